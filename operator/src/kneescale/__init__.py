@@ -1,1 +1,1 @@
-
+"""Kneescale: GPU sharing for DNN inference on Kubernetes."""

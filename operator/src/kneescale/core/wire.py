@@ -1,0 +1,167 @@
+"""The grant protocol: messages between a worker and its node's agent, as bytes.
+
+One Unix stream socket per claim; the agent listens, the worker connects and says `Hello` first.
+A frame is a 4-byte header (version, kind, body length; little endian) and a fixed-size body.
+Times are CLOCK_MONOTONIC nanoseconds, which all processes of a host share.
+The unit of work is an *item*: one row of a request's batch dimension.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from kneescale.core.errors import ProtocolError
+
+VERSION = 1
+_HEADER = struct.Struct("<BBH")
+
+
+class Role(IntEnum):
+    """What a worker is for."""
+
+    SERVE = 0
+    PROFILE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Worker to agent, first message: what the worker is for and the most items it can batch."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<BH")
+    role: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Worker to agent: `count` items joined the tail of its queue at `arrived_ns`."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<HQ")
+    count: int
+    arrived_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Profiling worker to agent: asks for one batch that runs alone on the device."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<BH")
+    gpu_percent: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Worker to agent: the batch of this grant ran from `started_ns` to `ended_ns`; its lane is free."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<QQQ")
+    grant_id: int
+    started_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Worker to agent, about once a second: requests over the last `window_ms`, and what they saw.
+
+    `failed` counts refused and failed requests; `within_slo` only correct answers in time.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<IIIIIIII")
+    window_ms: int
+    requests: int
+    answered: int
+    within_slo: int
+    failed: int
+    p50_us: int
+    p99_us: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Agent to worker after `Hello` and at each change: the SLO, and how to pace itself when alone.
+
+    Without its agent a worker runs batches of at most `batch` on the lane of `gpu_percent`,
+    busy for at most `share_permille` of the time.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<QHBH")
+    slo_ns: int
+    batch: int
+    gpu_percent: int
+    share_permille: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Agent to worker: run the oldest `batch` items on a lane of `gpu_percent`; done by `finish_by_ns`."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<QBHQ")
+    grant_id: int
+    gpu_percent: int
+    batch: int
+    finish_by_ns: int
+
+
+Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant
+
+_KINDS: dict[int, type[Message]] = {
+    1: Hello,
+    2: Arrived,
+    3: Probe,
+    4: Done,
+    5: Measured,
+    6: Terms,
+    7: Grant,
+}
+_KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """The message as one frame.
+
+    Raises ProtocolError when a field does not fit its width.
+    """
+    cls = type(message)
+    try:
+        body = cls.layout.pack(*astuple(message))
+    except struct.error as error:
+        raise ProtocolError(f"{cls.__name__} does not fit its frame: {error}") from error
+    return _HEADER.pack(VERSION, _KIND_OF[cls], len(body)) + body
+
+
+class Decoder:
+    """Bytes in, in pieces of any size; whole messages out."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield each message that `data` completes.
+
+        Raises ProtocolError on an unknown version, kind or length; the connection is then of no more use.
+        """
+        self._pending += data
+        while len(self._pending) >= _HEADER.size:
+            version, kind, length = _HEADER.unpack_from(self._pending)
+            cls = _message_class(version, kind, length)
+            end = _HEADER.size + length
+            if len(self._pending) < end:
+                return
+            body = bytes(self._pending[_HEADER.size : end])
+            del self._pending[:end]
+            yield cls(*cls.layout.unpack(body))
+
+
+def _message_class(version: int, kind: int, length: int) -> type[Message]:
+    if version != VERSION:
+        raise ProtocolError(f"peer speaks version {version} of the grant protocol, this is version {VERSION}")
+    cls = _KINDS.get(kind)
+    if cls is None:
+        raise ProtocolError(f"unknown message kind {kind}")
+    if length != cls.layout.size:
+        raise ProtocolError(f"{cls.__name__} has {cls.layout.size} bytes, not {length}")
+    return cls
