@@ -1,0 +1,69 @@
+"""Things made once and kept under ~/.cache/kneescale, named by the content that they are made from."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the folder that holds everything the harness keeps: $XDG_CACHE_HOME/kneescale."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kneescale"
+
+
+def content_hash(*parts: str | Path) -> str:
+    """Return 12 hex digits that name this content: texts, and files and folders by what is in them."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for name, content in _contents(part):
+            for piece in (name.encode(), content):
+                digest.update(len(piece).to_bytes(8, "big") + piece)
+    return digest.hexdigest()[:12]
+
+
+def _contents(part: str | Path) -> Iterable[tuple[str, bytes]]:
+    if isinstance(part, str):
+        return [("", part.encode())]
+    if part.is_file():
+        return [(part.name, part.read_bytes())]
+    if not part.is_dir():
+        raise FileNotFoundError(f"{part}: no such file or folder")
+    files = sorted(f for f in part.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+    return [(str(f.relative_to(part)), f.read_bytes()) for f in files]
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> Path:
+    """Return `path`, a file or folder; where it is missing, `make` makes it first.
+
+    `make` gets a path beside it that does not exist yet; only what it finished is moved into place, so an
+    interrupted run leaves nothing half-made, and of several runs at once one makes and the others wait.
+    """
+    if path.exists():
+        return path
+    with lock(path):
+        if not path.exists():
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            remove(unfinished)
+            make(unfinished)
+            unfinished.rename(path)
+    return path
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock that belongs to `path` among all processes; it ends with the process at the latest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; it may be missing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
