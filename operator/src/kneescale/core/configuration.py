@@ -1,0 +1,86 @@
+"""The choice of GPU% and batch: D-STACK's efficacy, maximised under the SLO (arXiv 2304.13541)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.surface import LatencySurface
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+_MS_PER_S = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A model's planned run: its GPU% and batch, and what they are worth.
+
+    `efficacy` is b / (f^2 * p), with f in ms and p in percent; `area_permille` the share of a GPU's area
+    (GPU% x time) that the model's rate takes, in thousandths.
+    """
+
+    gpu_percent: int
+    batch: int
+    latency_ms: float
+    efficacy: float
+    area_permille: int
+
+
+def efficacy(gpu_percent: int, batch: int, latency_ms: float) -> float:
+    """Throughput per latency per GPU%: b / (f^2 * p), D-STACK's objective."""
+    return batch / (latency_ms**2 * gpu_percent)
+
+
+def gather_ms(batch: int, rate_rps: float | None) -> float:
+    """How long the first item of a batch waits for the last one; 0 where the rate is not known."""
+    return (batch - 1) * _MS_PER_S / rate_rps if rate_rps else 0.0
+
+
+def choose_configuration(
+    surface: LatencySurface,
+    *,
+    slo_ms: float,
+    rate_rps: float | None,
+    lanes: Sequence[int],
+    max_batch: int,
+    gpu_percent: int | None = None,
+    batch: int | None = None,
+) -> Configuration:
+    """The lane and batch of the highest efficacy with f <= SLO/2 and f + gather time <= SLO.
+
+    `gpu_percent` and `batch`, where given, are fixed by the user and not chosen.
+    Ties go to the smaller batch, then to the smaller GPU%. Raises InfeasibleError, with the numbers.
+    """
+    candidates = [
+        _configuration(surface, percent, size, slo_ms, rate_rps)
+        for size in ([batch] if batch else range(1, max_batch + 1))
+        for percent in ([gpu_percent] if gpu_percent else sorted(lanes))
+    ]
+    feasible = [candidate for candidate in candidates if _meets(candidate, slo_ms, rate_rps)]
+    if not feasible:
+        raise InfeasibleError(_why_infeasible(candidates, slo_ms, rate_rps))
+    return max(feasible, key=lambda candidate: candidate.efficacy)
+
+
+def _configuration(
+    surface: LatencySurface, gpu_percent: int, batch: int, slo_ms: float, rate_rps: float | None
+) -> Configuration:
+    latency_ms = surface.latency_ms(gpu_percent, batch)
+    period_ms = batch * _MS_PER_S / rate_rps if rate_rps else slo_ms
+    area_permille = round(1000 * latency_ms / period_ms * gpu_percent / WHOLE_GPU_PERCENT)
+    return Configuration(
+        gpu_percent, batch, latency_ms, efficacy(gpu_percent, batch, latency_ms), area_permille
+    )
+
+
+def _meets(candidate: Configuration, slo_ms: float, rate_rps: float | None) -> bool:
+    waited_ms = gather_ms(candidate.batch, rate_rps)
+    return candidate.latency_ms <= slo_ms / 2 and candidate.latency_ms + waited_ms <= slo_ms
+
+
+def _why_infeasible(candidates: Sequence[Configuration], slo_ms: float, rate_rps: float | None) -> str:
+    fastest = min(candidates, key=lambda candidate: candidate.latency_ms)
+    run = f"batch {fastest.batch} at {fastest.gpu_percent} GPU% takes {fastest.latency_ms:.3g} ms"
+    if fastest.latency_ms > slo_ms / 2:
+        return f"even {run}; the SLO of {slo_ms:g} ms allows {slo_ms / 2:g} ms a batch"
+    waited_ms = gather_ms(fastest.batch, rate_rps)
+    return f"{run} after {waited_ms:.3g} ms to gather it; the SLO is {slo_ms:g} ms: use a smaller batch"

@@ -1,0 +1,126 @@
+"""Latency surfaces: how long a batch takes at a GPU%, from measured points on any grid."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from math import isfinite
+
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+#: Batch latency in ms at each of a surface's GPU%s, for one batch size.
+_Row = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement: a batch of `batch` items at `gpu_percent` took `latency_ms`."""
+
+    gpu_percent: int
+    batch: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySurface:
+    """f(p, b) in ms: never rising with GPU%, never falling with batch size.
+
+    Made by `from_points`. `points` are the measurements as they came, ordered by (batch, GPU%).
+    """
+
+    points: tuple[Point, ...]
+    gpu_percents: tuple[int, ...]
+    batches: tuple[int, ...]
+    _rows: tuple[_Row, ...] = field(repr=False)
+
+    @classmethod
+    def from_points(cls, points: Iterable[Point]) -> "LatencySurface":
+        """The surface through `points`, which may be noisy and need not fill their grid.
+
+        Noise is resolved upwards: f(p, b) is the largest latency seen with at least p and at most b.
+        Raises InvalidInputError on no points, a point out of range or one given twice.
+        """
+        ordered = tuple(sorted(points, key=lambda point: (point.batch, point.gpu_percent)))
+        _check(ordered)
+        gpu_percents = tuple(sorted({point.gpu_percent for point in ordered}))
+        batches = tuple(sorted({point.batch for point in ordered}))
+        curves = [_curve(ordered, batch, gpu_percents) for batch in batches]
+        return cls(ordered, gpu_percents, batches, tuple(_upper_envelope(curves)))
+
+    def latency_ms(self, gpu_percent: int, batch: int) -> float:
+        """f(p, b), between the points linear in batch and in 1/p.
+
+        Beyond them: below the smallest GPU% in proportion to 1/p, above the largest as at the largest;
+        below the smallest batch as at the smallest, above the largest in proportion to the batch.
+        """
+        largest = self.batches[-1]
+        if batch >= largest:
+            return _at(self.gpu_percents, self._rows[-1], gpu_percent) * batch / largest
+        upper = bisect_left(self.batches, batch)
+        above = _at(self.gpu_percents, self._rows[upper], gpu_percent)
+        if upper == 0 or self.batches[upper] == batch:
+            return above
+        below = _at(self.gpu_percents, self._rows[upper - 1], gpu_percent)
+        share = (batch - self.batches[upper - 1]) / (self.batches[upper] - self.batches[upper - 1])
+        return below + share * (above - below)
+
+    def restricted_to(self, lanes: Iterable[int], max_batch: int) -> "LatencySurface":
+        """This surface evaluated at `lanes` and batches 1, 2, 4, ... `max_batch`: what a schedule carries."""
+        return LatencySurface.from_points(
+            Point(lane, batch, self.latency_ms(lane, batch))
+            for lane in sorted(set(lanes))
+            for batch in doubling_batches(max_batch)
+        )
+
+
+def doubling_batches(max_batch: int) -> tuple[int, ...]:
+    """1, 2, 4, ... up to and with `max_batch`."""
+    doublings = [1 << exponent for exponent in range(max_batch.bit_length()) if 1 << exponent < max_batch]
+    return (*doublings, max_batch)
+
+
+def _check(ordered: Sequence[Point]) -> None:
+    if not ordered:
+        raise InvalidInputError("a latency surface needs at least one point")
+    for point in ordered:
+        if not 1 <= point.gpu_percent <= WHOLE_GPU_PERCENT:
+            raise InvalidInputError(f"GPU% must be 1 to 100, not {point.gpu_percent}")
+        if point.batch < 1:
+            raise InvalidInputError(f"batch must be at least 1, not {point.batch}")
+        if not (isfinite(point.latency_ms) and point.latency_ms > 0):
+            raise InvalidInputError(f"latency must be above 0 ms, not {point.latency_ms}")
+    for first, second in pairwise(ordered):
+        if (first.gpu_percent, first.batch) == (second.gpu_percent, second.batch):
+            raise InvalidInputError(f"GPU% {first.gpu_percent} with batch {first.batch} is given twice")
+
+
+def _curve(ordered: Sequence[Point], batch: int, gpu_percents: Sequence[int]) -> _Row:
+    """The latency of one batch size at every GPU% of the surface; the holes are interpolated."""
+    measured = [point for point in ordered if point.batch == batch]
+    measured_percents = [point.gpu_percent for point in measured]
+    falling = _running_max_from_right([point.latency_ms for point in measured])
+    return tuple(_at(measured_percents, falling, percent) for percent in gpu_percents)
+
+
+def _upper_envelope(curves: Sequence[_Row]) -> Iterable[_Row]:
+    """Each curve raised to the ones of smaller batches; each curve falls with GPU% already."""
+    return accumulate(curves, lambda below, row: tuple(map(max, below, row)))
+
+
+def _running_max_from_right(values: Sequence[float]) -> _Row:
+    return tuple(accumulate(reversed(values), max))[::-1]
+
+
+def _at(gpu_percents: Sequence[int], row: Sequence[float], gpu_percent: int) -> float:
+    """The row's value at `gpu_percent`: work divided over SMs, so straight lines over 1/p."""
+    upper = bisect_left(gpu_percents, gpu_percent)
+    if upper == len(gpu_percents):
+        return row[-1]
+    if gpu_percents[upper] == gpu_percent:
+        return row[upper]
+    if upper == 0:
+        return row[0] * gpu_percents[0] / gpu_percent
+    low, high = gpu_percents[upper - 1], gpu_percents[upper]
+    share = (1 / low - 1 / gpu_percent) / (1 / low - 1 / high)
+    return row[upper - 1] + share * (row[upper] - row[upper - 1])
