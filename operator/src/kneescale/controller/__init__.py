@@ -1,0 +1,1 @@
+"""The operator: watches the cluster, asks the plan what it should be, and applies the difference."""

@@ -1,0 +1,54 @@
+"""What could not be written to the cluster, and when to try again."""
+
+from dataclasses import dataclass
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 60.0
+
+#: What is being written: verb, kind, namespace, name.
+Item = tuple[str, str, str, str]
+#: Namespace and name of the InferenceModel it is for.
+Model = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    model: Model | None
+    message: str
+    delay_s: float
+    retry_at_s: float
+
+
+class Failures:
+    """Exponential backoff for each item on its own, and the last error of each model. Times are monotonic."""
+
+    def __init__(self) -> None:
+        self._failures: dict[Item, _Failure] = {}
+
+    def may_try(self, item: Item, now_s: float) -> bool:
+        """Whether the item has not failed, or long enough ago."""
+        failure = self._failures.get(item)
+        return failure is None or failure.retry_at_s <= now_s
+
+    def failed(self, item: Item, model: Model | None, message: str, now_s: float) -> float:
+        """Note a failure; return the delay in seconds before the next try."""
+        previous = self._failures.get(item)
+        delay_s = min(LONGEST_DELAY_S, 2 * previous.delay_s) if previous else FIRST_DELAY_S
+        self._failures[item] = _Failure(model, message, delay_s, now_s + delay_s)
+        return delay_s
+
+    def succeeded(self, item: Item) -> None:
+        """Forget the item's failures."""
+        self._failures.pop(item, None)
+
+    def keep_only(self, wanted: set[Item]) -> None:
+        """Forget the failures of items that nobody wants to write any more."""
+        self._failures = {item: failure for item, failure in self._failures.items() if item in wanted}
+
+    def next_try_s(self) -> float | None:
+        """Return when the first of the failed items may be tried again; None if nothing failed."""
+        return min((failure.retry_at_s for failure in self._failures.values()), default=None)
+
+    def by_model(self) -> dict[Model, str]:
+        """Return one error message for each model that something failed for."""
+        return {failure.model: failure.message for failure in self._failures.values() if failure.model}

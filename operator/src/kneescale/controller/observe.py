@@ -1,0 +1,80 @@
+"""The operator's memory of the cluster, fed by watches and by full listings."""
+
+from collections.abc import Iterable
+
+from kneescale.controller.api_server import Listing
+from kneescale.controller.resources import Kind, Object
+
+#: Namespace (empty for cluster-scoped kinds) and name.
+Key = tuple[str, str]
+
+
+def key_of(obj: Object) -> Key:
+    """An object's key within its kind."""
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+class World:
+    """The objects of each watched kind as last seen.
+
+    Watch events, answers to writes and full listings come in any order; the resource version decides, so that
+    an older sight never replaces a newer one, and a listing also removes what a broken watch did not report.
+    """
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self._memories = {kind: _Memory() for kind in kinds}
+
+    def objects(self, kind: Kind) -> tuple[Object, ...]:
+        """Return the objects of a kind, ordered by namespace and name."""
+        objects = self._memories[kind].objects
+        return tuple(objects[key] for key in sorted(objects))
+
+    def find(self, kind: Kind, key: Key) -> Object | None:
+        """Return one object, or None if there is none."""
+        return self._memories[kind].objects.get(key)
+
+    def saw(self, kind: Kind, obj: Object) -> None:
+        """Take in an object as it is, or was, at its resource version."""
+        self._memories[kind].saw(obj)
+
+    def saw_deleted(self, kind: Kind, obj: Object) -> None:
+        """Take in that an object was deleted at its resource version."""
+        self._memories[kind].saw_deleted(obj)
+
+    def saw_all(self, kind: Kind, listing: Listing) -> None:
+        """Take in a full listing: what is missing from it and no newer is gone."""
+        memory = self._memories[kind]
+        for obj in listing.items:
+            memory.saw(obj)
+        memory.forget_older(listing.resource_version, keep={key_of(obj) for obj in listing.items})
+
+
+class _Memory:
+    """The objects of one kind, and the resource version of each one's last sight, deletions included."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, Object] = {}
+        self._versions: dict[Key, int] = {}
+
+    def saw(self, obj: Object) -> None:
+        if self._is_news(obj):
+            self.objects[key_of(obj)] = obj
+
+    def saw_deleted(self, obj: Object) -> None:
+        if self._is_news(obj):
+            self.objects.pop(key_of(obj), None)
+
+    def forget_older(self, version: int, keep: set[Key]) -> None:
+        for key, seen_at in list(self._versions.items()):
+            if seen_at <= version and key not in keep:
+                del self._versions[key]
+                self.objects.pop(key, None)
+
+    def _is_news(self, obj: Object) -> bool:
+        # Resource versions are comparable as integers (KEP-5504).
+        version, key = int(obj["metadata"]["resourceVersion"]), key_of(obj)
+        if version < self._versions.get(key, 0):
+            return False
+        self._versions[key] = version
+        return True

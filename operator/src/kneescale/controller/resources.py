@@ -1,0 +1,70 @@
+"""The kinds that the operator watches, and which of their objects it sees."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kneescale.api.names import API_VERSION, DRIVER, MANAGED_BY, MANAGED_BY_LABEL
+
+#: An object as the API server gives and takes it.
+Object = dict[str, Any]
+
+_OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object; the selectors narrow what is listed and watched of it."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+    label_selector: str = ""
+    field_selector: str = ""
+
+    @property
+    def group(self) -> str:
+        """The API group, empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """The version alone, as in v1alpha1."""
+        return self.api_version.rpartition("/")[2]
+
+
+INFERENCE_MODEL = Kind(API_VERSION, "InferenceModel", "inferencemodels")
+MODEL_PROFILE = Kind(API_VERSION, "ModelProfile", "modelprofiles")
+GPU_SCHEDULE = Kind(API_VERSION, "GPUSchedule", "gpuschedules", namespaced=False)
+RESOURCE_SLICE = Kind(
+    "resource.k8s.io/v1",
+    "ResourceSlice",
+    "resourceslices",
+    namespaced=False,
+    field_selector=f"spec.driver={DRIVER}",
+)
+RESOURCE_CLAIM = Kind("resource.k8s.io/v1", "ResourceClaim", "resourceclaims", label_selector=_OURS)
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
+POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
+SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
+JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+
+WATCHED = (
+    INFERENCE_MODEL,
+    MODEL_PROFILE,
+    GPU_SCHEDULE,
+    RESOURCE_SLICE,
+    RESOURCE_CLAIM,
+    NODE,
+    POD,
+    SERVICE,
+    JOB,
+)
+
+_BY_NAME = {(kind.api_version, kind.name): kind for kind in (*WATCHED, EVENT)}
+
+
+def kind_of(obj: Object) -> Kind:
+    """The kind that an object says it is. Raises KeyError for a kind the operator has no business with."""
+    return _BY_NAME[obj["apiVersion"], obj["kind"]]
