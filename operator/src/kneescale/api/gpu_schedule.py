@@ -1,0 +1,159 @@
+"""GPUSchedule: what one GPU runs and on which terms (spec), and how it goes (status, by the agent)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from kneescale.api.codec import Items, JsonName, Range, Text, decode, encode
+from kneescale.api.conditions import Condition
+from kneescale.api.meta import Metadata, Owner, parse_metadata
+from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
+from kneescale.api.vocabulary import (
+    Backend,
+    Batch,
+    Count,
+    Decimal1,
+    Generation,
+    GpuPercent,
+    Label,
+    Milliseconds,
+    ObjectName,
+    Permille,
+    ProductName,
+    Role,
+    SloMilliseconds,
+    SurfacePoint,
+    Weight,
+)
+from kneescale.core.errors import InvalidInputError
+
+KIND = "GPUSchedule"
+
+
+class Policy(StrEnum):
+    """How the dispatcher shares the GPU: in space and time, or one batch at a time."""
+
+    SPATIO_TEMPORAL = "SpatioTemporal"
+    TEMPORAL = "Temporal"
+
+
+class PartitionState(StrEnum):
+    """A partition as the agent sees it: no worker yet, its worker connected, its worker lost."""
+
+    WAITING = "Waiting"
+    SERVING = "Serving"
+    GONE = "Gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One model's share of this GPU: its terms for the dispatcher."""
+
+    name: Label
+    namespace: Label
+    model: Label
+    role: Role
+    slo_milliseconds: SloMilliseconds
+    weight: Weight
+    gpu_percent: GpuPercent
+    batch: Batch
+    lanes: Annotated[tuple[GpuPercent, ...], Items(max_items=100, min_items=1)]
+    area_permille: Permille
+    #: f(p, b) at each lane and batch; empty for a partition that is being profiled.
+    surface: Annotated[tuple[SurfacePoint, ...], Items(max_items=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class GPUScheduleSpec:
+    """The desired partitions of one GPU.
+
+    The lists are replaced as wholes: the operator is their only author, and an item that somebody
+    adds by hand does not survive its next apply.
+    """
+
+    node_name: ObjectName
+    device: Label
+    uuid: Annotated[str, Text(max_length=320, min_length=1)]
+    product_name: ProductName
+    backend: Backend
+    policy: Policy
+    #: The scheduler's planning period: the longest SLO here; 0 while there is no partition.
+    session_milliseconds: Annotated[int, Range(0, 60_000)]
+    partitions: Annotated[tuple[Partition, ...], Items(max_items=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition as the agent measured it over the last `window_seconds`."""
+
+    name: Label
+    state: PartitionState
+    requests_per_second: Decimal1 = "0.0"
+    requests: Count = 0
+    answered: Count = 0
+    within_slo: Annotated[Count, JsonName("withinSLO")] = 0
+    failed: Count = 0
+    p50_milliseconds: Milliseconds | None = None
+    p99_milliseconds: Milliseconds | None = None
+    window_seconds: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GPUScheduleStatus:
+    """What the agent applied and measured."""
+
+    observed_generation: Generation | None = None
+    conditions: Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))] = ()
+    #: One line for people: "lite0 40%x8, vad 10%x4".
+    summary: Annotated[str | None, Text(max_length=1024)] = None
+    #: GPU area of the partitions' plans, in permille of the GPU.
+    area_planned_permille: Permille | None = None
+    #: GPU area granted over the last ten seconds or so, in permille of the GPU.
+    area_used_permille: Permille | None = None
+    partitions: Annotated[tuple[PartitionStatus, ...], Items(max_items=64, map_keys=("name",))] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GPUSchedule:
+    """The resource."""
+
+    metadata: Metadata
+    spec: GPUScheduleSpec
+    status: GPUScheduleStatus = GPUScheduleStatus()
+
+
+def parse_gpu_schedule(obj: Mapping[str, Any]) -> GPUSchedule:
+    """A GPUSchedule as the API server gives it.
+
+    Raises InvalidInputError naming the field that is wrong.
+    """
+    spec = decode(GPUScheduleSpec, obj.get("spec"), "spec")
+    for partition in spec.partitions:
+        _check_partition(partition)
+    return GPUSchedule(
+        parse_metadata(obj), spec, decode(GPUScheduleStatus, obj.get("status") or {}, "status")
+    )
+
+
+def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner | None) -> dict[str, Any]:
+    """The manifest that the operator applies."""
+    metadata: dict[str, Any] = {"name": name, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner.render()]
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": encode(spec)}
+
+
+def render_gpu_schedule_status(status: GPUScheduleStatus) -> dict[str, Any]:
+    """The JSON below `.status` that the agent writes."""
+    rendered: dict[str, Any] = encode(status)
+    return rendered
+
+
+def _check_partition(partition: Partition) -> None:
+    """The cross-field rules of the CRD."""
+    path = f"partition {partition.name}"
+    if partition.gpu_percent not in partition.lanes:
+        raise InvalidInputError(f"{path}: gpuPercent must be one of lanes")
+    if partition.role is Role.SERVE and not partition.surface:
+        raise InvalidInputError(f"{path}: a partition that serves needs a surface")

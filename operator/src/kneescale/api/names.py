@@ -1,0 +1,64 @@
+"""Names, labels and annotations of everything that Kneescale makes."""
+
+import hashlib
+import re
+
+GROUP = "kneescale.dev"
+API_VERSION = f"{GROUP}/v1alpha1"
+#: The DRA driver, and the DeviceClass of its devices.
+DRIVER = "gpu.kneescale.dev"
+SYSTEM_NAMESPACE = "kneescale-system"
+#: Owner of the fields that the operator writes by server-side apply.
+FIELD_MANAGER = "kneescale-operator"
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "kneescale"
+MODEL_LABEL = "kneescale.dev/model"
+PARTITION_LABEL = "kneescale.dev/partition"
+#: "Serve" or "Profile": keeps profiling pods out of a model's selector.
+ROLE_LABEL = "kneescale.dev/role"
+#: On a profiling Job: the ModelProfile that it will fill.
+PROFILE_LABEL = "kneescale.dev/profile"
+#: On a profiling Job: which try this is, from 1.
+ATTEMPT_ANNOTATION = "kneescale.dev/attempt"
+#: On pods, jobs and claims: uuid of the device that the planner chose (a uuid may be too long for a label).
+DEVICE_ANNOTATION = "kneescale.dev/device"
+#: Set by the Job controller on the pods of a Job.
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+
+#: Longest InferenceModel name: leaves room for a partition's suffix in a 63-character label.
+MAX_MODEL_NAME = 50
+_MAX_LABEL = 63
+
+
+def short_hash(*parts: object, digits: int) -> str:
+    """The first hex digits of a SHA-256 over the parts, stable between versions of Python."""
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()[:digits]
+
+
+def slug(text: str, max_length: int) -> str:
+    """The text in lower-case letters, digits and single dashes, as names of objects allow."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:max_length].strip("-")
+
+
+def partition_name(model: str, *fixed_at_start: object) -> str:
+    """Name of a partition, its pod and its claim: a change of what a worker fixes at start-up renames it."""
+    return f"{model}-{short_hash(*fixed_at_start, digits=8)}"
+
+
+def profile_name(uri: str, model_format: str, product_name: str) -> str:
+    """Name of the ModelProfile of a model on a GPU product; at most 63 characters, so it is a label too."""
+    last_part = uri.rstrip("/").rsplit("/", 1)[-1]
+    digest = short_hash(uri, model_format, product_name, digits=6)
+    return f"{slug(last_part, 30) or 'model'}-{slug(product_name, 24) or 'gpu'}-{digest}"
+
+
+def profile_job_name(model: str, *fixed_at_start: object) -> str:
+    """Name of a profiling Job and its claim; cut so that the Job's pods may carry it as a label."""
+    suffix = f"-profile-{short_hash(*fixed_at_start, digits=8)}"
+    return model[: _MAX_LABEL - len(suffix)].rstrip("-") + suffix
+
+
+def schedule_name(node: str, device: str) -> str:
+    """Name of a device's GPUSchedule."""
+    return f"{node}-{device}"

@@ -1,0 +1,77 @@
+"""The devices that Kneescale's agents publish in ResourceSlices (resource.k8s.io/v1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kneescale.api.codec import Json
+from kneescale.api.names import DRIVER
+from kneescale.api.quantity import parse_quantity
+from kneescale.api.vocabulary import Backend
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDevice:
+    """One GPU (or what stands in for it on the cpu and emulated backends) of one node."""
+
+    node: str
+    name: str
+    uuid: str
+    product_name: str
+    backend: Backend
+    #: How lanes are made: "contexts" gives each worker a lane of every multiple of the step.
+    tier: str
+    lane_percent_step: int
+    memory_bytes: int
+    #: Most partitions at once.
+    clients: int
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """Every GPU% that a worker on this device may be granted, rising."""
+        return tuple(range(self.lane_percent_step, WHOLE_GPU_PERCENT + 1, self.lane_percent_step))
+
+
+def parse_resource_slice(obj: Mapping[str, Any]) -> tuple[GpuDevice, ...]:
+    """Our driver's devices of a ResourceSlice; none when the slice is another driver's.
+
+    Raises InvalidInputError when a device lacks an attribute or capacity that an agent publishes.
+    """
+    spec = obj.get("spec") or {}
+    if spec.get("driver") != DRIVER:
+        return ()
+    return tuple(_parse_device(device, spec["nodeName"]) for device in spec.get("devices") or ())
+
+
+def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:
+    path = f"device {node}/{device['name']}"
+    step = _attribute(device, "lanePercentStep", "int", path)
+    if not 1 <= step <= WHOLE_GPU_PERCENT:
+        raise InvalidInputError(f"{path}: lanePercentStep must be between 1 and 100, not {step}")
+    return GpuDevice(
+        node=node,
+        name=device["name"],
+        uuid=_attribute(device, "uuid", "string", path),
+        product_name=_attribute(device, "productName", "string", path),
+        backend=Backend(_attribute(device, "backend", "string", path)),
+        tier=_attribute(device, "tier", "string", path),
+        lane_percent_step=step,
+        memory_bytes=_capacity(device, "memory", path),
+        clients=_capacity(device, "clients", path),
+    )
+
+
+def _attribute(device: Mapping[str, Any], name: str, kind: str, path: str) -> Json:
+    value = (device.get("attributes") or {}).get(name, {}).get(kind)
+    if value is None:
+        raise InvalidInputError(f"{path} has no attribute {name} of type {kind}")
+    return value
+
+
+def _capacity(device: Mapping[str, Any], name: str, path: str) -> int:
+    value = (device.get("capacity") or {}).get(name, {}).get("value")
+    if value is None:
+        raise InvalidInputError(f"{path} has no capacity {name}")
+    return parse_quantity(str(value))

@@ -1,0 +1,54 @@
+"""Types that several resources share: bounded scalars, backends, latency points."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from kneescale.api.codec import Range, Text
+
+GpuPercent = Annotated[int, Range(1, 100)]
+Batch = Annotated[int, Range(1, 128)]
+SloMilliseconds = Annotated[int, Range(1, 60_000)]
+Weight = Annotated[int, Range(1, 100)]
+Milliseconds = Annotated[int, Range(0)]
+Count = Annotated[int, Range(0)]
+Permille = Annotated[int, Range(0)]
+Generation = Annotated[int, Range(0)]
+#: A measured number for people, with one decimal: "5.2".
+Decimal1 = Annotated[str, Text(max_length=16)]
+#: A name that fits a label.
+Label = Annotated[str, Text(max_length=63, min_length=1)]
+#: A name as objects and nodes may have it.
+ObjectName = Annotated[str, Text(max_length=253, min_length=1)]
+ProductName = Annotated[str, Text(max_length=128, min_length=1)]
+ModelUri = Annotated[str, Text(max_length=512, min_length=1)]
+
+
+class Backend(StrEnum):
+    """What executes batches; said plainly wherever results are shown."""
+
+    CPU = "cpu"
+    EMULATED = "emulated"
+
+
+class ModelFormat(StrEnum):
+    """How a model is stored; Emulated ones have no weights, only a latency surface."""
+
+    TORCH_SCRIPT = "TorchScript"
+    EMULATED = "Emulated"
+
+
+class Role(StrEnum):
+    """What a partition is for."""
+
+    SERVE = "Serve"
+    PROFILE = "Profile"
+
+
+@dataclass(frozen=True, slots=True)
+class SurfacePoint:
+    """One point of a latency surface f(GPU%, batch)."""
+
+    gpu_percent: GpuPercent
+    batch: Batch
+    latency_microseconds: Annotated[int, Range(1, 600_000_000)]
