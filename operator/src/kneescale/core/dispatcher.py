@@ -33,7 +33,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A grant that is over: its GPU% was held from `granted_ns`, its batch ran from `started_ns` to `ended_ns`."""
+    """A grant that is over: its GPU% was held from `granted_ns`, its batch ran from `started_ns`."""
 
     partition: str
     grant_id: int
