@@ -1,0 +1,84 @@
+"""The OpenAPI schema that a resource dataclass implies, without descriptions and CEL rules."""
+
+from dataclasses import MISSING, is_dataclass
+from enum import StrEnum
+from typing import Any, get_args, get_origin
+
+from kneescale.api.codec import (
+    Annotation,
+    DateTime,
+    Items,
+    JsonName,
+    Marker,
+    Range,
+    Text,
+    attributes,
+    encode,
+    split_annotation,
+)
+
+_SCALARS = {int: "integer", str: "string", bool: "boolean"}
+
+
+def schema_of(kind: type) -> dict[str, Any]:
+    """The schema of a resource dataclass."""
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    for item in attributes(kind):
+        member = _schema(item.type, item.markers)
+        if not item.required:
+            member |= _default(item.default)
+        schema["properties"][item.json_name] = member
+    required = [item.json_name for item in attributes(kind) if item.required]
+    return schema | ({"required": required} if required else {})
+
+
+def _default(value: object) -> dict[str, Any]:
+    """None and an empty list are simply absent; an object's default is {}, filled in by the API server."""
+    if value in (None, ()):
+        return {}
+    if is_dataclass(value):
+        assert all(item.default is not MISSING for item in attributes(type(value)))
+        return {"default": {}}
+    return {"default": encode(value)}
+
+
+def _schema(kind: Annotation, markers: tuple[Marker, ...]) -> dict[str, Any]:
+    origin: object = get_origin(kind)
+    if origin is tuple:
+        item, item_markers, _ = split_annotation(get_args(kind)[0])
+        schema = {"type": "array", "items": _schema(item, item_markers)}
+    elif is_dataclass(kind):
+        schema = schema_of(kind)  # type: ignore[arg-type]
+    elif issubclass(kind, StrEnum):
+        schema = {"type": "string", "enum": [member.value for member in kind]}
+    else:
+        schema = {"type": _SCALARS[kind]}
+    for marker in markers:
+        schema |= _keywords(marker)
+    return schema
+
+
+def _keywords(marker: Marker) -> dict[str, Any]:
+    match marker:
+        case Range(minimum, maximum):
+            return {"minimum": minimum} | ({} if maximum is None else {"maximum": maximum})
+        case Text(max_length, min_length):
+            return {"maxLength": max_length} | ({"minLength": min_length} if min_length else {})
+        case Items():
+            return _list_keywords(marker)
+        case DateTime():
+            return {"format": "date-time"}
+        case JsonName():
+            return {}
+
+
+def _list_keywords(marker: Items) -> dict[str, Any]:
+    keywords: dict[str, Any] = {"maxItems": marker.max_items}
+    if marker.min_items:
+        keywords["minItems"] = marker.min_items
+    if marker.map_keys:
+        return keywords | {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": list(marker.map_keys),
+        }
+    return keywords | {"x-kubernetes-list-type": "set" if marker.unique else "atomic"}
