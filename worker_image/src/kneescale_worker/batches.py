@@ -1,0 +1,90 @@
+"""Runs batches: takes items from the queue, runs them on a thread of their own, hands out the answers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale_worker.errors import BatchFailedError, UnavailableError
+from kneescale_worker.executor import Executor
+from kneescale_worker.metrics import Metrics
+from kneescale_worker.queue import ItemQueue, Slice
+from kneescale_worker.tensors import Array
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """When a batch ran (CLOCK_MONOTONIC); `outputs` is None when it failed."""
+
+    started_ns: int
+    ended_ns: int
+    outputs: list[Array] | None = None
+
+
+class BatchRunner:
+    """One thread for each batch that the lanes can hold at once."""
+
+    def __init__(self, executor: Executor, lanes: Sequence[int], queue: ItemQueue, metrics: Metrics) -> None:
+        self._executor = executor
+        self._queue = queue
+        self._metrics = metrics
+        self._threads = ThreadPoolExecutor(WHOLE_GPU_PERCENT // min(lanes), thread_name_prefix="lane")
+
+    async def load(self) -> None:
+        """Load and warm up the model.
+
+        Raises LoadError.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, self._executor.load)
+        await loop.run_in_executor(self._threads, self._executor.warm_up)
+
+    async def run(self, gpu_percent: int, batch: int) -> BatchRun:
+        """Run the oldest `batch` items on a lane of `gpu_percent`; at once over when nothing waits."""
+        slices = self._queue.take(batch)
+        if not slices:
+            now_ns = time.monotonic_ns()
+            return BatchRun(now_ns, now_ns)
+        loop = asyncio.get_running_loop()
+        run = await loop.run_in_executor(self._threads, _run, self._executor, gpu_percent, slices)
+        _hand_out(run, slices)
+        self._metrics.batch(
+            sum(part.stop - part.start for part in slices), (run.ended_ns - run.started_ns) / NS_PER_S
+        )
+        return run
+
+    def close(self) -> None:
+        """Refuse what still waits and let the threads end."""
+        self._queue.fail_all(UnavailableError("the worker exits; send the request again"))
+        self._threads.shutdown(wait=False)
+
+
+def _run(executor: Executor, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
+    """The batch itself, on a thread of the pool."""
+    started_ns = time.monotonic_ns()
+    try:
+        # Always a copy, so that the executor owns its inputs: a request's arrays are views of its bytes.
+        columns = zip(*(part.inputs for part in slices), strict=True)
+        outputs = executor.run(gpu_percent, [np.concatenate(arrays) for arrays in columns])
+    except Exception:  # noqa: BLE001  (whatever a model raises is its requests' error, and logged)
+        _log.exception("a batch of %d requests failed", len(slices))
+        return BatchRun(started_ns, time.monotonic_ns())
+    return BatchRun(started_ns, time.monotonic_ns(), outputs)
+
+
+def _hand_out(run: BatchRun, slices: Sequence[Slice]) -> None:
+    offset = 0
+    for part in slices:
+        if run.outputs is None:
+            part.request.fail(BatchFailedError("the batch of this request failed; the worker's log says why"))
+            continue
+        end = offset + part.stop - part.start
+        part.request.deliver(part.start, [array[offset:end] for array in run.outputs])
+        offset = end

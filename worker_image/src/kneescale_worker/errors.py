@@ -1,0 +1,27 @@
+"""Why a request or a start-up fails; the transports map these to status codes, main to exit codes."""
+
+from kneescale.core.errors import KneescaleError
+
+
+class ModelNotFoundError(KneescaleError):
+    """The request names another model or version than the one served here."""
+
+
+class QueueFullError(KneescaleError):
+    """The queue holds as many items as it may; the client should back off."""
+
+
+class UnavailableError(KneescaleError):
+    """The model is not loaded yet, or the worker is about to exit; another replica may answer."""
+
+
+class BatchFailedError(KneescaleError):
+    """The batch that held items of this request failed while it ran."""
+
+
+class LoadError(KneescaleError):
+    """The model cannot be loaded or run; the message is one line for the InferenceModel's condition."""
+
+
+class AgentError(KneescaleError):
+    """The node's agent did not answer in time."""

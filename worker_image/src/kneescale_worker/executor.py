@@ -1,0 +1,57 @@
+"""The port behind which a batch runs, and the choice of what stands behind it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kneescale_worker.artefact import ModelMetadata
+from kneescale_worker.settings import Settings
+from kneescale_worker.tensors import Array
+
+
+class Executor(Protocol):
+    """Runs batches of one model on lanes.
+
+    `load` and `warm_up` are called once, in this order, before any `run`. `run` is called from several
+    threads at once, one per lane in use.
+    """
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the model takes and answers; known before `load`."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the batches are only waited out, so that the answers mean nothing."""
+
+    def load(self) -> None:
+        """Bring the weights in.
+
+        Raises LoadError.
+        """
+
+    def warm_up(self) -> None:
+        """Run what makes the first real batch slow, and check that the model is what its metadata says.
+
+        Raises LoadError.
+        """
+
+    def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
+        """Run one batch on a lane: inputs and outputs in the metadata's order, batch first.
+
+        The inputs belong to the callee, which may overwrite them.
+        """
+
+
+def make_executor(settings: Settings) -> Executor:
+    """The executor for the model's format; nothing is loaded yet.
+
+    Raises LoadError when the model's metadata is missing or wrong, or the catalog lacks it.
+    """
+    if settings.model_format == "Emulated":
+        from kneescale_worker.emulated_executor import EmulatedExecutor
+
+        return EmulatedExecutor(settings.model_uri, settings.product)
+    # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
+    from kneescale_worker.torch_executor import TorchExecutor
+
+    return TorchExecutor(settings.model_dir, settings.cores)

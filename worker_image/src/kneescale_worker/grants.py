@@ -1,0 +1,92 @@
+"""The serving worker's side of the grant protocol."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Role, Terms
+from kneescale_worker.batches import BatchRunner
+from kneescale_worker.link import AgentLink, connect
+from kneescale_worker.metrics import Metrics
+from kneescale_worker.queue import ItemQueue
+
+_log = logging.getLogger(__name__)
+#: An agent that hangs up at once is not called again at once.
+_RECONNECT_S = 0.05
+
+
+class GrantClient:
+    """Announces items to the agent, and runs what the agent grants.
+
+    A connection counts once its first Terms came: only then are the waiting items announced, and until
+    then, as without a connection, `alone` is set.
+    """
+
+    def __init__(
+        self, socket: Path, max_batch: int, queue: ItemQueue, runner: BatchRunner, metrics: Metrics
+    ) -> None:
+        self._socket = socket
+        self._hello = Hello(Role.SERVE, max_batch)
+        self._queue = queue
+        self._runner = runner
+        self._metrics = metrics
+        self._link: AgentLink | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        #: The last terms of any connection.
+        self.terms: Terms | None = None
+        #: Set while no agent grants batches.
+        self.alone = asyncio.Event()
+        self.alone.set()
+
+    async def run(self) -> None:
+        """Keep a connection to the agent, for ever."""
+        while True:
+            link = await connect(self._socket, self._hello, self._on_message)
+            try:
+                await link.closed.wait()
+            finally:
+                link.close()
+                self._lost()
+            _log.warning("the agent closed the connection; going on alone")
+            await asyncio.sleep(_RECONNECT_S)
+
+    def arrived(self, count: int, arrived_ns: int) -> None:
+        """`count` items joined the queue."""
+        if self._link is not None:
+            self._link.send(Arrived(count, arrived_ns))
+
+    def report(self, measured: Measured) -> None:
+        """Send the figures of the last window."""
+        if self._link is not None:
+            self._link.send(measured)
+
+    def _on_message(self, link: AgentLink, message: Message) -> None:
+        match message:
+            case Terms():
+                self.terms = message
+                if self._link is None:
+                    self._joined(link)
+            case Grant():
+                # Held here, because the event loop itself holds tasks only weakly.
+                task = asyncio.create_task(self._serve(link, message))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            case _:
+                _log.error("closing the connection: the agent sent a %s", type(message).__name__)
+                link.close()
+
+    async def _serve(self, link: AgentLink, grant: Grant) -> None:
+        run = await self._runner.run(grant.gpu_percent, grant.batch)
+        link.send(Done(grant.grant_id, run.started_ns, run.ended_ns))
+
+    def _joined(self, link: AgentLink) -> None:
+        self._link = link
+        self.alone.clear()
+        self._metrics.agent_connected.set(1)
+        for count, arrived_ns in self._queue.waiting():
+            link.send(Arrived(count, arrived_ns))
+
+    def _lost(self) -> None:
+        self._link = None
+        self.alone.set()
+        self._metrics.agent_connected.set(0)

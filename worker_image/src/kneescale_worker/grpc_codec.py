@@ -1,0 +1,71 @@
+"""Inference requests and answers over gRPC: raw bytes, or typed fields; an answer is as its request was."""
+
+from typing import Any
+
+from kneescale.core.errors import InvalidInputError
+from kneescale_worker.dataplane import MODEL_VERSION, InferAnswer, InferCall
+from kneescale_worker.proto import open_inference_pb2 as pb
+from kneescale_worker.tensors import (
+    Array,
+    TensorSpec,
+    datatype_of,
+    from_bytes,
+    from_values,
+    to_bytes,
+    to_values,
+)
+
+#: The field of InferTensorContents for each datatype; FP16 has none and travels raw.
+_CONTENTS_FIELD = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+
+def decode(request: pb.ModelInferRequest) -> InferCall:
+    """The call in a request.
+
+    Raises InvalidInputError.
+    """
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidInputError(
+            f"{len(request.inputs)} inputs but {len(raw)} raw_input_contents; give one for each, or none"
+        )
+    inputs: dict[str, Array] = {}
+    for index, tensor in enumerate(request.inputs):
+        if tensor.name in inputs:
+            raise InvalidInputError(f"input '{tensor.name}' is given twice")
+        spec = TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
+        inputs[spec.name] = from_bytes(spec, raw[index]) if raw else _typed(spec, tensor.contents)
+    return InferCall(request.id, inputs, tuple(output.name for output in request.outputs))
+
+
+def encode(model_name: str, answer: InferAnswer, *, raw: bool) -> pb.ModelInferResponse:
+    """The answer, its tensors as raw bytes or in typed fields."""
+    response = pb.ModelInferResponse(model_name=model_name, model_version=MODEL_VERSION, id=answer.id)
+    for name, value in answer.parameters.items():
+        response.parameters[name].bool_param = value
+    for name, array in answer.outputs.items():
+        tensor = response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        field = _CONTENTS_FIELD.get(tensor.datatype)
+        if raw or field is None:
+            response.raw_output_contents.append(to_bytes(array))
+        else:
+            getattr(tensor.contents, field).extend(to_values(array))
+    return response
+
+
+def _typed(spec: TensorSpec, contents: pb.InferTensorContents) -> Array:
+    field = _CONTENTS_FIELD.get(spec.datatype)
+    values: list[Any] = list(getattr(contents, field)) if field else []
+    return from_values(spec, values)

@@ -1,0 +1,46 @@
+"""How a worker goes on without its agent: by itself, within its last share of the device's time."""
+
+import asyncio
+
+from kneescale.core.units import NS_PER_S
+from kneescale.core.wire import Terms
+from kneescale_worker.batches import BatchRunner
+from kneescale_worker.grants import GrantClient
+from kneescale_worker.queue import ItemQueue
+
+_PERMILLE = 1000
+#: Before the agent said anything: single items, a tenth of the time.
+_FIRST_BATCH = 1
+_FIRST_SHARE_PERMILLE = 100
+
+
+class SelfPacer:
+    """Runs one batch after the other while the worker is alone, idle in between."""
+
+    def __init__(self, client: GrantClient, queue: ItemQueue, runner: BatchRunner, first_lane: int) -> None:
+        self._client = client
+        self._queue = queue
+        self._runner = runner
+        self._first_terms = Terms(
+            slo_ns=0, batch=_FIRST_BATCH, gpu_percent=first_lane, share_permille=_FIRST_SHARE_PERMILLE
+        )
+
+    async def run(self) -> None:
+        """Pace the worker whenever it is alone, for ever."""
+        while True:
+            await self._client.alone.wait()
+            await self._queue.has_items.wait()
+            if not self._client.alone.is_set():
+                continue
+            terms = self._client.terms or self._first_terms
+            run = await self._runner.run(terms.gpu_percent, terms.batch)
+            await asyncio.sleep(idle_ns(run.ended_ns - run.started_ns, terms.share_permille) / NS_PER_S)
+
+
+def idle_ns(busy_ns: int, share_permille: int) -> int:
+    """How long to stay idle after `busy_ns` so that the busy share of the time is `share_permille`.
+
+    A share of nothing counts as one permille: slow, but nothing waits for ever.
+    """
+    share = min(_PERMILLE, max(1, share_permille))
+    return busy_ns * (_PERMILLE - share) // share

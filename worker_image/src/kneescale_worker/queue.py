@@ -1,0 +1,123 @@
+"""The queue of items: requests in the order of their arrival, taken from the head in batches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from kneescale_worker.errors import QueueFullError
+from kneescale_worker.tensors import Array
+
+
+class Request:
+    """A request in the queue: its items may run in several batches; `answer` gathers them."""
+
+    def __init__(self, inputs: Sequence[Array], arrived_ns: int) -> None:
+        self.inputs = inputs
+        self.items = len(inputs[0])
+        self.arrived_ns = arrived_ns
+        #: The outputs, or why there are none; cancelled when nobody waits for them any more.
+        self.answer: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
+        self._parts: dict[int, Sequence[Array]] = {}
+        self._answered = 0
+
+    def deliver(self, start: int, outputs: Sequence[Array]) -> None:
+        """Take the outputs of the items from `start` on; batches on different lanes may end in any order."""
+        self._parts[start] = outputs
+        self._answered += len(outputs[0])
+        if self._answered == self.items and not self.answer.done():
+            self.answer.set_result(
+                _joined([part for _, part in sorted(self._parts.items(), key=itemgetter(0))])
+            )
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, whatever comes of the other items."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Items `start` to `stop` of a request, which run in one batch."""
+
+    request: Request
+    start: int
+    stop: int
+
+    @property
+    def inputs(self) -> list[Array]:
+        """The inputs of these items."""
+        return [array[self.start : self.stop] for array in self.request.inputs]
+
+
+class ItemQueue:
+    """First in, first out; requests of more than one item are cut where a batch ends."""
+
+    def __init__(self, limit: int) -> None:
+        #: The most items that may wait.
+        self.limit = limit
+        self._requests: deque[Request] = deque()
+        self._taken_of_head = 0
+        self._items = 0
+        #: Set while there are items.
+        self.has_items = asyncio.Event()
+
+    def __len__(self) -> int:
+        return self._items
+
+    def push(self, request: Request) -> None:
+        """Append a request.
+
+        Raises QueueFullError when its items do not fit.
+        """
+        if self._items + request.items > self.limit:
+            raise QueueFullError(
+                f"{self._items} items wait; {request.items} more would pass the queue's limit of {self.limit}"
+            )
+        self._requests.append(request)
+        self._items += request.items
+        self.has_items.set()
+
+    def take(self, count: int) -> list[Slice]:
+        """Remove the oldest `count` items (fewer when there are fewer).
+
+        Items that nobody waits for any more are removed and counted (the dispatcher counted them too),
+        but not returned.
+        """
+        slices = [part for part in self._cut(count) if not part.request.answer.done()]
+        if not self._items:
+            self.has_items.clear()
+        return slices
+
+    def waiting(self) -> Iterator[tuple[int, int]]:
+        """(items, arrived_ns) of each request that has items in the queue, oldest first."""
+        taken = self._taken_of_head
+        for request in self._requests:
+            yield request.items - taken, request.arrived_ns
+            taken = 0
+
+    def fail_all(self, error: Exception) -> None:
+        """Empty the queue, answering every request in it with `error`."""
+        for part in self.take(self._items):
+            part.request.fail(error)
+
+    def _cut(self, count: int) -> Iterator[Slice]:
+        while count and self._requests:
+            head, start = self._requests[0], self._taken_of_head
+            stop = min(head.items, start + count)
+            count -= stop - start
+            self._items -= stop - start
+            self._taken_of_head = stop
+            if stop == head.items:
+                self._requests.popleft()
+                self._taken_of_head = 0
+            yield Slice(head, start, stop)
+
+
+def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    if len(parts) == 1:
+        return list(parts[0])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

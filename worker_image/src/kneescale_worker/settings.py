@@ -1,0 +1,109 @@
+"""The worker's settings: environment variables, parsed once at start-up."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kneescale.core.errors import InvalidInputError
+
+#: Every way a model's format may meet a backend: computed on CPU cores, or waited out.
+_BACKEND_OF_FORMAT = {"TorchScript": "cpu", "Emulated": "emulated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator (model, bounds) and the agent (device, lanes, socket) tell this worker."""
+
+    model_name: str
+    model_uri: str
+    model_format: str
+    #: The most items in one batch.
+    max_batch: int
+    #: What runs the batches: "cpu" or "emulated".
+    backend: str
+    #: Product name of the device, as its ResourceSlice says.
+    product: str
+    #: GPU% of each lane, ascending.
+    lanes: tuple[int, ...]
+    #: CPU cores of the device; empty where the device is no CPU.
+    cores: frozenset[int]
+    #: Socket of the agent's dispatcher.
+    socket: Path
+    model_dir: Path
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    #: Items that may wait before requests are refused.
+    queue_limit: int
+    #: How long a profile may take.
+    profile_seconds: int
+    #: Where the kubelet reads why the container ended, and the profile's result.
+    termination_path: Path
+
+
+def parse_settings(env: Mapping[str, str]) -> Settings:
+    """The settings in `env`.
+
+    Raises InvalidInputError naming the variable and what it should be.
+    """
+    model_format, backend = _required(env, "KNEESCALE_MODEL_FORMAT"), _required(env, "KNEESCALE_BACKEND")
+    if _BACKEND_OF_FORMAT.get(model_format) != backend:
+        pairs = ", ".join(f"{fmt} on {name}" for fmt, name in _BACKEND_OF_FORMAT.items())
+        raise InvalidInputError(f"format {model_format} does not run on backend {backend}; possible: {pairs}")
+    return Settings(
+        model_name=_required(env, "KNEESCALE_MODEL_NAME"),
+        model_uri=_required(env, "KNEESCALE_MODEL_URI"),
+        model_format=model_format,
+        max_batch=_integer(env, "KNEESCALE_MAX_BATCH", 1, 128),
+        backend=backend,
+        product=_required(env, "KNEESCALE_PRODUCT"),
+        lanes=_lanes(env),
+        cores=_cores(env),
+        socket=Path(env.get("KNEESCALE_SOCKET", "/run/kneescale/dispatcher.sock")),
+        model_dir=Path(env.get("KNEESCALE_MODEL_DIR", "/model")),
+        http_port=_integer(env, "KNEESCALE_HTTP_PORT", 1, 65535, 8000),
+        grpc_port=_integer(env, "KNEESCALE_GRPC_PORT", 1, 65535, 8001),
+        metrics_port=_integer(env, "KNEESCALE_METRICS_PORT", 1, 65535, 8002),
+        queue_limit=_integer(env, "KNEESCALE_QUEUE_LIMIT", 1, 65535, 4096),
+        profile_seconds=_integer(env, "KNEESCALE_PROFILE_SECONDS", 1, 3600, 45),
+        termination_path=termination_path(env),
+    )
+
+
+def termination_path(env: Mapping[str, str]) -> Path:
+    """Where the termination message goes; known even when the other settings are wrong."""
+    return Path(env.get("KNEESCALE_TERMINATION_PATH", "/dev/termination-log"))
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise InvalidInputError(f"{name} is not set")
+    return value
+
+
+def _integer(env: Mapping[str, str], name: str, lowest: int, highest: int, default: int | None = None) -> int:
+    text = env.get(name) or (_required(env, name) if default is None else str(default))
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        raise InvalidInputError(f"{name} is {text!r}; it should be an integer from {lowest} to {highest}")
+    return int(text)
+
+
+def _lanes(env: Mapping[str, str]) -> tuple[int, ...]:
+    text = _required(env, "KNEESCALE_LANES")
+    parts = text.split(",")
+    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in parts):
+        raise InvalidInputError(f"KNEESCALE_LANES is {text!r}; it should list GPU%, like 10,20,100")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _cores(env: Mapping[str, str]) -> frozenset[int]:
+    """The device's CPU cores; those this process may use where the agent names none."""
+    text = env.get("KNEESCALE_CORES", "")
+    if not text:
+        return frozenset(os.sched_getaffinity(0))
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidInputError(f"KNEESCALE_CORES is {text!r}; it should list CPU numbers, like 0,1")
+    return frozenset(int(part) for part in parts)

@@ -1,0 +1,95 @@
+"""TorchScript on CPU cores. The only module that imports torch."""
+
+# torch comes with the worker's image, not with the development environment.
+# mypy: disable-error-code="import-not-found"
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale_worker.artefact import ModelMetadata, read_metadata
+from kneescale_worker.errors import LoadError
+from kneescale_worker.tensors import DTYPES, Array
+
+# Before torch starts OpenMP: a lane's threads must leave their cores when its batch ends, not spin on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+WEIGHTS_FILE = "model.pt"
+_WARM_UP_RUNS = 2
+
+
+class TorchExecutor:
+    """Runs a TorchScript module; a lane of p GPU% is p % of the device's cores, as that many threads.
+
+    Threads are not tied to single cores: the grants of a device sum up to at most its cores, and which of
+    them other workers use now only the kernel's scheduler knows.
+    """
+
+    emulated = False
+
+    def __init__(self, model_dir: Path, cores: frozenset[int]) -> None:
+        self.metadata: ModelMetadata = read_metadata(model_dir)
+        self._weights = model_dir / WEIGHTS_FILE
+        self._cores = cores
+        self._module: Any = None
+        try:
+            # Threads started from here on, OpenMP's too, inherit it.
+            os.sched_setaffinity(0, cores)
+        except OSError as error:
+            raise LoadError(f"cannot run on CPUs {sorted(cores)}: {error.strerror}") from error
+
+    def load(self) -> None:
+        """Read the module, with weights laid out for channels_last where they have four dimensions."""
+        try:
+            module = torch.jit.load(str(self._weights), map_location="cpu").eval()
+            self._module = torch.jit.freeze(module.to(memory_format=torch.channels_last))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LoadError(f"cannot load {self._weights}: {_one_line(error)}") from error
+
+    def warm_up(self) -> None:
+        """Run batches of one item, which compiles the module, and compare the answer with the metadata."""
+        inputs = [np.zeros((1, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in self.metadata.inputs]
+        try:
+            for _ in range(_WARM_UP_RUNS):
+                outputs = self.run(WHOLE_GPU_PERCENT, inputs)
+        except (RuntimeError, TypeError, torch.jit.Error) as error:
+            raise LoadError(f"the model does not run on a batch of zeros: {_one_line(error)}") from error
+        self._check(outputs)
+
+    def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
+        """Run one batch on as many threads as the lane has cores."""
+        # OpenMP keeps the number of threads for each calling thread, so lanes do not disturb each other.
+        torch.set_num_threads(max(1, round(len(self._cores) * gpu_percent / WHOLE_GPU_PERCENT)))
+        with torch.inference_mode():
+            answer = self._module(*(_tensor(array) for array in inputs))
+        tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
+        return [tensor.contiguous().numpy() for tensor in tensors]
+
+    def _check(self, outputs: Sequence[Array]) -> None:
+        if len(outputs) != len(self.metadata.outputs):
+            raise LoadError(
+                f"the model answers {len(outputs)} tensors, metadata.json {len(self.metadata.outputs)}"
+            )
+        for spec, array in zip(self.metadata.outputs, outputs, strict=True):
+            if array.dtype != DTYPES[spec.datatype] or not spec.admits(array.shape):
+                raise LoadError(
+                    f"the model's output '{spec.name}' is {array.dtype} {list(array.shape)}; "
+                    f"metadata.json says {spec.datatype} {list(spec.shape)}"
+                )
+
+
+def _tensor(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)
+    tensor = torch.from_numpy(array)
+    return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+
+
+def _one_line(error: Exception) -> str:
+    """The line that tells: the first, except where TorchScript puts its own traceback before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if lines[0].startswith("The following operation failed") else lines[0]
