@@ -1,8 +1,8 @@
 """The OpenAPI schema that a resource dataclass implies, without descriptions and CEL rules."""
 
-from dataclasses import MISSING, is_dataclass
+from dataclasses import is_dataclass
 from enum import StrEnum
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from kneescale.api.codec import (
     Annotation,
@@ -33,13 +33,13 @@ def schema_of(kind: type) -> dict[str, Any]:
 
 
 def _default(value: object) -> dict[str, Any]:
-    """None and an empty list are simply absent; an object's default is {}, filled in by the API server."""
+    """The keyword for a field's default; None and an empty list are simply absent."""
     if value in (None, ()):
         return {}
-    if is_dataclass(value):
-        assert all(item.default is not MISSING for item in attributes(type(value)))
-        return {"default": {}}
-    return {"default": encode(value)}
+    rendered = encode(value)
+    if isinstance(rendered, dict):
+        rendered = {name: member for name, member in rendered.items() if member != []}
+    return {"default": rendered}
 
 
 def _schema(kind: Annotation, markers: tuple[Marker, ...]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _schema(kind: Annotation, markers: tuple[Marker, ...]) -> dict[str, Any]:
         item, item_markers, _ = split_annotation(get_args(kind)[0])
         schema = {"type": "array", "items": _schema(item, item_markers)}
     elif is_dataclass(kind):
-        schema = schema_of(kind)  # type: ignore[arg-type]
+        schema = schema_of(cast(type, kind))
     elif issubclass(kind, StrEnum):
         schema = {"type": "string", "enum": [member.value for member in kind]}
     else:

@@ -191,7 +191,7 @@ def render_inference_model_status(status: InferenceModelStatus) -> dict[str, Any
 def _check_name(name: str) -> None:
     if len(name) > MAX_MODEL_NAME:
         raise InvalidInputError(
-            f"metadata.name has {len(name)} characters; shorten it to {MAX_MODEL_NAME}, "
+            f"metadata.name is too long; shorten it to {MAX_MODEL_NAME} characters, "
             "for names of pods and claims are made from it"
         )
     if re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name) is None:
@@ -214,15 +214,14 @@ def _check_source(source: ModelSource) -> None:
 
 
 def _check_bounds(spec: InferenceModelSpec) -> None:
-    low, high = spec.scaling.min_replicas, spec.scaling.max_replicas
-    if low > high:
+    if spec.scaling.min_replicas > spec.scaling.max_replicas:
         raise InvalidInputError(
-            f"spec.scaling.minReplicas is {low} and maxReplicas {high}; lower the one or raise the other"
+            "spec.scaling.minReplicas is more than maxReplicas; lower the one or raise the other"
         )
     if spec.gpu.memory_bytes <= 0:
         raise InvalidInputError("spec.gpu.memory must be a positive quantity like 512Mi or 2Gi")
     batch = spec.overrides.batch if spec.overrides else None
     if batch is not None and batch > spec.max_batch:
         raise InvalidInputError(
-            f"spec.overrides.batch is {batch} and maxBatch {spec.max_batch}; lower the one or raise the other"
+            "spec.overrides.batch is more than spec.maxBatch; lower the one or raise the other"
         )
