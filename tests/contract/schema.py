@@ -61,15 +61,19 @@ def _schema(kind: Annotation, markers: tuple[Marker, ...]) -> dict[str, Any]:
 def _keywords(marker: Marker) -> dict[str, Any]:
     match marker:
         case Range(minimum, maximum):
-            return {"minimum": minimum} | ({} if maximum is None else {"maximum": maximum})
-        case Text(max_length, min_length):
-            return {"maxLength": max_length} | ({"minLength": min_length} if min_length else {})
+            return _given(minimum=minimum, maximum=maximum)
+        case Text(max_length, min_length, pattern):
+            return _given(maxLength=max_length, minLength=min_length or None, pattern=pattern)
         case Items():
             return _list_keywords(marker)
         case DateTime():
             return {"format": "date-time"}
         case JsonName():
             return {}
+
+
+def _given(**keywords: int | str | None) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if value is not None}
 
 
 def _list_keywords(marker: Items) -> dict[str, Any]:

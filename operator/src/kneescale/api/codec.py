@@ -5,6 +5,7 @@ A resource is written once, as dataclasses whose annotations carry the bounds:
 contract test derives the CRD schemas from them.
 """
 
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -30,10 +31,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string of bounded length."""
+    """A string of bounded length, in which `pattern` is found where one is given."""
 
     max_length: int
     min_length: int = 0
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +209,7 @@ def _check(marker: Marker, value: Json, path: str) -> None:
             raise InvalidInputError(f"{path} must be between {minimum} and {maximum}, not {value}")
         case Text(longest, shortest) if not shortest <= len(value) <= longest:
             raise InvalidInputError(f"{path} must have {shortest} to {longest} characters, not {len(value)}")
+        case Text(pattern=str(pattern)) if re.search(pattern, value) is None:
+            raise InvalidInputError(f"{path} must match {pattern}, not {value!r}")
         case _:
             pass
