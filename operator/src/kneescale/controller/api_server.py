@@ -44,9 +44,6 @@ class ApiServer(Protocol):
     async def apply(self, manifest: Object, subresource: str = "") -> Object:
         """Server-side apply, taking over fields that others wrote; return the object as it is now."""
 
-    async def replace(self, obj: Object) -> Object:
-        """Put the whole object, refused if its resourceVersion is not the latest; return it as it is now."""
-
     async def delete(self, obj: Object) -> None:
         """Delete this very object (by uid) and what it owns; one that is gone already is no error."""
 
@@ -100,10 +97,6 @@ class HttpApiServer:
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = _path_of(manifest, subresource)
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
-
-    async def replace(self, obj: Object) -> Object:
-        """See ApiServer."""
-        return await self._request("PUT", _path_of(obj), [("fieldManager", FIELD_MANAGER)], obj)
 
     async def delete(self, obj: Object) -> None:
         """See ApiServer."""

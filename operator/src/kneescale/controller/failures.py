@@ -1,19 +1,18 @@
 """What could not be written to the cluster, and when to try again."""
 
+import math
 from dataclasses import dataclass
+
+from kneescale.controller.difference import Item
+from kneescale.controller.observe import Key
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
 
-#: What is being written: verb, kind, namespace, name.
-Item = tuple[str, str, str, str]
-#: Namespace and name of the InferenceModel it is for.
-Model = tuple[str, str]
-
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    model: Model | None
+    model: Key | None
     message: str
     delay_s: float
     retry_at_s: float
@@ -30,7 +29,7 @@ class Failures:
         failure = self._failures.get(item)
         return failure is None or failure.retry_at_s <= now_s
 
-    def failed(self, item: Item, model: Model | None, message: str, now_s: float) -> float:
+    def failed(self, item: Item, model: Key | None, message: str, now_s: float) -> float:
         """Note a failure; return the delay in seconds before the next try."""
         previous = self._failures.get(item)
         delay_s = min(LONGEST_DELAY_S, 2 * previous.delay_s) if previous else FIRST_DELAY_S
@@ -45,10 +44,10 @@ class Failures:
         """Forget the failures of items that nobody wants to write any more."""
         self._failures = {item: failure for item, failure in self._failures.items() if item in wanted}
 
-    def next_try_s(self) -> float | None:
-        """Return when the first of the failed items may be tried again; None if nothing failed."""
-        return min((failure.retry_at_s for failure in self._failures.values()), default=None)
+    def next_try_s(self) -> float:
+        """Return when the first of the failed items may be tried again; infinity if nothing failed."""
+        return min((failure.retry_at_s for failure in self._failures.values()), default=math.inf)
 
-    def by_model(self) -> dict[Model, str]:
+    def by_model(self) -> dict[Key, str]:
         """Return one error message for each model that something failed for."""
         return {failure.model: failure.message for failure in self._failures.values() if failure.model}

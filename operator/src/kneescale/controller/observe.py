@@ -25,6 +25,11 @@ class World:
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self._memories = {kind: _Memory() for kind in kinds}
 
+    @property
+    def kinds(self) -> Iterable[Kind]:
+        """The watched kinds."""
+        return self._memories
+
     def objects(self, kind: Kind) -> tuple[Object, ...]:
         """Return the objects of a kind, ordered by namespace and name."""
         objects = self._memories[kind].objects

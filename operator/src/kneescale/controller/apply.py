@@ -1,0 +1,68 @@
+"""Sends writes to the API server, each model's apart from the others'."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from time import monotonic
+
+from kneescale.controller.api_server import ApiError, ApiServer
+from kneescale.controller.difference import Verb, Write
+from kneescale.controller.failures import Failures
+from kneescale.controller.observe import World
+from kneescale.controller.resources import kind_of
+
+logger = logging.getLogger(__name__)
+
+_MODELS_AT_ONCE = 8
+
+
+class Applier:
+    """Applies differences; what fails is tried again later, and holds up no other model."""
+
+    def __init__(self, api: ApiServer, world: World, failures: Failures) -> None:
+        self._api = api
+        self._world = world
+        self._failures = failures
+        self._places = asyncio.Semaphore(_MODELS_AT_ONCE)
+
+    async def apply(self, writes: Sequence[Write]) -> None:
+        """Send the writes that are due: of one model in their order, of different models side by side."""
+        self._failures.keep_only({write.item for write in writes})
+        due = [write for write in writes if self._failures.may_try(write.item, monotonic())]
+        async with asyncio.TaskGroup() as group:
+            for batch in _by_model(due):
+                group.create_task(self._send_in_order(batch))
+
+    async def _send_in_order(self, writes: Sequence[Write]) -> None:
+        async with self._places:
+            for write in writes:
+                await self._send(write)
+
+    async def _send(self, write: Write) -> None:
+        fields = asdict(write.item)
+        try:
+            await self._request(write)
+        except ApiError as error:
+            message = f"{write.item}: {error}"
+            delay_s = self._failures.failed(write.item, write.model, message, monotonic())
+            logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=fields)
+        else:
+            self._failures.succeeded(write.item)
+            logger.info("%s", write.item, extra=fields)
+
+    async def _request(self, write: Write) -> None:
+        if write.verb is Verb.DELETE:
+            await self._api.delete(write.obj)
+        else:
+            subresource = "status" if write.verb is Verb.APPLY_STATUS else ""
+            # The answer is newer than what the watch has told: the next cycle must not write the same again.
+            self._world.saw(kind_of(write.obj), await self._api.apply(write.obj, subresource))
+
+
+def _by_model(writes: Iterable[Write]) -> Iterable[list[Write]]:
+    """Group the writes by model; one that is for no single model stands alone."""
+    groups: dict[object, list[Write]] = {}
+    for write in writes:
+        groups.setdefault(write.model or write.item, []).append(write)
+    return groups.values()

@@ -1,0 +1,118 @@
+"""What must be written for the observed world to become the desired one. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kneescale.api.names import MODEL_LABEL
+from kneescale.controller.observe import Key, World, key_of
+from kneescale.controller.resources import JOB, POD, RESOURCE_CLAIM, Object, kind_of
+from kneescale.plan.state import Desired, ObjectRef
+
+#: Their specs cannot change, so what should be different gets a new name instead.
+_CREATE_ONLY = frozenset({POD, JOB, RESOURCE_CLAIM})
+
+
+class Verb(StrEnum):
+    """What is done to an object."""
+
+    APPLY = "apply"
+    APPLY_STATUS = "apply status"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Names a write, so that its failures can be remembered from cycle to cycle."""
+
+    verb: Verb
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.verb} {self.kind} {place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One request to the API server; `model` is the InferenceModel that it is for, if it is for one alone."""
+
+    verb: Verb
+    obj: Object
+    model: Key | None
+
+    @property
+    def item(self) -> Item:
+        """The write's name."""
+        namespace, name = key_of(self.obj)
+        return Item(self.verb, self.obj["kind"], namespace, name)
+
+
+def difference(desired: Desired, world: World) -> Iterator[Write]:
+    """Yield the writes that are needed, in the order of `desired`: objects, their statuses, deletions."""
+    for manifest in desired.apply:
+        if _needs_apply(manifest, world):
+            yield _write(Verb.APPLY, manifest)
+    for manifest in desired.status:
+        if _needs_status(manifest, world):
+            yield _write(Verb.APPLY_STATUS, manifest)
+    for ref in desired.delete:
+        found = _find(_manifest(ref), world)
+        if found is not None and not _is_being_deleted(found):
+            yield _write(Verb.DELETE, found)
+
+
+def holds(found: Any, wanted: Any) -> bool:
+    """Whether `found` has all that `wanted` says; what the server added to objects besides is left alone."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(
+            _member_holds(found, name, value) for name, value in wanted.items()
+        )
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        return (
+            isinstance(found, Sequence)
+            and len(found) == len(wanted)
+            and all(holds(*pair) for pair in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)
+
+
+def _member_holds(found: Mapping[str, Any], name: str, wanted: Any) -> bool:
+    if name == "ownerReferences":  # a list-map by uid: the server keeps an order of its own
+        return holds(_by_uid(found.get(name, [])), _by_uid(wanted))
+    # The server leaves empty lists and objects out of what it returns.
+    return holds(found[name], wanted) if name in found else wanted in ({}, [], ())
+
+
+def _by_uid(owners: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(owners, key=lambda owner: str(owner["uid"]))
+
+
+def _needs_apply(manifest: Object, world: World) -> bool:
+    found = _find(manifest, world)
+    if found is None:
+        return True
+    # What is being deleted is made anew once it is gone; the watch tells.
+    return not (_is_being_deleted(found) or kind_of(manifest) in _CREATE_ONLY or holds(found, manifest))
+
+
+def _needs_status(manifest: Object, world: World) -> bool:
+    found = _find(manifest, world)
+    return found is not None and found.get("status", {}) != manifest["status"]
+
+
+def _find(manifest: Object, world: World) -> Object | None:
+    return world.find(kind_of(manifest), key_of(manifest))
+
+
+def _is_being_deleted(obj: Object) -> bool:
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def _write(verb: Verb, obj: Object) -> Write:
+    namespace, name = key_of(obj)
+    model = name if obj["kind"] == "InferenceModel" else obj["metadata"].get("labels", {}).get(MODEL_LABEL)
+    return Write(verb, obj, (namespace, model) if model else None)

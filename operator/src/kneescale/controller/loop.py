@@ -1,0 +1,99 @@
+"""The reconcile loop: observe, plan, apply, whenever the world may have changed."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from kneescale.controller import events
+from kneescale.controller.api_server import ApiServer
+from kneescale.controller.apply import Applier
+from kneescale.controller.difference import difference
+from kneescale.controller.failures import Failures
+from kneescale.controller.listing import list_all
+from kneescale.controller.observe import World, observe
+from kneescale.core.errors import KneescaleError
+from kneescale.plan.state import Desired, Observed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the loop turns."""
+
+    #: Changes come in bursts (a pod's start is five of them): one plan for all.
+    debounce_s: float = 0.15
+    #: How often everything is listed anew.
+    resync_s: float = 60.0
+
+
+class Loop:
+    """Keeps the cluster as the plan wants it."""
+
+    def __init__(
+        self, api: ApiServer, world: World, plan: Callable[[Observed], Desired], pace: Pace = Pace()
+    ) -> None:
+        self._api = api
+        self._world = world
+        self._plan = plan
+        self._pace = pace
+        self._failures = Failures()
+        self._applier = Applier(api, world, self._failures)
+        self._woken = asyncio.Event()
+        #: When the last cycle ended, in monotonic seconds: the sign of life.
+        self.last_cycle_s = monotonic()
+
+    def wake(self) -> None:
+        """Say that the world may have changed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Reconcile for ever: at once, at each wake, and whenever something falls due."""
+        resync_at_s = monotonic() + self._pace.resync_s
+        while True:
+            replan_at_s = await self.reconcile()
+            self.last_cycle_s = monotonic()
+            await self._sleep_until(min(resync_at_s, replan_at_s))
+            if monotonic() >= resync_at_s:
+                await self._resync()
+                resync_at_s = monotonic() + self._pace.resync_s
+
+    async def reconcile(self) -> float:
+        """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""
+        self._woken.clear()
+        observed = observe(self._world, self._failures.by_model(), datetime.now(UTC))
+
+        desired = self._plan(observed)
+
+        await self._applier.apply(tuple(difference(desired, self._world)))
+        await self._announce(desired)
+        return self._next_due_s(desired)
+
+    async def _announce(self, desired: Desired) -> None:
+        # A decision that was not written down is not announced: the next plan comes to it again.
+        failed = self._failures.by_model()
+        notes = [note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed]
+        await events.post(self._api, notes)
+
+    def _next_due_s(self, desired: Desired) -> float:
+        retry_at_s = self._failures.next_try_s()
+        if desired.requeue_after_s is None:
+            return retry_at_s
+        return min(retry_at_s, monotonic() + desired.requeue_after_s)
+
+    async def _sleep_until(self, due_s: float) -> None:
+        try:
+            async with asyncio.timeout(due_s - monotonic()):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(self._pace.debounce_s)
+
+    async def _resync(self) -> None:
+        try:
+            await list_all(self._api, self._world)
+        except KneescaleError as error:
+            logger.warning("going on with what the watches tell: %s", error)

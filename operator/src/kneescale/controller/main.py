@@ -1,0 +1,56 @@
+"""The operator's process: settings, connection, watches and the loop."""
+
+import asyncio
+import logging
+import os
+import sys
+from functools import partial
+
+import kopf
+
+from kneescale.controller.api_server import connect
+from kneescale.controller.handlers import watch
+from kneescale.controller.listing import list_all_at_start
+from kneescale.controller.loop import Loop
+from kneescale.controller.observe import World
+from kneescale.controller.resources import WATCHED
+from kneescale.controller.settings import parse_settings
+from kneescale.core.errors import InvalidInputError, KneescaleError
+from kneescale.plan import plan
+from kneescale.plan.state import Settings
+
+logger = logging.getLogger(__name__)
+
+#: How long the API server and the CRDs may take to appear; then the kubelet starts the operator anew.
+_START_PATIENCE_S = 300.0
+
+
+def main() -> int:
+    """Run the operator until a signal; return the exit code, 2 for wrong settings."""
+    _log_json()
+    try:
+        asyncio.run(_operate(parse_settings(os.environ)))
+    except InvalidInputError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for who started it
+        return 2
+    except KneescaleError as error:
+        logger.error("giving up: %s", error)  # noqa: TRY400 - the message says what to do
+        return 1
+    return 0
+
+
+def _log_json() -> None:
+    """One JSON object a line, without kopf's own lines about each event that it hands on."""
+    kopf.configure(log_format=kopf.LogFormat.JSON)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
+async def _operate(settings: Settings) -> None:
+    world = World(WATCHED)
+    async with connect() as api:
+        await list_all_at_start(api, world, _START_PATIENCE_S)
+        loop = Loop(api, world, partial(plan, settings=settings))
+        async with asyncio.TaskGroup() as group:
+            reconciling = group.create_task(loop.run())
+            await watch(world, loop)
+            reconciling.cancel()

@@ -1,0 +1,113 @@
+"""What the manifests render to: one step, least privilege, one place for each image."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster.programs import build_all
+from e2e.progress import Progress
+from e2e.runner import Shell
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+OVERLAYS = ("local", "local-emulated")
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def render(kubectl: Path, folder: Path) -> Objects:
+    command = [str(kubectl), "kustomize", str(folder)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {(obj["kind"], obj["metadata"]["name"]): obj for obj in yaml.safe_load_all(text)}
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Path:
+    return build_all(Shell(), Progress()).kubectl
+
+
+@pytest.fixture(scope="session", params=OVERLAYS)
+def objects(kubectl: Path, request: pytest.FixtureRequest) -> Objects:
+    return render(kubectl, MANIFESTS / "overlays" / request.param)
+
+
+def containers(objects: Objects) -> Iterator[dict[str, Any]]:
+    for kind in ("Deployment", "DaemonSet"):
+        for (found, _), obj in objects.items():
+            if found == kind:
+                yield from obj["spec"]["template"]["spec"]["containers"]
+
+
+def rules(objects: Objects) -> list[dict[str, Any]]:
+    return [rule for (kind, _), obj in objects.items() if kind == "ClusterRole" for rule in obj["rules"]]
+
+
+def environment(objects: Objects, kind: str, name: str) -> dict[str, str]:
+    (container,) = objects[kind, name]["spec"]["template"]["spec"]["containers"]
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
+
+
+def test_the_crds_and_the_device_class_come_along(objects: Objects) -> None:
+    crds = {name for kind, name in objects if kind == "CustomResourceDefinition"}
+    assert crds == {
+        f"{plural}.kneescale.dev" for plural in ("inferencemodels", "modelprofiles", "gpuschedules")
+    }
+    assert ("DeviceClass", "gpu.kneescale.dev") in objects
+
+
+def test_no_rule_has_a_wildcard_or_reaches_secrets(objects: Objects) -> None:
+    assert rules(objects)
+    for rule in rules(objects):
+        assert not {"*", "secrets"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+def test_operator_and_agent_have_an_account_each(objects: Objects) -> None:
+    accounts = {
+        name: obj["spec"]["template"]["spec"]["serviceAccountName"]
+        for (kind, name), obj in objects.items()
+        if kind in ("Deployment", "DaemonSet")
+    }
+    assert accounts == {"kneescale-operator": "kneescale-operator", "kneescale-agent": "kneescale-agent"}
+
+
+def test_no_container_can_gain_privileges_or_write_to_its_image(objects: Objects) -> None:
+    for container in containers(objects):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"]["drop"] == ["ALL"]
+        assert "privileged" not in security
+
+
+def test_every_container_asks_for_resources_and_can_be_probed(objects: Objects) -> None:
+    for container in containers(objects):
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+
+
+def test_the_agent_gets_its_backend_from_the_overlay(kubectl: Path) -> None:
+    backends = {}
+    for overlay in OVERLAYS:
+        objects = render(kubectl, MANIFESTS / "overlays" / overlay)
+        (data,) = (obj["data"] for (kind, _), obj in objects.items() if kind == "ConfigMap")
+        backends[overlay] = data["KNEESCALE_BACKEND"]
+    assert backends == {"local": "cpu", "local-emulated": "emulated"}
+
+
+def test_an_overlay_of_the_users_sets_the_worker_image_in_one_place(kubectl: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    (tmp_path / "manifests").symlink_to(MANIFESTS)
+    kustomization = {
+        "resources": ["../manifests/overlays/local"],
+        "configurations": ["worker-image-env.yaml"],
+        "images": [{"name": "kneescale/worker", "newName": "registry.example/worker", "newTag": "v1"}],
+    }
+    (user / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    (user / "worker-image-env.yaml").write_text(
+        (MANIFESTS / "overlays/local/worker-image-env.yaml").read_text()
+    )
+    operator = environment(render(kubectl, user), "Deployment", "kneescale-operator")
+    assert operator["KNEESCALE_WORKER_IMAGE"] == "registry.example/worker:v1"
