@@ -1,0 +1,168 @@
+"""What the plan is made from, and what it says: the shapes between the controller and the plan."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
+from kneescale.api.inference_model import InferenceModel, parse_inference_model
+from kneescale.api.meta import Owner, parse_metadata
+from kneescale.api.model_profile import ModelProfile, parse_model_profile
+from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.placement import DEFAULT_AREA_LIMIT_PERMILLE
+from kneescale.plan.workloads import (
+    Claim,
+    Job,
+    ModelKey,
+    Pod,
+    is_profiling_pod,
+    parse_claim,
+    parse_job,
+    parse_pod,
+)
+
+T = TypeVar("T")
+Manifest = dict[str, Any]
+RawObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The operator's settings that the plan depends on."""
+
+    worker_image: str
+    policy: Policy = Policy.SPATIO_TEMPORAL
+    #: The most of a GPU's area that plans may use.
+    area_limit_permille: int = DEFAULT_AREA_LIMIT_PERMILLE
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """Names an object of the cluster."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An object that the API server took but the plan cannot read; it is left alone."""
+
+    ref: ObjectRef
+    generation: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The cluster at one moment; everything in it is ordered by namespace and name."""
+
+    #: Only for transition times and backoff: nothing else depends on the time.
+    now: datetime
+    models: tuple[InferenceModel, ...] = ()
+    profiles: tuple[ModelProfile, ...] = ()
+    schedules: tuple[GPUSchedule, ...] = ()
+    devices: tuple[GpuDevice, ...] = ()
+    #: The serving workers' pods.
+    pods: tuple[Pod, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    #: Owner references of the nodes, by name.
+    nodes: Mapping[str, Owner] = field(default_factory=lambda: MappingProxyType({}))
+    #: The last error of writing something for a model.
+    apply_errors: Mapping[ModelKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    rejected: tuple[Rejected, ...] = ()
+
+    @classmethod
+    def from_objects(
+        cls,
+        *,
+        now: datetime,
+        models: Iterable[RawObject] = (),
+        profiles: Iterable[RawObject] = (),
+        schedules: Iterable[RawObject] = (),
+        slices: Iterable[RawObject] = (),
+        pods: Iterable[RawObject] = (),
+        jobs: Iterable[RawObject] = (),
+        claims: Iterable[RawObject] = (),
+        nodes: Iterable[RawObject] = (),
+        apply_errors: Mapping[ModelKey, str] = MappingProxyType({}),
+    ) -> "Observed":
+        """Objects as the API server gives them, of pods, jobs and claims only those that the operator made."""
+        rejected: list[Rejected] = []
+        all_pods = _ordered(pods)
+        profiling = [pod for pod in all_pods if is_profiling_pod(pod)]
+        serving = [pod for pod in all_pods if not is_profiling_pod(pod)]
+        node_owners = [Owner("v1", "Node", meta.name, meta.uid) for meta in map(parse_metadata, nodes)]
+        return cls(
+            now=now,
+            models=_parsed(parse_inference_model, models, rejected),
+            profiles=_parsed(parse_model_profile, profiles, rejected),
+            schedules=_parsed(parse_gpu_schedule, schedules, rejected),
+            devices=tuple(
+                device for found in _parsed(parse_resource_slice, slices, rejected) for device in found
+            ),
+            pods=_parsed(parse_pod, serving, rejected),
+            jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
+            claims=_parsed(parse_claim, claims, rejected),
+            nodes={owner.name: owner for owner in node_owners},
+            apply_errors=apply_errors,
+            rejected=tuple(rejected),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    """A decision, for an Event on the object that it is about; `type` is Normal or Warning."""
+
+    regarding: ObjectRef
+    type: str
+    reason: str
+    action: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The world that the plan wants.
+
+    `apply` and `status` are complete: what already is so need not be written again. `delete` names objects
+    that exist and should not, `events` what has changed since the observed statuses were written.
+    """
+
+    #: Manifests in the order in which they should be applied.
+    apply: tuple[Manifest, ...] = ()
+    #: apiVersion, kind, metadata and status of objects whose status the operator writes.
+    status: tuple[Manifest, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    events: tuple[EventNote, ...] = ()
+    #: When to plan again even though nothing changes, in seconds from `Observed.now`.
+    requeue_after_s: float | None = None
+
+
+def _ordered(objects: Iterable[RawObject]) -> Sequence[RawObject]:
+    return sorted(objects, key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
+
+
+def _parsed(
+    parse: Callable[[RawObject], T], objects: Iterable[RawObject], rejected: list[Rejected]
+) -> tuple[T, ...]:
+    parsed: list[T] = []
+    for obj in _ordered(objects):
+        try:
+            parsed.append(parse(obj))
+        except InvalidInputError as error:
+            rejected.append(_rejected(obj, str(error)))
+    return tuple(parsed)
+
+
+def _rejected(obj: RawObject, message: str) -> Rejected:
+    meta = parse_metadata(obj)
+    ref = ObjectRef(obj.get("apiVersion", ""), obj.get("kind", ""), meta.namespace, meta.name, meta.uid)
+    return Rejected(ref, meta.generation, message)

@@ -1,0 +1,219 @@
+"""Pods, Jobs and ResourceClaims that the operator made, as far as the plan looks at them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kneescale.api.conditions import parse_time
+from kneescale.api.meta import Metadata, parse_metadata
+from kneescale.api.names import (
+    ATTEMPT_ANNOTATION,
+    DEVICE_ANNOTATION,
+    JOB_NAME_LABEL,
+    MODEL_LABEL,
+    PROFILE_LABEL,
+    ROLE_LABEL,
+)
+from kneescale.api.quantity import parse_quantity
+from kneescale.api.vocabulary import Role
+
+#: (namespace, name) of an InferenceModel.
+ModelKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a pod does not run: a CamelCase reason and one line for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A worker's pod; its name is its partition's."""
+
+    metadata: Metadata
+    phase: str
+    ready: bool
+    problem: Problem | None
+
+    @property
+    def model(self) -> ModelKey:
+        """The model that it serves."""
+        return _model_of(self.metadata)
+
+    @property
+    def device_uuid(self) -> str:
+        """The device that the planner chose for it."""
+        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended for good: evicted, or its node gone."""
+        return self.phase in ("Failed", "Succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A profiling Job; `message` is the termination message of its last pod, or why the Job failed."""
+
+    metadata: Metadata
+    succeeded: bool
+    failed_at: datetime | None
+    message: str
+
+    @property
+    def model(self) -> ModelKey:
+        """The model that it was made for."""
+        return _model_of(self.metadata)
+
+    @property
+    def profile(self) -> tuple[str, str]:
+        """(namespace, name) of the ModelProfile that it fills."""
+        return self.metadata.namespace, self.metadata.labels.get(PROFILE_LABEL, "")
+
+    @property
+    def device_uuid(self) -> str:
+        """The device that it measures on."""
+        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, from 1."""
+        return int(self.metadata.annotations.get(ATTEMPT_ANNOTATION, "1"))
+
+    @property
+    def active(self) -> bool:
+        """Whether it has yet to end."""
+        return not self.succeeded and self.failed_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A ResourceClaim: memory and one client of one device."""
+
+    metadata: Metadata
+    memory_bytes: int
+
+    @property
+    def model(self) -> ModelKey:
+        """The model that it was made for."""
+        return _model_of(self.metadata)
+
+    @property
+    def device_uuid(self) -> str:
+        """The device that it asks for."""
+        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+    @property
+    def role(self) -> Role:
+        """What its partition is for."""
+        return Role(self.metadata.labels[ROLE_LABEL])
+
+
+def parse_pod(obj: Mapping[str, Any]) -> Pod:
+    """A worker's pod as the API server gives it."""
+    status = obj.get("status") or {}
+    ready = _condition(status, "Ready").get("status") == "True"
+    return Pod(
+        metadata=parse_metadata(obj),
+        phase=status.get("phase", "Pending"),
+        ready=ready,
+        problem=None if ready else _problem(status),
+    )
+
+
+def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
+    """A profiling Job with its pods, as the API server gives them."""
+    metadata, status = parse_metadata(obj), obj.get("status") or {}
+    failed = _condition(status, "Failed")
+    own = [pod for pod in pods if parse_metadata(pod).labels.get(JOB_NAME_LABEL) == metadata.name]
+    return Job(
+        metadata=metadata,
+        succeeded=_condition(status, "Complete").get("status") == "True",
+        failed_at=parse_time(failed["lastTransitionTime"]) if failed.get("status") == "True" else None,
+        message=_last_words(own) or failed.get("message", ""),
+    )
+
+
+def parse_claim(obj: Mapping[str, Any]) -> Claim:
+    """A ResourceClaim that the operator made."""
+    (request,) = obj["spec"]["devices"]["requests"]
+    memory = request["exactly"]["capacity"]["requests"]["memory"]
+    return Claim(parse_metadata(obj), parse_quantity(str(memory)))
+
+
+def is_profiling_pod(obj: Mapping[str, Any]) -> bool:
+    """Whether the pod belongs to a profiling Job."""
+    return parse_metadata(obj).labels.get(ROLE_LABEL) == Role.PROFILE
+
+
+def worker_error(termination_message: str) -> str | None:
+    """The one-line error in a worker's termination message, if it left one."""
+    try:
+        error = json.loads(termination_message)["error"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return " ".join(str(error).split())
+
+
+def _model_of(metadata: Metadata) -> ModelKey:
+    return metadata.namespace, metadata.labels.get(MODEL_LABEL, "")
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    found: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
+    return next((condition for condition in found if condition["type"] == kind), {})
+
+
+def _problem(status: Mapping[str, Any]) -> Problem | None:
+    """The first thing that keeps the pod from running, in the order in which pods come up."""
+    scheduled = _condition(status, "PodScheduled")
+    if scheduled.get("reason") == "Unschedulable":
+        return Problem("Unschedulable", _one_line(scheduled.get("message", "no node takes the pod")))
+    for container in status.get("containerStatuses") or ():
+        if ended := _terminated(container):
+            return _why_ended(ended)
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason", "ContainerCreating") not in ("ContainerCreating", "PodInitializing"):
+            return Problem(waiting["reason"], _one_line(waiting.get("message", "")) or waiting["reason"])
+    if status.get("phase") == "Failed":
+        return Problem(
+            status.get("reason") or "PodFailed", _one_line(status.get("message", "the pod failed"))
+        )
+    return None
+
+
+def _terminated(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for state in ("state", "lastState"):
+        ended: Mapping[str, Any] | None = (container.get(state) or {}).get("terminated")
+        if ended:
+            return ended
+    return None
+
+
+def _why_ended(ended: Mapping[str, Any]) -> Problem | None:
+    if error := worker_error(ended.get("message", "")):
+        return Problem("ModelLoadFailed", error)
+    if ended.get("exitCode", 0) == 0:
+        return None
+    reason = ended.get("reason", "Error")
+    return Problem("WorkerFailed", f"the worker ended with exit code {ended['exitCode']} ({reason})")
+
+
+def _last_words(pods: Iterable[Mapping[str, Any]]) -> str:
+    """The termination message of the pod that ended last; a success before any failure."""
+    ended = [
+        (state["exitCode"] == 0, state.get("finishedAt") or "", state.get("message", ""))
+        for pod in pods
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+        if (state := _terminated(container))
+    ]
+    return max(ended)[2] if ended else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
