@@ -1,0 +1,34 @@
+"""`python -m kneescale.agent`: serve this node until SIGTERM."""
+
+import logging
+import os
+import signal
+import sys
+from threading import Thread
+
+from kneescale.agent.agent import Agent
+from kneescale.agent.backends import make_backend
+from kneescale.agent.cluster_api import KubernetesApi
+from kneescale.agent.settings import read_settings
+from kneescale.core.errors import KneescaleError
+
+#: A grant waits at most this long for the interpreter while another thread computes (Python's own is 5 ms).
+_SWITCH_INTERVAL_S = 0.0002
+
+
+def main() -> int:
+    """Exit status: 0 after SIGTERM, 1 when a part failed, 2 when a setting is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        settings = read_settings(os.environ)
+        agent = Agent(settings, make_backend(settings), KubernetesApi())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: Thread(target=agent.stop).start())
+        return 0 if agent.run() else 1
+    except KneescaleError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+sys.exit(main())

@@ -1,0 +1,126 @@
+"""The agent as a whole: its parts, wired, started and stopped."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from threading import Event, Thread
+
+from kneescale.agent.backend import Backend
+from kneescale.agent.claims import ClaimFolders
+from kneescale.agent.cluster_api import ClusterApi
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.dra import ClaimPreparer, dra_handler
+from kneescale.agent.grpc_server import start_server
+from kneescale.agent.http_server import Pages, make_server
+from kneescale.agent.metrics import make_registry
+from kneescale.agent.node_state import NodeState
+from kneescale.agent.registration import registration_handler
+from kneescale.agent.resource_slice import SlicePublisher
+from kneescale.agent.schedule_watch import ScheduleWatch
+from kneescale.agent.settings import Settings
+from kneescale.agent.status import StatusReporter
+from kneescale.core.errors import KneescaleError
+
+log = logging.getLogger(__name__)
+
+_GRACE_S = 3.0
+
+
+class Agent:
+    """One node's agent. A part that fails ends the whole: the kubelet starts it again from its checkpoint."""
+
+    def __init__(self, settings: Settings, backend: Backend, api: ClusterApi) -> None:
+        self._settings = settings
+        folders = ClaimFolders(settings.claims_dir, settings.worker_uid)
+        devices = backend.devices()
+        self._hosts = {
+            device.name: DispatcherHost(device.name, folders.socket_path, settings.worker_uid)
+            for device in devices
+        }
+        self._state = NodeState(devices, self._hosts, settings.checkpoint_path)
+        self._preparer = ClaimPreparer(settings, backend, api, self._state)
+        self._slices = SlicePublisher(api, settings.node_name, backend)
+        self._watch = ScheduleWatch(api, settings.node_name, self._state.set_schedules)
+        self._status = StatusReporter(api, self._state, self._hosts)
+        pages = Pages(
+            node_name=settings.node_name,
+            backend=backend.name,
+            devices=devices,
+            traces={name: host.trace for name, host in self._hosts.items()},
+            registry=make_registry(backend.name, self._state, self._hosts),
+            problems=self._problems,
+        )
+        self._http = make_server(settings.http_port, pages)
+        self._ending = Event()
+        self._failed = False
+
+    @property
+    def http_port(self) -> int:
+        """The port that is listened on."""
+        return int(self._http.server_address[1])
+
+    def run(self) -> bool:
+        """Serve until `stop`; whether no part failed.
+
+        Raises InvalidInputError when the checkpoint cannot be read.
+        """
+        self._restore()
+        hosts = [self._start(f"dispatcher-{name}", host.run) for name, host in self._hosts.items()]
+        self._start("http", self._http.serve_forever)
+        for name, loop in (
+            ("slices", self._slices.run),
+            ("schedules", self._watch.run),
+            ("status", self._status.run),
+        ):
+            self._start(name, partial(loop, self._ending))
+        dra = start_server(self._settings.dra_socket, dra_handler(self._preparer, self._settings.node_name))
+        registration = start_server(
+            self._settings.registration_socket, registration_handler(self._settings.dra_socket)
+        )
+        log.info("agent of node %s serves %s", self._settings.node_name, ", ".join(self._hosts))
+        self._ending.wait()
+        # Unregister first, so that the kubelet does not call a driver that has ended.
+        registration.stop(_GRACE_S).wait()
+        self._settings.registration_socket.unlink(missing_ok=True)
+        dra.stop(_GRACE_S).wait()
+        self._stop_parts(hosts)
+        return not self._failed
+
+    def stop(self) -> None:
+        """Make `run` return; not for a signal handler: it takes a lock."""
+        self._ending.set()
+
+    def _restore(self) -> None:
+        """Go on from the checkpoint: folders and CDI devices are made again, then sockets."""
+        for claim in self._state.restore():
+            try:
+                self._preparer.make(claim)
+            except (KneescaleError, OSError) as error:
+                log.warning("claim %s/%s cannot be served: %s", claim.namespace, claim.name, error)
+
+    def _stop_parts(self, hosts: list[Thread]) -> None:
+        for host in self._hosts.values():
+            host.stop()
+        for thread in hosts:
+            thread.join(_GRACE_S)
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _problems(self) -> list[str]:
+        return [
+            f"the dispatcher of {name} is stuck" for name, host in self._hosts.items() if not host.is_turning
+        ]
+
+    def _start(self, name: str, serve: Callable[[], None]) -> Thread:
+        thread = Thread(target=self._guard, args=(name, serve), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guard(self, name: str, serve: Callable[[], None]) -> None:
+        try:
+            serve()
+        except Exception:
+            log.exception("%s failed; the agent ends", name)
+            self._failed = True
+            self._ending.set()
+            raise

@@ -1,0 +1,84 @@
+"""What a device's dispatcher is to do: a GPUSchedule and the claims prepared here, brought together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kneescale.agent.claims import PreparedClaim
+from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition, Policy
+from kneescale.api.vocabulary import Role
+from kneescale.core import wire
+from kneescale.core.dispatcher import PartitionTerms
+from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
+
+_US_PER_MS = 1_000
+#: A worker alone may be busy for twice its planned share, so that it can work off a queue.
+_ALONE_FACTOR = 2
+_ROLES = {Role.SERVE: wire.Role.SERVE, Role.PROFILE: wire.Role.PROFILE}
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedPartition:
+    """One partition of the schedule; `claim_uid` is empty until its claim is prepared here."""
+
+    name: str
+    model: str
+    terms: PartitionTerms
+    worker_terms: wire.Terms
+    claim_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All partitions of one device, and the policy that shares it among them."""
+
+    policy: Policy = Policy.SPATIO_TEMPORAL
+    partitions: tuple[AssignedPartition, ...] = ()
+
+
+def assign(spec: GPUScheduleSpec, claims: Iterable[PreparedClaim]) -> Assignment:
+    """The schedule's partitions, each with its claim.
+
+    A claim belongs to a partition of its own namespace, so nobody gets in by a name alone.
+    Raises InvalidInputError when a surface is none.
+    """
+    uids = {(claim.namespace, claim.partition): claim.uid for claim in claims if claim.device == spec.device}
+    return Assignment(
+        policy=spec.policy,
+        partitions=tuple(
+            AssignedPartition(
+                name=partition.name,
+                model=partition.model,
+                terms=_dispatcher_terms(partition),
+                worker_terms=_worker_terms(partition),
+                claim_uid=uids.get((partition.namespace, partition.name), ""),
+            )
+            for partition in spec.partitions
+        ),
+    )
+
+
+def _dispatcher_terms(partition: Partition) -> PartitionTerms:
+    points = [
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
+        for point in partition.surface
+    ]
+    return PartitionTerms(
+        role=_ROLES[partition.role],
+        slo_ns=partition.slo_milliseconds * NS_PER_MS,
+        weight=partition.weight,
+        gpu_percent=partition.gpu_percent,
+        batch=partition.batch,
+        lanes=partition.lanes,
+        surface=LatencySurface.from_points(points) if points else None,
+    )
+
+
+def _worker_terms(partition: Partition) -> wire.Terms:
+    busy_permille = partition.area_permille * WHOLE_GPU_PERCENT // partition.gpu_percent
+    return wire.Terms(
+        slo_ns=partition.slo_milliseconds * NS_PER_MS,
+        batch=partition.batch,
+        gpu_percent=partition.gpu_percent,
+        share_permille=min(1000, max(1, _ALONE_FACTOR * busy_permille)),
+    )

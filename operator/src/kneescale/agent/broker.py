@@ -1,0 +1,186 @@
+"""The broker of one device: workers' messages in, the core's dispatcher asked, answers and grants out.
+
+No I/O and no clock: what it is told and when decides what it says.
+"""
+
+from dataclasses import dataclass
+
+from kneescale.agent.assignment import AssignedPartition, Assignment
+from kneescale.agent.trace import Trace
+from kneescale.api.gpu_schedule import Policy
+from kneescale.core.dispatcher import Dispatcher, Granted
+from kneescale.core.errors import ProtocolError
+from kneescale.core.policies import policy_named
+from kneescale.core.units import NS_PER_S
+from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Terms
+
+#: A worker this late with a batch is hung or frozen; it loses its connection, and others get its lane.
+_GRACE_NS = 10 * NS_PER_S
+#: Far above a worker's own limit: what passes it is no honest queue.
+_MAX_QUEUED_ITEMS = 65_536
+_MAX_PROBES = 256
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker that said hello and has not left."""
+
+    model: str
+    lanes: tuple[int, ...]
+    probes: int = 0
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """One partition of the schedule as it is now; `seen` tells whether it ever had a worker here."""
+
+    name: str
+    model: str
+    connected: bool
+    seen: bool
+    queued_items: int
+    measured: Measured | None
+
+
+class GrantBroker:
+    """Messages come with the name of their partition; a raised ProtocolError ends that connection."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._policy = Assignment().policy
+        self._dispatcher = Dispatcher(policy_named(self._policy))
+        self._assigned: dict[str, AssignedPartition] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._seen: set[str] = set()
+
+    def assign(self, assignment: Assignment, now_ns: int) -> dict[str, Terms | None]:
+        """Take a new assignment.
+
+        Returns what to tell connected workers: new terms, or None to those that must connect anew.
+        """
+        before = self._assigned
+        self._assigned = {partition.name: partition for partition in assignment.partitions}
+        self._seen &= self._assigned.keys()
+        dropped = self._change_policy(assignment.policy, now_ns)
+        self._dispatcher.configure({p.name: p.terms for p in assignment.partitions}, now_ns)
+        self._trace.keep_totals_of(self._assigned.keys() | self._workers.keys())
+        changed = {
+            name: partition.worker_terms
+            for name, partition in self._assigned.items()
+            if name in self._workers
+            and name in before
+            and before[name].worker_terms != partition.worker_terms
+        }
+        return {**changed, **dict.fromkeys(dropped)}
+
+    def handle(self, name: str, message: Message, now_ns: int) -> Terms | None:
+        """Take one message of the worker of partition `name`; the answer to it, if it has one.
+
+        Raises ProtocolError when a worker in its right mind does not say that.
+        """
+        if isinstance(message, Hello):
+            return self._hello(name, message, now_ns)
+        worker = self._workers.get(name)
+        if worker is None:
+            raise ProtocolError(f"{type(message).__name__} before Hello")
+        match message:
+            case Arrived(count, arrived_ns):
+                self._arrived(name, count, arrived_ns, now_ns)
+            case Done(grant_id, started_ns, ended_ns):
+                self._done(name, grant_id, started_ns, ended_ns, now_ns)
+            case Probe(gpu_percent, batch):
+                self._probe(name, worker, gpu_percent, batch, now_ns)
+            case Measured():
+                worker.measured = message
+            case _:
+                raise ProtocolError(f"{type(message).__name__} is not for workers to send")
+        return None
+
+    def left(self, name: str, now_ns: int) -> None:
+        """The worker's connection ended: its queue and its grants are no more."""
+        if self._workers.pop(name, None) is None:
+            return
+        for ran in self._dispatcher.left(name, now_ns):
+            self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns)
+
+    def tick(self, now_ns: int) -> list[Granted]:
+        """Every grant that is to be sent now."""
+        grants = self._dispatcher.tick(now_ns)
+        for granted in grants:
+            worker = self._workers[granted.partition]
+            worker.probes = max(0, worker.probes - 1)
+            self._trace.granted(granted.partition, worker.model, granted.grant, now_ns)
+        return grants
+
+    def next_wake_ns(self, now_ns: int) -> int | None:
+        """When to `tick` next if no message comes before; None if only a message can change anything."""
+        return self._dispatcher.next_wake_ns(now_ns)
+
+    def overdue(self, now_ns: int) -> set[str]:
+        """Partitions whose worker holds a grant far beyond the time by which it should have ended."""
+        return {
+            running.partition
+            for running in self._dispatcher.running
+            if now_ns > running.grant.finish_by_ns + _GRACE_NS
+        }
+
+    def views(self) -> tuple[PartitionView, ...]:
+        """The partitions of the schedule as they are now."""
+        return tuple(self._view(partition) for partition in self._assigned.values())
+
+    def _view(self, partition: AssignedPartition) -> PartitionView:
+        worker = self._workers.get(partition.name)
+        return PartitionView(
+            name=partition.name,
+            model=partition.model,
+            connected=worker is not None,
+            seen=partition.name in self._seen,
+            queued_items=self._dispatcher.queued(partition.name),
+            measured=worker.measured if worker else None,
+        )
+
+    def _change_policy(self, policy: Policy, now_ns: int) -> list[str]:
+        """A new policy is a new dispatcher; workers tell it their queues when they connect again."""
+        if policy == self._policy:
+            return []
+        dropped = list(self._workers)
+        for name in dropped:
+            self.left(name, now_ns)
+        self._policy = policy
+        self._dispatcher = Dispatcher(policy_named(policy))
+        return dropped
+
+    def _hello(self, name: str, hello: Hello, now_ns: int) -> Terms:
+        partition = self._assigned.get(name)
+        if partition is None:
+            raise ProtocolError(f"partition {name} left the schedule")
+        if name in self._workers:
+            raise ProtocolError("a second Hello")
+        if hello.role != partition.terms.role:
+            raise ProtocolError(f"role {hello.role}, the schedule says {partition.terms.role}")
+        self._dispatcher.joined(name, now_ns)
+        self._workers[name] = _Worker(partition.model, partition.terms.lanes)
+        self._seen.add(name)
+        return partition.worker_terms
+
+    def _arrived(self, name: str, count: int, arrived_ns: int, now_ns: int) -> None:
+        if arrived_ns > now_ns:
+            raise ProtocolError("items that arrive in the future")
+        if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
+            raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
+        self._dispatcher.arrived(name, count, arrived_ns, now_ns)
+
+    def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:
+        if not started_ns <= ended_ns <= now_ns:
+            raise ProtocolError("a batch that ends before it starts, or in the future")
+        ran = self._dispatcher.done(name, grant_id, started_ns, ended_ns, now_ns)
+        if ran is None:
+            raise ProtocolError(f"grant {grant_id} is not this worker's, or was reported done before")
+        self._trace.ended(grant_id, started_ns, ended_ns)
+
+    def _probe(self, name: str, worker: _Worker, gpu_percent: int, batch: int, now_ns: int) -> None:
+        if gpu_percent not in worker.lanes or batch == 0 or worker.probes >= _MAX_PROBES:
+            raise ProtocolError(f"a probe of {batch} items on a lane of {gpu_percent} GPU%")
+        worker.probes += 1
+        self._dispatcher.probe(name, gpu_percent, batch, now_ns)

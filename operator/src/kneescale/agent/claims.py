@@ -1,0 +1,155 @@
+"""Resource claims as this node needs them: what was allocated, and the folder of the grant socket."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from kneescale.agent.backend import ContainerEdits, Device, Mount
+from kneescale.api.codec import Items, JsonName, Range, Text, decode
+from kneescale.api.names import DRIVER
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+_UID = r"^[0-9a-f]([-0-9a-f]*[0-9a-f])?$"
+_SOCKET_NAME = "dispatcher.sock"
+_CONTAINER_DIR = "/run/kneescale"
+
+Name = Annotated[str, Text(253, 1, _NAME)]
+Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1, unique=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedClaim:
+    """One claim's share of one device of this node: whose partition it is, and the lanes it may use."""
+
+    uid: Annotated[str, Text(64, 1, _UID)]
+    namespace: Name
+    name: Name
+    request: str
+    device: Name
+    partition: Name
+    lanes: Lanes
+    share_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _PartitionConfig:
+    """The claim's opaque parameters for this driver (kind PartitionConfig)."""
+
+    partition: Name
+    lanes: Lanes
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A claim's metadata."""
+
+    uid: Annotated[str, Text(64, 1, _UID)]
+    namespace: Name
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One allocated device of a claim (DeviceRequestAllocationResult of resource.k8s.io/v1)."""
+
+    driver: str
+    pool: str
+    request: str
+    device: Name
+    share_id: Annotated[str, Text(64), JsonName("shareID")] = ""
+
+
+def parse_allocated_claim(manifest: Mapping[str, Any], node_name: str) -> PreparedClaim:
+    """The share of this node that a ResourceClaim was allocated.
+
+    Raises InvalidInputError when it was allocated something else, or its configuration is wrong.
+    """
+    identity = decode(_Identity, manifest.get("metadata"), "metadata")
+    label = f"ResourceClaim {identity.namespace}/{identity.name}"
+    devices = manifest.get("status", {}).get("allocation", {}).get("devices", {})
+    result = _only_result(devices.get("results", []), node_name, label)
+    config = _config(devices.get("config", []), label)
+    return PreparedClaim(
+        uid=identity.uid,
+        namespace=identity.namespace,
+        name=identity.name,
+        request=result.request,
+        device=result.device,
+        partition=config.partition,
+        lanes=config.lanes,
+        share_id=result.share_id,
+    )
+
+
+def _only_result(results: list[Any], node_name: str, label: str) -> _Result:
+    ours = [result for result in results if result.get("driver") == DRIVER]
+    if len(ours) != 1:
+        raise InvalidInputError(f"{label} must be allocated one device of {DRIVER}, it has {len(ours)}")
+    result = decode(_Result, ours[0], f"{label}: allocation")
+    if result.pool != node_name:
+        raise InvalidInputError(f"{label} is allocated on node {result.pool}, this is node {node_name}")
+    return result
+
+
+def _config(configs: list[Any], label: str) -> _PartitionConfig:
+    opaque = [config["opaque"] for config in configs if "opaque" in config]
+    parameters = [entry["parameters"] for entry in opaque if entry["driver"] == DRIVER]
+    if len(parameters) != 1:
+        raise InvalidInputError(f"{label} must have one config for driver {DRIVER}, it has {len(parameters)}")
+    return decode(_PartitionConfig, parameters[0], f"{label}: config")
+
+
+def check_lanes(claim: PreparedClaim, device: Device) -> None:
+    """Raise InvalidInputError when a lane of the claim is not one that its device has."""
+    step = device.lane_percent_step
+    wrong = [lane for lane in claim.lanes if lane % step]
+    if wrong:
+        raise InvalidInputError(
+            f"partition {claim.partition} asks for a lane of {wrong[0]} GPU%; "
+            f"lanes of {device.name} are multiples of {step}"
+        )
+
+
+class ClaimFolders:
+    """The folders of prepared claims, each mounted into its worker and writable by nobody else but us.
+
+    The folder, not the socket, is mounted: a restarted agent makes a new socket that the worker sees.
+    """
+
+    def __init__(self, claims_dir: Path, worker_uid: int) -> None:
+        self._claims_dir = claims_dir
+        self._worker_uid = worker_uid
+
+    def socket_path(self, claim_uid: str) -> Path:
+        """Where the agent listens for the claim's worker."""
+        return self._claims_dir / claim_uid / _SOCKET_NAME
+
+    def create(self, claim_uid: str) -> None:
+        """Make the claim's folder, if it is not there, for the worker's user alone."""
+        folder = self._claims_dir / claim_uid
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        os.chown(folder, self._worker_uid, -1)
+
+    def remove(self, claim_uid: str) -> None:
+        """Remove the claim's folder, if it is there."""
+        folder = self._claims_dir / claim_uid
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def container_edits(self, claim: PreparedClaim, backend_name: str, device: Device) -> ContainerEdits:
+        """The mount of the folder, and the variables by which a worker knows its partition."""
+        return ContainerEdits(
+            env={
+                "KNEESCALE_SOCKET": f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
+                "KNEESCALE_BACKEND": backend_name,
+                "KNEESCALE_PRODUCT": device.product_name,
+                "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
+            },
+            mounts=(Mount(str(self._claims_dir / claim.uid), _CONTAINER_DIR),),
+        )

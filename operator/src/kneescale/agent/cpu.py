@@ -1,0 +1,47 @@
+"""The `cpu` backend: the CPUs this process may use are one device, shared in whole cores by grant.
+
+A CFS quota is right over 100 ms only, which is longer than many an SLO, so none is used:
+a lane of p GPU% is p/100 of the cores, and the worker pins that many threads.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from kneescale.agent.backend import ContainerEdits, Device, attribute_text, node_uuid
+
+#: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
+_CLIENTS = 48
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+class CpuBackend:
+    """One device, `cpu0`: the cores in this process's affinity mask."""
+
+    name = "cpu"
+
+    def __init__(self, node_name: str) -> None:
+        self._cores = tuple(sorted(os.sched_getaffinity(0)))
+        count = len(self._cores)
+        self._device = Device(
+            name="cpu0",
+            uuid=node_uuid("CPU", node_name),
+            product_name=attribute_text(f"CPU-{count}x-{_model_slug(_CPUINFO.read_text())}"),
+            memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            clients=_CLIENTS,
+            lane_percent_step=max(1, 100 // count),
+        )
+
+    def devices(self) -> tuple[Device, ...]:
+        """The one device."""
+        return (self._device,)
+
+    def container_edits(self, device: Device) -> ContainerEdits:
+        """The cores, for the worker to pin its threads to."""
+        return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
+
+
+def _model_slug(cpuinfo: str) -> str:
+    """The processor's name as lower-case words joined by dashes; `unknown` where the kernel gives none."""
+    match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return re.sub(r"[^a-z0-9]+", "-", match.group(1).lower()).strip("-") if match else "unknown"

@@ -1,0 +1,224 @@
+"""The thread of one device: between its workers' sockets and its broker.
+
+One selector waits for connections, messages, new assignments and the dispatcher's next wake-up.
+"""
+
+import logging
+import math
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock
+
+from kneescale.agent.assignment import Assignment
+from kneescale.agent.broker import GrantBroker, PartitionView
+from kneescale.agent.connection import WorkerConnection, listen, peer_uid
+from kneescale.agent.trace import Trace
+from kneescale.core.errors import ProtocolError
+from kneescale.core.units import NS_PER_MS, NS_PER_S
+from kneescale.core.wire import Message
+
+log = logging.getLogger(__name__)
+
+#: At least this often the host looks for workers that are overdue.
+_LONGEST_SLEEP_NS = NS_PER_S
+_STUCK_NS = 10 * NS_PER_S
+
+_Handler = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    sock: socket.socket
+    claim_uid: str
+
+
+class DispatcherHost:
+    """Serves the workers of one device from `run` until `stop`; its public methods are for any thread."""
+
+    def __init__(self, device: str, socket_path: Callable[[str], Path], worker_uid: int) -> None:
+        self.device = device
+        self.trace = Trace()
+        self._socket_path = socket_path
+        self._worker_uid = worker_uid
+        self._broker = GrantBroker(self.trace)
+        self._lock = Lock()
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[str, _Listener] = {}
+        self._connections: dict[str, WorkerConnection] = {}
+        self._assignments: SimpleQueue[Assignment] = SimpleQueue()
+        self._stopping = False
+        self._turned_ns = time.monotonic_ns()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take a new assignment as soon as the thread gets to it; the last one counts."""
+        self._assignments.put(assignment)
+        self._wake_writer.send(b"\0")
+
+    def stop(self) -> None:
+        """Make `run` hang up and return."""
+        self._stopping = True
+        self._wake_writer.send(b"\0")
+
+    def views(self) -> tuple[PartitionView, ...]:
+        """The partitions of the schedule as they are now."""
+        with self._lock:
+            return self._broker.views()
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether the thread came round lately."""
+        return time.monotonic_ns() - self._turned_ns < _STUCK_NS
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        while not self._stopping:
+            ready = self._selector.select(self._timeout_s())
+            with self._lock:
+                for key, mask in ready:
+                    handler: _Handler = key.data
+                    handler(mask)
+                self._drop_overdue()
+                self._send_grants()
+            self._turned_ns = time.monotonic_ns()
+        self._close()
+
+    def _timeout_s(self) -> float:
+        """Until the dispatcher's next wake-up; epoll counts in milliseconds, so round up to not spin."""
+        now_ns = time.monotonic_ns()
+        wake_ns = self._broker.next_wake_ns(now_ns)
+        sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
+        return math.ceil(sleep_ns / NS_PER_MS) / 1000
+
+    def _on_wake(self, mask: int) -> None:
+        self._wake_reader.recv(4096)
+        latest = None
+        with suppress(Empty):
+            while True:
+                latest = self._assignments.get_nowait()
+        if latest is not None:
+            self._apply(latest)
+
+    def _apply(self, assignment: Assignment) -> None:
+        for name, terms in self._broker.assign(assignment, time.monotonic_ns()).items():
+            if terms is None:
+                self._hang_up(name, "the schedule's policy changed")
+            else:
+                self._send(name, terms)
+        wanted = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
+        for name, listener in list(self._listeners.items()):
+            if wanted.get(name) != listener.claim_uid:
+                self._close_listener(name)
+        for name in wanted.keys() - self._listeners.keys():
+            self._open_listener(name, wanted[name])
+
+    def _open_listener(self, name: str, claim_uid: str) -> None:
+        path = self._socket_path(claim_uid)
+        try:
+            sock = listen(path, self._worker_uid)
+        except OSError as error:
+            log.warning("cannot listen for partition %s at %s: %s", name, path, error)
+            return
+        self._listeners[name] = _Listener(sock, claim_uid)
+        self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, sock))
+
+    def _close_listener(self, name: str) -> None:
+        listener = self._listeners.pop(name)
+        self._selector.unregister(listener.sock)
+        listener.sock.close()
+        self._socket_path(listener.claim_uid).unlink(missing_ok=True)
+
+    def _on_connect(self, name: str, listener: socket.socket, mask: int) -> None:
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            return
+        if peer_uid(sock) != self._worker_uid:
+            log.warning("refused user %d on the socket of partition %s", peer_uid(sock), name)
+            sock.close()
+            return
+        # One worker a partition: the newest is the one whose container lives.
+        self._hang_up(name, "its worker connected again")
+        connection = WorkerConnection(sock)
+        self._connections[name] = connection
+        self._selector.register(connection, selectors.EVENT_READ, partial(self._on_ready, name, connection))
+
+    def _on_ready(self, name: str, connection: WorkerConnection, mask: int) -> None:
+        if self._connections.get(name) is not connection:
+            return  # hung up on while this event waited its turn
+        try:
+            if mask & selectors.EVENT_WRITE:
+                connection.flush()
+                self._watch(name, connection)
+            if mask & selectors.EVENT_READ:
+                self._take(name, connection.receive())
+        except ConnectionError as error:
+            self._hang_up(name, str(error))
+        except (ProtocolError, OSError) as error:
+            log.warning("the worker of partition %s is disconnected: %s", name, error)
+            self._hang_up(name, str(error))
+
+    def _take(self, name: str, messages: list[Message]) -> None:
+        # Read after the messages came, so that no honest timestamp is in the future.
+        now_ns = time.monotonic_ns()
+        for message in messages:
+            answer = self._broker.handle(name, message, now_ns)
+            if answer is not None:
+                self._send(name, answer)
+
+    def _send_grants(self) -> None:
+        while grants := self._broker.tick(time.monotonic_ns()):
+            for granted in grants:
+                self._send(granted.partition, granted.grant)
+
+    def _send(self, name: str, message: Message) -> None:
+        """Send to the worker of a partition; one that cannot be sent to is hung up on."""
+        connection = self._connections.get(name)
+        if connection is None:
+            return  # hung up on since the message was decided
+        try:
+            connection.send(message)
+            self._watch(name, connection)
+        except (ProtocolError, OSError) as error:
+            self._hang_up(name, str(error))
+
+    def _watch(self, name: str, connection: WorkerConnection) -> None:
+        """Wait for room to write only while something is pending."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.has_pending else 0)
+        key = self._selector.get_key(connection)
+        if key.events != events:
+            self._selector.modify(connection, events, key.data)
+
+    def _drop_overdue(self) -> None:
+        for name in self._broker.overdue(time.monotonic_ns()):
+            log.warning("the worker of partition %s holds a grant far too long and is disconnected", name)
+            self._hang_up(name, "overdue")
+
+    def _hang_up(self, name: str, reason: str) -> None:
+        connection = self._connections.pop(name, None)
+        if connection is None:
+            return
+        log.info("partition %s has no worker: %s", name, reason)
+        self._selector.unregister(connection)
+        connection.close()
+        self._broker.left(name, time.monotonic_ns())
+
+    def _close(self) -> None:
+        """Hang up on all; the sockets' files stay, for the next agent to replace."""
+        with self._lock:
+            for name in list(self._connections):
+                self._hang_up(name, "the agent ends")
+            for listener in self._listeners.values():
+                listener.sock.close()
+            self._selector.close()
+            self._wake_reader.close()
+            self._wake_writer.close()

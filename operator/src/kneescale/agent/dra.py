@@ -1,0 +1,139 @@
+"""The DRA driver: the kubelet asks, claims are prepared for containers and given back (KEP-4381)."""
+
+import logging
+from threading import Lock
+
+import grpc
+
+from kneescale.agent import cdi
+from kneescale.agent.backend import Backend, ContainerEdits
+from kneescale.agent.claims import ClaimFolders, PreparedClaim, check_lanes, parse_allocated_claim
+from kneescale.agent.cluster_api import ClusterApi
+from kneescale.agent.node_state import NodeState
+from kneescale.agent.proto import dra_v1_pb2 as dra
+from kneescale.agent.settings import Settings
+from kneescale.core.errors import InvalidInputError, KneescaleError
+
+log = logging.getLogger(__name__)
+
+#: The service's name without its package is what the kubelet wants among the supported versions.
+SUPPORTED_VERSIONS = ("v1.DRAPlugin",)
+_SERVICE = "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin"
+
+
+class ClaimPreparer:
+    """Prepares and unprepares claims; both may be asked again at any time, and change nothing then."""
+
+    def __init__(self, settings: Settings, backend: Backend, api: ClusterApi, state: NodeState) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._api = api
+        self._state = state
+        self._folders = ClaimFolders(settings.claims_dir, settings.worker_uid)
+        self._lock = Lock()
+
+    def prepare(self, namespace: str, name: str, uid: str) -> PreparedClaim:
+        """Make folder, socket and CDI device of a claim.
+
+        A claim that is prepared needs no API server.
+        Raises KneescaleError when it cannot be read, or is not for this node.
+        """
+        claim = self._state.claim(uid) or self._read(namespace, name, uid)
+        with self._lock:
+            self.make(claim)
+            self._state.add_claim(claim)
+        return claim
+
+    def make(self, claim: PreparedClaim) -> None:
+        """Make the folder and CDI device of a claim, or make them again.
+
+        Raises InvalidInputError when it asks for what the device has not.
+        """
+        device = next((found for found in self._backend.devices() if found.name == claim.device), None)
+        if device is None:
+            raise InvalidInputError(f"this node has no device {claim.device}")
+        check_lanes(claim, device)
+        self._folders.create(claim.uid)
+        own = self._folders.container_edits(claim, self._backend.name, device)
+        theirs = self._backend.container_edits(device)
+        edits = ContainerEdits({**own.env, **theirs.env}, own.mounts + theirs.mounts)
+        cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
+
+    def unprepare(self, uid: str) -> None:
+        """Take all that back."""
+        with self._lock:
+            self._state.remove_claim(uid)
+            cdi.remove_spec(self._settings.cdi_dir, uid)
+            self._folders.remove(uid)
+
+    def _read(self, namespace: str, name: str, uid: str) -> PreparedClaim:
+        manifest = self._api.get_resource_claim(namespace, name)
+        claim = parse_allocated_claim(manifest, self._settings.node_name)
+        if claim.uid != uid:
+            raise InvalidInputError(f"ResourceClaim {namespace}/{name} is {claim.uid} now, no longer {uid}")
+        return claim
+
+
+def dra_handler(preparer: ClaimPreparer, node_name: str) -> grpc.GenericRpcHandler:
+    """The gRPC service that the kubelet calls; what goes wrong with a claim is said for that claim alone."""
+
+    def prepare(request: dra.NodePrepareResourcesRequest, _: object) -> dra.NodePrepareResourcesResponse:
+        return dra.NodePrepareResourcesResponse(
+            claims={claim.uid: _prepare(preparer, node_name, claim) for claim in request.claims}
+        )
+
+    def unprepare(
+        request: dra.NodeUnprepareResourcesRequest, _: object
+    ) -> dra.NodeUnprepareResourcesResponse:
+        return dra.NodeUnprepareResourcesResponse(
+            claims={claim.uid: _unprepare(preparer, claim) for claim in request.claims}
+        )
+
+    return grpc.method_handlers_generic_handler(
+        _SERVICE,
+        {
+            "NodePrepareResources": grpc.unary_unary_rpc_method_handler(
+                prepare,
+                request_deserializer=dra.NodePrepareResourcesRequest.FromString,
+                response_serializer=dra.NodePrepareResourcesResponse.SerializeToString,
+            ),
+            "NodeUnprepareResources": grpc.unary_unary_rpc_method_handler(
+                unprepare,
+                request_deserializer=dra.NodeUnprepareResourcesRequest.FromString,
+                response_serializer=dra.NodeUnprepareResourcesResponse.SerializeToString,
+            ),
+        },
+    )
+
+
+def _prepare(preparer: ClaimPreparer, node_name: str, asked: dra.Claim) -> dra.NodePrepareResourceResponse:
+    try:
+        claim = preparer.prepare(asked.namespace, asked.name, asked.uid)
+    except (KneescaleError, OSError) as error:
+        log.warning("claim %s/%s is not prepared: %s", asked.namespace, asked.name, error)
+        return dra.NodePrepareResourceResponse(error=str(error))
+    log.info(
+        "claim %s/%s is prepared: partition %s on %s",
+        claim.namespace,
+        claim.name,
+        claim.partition,
+        claim.device,
+    )
+    device = dra.Device(
+        request_names=[claim.request],
+        pool_name=node_name,
+        device_name=claim.device,
+        cdi_device_ids=[cdi.device_id(claim.uid)],
+        share_id=claim.share_id or None,
+    )
+    return dra.NodePrepareResourceResponse(devices=[device])
+
+
+def _unprepare(preparer: ClaimPreparer, asked: dra.Claim) -> dra.NodeUnprepareResourceResponse:
+    try:
+        preparer.unprepare(asked.uid)
+    except OSError as error:
+        log.warning("claim %s/%s is not unprepared: %s", asked.namespace, asked.name, error)
+        return dra.NodeUnprepareResourceResponse(error=str(error))
+    log.info("claim %s/%s is unprepared", asked.namespace, asked.name)
+    return dra.NodeUnprepareResourceResponse()

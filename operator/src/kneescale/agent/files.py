@@ -1,0 +1,28 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text`, on disk before this returns: a reader or a crash sees old or new.
+
+    One writer per path at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Runtimes that watch the folder for *.json must not see the temporary file.
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    _fsync_directory(path.parent)
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""The agent's own HTTP: /metrics, /healthz, and /trace, the grants as they were."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from kneescale.agent.backend import Device
+from kneescale.agent.trace import GrantRecord, Trace
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import NS_PER_S
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_SECONDS = 60
+#: Encoding JSON keeps all threads waiting: a few milliseconds at a time, not the whole trace at once.
+_RECORDS_PER_WRITE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What the server shows; `problems` is empty while the agent is well."""
+
+    node_name: str
+    backend: str
+    devices: Sequence[Device]
+    traces: Mapping[str, Trace]
+    registry: CollectorRegistry
+    problems: Callable[[], list[str]]
+
+    def trace(self, seconds: int, now_ns: int) -> Iterator[str]:
+        """The grants that ended over the last `seconds`, as pieces of one JSON document."""
+        head = {"node": self.node_name, "backend": self.backend, "now_ns": now_ns}
+        yield json.dumps(head)[:-1] + ', "devices": ['
+        for index, device in enumerate(self.devices):
+            yield ", " if index else ""
+            yield from _device_trace(device, self.traces[device.name], now_ns - seconds * NS_PER_S)
+        yield "]}\n"
+
+
+def make_server(port: int, pages: Pages) -> ThreadingHTTPServer:
+    """A bound server, ready for `serve_forever`; port 0 takes a free one."""
+
+    class Handler(_Handler):
+        shown = pages
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    server.daemon_threads = True
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    shown: ClassVar[Pages]
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        url = urlsplit(self.path)
+        if url.path == "/metrics":
+            self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.shown.registry))
+        elif url.path == "/healthz":
+            problems = self.shown.problems()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+            self._answer(status, "text/plain", "\n".join(problems or ["ok"]).encode())
+        elif url.path == "/trace":
+            self._trace(url.query)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"try /metrics, /healthz or /trace?seconds=60\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are frequent and dull."""
+        log.debug(format, *args)
+
+    def _trace(self, query: str) -> None:
+        try:
+            seconds = _read_seconds(query)
+        except InvalidInputError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, "text/plain", f"{error}\n".encode())
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        for piece in self.shown.trace(seconds, time.monotonic_ns()):
+            self.wfile.write(piece.encode())
+
+    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _read_seconds(query: str) -> int:
+    text = parse_qs(query).get("seconds", [str(_DEFAULT_SECONDS)])[0]
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise InvalidInputError(f"seconds must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def _device_trace(device: Device, trace: Trace, start_ns: int) -> Iterator[str]:
+    head = {"name": device.name, "uuid": device.uuid, "overcommitted": trace.overcommitted}
+    yield json.dumps(head)[:-1] + ', "grants": ['
+    separator = ""
+    for records in _batched(trace.since(start_ns), _RECORDS_PER_WRITE):
+        yield separator + json.dumps([asdict(record) for record in records])[1:-1]
+        separator = ", "
+    yield "]}"
+
+
+def _batched(records: Iterable[GrantRecord], size: int) -> Iterator[list[GrantRecord]]:
+    iterator = iter(records)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,77 @@
+"""What Prometheus reads: worked out when it asks, so that grants pay nothing for it."""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.node_state import NodeState
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+
+_PARTITION_LABELS = ("device", "partition", "model")
+
+
+def make_registry(backend: str, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> CollectorRegistry:
+    """A registry with all of the agent's metrics; each names the backend, so nothing emulated looks real."""
+    registry = CollectorRegistry()
+    registry.register(_AgentCollector(backend, state, hosts))
+    return registry
+
+
+class _AgentCollector(Collector):
+    def __init__(self, backend: str, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
+        self._backend = backend
+        self._state = state
+        self._hosts = hosts
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics as they are now."""
+        yield from self._device_metrics()
+        yield from self._grant_metrics()
+        yield from self._partition_metrics()
+        claims = GaugeMetricFamily(
+            "kneescale_prepared_claims", "Claims prepared on this node", labels=["backend"]
+        )
+        claims.add_metric([self._backend], len(self._state.claims()))
+        yield claims
+
+    def _device_metrics(self) -> Iterable[Metric]:
+        labels = ["backend", "device"]
+        granted = GaugeMetricFamily("kneescale_granted_gpu_percent", "GPU% held by grants now", labels=labels)
+        over = CounterMetricFamily(
+            "kneescale_overcommitted", "Instants at which granted GPU% passed 100", labels=labels
+        )
+        for name, host in self._hosts.items():
+            granted.add_metric([self._backend, name], host.trace.running_percent)
+            over.add_metric([self._backend, name], host.trace.overcommitted)
+        yield from (granted, over)
+
+    def _grant_metrics(self) -> Iterable[Metric]:
+        labels = ["backend", *_PARTITION_LABELS]
+        grants = CounterMetricFamily("kneescale_grants", "Grants that ended", labels=labels)
+        items = CounterMetricFamily("kneescale_granted_items", "Items in grants that ended", labels=labels)
+        area = CounterMetricFamily(
+            "kneescale_granted_gpu_seconds", "GPU area granted, in seconds of a whole GPU", labels=labels
+        )
+        for device, host in self._hosts.items():
+            for partition, totals in host.trace.totals().items():
+                values = [self._backend, device, partition, totals.model]
+                grants.add_metric(values, totals.grants)
+                items.add_metric(values, totals.items)
+                area.add_metric(values, totals.area_ns / (WHOLE_GPU_PERCENT * NS_PER_S))
+        yield from (grants, items, area)
+
+    def _partition_metrics(self) -> Iterable[Metric]:
+        labels = ["backend", *_PARTITION_LABELS]
+        queued = GaugeMetricFamily("kneescale_queued_items", "Items waiting for a grant", labels=labels)
+        connected = GaugeMetricFamily(
+            "kneescale_worker_connected", "Whether the partition's worker is connected", labels=labels
+        )
+        for device, host in self._hosts.items():
+            for view in host.views():
+                values = [self._backend, device, view.name, view.model]
+                queued.add_metric(values, view.queued_items)
+                connected.add_metric(values, view.connected)
+        yield from (queued, connected)

@@ -1,0 +1,160 @@
+"""What this node was told to do: prepared claims and GPUSchedules. On disk before it takes effect."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from kneescale.agent import checkpoint
+from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.backend import Device
+from kneescale.agent.checkpoint import Checkpoint
+from kneescale.agent.claims import PreparedClaim
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.api.conditions import Condition
+from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, parse_gpu_schedule
+from kneescale.core.errors import InvalidInputError
+
+log = logging.getLogger(__name__)
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSchedule:
+    """A GPUSchedule of this node: what is applied of it, and what is wrong with it.
+
+    `applied` is the last good spec, None where there never was one; `error` is empty when it is the latest.
+    `manifest` is what `applied` came from, as the checkpoint keeps it.
+    """
+
+    name: str
+    generation: int
+    applied: GPUScheduleSpec | None
+    manifest: Manifest
+    error: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class NodeState:
+    """Claims and schedules of a node, told to the dispatcher hosts whenever they change."""
+
+    def __init__(
+        self, devices: Iterable[Device], hosts: Mapping[str, DispatcherHost], checkpoint_path: Path
+    ) -> None:
+        self._devices = {device.name: device for device in devices}
+        self._hosts = hosts
+        self._checkpoint_path = checkpoint_path
+        self._lock = Lock()
+        self._claims: dict[str, PreparedClaim] = {}
+        self._schedules: dict[str, KnownSchedule] = {}
+
+    def restore(self) -> tuple[PreparedClaim, ...]:
+        """Go on from the checkpoint; the claims that it holds.
+
+        Raises InvalidInputError when it is no checkpoint.
+        """
+        saved = checkpoint.load(self._checkpoint_path)
+        with self._lock:
+            self._claims = {claim.uid: claim for claim in saved.claims}
+            self._schedules = self._read(saved.schedules)
+            self._assign()
+        return saved.claims
+
+    def claim(self, uid: str) -> PreparedClaim | None:
+        """The prepared claim of that uid."""
+        return self._claims.get(uid)
+
+    def claims(self) -> tuple[PreparedClaim, ...]:
+        """All prepared claims."""
+        with self._lock:
+            return tuple(self._claims.values())
+
+    def schedules(self) -> tuple[KnownSchedule, ...]:
+        """The GPUSchedules of this node."""
+        with self._lock:
+            return tuple(self._schedules.values())
+
+    def add_claim(self, claim: PreparedClaim) -> None:
+        """A claim is prepared; the same again changes nothing."""
+        with self._lock:
+            self._claims[claim.uid] = claim
+            self._save()
+            self._assign()
+
+    def remove_claim(self, uid: str) -> None:
+        """A claim is no more, if it ever was."""
+        with self._lock:
+            if self._claims.pop(uid, None) is not None:
+                self._save()
+                self._assign()
+
+    def set_schedules(self, manifests: Iterable[Manifest]) -> None:
+        """Take the node's GPUSchedules, all of them: one that is not among them is gone."""
+        with self._lock:
+            before = self._schedules
+            self._schedules = self._read(manifests)
+            if _applied(self._schedules) != _applied(before):
+                self._save()
+                self._assign()
+
+    def _read(self, manifests: Iterable[Manifest]) -> dict[str, KnownSchedule]:
+        schedules: dict[str, KnownSchedule] = {}
+        taken: dict[str, str] = {}
+        for manifest in sorted(manifests, key=lambda manifest: str(manifest["metadata"]["name"])):
+            name = manifest["metadata"]["name"]
+            try:
+                schedule = self._check(parse_gpu_schedule(manifest), taken)
+            except InvalidInputError as error:
+                schedules[name] = self._kept(manifest, str(error))
+                continue
+            taken[schedule.spec.device] = name
+            generation = schedule.metadata.generation
+            kept = {"metadata": {"name": name, "generation": generation}, "spec": manifest["spec"]}
+            schedules[name] = KnownSchedule(
+                name, generation, schedule.spec, kept, conditions=schedule.status.conditions
+            )
+        return schedules
+
+    def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> GPUSchedule:
+        spec = schedule.spec
+        if spec.device not in self._devices:
+            raise InvalidInputError(
+                f"node {spec.node_name} has no device {spec.device}; it has {', '.join(self._devices)}"
+            )
+        if spec.device in taken:
+            raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {taken[spec.device]}")
+        assign(spec, ())
+        return schedule
+
+    def _kept(self, manifest: Manifest, error: str) -> KnownSchedule:
+        """A bad schedule: what was applied before stays."""
+        metadata = manifest["metadata"]
+        log.warning("GPUSchedule %s is not applied: %s", metadata["name"], error)
+        before = self._schedules.get(metadata["name"])
+        generation = metadata.get("generation", 0)
+        if before is None:
+            return KnownSchedule(metadata["name"], generation, None, {}, error)
+        return KnownSchedule(
+            before.name, generation, before.applied, before.manifest, error, before.conditions
+        )
+
+    def _save(self) -> None:
+        manifests = tuple(schedule.manifest for schedule in self._schedules.values() if schedule.applied)
+        checkpoint.save(self._checkpoint_path, Checkpoint(tuple(self._claims.values()), manifests))
+
+    def _assign(self) -> None:
+        by_device = {
+            schedule.applied.device: schedule.applied
+            for schedule in self._schedules.values()
+            if schedule.applied
+        }
+        for device, host in self._hosts.items():
+            spec = by_device.get(device)
+            host.assign(assign(spec, self._claims.values()) if spec else Assignment())
+
+
+def _applied(schedules: Mapping[str, KnownSchedule]) -> dict[str, Manifest]:
+    return {name: schedule.manifest for name, schedule in schedules.items() if schedule.applied}

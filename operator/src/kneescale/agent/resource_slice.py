@@ -1,0 +1,136 @@
+"""The node's ResourceSlice: published, and kept true whoever touches it."""
+
+import logging
+from threading import Event
+from typing import Any
+
+from kneescale.agent.backend import Backend, Device
+from kneescale.agent.cluster_api import ClusterApi, ClusterError, ConflictError, Manifest, NotFoundError
+from kneescale.api.names import DRIVER, MANAGED_BY, MANAGED_BY_LABEL
+
+log = logging.getLogger(__name__)
+
+_API_VERSION = "resource.k8s.io/v1"
+#: Every lane is an execution context of the one worker process.
+_TIER = "contexts"
+_MIB = 1024**2
+#: The kubelet deletes the slice when it restarts; until the next look nothing can be allocated here.
+_PERIOD_S = 5.0
+
+
+class SlicePublisher:
+    """Makes the API server's ResourceSlice of this node and driver say what the backend has."""
+
+    def __init__(self, api: ClusterApi, node_name: str, backend: Backend) -> None:
+        self._api = api
+        self._node_name = node_name
+        self._backend = backend
+        self._name = f"{node_name}-{DRIVER}"
+
+    def run(self, stop: Event) -> None:
+        """Publish, and look again every few seconds, until `stop`."""
+        while not stop.is_set():
+            try:
+                self.publish()
+            except ClusterError as error:
+                log.warning("the ResourceSlice is not published: %s", error)
+            stop.wait(_PERIOD_S)
+
+    def publish(self) -> None:
+        """Create, correct or leave alone the slice, and delete others of this driver on this node.
+
+        Raises ClusterError.
+        """
+        slices = [found for found in self._api.list_resource_slices(self._node_name) if _is_ours(found)]
+        devices = [_render(device, self._backend.name) for device in self._backend.devices()]
+        for found in slices:
+            if found["metadata"]["name"] != self._name:
+                self._delete(found["metadata"]["name"])
+        current = next((found for found in slices if found["metadata"]["name"] == self._name), None)
+        if current is None:
+            self._create(devices)
+        elif current["spec"].get("devices") != devices:
+            self._replace(current, devices)
+
+    def _create(self, devices: list[dict[str, Any]]) -> None:
+        node = self._api.get_node(self._node_name)
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._node_name, "uid": node["metadata"]["uid"]}
+        metadata = {
+            "name": self._name,
+            "labels": {MANAGED_BY_LABEL: MANAGED_BY},
+            "ownerReferences": [owner],
+        }
+        try:
+            self._api.create_resource_slice(self._manifest(metadata, 1, devices))
+        except ConflictError:
+            return  # somebody was faster; the next look compares
+        log.info("published ResourceSlice %s with %d devices", self._name, len(devices))
+
+    def _replace(self, current: Manifest, devices: list[dict[str, Any]]) -> None:
+        generation = current["spec"]["pool"]["generation"] + 1
+        try:
+            self._api.replace_resource_slice(self._manifest(current["metadata"], generation, devices))
+        except (ConflictError, NotFoundError):
+            return  # it changed meanwhile; the next look compares
+        log.info("corrected ResourceSlice %s, pool generation %d", self._name, generation)
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._api.delete_resource_slice(name)
+        except NotFoundError:
+            return
+        log.info("deleted ResourceSlice %s, which this agent did not make", name)
+
+    def _manifest(self, metadata: Manifest, generation: int, devices: list[dict[str, Any]]) -> Manifest:
+        return {
+            "apiVersion": _API_VERSION,
+            "kind": "ResourceSlice",
+            "metadata": metadata,
+            "spec": {
+                "driver": DRIVER,
+                "nodeName": self._node_name,
+                "pool": {"name": self._node_name, "generation": generation, "resourceSliceCount": 1},
+                "devices": devices,
+            },
+        }
+
+
+def _is_ours(manifest: Manifest) -> bool:
+    return bool(manifest["spec"]["driver"] == DRIVER)
+
+
+def _render(device: Device, backend: str) -> dict[str, Any]:
+    """A device that many claims share, each consuming memory and one client (KEP-5075)."""
+    attributes: dict[str, Any] = {
+        "uuid": {"string": device.uuid},
+        "productName": {"string": device.product_name},
+        "backend": {"string": backend},
+        "tier": {"string": _TIER},
+        "lanePercentStep": {"int": device.lane_percent_step},
+    }
+    if device.sm_count:
+        attributes["smCount"] = {"int": device.sm_count}
+    return {
+        "name": device.name,
+        "attributes": attributes,
+        "capacity": {
+            "memory": _shared(_binary_quantity(device.memory_bytes), default="1Gi", step="1Mi"),
+            "clients": _shared(str(device.clients), default="1", step="1"),
+        },
+        "allowMultipleAllocations": True,
+    }
+
+
+def _shared(value: str, *, default: str, step: str) -> dict[str, Any]:
+    policy = {"default": default, "validRange": {"min": step, "step": step}}
+    return {"value": value, "requestPolicy": policy}
+
+
+def _binary_quantity(value: int) -> str:
+    """Whole Mi in the canonical form in which the API server gives it back ("16Gi", "24001Mi")."""
+    mebibytes = value // _MIB
+    for unit in ("Mi", "Gi", "Ti"):
+        if mebibytes % 1024:
+            return f"{mebibytes}{unit}"
+        mebibytes //= 1024
+    return f"{mebibytes}Pi"

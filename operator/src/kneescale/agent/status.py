@@ -1,0 +1,163 @@
+"""GPUSchedule.status: what is applied, what is measured, told to the API server every two seconds."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from threading import Event
+
+from kneescale.agent.broker import PartitionView
+from kneescale.agent.cluster_api import ClusterApi, ClusterError, NotFoundError
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.node_state import KnownSchedule, NodeState
+from kneescale.agent.trace import Trace
+from kneescale.api.conditions import Condition, ConditionStatus, carried_over, format_time
+from kneescale.api.gpu_schedule import (
+    GPUScheduleSpec,
+    GPUScheduleStatus,
+    Partition,
+    PartitionState,
+    PartitionStatus,
+    render_gpu_schedule_status,
+)
+from kneescale.api.vocabulary import Role
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.wire import Measured
+
+log = logging.getLogger(__name__)
+
+_PERIOD_S = 2.0
+#: Told again after this long even when nothing changed, in case somebody else wrote the status.
+_REPEAT_NS = 10 * NS_PER_S
+_AREA_WINDOW_NS = 10 * NS_PER_S
+_US_PER_MS = 1_000
+_MAX_SUMMARY = 1024
+
+
+class StatusReporter:
+    """Tells the API server how each of the node's GPUSchedules goes."""
+
+    def __init__(self, api: ClusterApi, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
+        self._api = api
+        self._state = state
+        self._hosts = hosts
+        self._areas = {name: AreaMeter(host.trace) for name, host in hosts.items()}
+        self._sent: dict[str, tuple[GPUScheduleStatus, int]] = {}
+
+    def run(self, stop: Event) -> None:
+        """Report until `stop`."""
+        while not stop.wait(_PERIOD_S):
+            self.report(time.monotonic_ns(), datetime.now(UTC))
+
+    def report(self, now_ns: int, now: datetime) -> None:
+        """Tell each status that changed, or was not told for a while."""
+        used = {device: area.used_permille(now_ns) for device, area in self._areas.items()}
+        for schedule in self._state.schedules():
+            last, sent_ns = self._sent.get(schedule.name, (None, 0))
+            status = self._status(schedule, last.conditions if last else schedule.conditions, used, now)
+            if status == last and now_ns - sent_ns < _REPEAT_NS:
+                continue
+            try:
+                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(status))
+            except NotFoundError:
+                continue  # deleted meanwhile; the watch will say so
+            except ClusterError as error:
+                log.warning("the status of GPUSchedule %s is not told: %s", schedule.name, error)
+                return
+            self._sent[schedule.name] = (status, now_ns)
+
+    def _status(
+        self,
+        schedule: KnownSchedule,
+        before: Iterable[Condition],
+        used: Mapping[str, int],
+        now: datetime,
+    ) -> GPUScheduleStatus:
+        conditions = (carried_over(_applied_condition(schedule, now), before),)
+        spec = schedule.applied
+        if spec is None:
+            return GPUScheduleStatus(observed_generation=schedule.generation, conditions=conditions)
+        views = {view.name: view for view in self._hosts[spec.device].views()}
+        return GPUScheduleStatus(
+            observed_generation=schedule.generation,
+            conditions=conditions,
+            summary=_summary(spec),
+            area_planned_permille=sum(partition.area_permille for partition in spec.partitions),
+            area_used_permille=used[spec.device],
+            partitions=tuple(_partition_status(p.name, views.get(p.name)) for p in spec.partitions),
+        )
+
+
+class AreaMeter:
+    """The share of a device's GPU area that was granted over the last ten seconds."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._samples: deque[tuple[int, int]] = deque()
+
+    def used_permille(self, now_ns: int) -> int:
+        """Since the oldest sample within the window, or the one before it; 0 the first time."""
+        self._samples.append((now_ns, self._trace.area_ns(now_ns)))
+        while len(self._samples) > 2 and self._samples[1][0] <= now_ns - _AREA_WINDOW_NS:
+            self._samples.popleft()
+        (start_ns, start_area), (end_ns, end_area) = self._samples[0], self._samples[-1]
+        if end_ns == start_ns:
+            return 0
+        return round(1000 * (end_area - start_area) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))
+
+
+def _applied_condition(schedule: KnownSchedule, now: datetime) -> Condition:
+    return Condition(
+        type="Applied",
+        status=ConditionStatus.FALSE if schedule.error else ConditionStatus.TRUE,
+        last_transition_time=format_time(now),
+        reason="Invalid" if schedule.error else "Applied",
+        message=schedule.error or "the node's dispatcher follows this schedule",
+        observed_generation=schedule.generation,
+    )
+
+
+def _summary(spec: GPUScheduleSpec) -> str:
+    return ", ".join(map(_summary_of, spec.partitions))[:_MAX_SUMMARY]
+
+
+def _summary_of(partition: Partition) -> str:
+    if partition.role is Role.PROFILE:
+        return f"{partition.model} profiling"
+    return f"{partition.model} {partition.gpu_percent}%x{partition.batch}"
+
+
+def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
+    """How a partition goes; without a view the dispatcher has not got to it yet."""
+    state = _state(view)
+    if view is None or view.measured is None:
+        return PartitionStatus(name=name, state=state)
+    measured = view.measured
+    return PartitionStatus(
+        name=name,
+        state=state,
+        requests_per_second=_rate(measured),
+        requests=measured.requests,
+        answered=measured.answered,
+        within_slo=measured.within_slo,
+        failed=measured.failed,
+        p50_milliseconds=_whole_ms(measured.p50_us),
+        p99_milliseconds=_whole_ms(measured.p99_us),
+        window_seconds=round(measured.window_ms / 1000),
+    )
+
+
+def _state(view: PartitionView | None) -> PartitionState:
+    if view is None or not view.seen:
+        return PartitionState.WAITING
+    return PartitionState.SERVING if view.connected else PartitionState.GONE
+
+
+def _rate(measured: Measured) -> str:
+    return f"{1000 * measured.requests / max(1, measured.window_ms):.1f}"
+
+
+def _whole_ms(us: int) -> int:
+    """Rounded up: no latency is reported shorter than it was."""
+    return -(-us // _US_PER_MS)

@@ -1,0 +1,127 @@
+"""What was granted on one device: the last grants, totals, and a check that GPU% never passed 100.
+
+The check adds up what went out to workers and came back; it asks the dispatcher nothing.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import astuple, dataclass, replace
+from threading import Lock
+
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.wire import Grant
+
+#: About 20 MB a device.
+_CAPACITY = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRecord:
+    """One grant that ended: its GPU% was held from `granted_ns` on, its batch ran from `started_ns`."""
+
+    partition: str
+    model: str
+    gpu_percent: int
+    batch: int
+    granted_ns: int
+    started_ns: int
+    ended_ns: int
+
+    @property
+    def area_ns(self) -> int:
+        """GPU area: GPU% times nanoseconds."""
+        return self.gpu_percent * (self.ended_ns - self.granted_ns)
+
+
+@dataclass(slots=True)
+class GrantTotals:
+    """Counts of one partition's ended grants since the agent started; `area_ns` is GPU% times nanoseconds."""
+
+    model: str
+    grants: int = 0
+    items: int = 0
+    area_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    partition: str
+    model: str
+    gpu_percent: int
+    batch: int
+    granted_ns: int
+
+
+class Trace:
+    """The grants of one device. Written by its dispatcher's thread, read by any."""
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        self._lock = Lock()
+        # Plain tuples: the garbage collector stops looking at them, so a full ring costs grants no pauses.
+        self._ended: deque[tuple[str, str, int, int, int, int, int]] = deque(maxlen=capacity)
+        self._open: dict[int, _Open] = {}
+        self._running_percent = 0
+        self._overcommitted = 0
+        self._ended_area_ns = 0
+        self._totals: dict[str, GrantTotals] = {}
+
+    def granted(self, partition: str, model: str, grant: Grant, granted_ns: int) -> None:
+        """A grant goes out."""
+        with self._lock:
+            self._open[grant.grant_id] = _Open(partition, model, grant.gpu_percent, grant.batch, granted_ns)
+            self._running_percent += grant.gpu_percent
+            if self._running_percent > WHOLE_GPU_PERCENT:
+                self._overcommitted += 1
+
+    def ended(self, grant_id: int, started_ns: int, ended_ns: int) -> None:
+        """A grant that went out came back, or its worker is gone."""
+        with self._lock:
+            gone_out = self._open.pop(grant_id)
+            self._running_percent -= gone_out.gpu_percent
+            record = GrantRecord(
+                partition=gone_out.partition,
+                model=gone_out.model,
+                gpu_percent=gone_out.gpu_percent,
+                batch=gone_out.batch,
+                granted_ns=gone_out.granted_ns,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+            )
+            self._ended.append(astuple(record))
+            self._ended_area_ns += record.area_ns
+            totals = self._totals.setdefault(record.partition, GrantTotals(record.model))
+            totals.grants += 1
+            totals.items += record.batch
+            totals.area_ns += record.area_ns
+
+    def keep_totals_of(self, partitions: Collection[str]) -> None:
+        """Drop the totals of all other partitions."""
+        with self._lock:
+            self._totals = {name: totals for name, totals in self._totals.items() if name in partitions}
+
+    @property
+    def overcommitted(self) -> int:
+        """Instants at which the GPU% of the grants that were out passed 100."""
+        return self._overcommitted
+
+    @property
+    def running_percent(self) -> int:
+        """The GPU% that is out now."""
+        return self._running_percent
+
+    def totals(self) -> dict[str, GrantTotals]:
+        """Totals by partition."""
+        with self._lock:
+            return {name: replace(totals) for name, totals in self._totals.items()}
+
+    def since(self, start_ns: int) -> Iterator[GrantRecord]:
+        """The grants that ended at `start_ns` or later and are still kept, in the order they came back."""
+        with self._lock:
+            rows = list(self._ended)
+        return (GrantRecord(*row) for row in rows if row[-1] >= start_ns)
+
+    def area_ns(self, now_ns: int) -> int:
+        """GPU area granted since the agent started, grants that are out included: GPU% times nanoseconds."""
+        with self._lock:
+            running = sum(grant.gpu_percent * (now_ns - grant.granted_ns) for grant in self._open.values())
+            return self._ended_area_ns + running

@@ -1,0 +1,77 @@
+"""A kubelet as far as DRA drivers see it: finds a registration socket, registers, prepares and unprepares."""
+
+import time
+from pathlib import Path
+
+import grpc
+
+from kneescale.agent.proto import dra_v1_pb2 as dra
+from kneescale.agent.proto import pluginregistration_v1_pb2 as registration
+
+_DEADLINE_S = 10.0
+
+
+class FakeKubelet:
+    """Speaks over real Unix sockets; keeps what the plugin told about itself in `info`."""
+
+    def __init__(self, kubelet_dir: Path) -> None:
+        self._registry = kubelet_dir / "plugins_registry"
+        self._driver: grpc.Channel | None = None
+        self.info = registration.PluginInfo()
+
+    def register(self) -> None:
+        """Wait for a plugin, ask who it is, connect to its endpoint and tell it that it is registered."""
+        with grpc.insecure_channel(f"unix://{self._wait_for_socket()}") as channel:
+            get_info = channel.unary_unary(
+                "/pluginregistration.Registration/GetInfo",
+                request_serializer=registration.InfoRequest.SerializeToString,
+                response_deserializer=registration.PluginInfo.FromString,
+            )
+            self.info = get_info(registration.InfoRequest(), timeout=_DEADLINE_S, wait_for_ready=True)
+            notify = channel.unary_unary(
+                "/pluginregistration.Registration/NotifyRegistrationStatus",
+                request_serializer=registration.RegistrationStatus.SerializeToString,
+                response_deserializer=registration.RegistrationStatusResponse.FromString,
+            )
+            notify(registration.RegistrationStatus(plugin_registered=True), timeout=_DEADLINE_S)
+        self.close()
+        self._driver = grpc.insecure_channel(f"unix://{self.info.endpoint}")
+
+    def prepare(self, *claims: dra.Claim) -> dict[str, dra.NodePrepareResourceResponse]:
+        """NodePrepareResources; answers by claim uid."""
+        call = self._channel.unary_unary(
+            "/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/NodePrepareResources",
+            request_serializer=dra.NodePrepareResourcesRequest.SerializeToString,
+            response_deserializer=dra.NodePrepareResourcesResponse.FromString,
+        )
+        request = dra.NodePrepareResourcesRequest(claims=claims)
+        return dict(call(request, timeout=_DEADLINE_S, wait_for_ready=True).claims)
+
+    def unprepare(self, *claims: dra.Claim) -> dict[str, dra.NodeUnprepareResourceResponse]:
+        """NodeUnprepareResources; answers by claim uid."""
+        call = self._channel.unary_unary(
+            "/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/NodeUnprepareResources",
+            request_serializer=dra.NodeUnprepareResourcesRequest.SerializeToString,
+            response_deserializer=dra.NodeUnprepareResourcesResponse.FromString,
+        )
+        request = dra.NodeUnprepareResourcesRequest(claims=claims)
+        return dict(call(request, timeout=_DEADLINE_S, wait_for_ready=True).claims)
+
+    def close(self) -> None:
+        """Drop the connection to the driver."""
+        if self._driver is not None:
+            self._driver.close()
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        assert self._driver is not None, "register first"
+        return self._driver
+
+    def _wait_for_socket(self) -> Path:
+        end = time.monotonic() + _DEADLINE_S
+        while time.monotonic() < end:
+            found = next(self._registry.glob("*.sock"), None)
+            if found is not None:
+                return found
+            time.sleep(0.005)
+        raise TimeoutError(f"no plugin in {self._registry}")
