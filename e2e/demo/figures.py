@@ -1,0 +1,52 @@
+"""What became of a stream of requests, in figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request."""
+
+    #: From the time at which it was due to be sent; None if no answer came.
+    latency_ms: float | None
+    correct: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What became of all requests of one model."""
+
+    sent: int
+    answered: int
+    correct: int
+    #: Answered correctly within the SLO.
+    within_slo: int
+    #: within_slo / sent.
+    attainment: float
+    #: Of the answered ones; None if there are none.
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+def summarise(outcomes: Sequence[Outcome], slo_ms: float) -> Figures:
+    """Count outcomes; a request without an answer, or with a wrong one, misses its SLO."""
+    latencies_ms = [o.latency_ms for o in outcomes if o.latency_ms is not None]
+    within = sum(o.correct and o.latency_ms is not None and o.latency_ms <= slo_ms for o in outcomes)
+    return Figures(
+        sent=len(outcomes),
+        answered=len(latencies_ms),
+        correct=sum(o.correct for o in outcomes),
+        within_slo=within,
+        attainment=round(within / len(outcomes), 4) if outcomes else 0.0,
+        p50_ms=_percentile(latencies_ms, 50),
+        p99_ms=_percentile(latencies_ms, 99),
+    )
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    """Return the smallest of the values that at least `percent` of them do not pass."""
+    return round(float(np.percentile(values, percent, method="inverted_cdf")), 2) if values else None

@@ -1,0 +1,50 @@
+"""Reaching a Service from this machine."""
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from e2e.cluster.kubectl import Kubectl
+from e2e.demo.oip import Endpoint
+
+REST_PORT, GRPC_PORT = 8000, 8001
+CONNECT_TIMEOUT_S = 3.0
+
+
+@contextmanager
+def reach(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
+    """Give an endpoint of a Service: its cluster IP where this machine routes it, else a forwarded port."""
+    found = kubectl.run(f"--namespace={namespace}", "get", "service", service, "-o=json")
+    address: str = json.loads(found)["spec"]["clusterIP"]
+    if _connects(address, REST_PORT):
+        yield Endpoint(rest=f"{address}:{REST_PORT}", grpc=f"{address}:{GRPC_PORT}")
+        return
+    argv = [str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={namespace}"]
+    argv += ["port-forward", f"service/{service}", f":{REST_PORT}", f":{GRPC_PORT}"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarder:
+        try:
+            yield _forwarded(forwarder, service)
+        finally:
+            forwarder.terminate()
+
+
+def _connects(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _forwarded(forwarder: subprocess.Popen[str], service: str) -> Endpoint:
+    assert forwarder.stdout is not None
+    local: dict[int, str] = {}
+    for line in forwarder.stdout:
+        if match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) -> (\d+)", line):
+            local[int(match[2])] = match[1]
+        if len(local) == 2:
+            return Endpoint(rest=local[REST_PORT], grpc=local[GRPC_PORT])
+    raise RuntimeError(f"kubectl cannot forward ports of service {service}")
