@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from time import monotonic
 
 from kneescale.controller.api_server import ApiError, ApiServer
@@ -40,16 +39,19 @@ class Applier:
                 await self._send(write)
 
     async def _send(self, write: Write) -> None:
-        fields = asdict(write.item)
+        item = write.item
+        fields = {"verb": item.verb, "kind": item.kind, "object": item.place}
         try:
             await self._request(write)
         except ApiError as error:
-            message = f"{write.item}: {error}"
-            delay_s = self._failures.failed(write.item, write.model, message, monotonic())
+            message = f"{item}: {error}"
+            delay_s = self._failures.failed(item, write.model, message, monotonic())
             logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=fields)
         else:
-            self._failures.succeeded(write.item)
-            logger.info("%s", write.item, extra=fields)
+            self._failures.succeeded(item)
+            # Statuses hold measurements, so they are written all the time.
+            level = logging.DEBUG if item.verb is Verb.APPLY_STATUS else logging.INFO
+            logger.log(level, "%s", item, extra=fields)
 
     async def _request(self, write: Write) -> None:
         if write.verb is Verb.DELETE:

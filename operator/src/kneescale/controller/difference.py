@@ -1,14 +1,14 @@
 """What must be written for the observed world to become the desired one. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from kneescale.api.names import MODEL_LABEL
 from kneescale.controller.observe import Key, World, key_of
-from kneescale.controller.resources import JOB, POD, RESOURCE_CLAIM, Object, kind_of
-from kneescale.plan.state import Desired, ObjectRef
+from kneescale.controller.resources import JOB, POD, RESOURCE_CLAIM, Object, kind_named, kind_of
+from kneescale.plan.state import Desired
 
 #: Their specs cannot change, so what should be different gets a new name instead.
 _CREATE_ONLY = frozenset({POD, JOB, RESOURCE_CLAIM})
@@ -31,9 +31,13 @@ class Item:
     namespace: str
     name: str
 
+    @property
+    def place(self) -> str:
+        """Namespace and name, as in shop/vad."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
     def __str__(self) -> str:
-        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.verb} {self.kind} {place}"
+        return f"{self.verb} {self.kind} {self.place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,12 @@ def difference(desired: Desired, world: World) -> Iterator[Write]:
         if _needs_status(manifest, world):
             yield _write(Verb.APPLY_STATUS, manifest)
     for ref in desired.delete:
-        found = _find(_manifest(ref), world)
+        found = world.find(kind_named(ref.api_version, ref.kind), (ref.namespace, ref.name))
         if found is not None and not _is_being_deleted(found):
             yield _write(Verb.DELETE, found)
 
 
-def holds(found: Any, wanted: Any) -> bool:
+def holds(found: object, wanted: object) -> bool:
     """Whether `found` has all that `wanted` says; what the server added to objects besides is left alone."""
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(
@@ -80,15 +84,18 @@ def holds(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-def _member_holds(found: Mapping[str, Any], name: str, wanted: Any) -> bool:
-    if name == "ownerReferences":  # a list-map by uid: the server keeps an order of its own
-        return holds(_by_uid(found.get(name, [])), _by_uid(wanted))
-    # The server leaves empty lists and objects out of what it returns.
-    return holds(found[name], wanted) if name in found else wanted in ({}, [], ())
+def _member_holds(found: Mapping[str, Any], name: str, wanted: object) -> bool:
+    if name not in found:  # the server leaves empty lists and objects out
+        return wanted in ({}, [])
+    if name == "ownerReferences" and isinstance(
+        wanted, list
+    ):  # a list-map by uid, in an order of the server's own
+        return _by_uid(found[name]) == _by_uid(wanted)
+    return holds(found[name], wanted)
 
 
-def _by_uid(owners: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(owners, key=lambda owner: str(owner["uid"]))
+def _by_uid(owners: list[Any]) -> dict[str, Any]:
+    return {owner["uid"]: owner for owner in owners}
 
 
 def _needs_apply(manifest: Object, world: World) -> bool:

@@ -20,6 +20,7 @@ async def watch(world: World, loop: Loop) -> None:
     Only event handlers: kopf then writes nothing to the objects, neither finalizer nor annotation.
     """
     registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf.login_via_client)
     for kind in world.kinds:
         on_event = kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)
         on_event(_remember(kind, world, loop))

@@ -75,7 +75,9 @@ class Loop:
     async def _announce(self, desired: Desired) -> None:
         # A decision that was not written down is not announced: the next plan comes to it again.
         failed = self._failures.by_model()
-        notes = [note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed]
+        notes = [
+            note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed
+        ]
         await events.post(self._api, notes)
 
     def _next_due_s(self, desired: Desired) -> float:

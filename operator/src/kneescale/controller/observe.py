@@ -1,9 +1,22 @@
 """The operator's memory of the cluster, fed by watches and by full listings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from kneescale.controller.api_server import Listing
-from kneescale.controller.resources import Kind, Object
+from kneescale.controller.resources import (
+    GPU_SCHEDULE,
+    INFERENCE_MODEL,
+    JOB,
+    MODEL_PROFILE,
+    NODE,
+    POD,
+    RESOURCE_CLAIM,
+    RESOURCE_SLICE,
+    Kind,
+    Object,
+)
+from kneescale.plan.state import Observed
 
 #: Namespace (empty for cluster-scoped kinds) and name.
 Key = tuple[str, str]
@@ -83,3 +96,19 @@ class _Memory:
             return False
         self._versions[key] = version
         return True
+
+
+def observe(world: World, apply_errors: Mapping[Key, str], now: datetime) -> Observed:
+    """The world as the plan takes it."""
+    return Observed.from_objects(
+        now=now,
+        models=world.objects(INFERENCE_MODEL),
+        profiles=world.objects(MODEL_PROFILE),
+        schedules=world.objects(GPU_SCHEDULE),
+        slices=world.objects(RESOURCE_SLICE),
+        pods=world.objects(POD),
+        jobs=world.objects(JOB),
+        claims=world.objects(RESOURCE_CLAIM),
+        nodes=world.objects(NODE),
+        apply_errors=apply_errors,
+    )

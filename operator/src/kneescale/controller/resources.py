@@ -65,6 +65,11 @@ WATCHED = (
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (*WATCHED, EVENT)}
 
 
+def kind_named(api_version: str, name: str) -> Kind:
+    """Return the kind of that name. Raises KeyError for one that the operator has no business with."""
+    return _BY_NAME[api_version, name]
+
+
 def kind_of(obj: Object) -> Kind:
-    """The kind that an object says it is. Raises KeyError for a kind the operator has no business with."""
-    return _BY_NAME[obj["apiVersion"], obj["kind"]]
+    """Return the kind that an object says it is. Raises KeyError as `kind_named` does."""
+    return kind_named(obj["apiVersion"], obj["kind"])

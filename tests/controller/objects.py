@@ -1,0 +1,42 @@
+"""Small Kubernetes objects for the tests."""
+
+from typing import Any
+
+from kneescale.controller.resources import Object
+
+
+def obj(
+    api_version: str,
+    kind: str,
+    name: str,
+    *,
+    namespace: str = "shop",
+    labels: dict[str, str] | None = None,
+    **parts: Any,  # noqa: ANN401
+) -> Object:
+    """An object with its metadata; `parts` are spec, status and the like."""
+    meta: dict[str, Any] = {"name": name}
+    if namespace:
+        meta["namespace"] = namespace
+    if labels:
+        meta["labels"] = labels
+    return {"apiVersion": api_version, "kind": kind, "metadata": meta, **parts}
+
+
+def service(model: str, port: int = 8000) -> Object:
+    """A model's Service, as the plan would want it."""
+    ports = [{"name": "http", "port": port}]
+    return obj("v1", "Service", model, labels={"kneescale.dev/model": model}, spec={"ports": ports})
+
+
+def pod(model: str, image: str = "worker:1") -> Object:
+    """A model's worker pod, as the plan would want it."""
+    containers = [{"name": "worker", "image": image}]
+    return obj(
+        "v1", "Pod", f"{model}-0a", labels={"kneescale.dev/model": model}, spec={"containers": containers}
+    )
+
+
+def model(name: str, **parts: Any) -> Object:  # noqa: ANN401
+    """An InferenceModel; what its spec says does not matter here."""
+    return obj("kneescale.dev/v1alpha1", "InferenceModel", name, **parts)

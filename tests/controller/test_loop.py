@@ -1,0 +1,196 @@
+"""The loop over a fake API server and a fake plan."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from kneescale.controller.api_server import ApiError
+from kneescale.controller.failures import FIRST_DELAY_S
+from kneescale.controller.listing import list_all, list_all_at_start
+from kneescale.controller.loop import Loop, Pace
+from kneescale.controller.observe import World
+from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED
+from kneescale.core.errors import KneescaleError
+from kneescale.plan.state import Desired, EventNote, ObjectRef, Observed
+from kneescale.testing.fake_api_server import FakeApiServer, Request
+from tests.controller.objects import model, pod, service
+
+UNAVAILABLE = ApiError(503, "etcd is slow today")
+REFUSED = ApiError(422, "spec.ports is wrong")
+AWAY = ApiError(None, "the API server does not answer: TimeoutError")
+
+
+@dataclass(slots=True)
+class FakePlan:
+    """Wants the same world whatever it sees, and keeps what it saw."""
+
+    desired: Desired = field(default_factory=Desired)
+    seen: list[Observed] = field(default_factory=list)
+
+    def __call__(self, observed: Observed) -> Desired:
+        self.seen.append(observed)
+        return self.desired
+
+
+def accepted(name: str) -> EventNote:
+    regarding = ObjectRef("kneescale.dev/v1alpha1", "InferenceModel", "shop", name, "uid")
+    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted")
+
+
+def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
+    return [(r.verb, r.kind, r.name) for r in api.requests if r.verb not in ("list", "create")]
+
+
+def on(verb: str, name: str) -> Callable[[Request], bool]:
+    return lambda request: (request.verb, request.name) == (verb, name)
+
+
+@asynccontextmanager
+async def running(loop: Loop) -> AsyncIterator[None]:
+    task = asyncio.create_task(loop.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def api() -> FakeApiServer:
+    return FakeApiServer()
+
+
+@pytest.fixture
+def world() -> World:
+    return World(WATCHED)
+
+
+async def test_a_cycle_writes_the_difference_and_the_next_nothing(api: FakeApiServer, world: World) -> None:
+    api.seed(model("vad"))
+    await list_all(api, world)
+    wanted = Desired(apply=(service("vad"), pod("vad")), status=(model("vad", status={"replicas": 1}),))
+    loop = Loop(api, world, FakePlan(wanted))
+    await loop.reconcile()
+    assert writes(api) == [
+        ("apply", "Service", "vad"),
+        ("apply", "Pod", "vad-0a"),
+        ("apply status", "InferenceModel", "vad"),
+    ]
+    await loop.reconcile()
+    assert len(writes(api)) == 3
+
+
+async def test_the_plan_gets_the_objects_as_listed(api: FakeApiServer, world: World) -> None:
+    api.seed(pod("vad"))
+    await list_all(api, world)
+    plan = FakePlan()
+    await Loop(api, world, plan).reconcile()
+    assert [found.metadata.name for found in plan.seen[0].pods] == ["vad-0a"]
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, REFUSED, AWAY, ApiError(409, "conflict")])
+async def test_one_models_error_holds_up_no_other_and_reaches_the_plan(
+    api: FakeApiServer, world: World, error: ApiError
+) -> None:
+    plan = FakePlan(Desired(apply=(service("bad"), service("good"))))
+    loop = Loop(api, world, plan)
+    api.fail(on("apply", "bad"), error, times=1)
+    await loop.reconcile()
+    assert api.find(SERVICE, "good", "shop") is not None
+    await loop.reconcile()
+    assert plan.seen[-1].apply_errors == {("shop", "bad"): f"apply Service shop/bad: {error}"}
+
+
+async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer, world: World) -> None:
+    loop = Loop(api, world, FakePlan(Desired(apply=(service("bad"),))))
+    api.fail(on("apply", "bad"), UNAVAILABLE, times=1)
+    due_s = await loop.reconcile()
+    now_s = asyncio.get_running_loop().time()
+    assert now_s < due_s <= now_s + FIRST_DELAY_S
+    await loop.reconcile()
+    assert writes(api) == [("apply", "Service", "bad")]
+
+
+async def test_a_failed_write_is_tried_again_by_itself(api: FakeApiServer, world: World) -> None:
+    loop = Loop(api, world, FakePlan(Desired(apply=(service("bad"),))))
+    api.fail(on("apply", "bad"), AWAY, times=1)
+    async with running(loop):
+        await until(lambda: api.find(SERVICE, "bad", "shop") is not None)
+    assert writes(api) == [("apply", "Service", "bad")] * 2
+
+
+async def test_decisions_become_events_once_they_are_written_down(api: FakeApiServer, world: World) -> None:
+    api.seed(model("vad"))
+    await list_all(api, world)
+    wanted = Desired(status=(model("vad", status={"replicas": 1}),), events=(accepted("vad"),))
+    loop = Loop(api, world, FakePlan(wanted))
+    api.fail(on("apply status", "vad"), UNAVAILABLE, times=1)
+    await loop.reconcile()
+    assert api.events == []
+    async with running(loop):
+        await until(lambda: api.events != [])
+    (event,) = api.events
+    assert event["metadata"]["namespace"] == "shop"
+    assert (event["reason"], event["note"]) == ("Accepted", "the model is accepted")
+
+
+async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, world: World) -> None:
+    api.fail(lambda request: request.verb == "create", UNAVAILABLE, times=1)
+    await Loop(api, world, FakePlan(Desired(events=(accepted("vad"), accepted("asr"))))).reconcile()
+    assert [event["regarding"]["name"] for event in api.events] == ["asr"]
+
+
+async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> None:
+    plan = FakePlan()
+    loop = Loop(api, world, plan, Pace(debounce_s=0.01))
+    async with running(loop):
+        await until(lambda: len(plan.seen) == 1)
+        loop.wake()
+        loop.wake()
+        await until(lambda: len(plan.seen) == 2)
+
+
+async def test_the_plan_may_ask_to_be_called_again(api: FakeApiServer, world: World) -> None:
+    plan = FakePlan(Desired(requeue_after_s=0.01))
+    async with running(Loop(api, world, plan)):
+        await until(lambda: len(plan.seen) == 3)
+
+
+async def test_a_resync_shows_what_no_watch_told(api: FakeApiServer, world: World) -> None:
+    plan = FakePlan()
+    async with running(Loop(api, world, plan, Pace(resync_s=0.02))):
+        await until(lambda: len(plan.seen) == 1)
+        api.seed(pod("vad"))
+        await until(lambda: bool(plan.seen[-1].pods))
+
+
+async def test_a_resync_that_fails_leaves_the_world_as_it_was(api: FakeApiServer, world: World) -> None:
+    api.seed(pod("vad"))
+    await list_all(api, world)
+    api.fail(lambda request: request.verb == "list", AWAY, times=3)
+    plan = FakePlan()
+    async with running(Loop(api, world, plan, Pace(resync_s=0.02))):
+        await until(lambda: len(plan.seen) >= 5)
+    assert all(observed.pods for observed in plan.seen)
+
+
+async def test_the_start_waits_for_the_crds(api: FakeApiServer, world: World) -> None:
+    api.seed(model("vad"))
+    api.fail(lambda request: request.kind == "InferenceModel", ApiError(404, "not found"), times=1)
+    await list_all_at_start(api, world, patience_s=30)
+    assert len(world.objects(INFERENCE_MODEL)) == 1
+
+
+async def test_the_start_gives_up_with_what_to_do(api: FakeApiServer, world: World) -> None:
+    api.fail(lambda request: request.kind == "InferenceModel", ApiError(404, "not found"), times=9)
+    with pytest.raises(KneescaleError, match="no inferencemodels: apply the CRDs"):
+        await list_all_at_start(api, world, patience_s=0)
