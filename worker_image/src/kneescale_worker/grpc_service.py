@@ -103,7 +103,8 @@ class GrpcServer:
             return grpc_codec.encode(self._plane.model_name, answer, raw=bool(request.raw_input_contents))
 
 
-def _handler(method: _Method, request_class: Any) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401
+# The return type is quoted: it is generic in the type stubs alone.
+def _handler(method: _Method, request_class: Any) -> "grpc.RpcMethodHandler[Any, Any]":  # noqa: ANN401
     """The method with its errors turned into status codes."""
 
     async def answer(request: Any, context: _Context) -> Any:  # noqa: ANN401

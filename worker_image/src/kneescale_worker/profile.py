@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kneescale.core.surface import doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US
 from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Role
 from kneescale_worker.errors import AgentError
@@ -41,12 +42,6 @@ def lanes_to_measure(lanes: Sequence[int]) -> list[int]:
         if not kept or 5 * lane >= 6 * kept[-1]:
             kept.append(lane)
     return kept if kept[-1] == max(lanes) else [*kept, max(lanes)]
-
-
-def batches_to_measure(max_batch: int) -> list[int]:
-    """1, 2, 4, 8 ... and `max_batch` itself."""
-    powers = [2**exponent for exponent in range(max_batch.bit_length())]
-    return sorted({*powers, max_batch})
 
 
 class ProbeClient:
@@ -139,7 +134,7 @@ async def profile(settings: Settings, executor: Executor) -> list[Point]:
     executor.warm_up()
     client = ProbeClient(settings.socket, settings.max_batch)
     profiler = Profiler(client, executor, settings.profile_seconds * NS_PER_S)
-    return await profiler.measure(lanes_to_measure(settings.lanes), batches_to_measure(settings.max_batch))
+    return await profiler.measure(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch))
 
 
 def _timed(run: Callable[[], object]) -> tuple[int, int]:

@@ -113,7 +113,7 @@ def _inputs(document: Mapping[str, Any], binary: memoryview) -> dict[str, Array]
             continue
         if type(size) is not int or not 0 <= size <= len(binary) - offset:
             raise InvalidInputError(
-                f"input '{spec.name}' has binary_data_size {size!r}, but {len(binary) - offset} bytes are left "
+                f"input '{spec.name}' has binary_data_size {size!r}; {len(binary) - offset} bytes are left "
                 f"after the JSON part ({HEADER_LENGTH} says where that ends)"
             )
         inputs[spec.name] = from_bytes(spec, binary[offset : offset + size])

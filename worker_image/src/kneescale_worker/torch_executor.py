@@ -1,8 +1,5 @@
 """TorchScript on CPU cores. The only module that imports torch."""
 
-# torch comes with the worker's image, not with the development environment.
-# mypy: disable-error-code="import-not-found"
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,0 +1,40 @@
+"""Workers and the folder that a worker and its agent share."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.worker.process import Worker
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short: a Unix socket's is limited to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="kns-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def start_worker(folder: Path) -> Iterator[StartWorker]:
+    """Starts workers, which end with the test."""
+    workers: list[Worker] = []
+
+    def start(command: str = "serve", env: Mapping[str, str] | None = None) -> Worker:
+        workers.append(Worker(folder, command, env))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
+def worker(start_worker: StartWorker) -> Worker:
+    """A ready worker; there is no agent unless the test starts one."""
+    worker = start_worker()
+    worker.wait_ready()
+    return worker

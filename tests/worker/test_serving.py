@@ -1,0 +1,273 @@
+"""A worker process, the agent's end of its socket, and clients that know nothing of either."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from kneescale.core.wire import Arrived, Done, Hello, Measured, Role, Terms
+from kneescale.testing.fake_agent import FakeAgent
+from tests.worker.conftest import StartWorker
+from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
+from tests.worker.process import MODEL, TERMS, Worker, wait_until
+
+
+@TRANSPORTS
+def test_each_request_gets_its_own_rows_back(library: ModuleType, worker: Worker) -> None:
+    url = address(library, worker)
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent, ThreadPoolExecutor(8) as pool:
+        worker.wait_connected()
+        answers = list(pool.map(lambda i: infer(library, url, rows(1 + i % 3, i)), range(30)))
+        assert all(np.array_equal(answer, rows(1 + i % 3, i)) for i, answer in enumerate(answers))
+        assert max(grant.batch for grant in agent.granted) > 1
+
+
+@TRANSPORTS
+def test_a_request_larger_than_a_batch_is_split(library: ModuleType, worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent:
+        worker.wait_connected()
+        assert np.array_equal(infer(library, address(library, worker), rows(10)), rows(10))
+        assert [arrived.count for arrived in agent.received(Arrived)] == [10]
+        assert [grant.batch for grant in agent.granted] == [4, 4, 2]
+
+
+@TRANSPORTS
+def test_health_and_metadata(library: ModuleType, worker: Worker) -> None:
+    client = library.InferenceServerClient(address(library, worker))
+    as_json = {"as_json": True} if library is grpc else {}
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready(MODEL)
+    assert client.is_model_ready(MODEL, "1")
+    server = client.get_server_metadata(**as_json)
+    assert (server["name"], server["extensions"]) == ("kneescale", ["binary_tensor_data"])
+    model = client.get_model_metadata(MODEL, **as_json)
+    assert (model["name"], model["versions"], model["platform"]) == (MODEL, ["1"], "emulated")
+    assert [tensor["name"] for tensor in model["inputs"] + model["outputs"]] == ["input", "output"]
+    assert [int(size) for size in model["inputs"][0]["shape"]] == [-1, 4]
+    client.close()
+
+
+def test_an_answer_says_that_it_is_emulated(worker: Worker) -> None:
+    body = {
+        "id": "7",
+        "inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}],
+    }
+    status, text = worker.post(f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
+    answer = json.loads(text)
+    assert (status, answer["id"], answer["parameters"]) == (200, "7", {"emulated": True})
+    assert answer["outputs"] == [
+        {"name": "output", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    ]
+
+
+def test_lists_go_back_where_lists_were_asked_for(worker: Worker) -> None:
+    tensor = rest.InferInput("input", [2, 4], "FP32")
+    tensor.set_data_from_numpy(rows(2), binary_data=False)
+    wanted = rest.InferRequestedOutput("output", binary_data=False)
+    client = rest.InferenceServerClient(worker.http)
+    response = client.infer(MODEL, [tensor], outputs=[wanted])
+    assert "data" in response.get_response()["outputs"][0]
+    assert np.array_equal(response.as_numpy("output"), rows(2))
+    client.close()
+
+
+def test_only_what_is_granted_runs(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(2) as pool:
+        worker.wait_connected()
+        first = pool.submit(infer, grpc, worker.grpc, rows(1))
+        agent.wait_for(Arrived, 1)
+        second = pool.submit(infer, grpc, worker.grpc, rows(1, 9))
+        agent.wait_for(Measured, 2)
+        assert not first.done()
+        assert worker.metrics()["kneescale_worker_batch_items_count"] == 0
+        agent.grant(batch=1, gpu_percent=40)
+        assert np.array_equal(first.result(), rows(1))
+        assert not second.done()
+        agent.grant(batch=1, gpu_percent=100)
+        assert np.array_equal(second.result(), rows(1, 9))
+        done = agent.wait_for(Done, 2)
+        assert [message.grant_id for message in done] == [1, 2]
+        assert all(message.ended_ns - message.started_ns > 1_000_000 for message in done)
+
+
+def test_a_grant_without_items_ends_at_once(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent:
+        agent.wait_for(Hello)
+        agent.grant(batch=4, gpu_percent=10)
+        [done] = agent.wait_for(Done)
+        assert done.started_ns == done.ended_ns
+
+
+def test_batches_on_several_lanes_run_at_once(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        request = pool.submit(infer, grpc, worker.grpc, rows(16))
+        agent.wait_for(Arrived)
+        for _ in range(2):
+            agent.grant(batch=8, gpu_percent=10)
+        first, second = agent.wait_for(Done, 2)
+        assert min(first.ended_ns, second.ended_ns) > max(first.started_ns, second.started_ns)
+        assert np.array_equal(request.result(), rows(16))
+
+
+def test_the_agent_hears_what_requests_saw(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent:
+        assert agent.wait_for(Hello) == [Hello(Role.SERVE, 8)]
+        for first in range(3):
+            infer(grpc, worker.grpc, rows(2, first))
+        seen = len(agent.received(Measured))
+        measured = agent.wait_for(Measured, seen + 2)[-1]
+        assert (measured.requests, measured.answered, measured.failed, measured.queued) == (3, 3, 0, 0)
+        assert measured.within_slo == 3
+        assert 0 < measured.p50_us <= measured.p99_us < TERMS.slo_ns // 1000
+
+
+def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> None:
+    alone = Terms(TERMS.slo_ns, batch=1, gpu_percent=40, share_permille=1)
+    agent = FakeAgent(worker.socket, alone)
+    with ThreadPoolExecutor(4) as pool:
+        agent.start()
+        worker.wait_connected()
+        requests = [pool.submit(infer, grpc, worker.grpc, rows(2, i)) for i in range(3)]
+        announced = agent.wait_for(Arrived, 3)
+        agent.stop()
+        # One item at a time, and a thousand times as long idle: hardly more than one runs meanwhile.
+        wait_until(lambda: worker.metrics()["kneescale_worker_batch_items_sum"] >= 1, "it goes on alone")
+        agent.start()
+        again = agent.wait_for(Arrived, 3, connection=1)
+        assert [message.arrived_ns for message in again] == [message.arrived_ns for message in announced]
+        assert sum(message.count for message in again) == 5
+        agent.grant(batch=5, gpu_percent=100)
+        assert all(np.array_equal(request.result(), rows(2, i)) for i, request in enumerate(requests))
+        agent.stop()
+
+
+def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    worker.wait_ready()
+    with FakeAgent(worker.socket, Terms(TERMS.slo_ns, batch=4, gpu_percent=10, share_permille=200)):
+        worker.wait_connected()
+    assert np.array_equal(infer(grpc, worker.grpc, rows(40)), rows(40))
+    metrics = worker.metrics()
+    busy = metrics["kneescale_worker_batch_seconds_sum"]
+    assert metrics["kneescale_worker_batch_items_count"] == 10
+    # Nine times idle between ten batches; the request ends with the tenth.
+    assert busy / metrics["kneescale_worker_request_seconds_sum"] < 0.25
+
+
+def test_an_agent_that_says_nothing_is_none(worker: Worker) -> None:
+    with FakeAgent(worker.socket, terms=None) as agent:
+        agent.wait_for(Hello)
+        assert np.array_equal(infer(grpc, worker.grpc, rows(1)), rows(1))
+        assert not agent.received(Arrived)
+
+
+def test_bytes_that_are_no_message_end_the_connection(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent:
+        agent.wait_for(Hello)
+        agent.send_bytes(b"\xff" * 16)
+        agent.wait_for(Hello, connection=1)
+        assert np.array_equal(infer(rest, worker.http, rows(1)), rows(1))
+
+
+@TRANSPORTS
+def test_a_full_queue_refuses(library: ModuleType, start_worker: StartWorker) -> None:
+    worker = start_worker(env={"KNEESCALE_QUEUE_LIMIT": "3"})
+    worker.wait_ready()
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        waiting = pool.submit(infer, grpc, worker.grpc, rows(2))
+        agent.wait_for(Arrived)
+        with pytest.raises(InferenceServerException, match="2 items wait; 2 more would pass") as refused:
+            infer(library, address(library, worker), rows(2))
+        assert refused.value.status() in ("503", "StatusCode.RESOURCE_EXHAUSTED")
+        agent.grant(2, 100)
+        assert np.array_equal(waiting.result(), rows(2))
+        seen = len(agent.received(Measured))
+        measured = agent.wait_for(Measured, seen + 2)[-1]
+        assert (measured.requests, measured.answered, measured.failed) == (2, 1, 1)
+
+
+@TRANSPORTS
+def test_a_client_that_gives_up_leaves_no_work(library: ModuleType, worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent:
+        worker.wait_connected()
+        if library is rest:
+            impatient = closing(rest.InferenceServerClient(worker.http, network_timeout=0.2))
+            with impatient as client, pytest.raises(TimeoutError):
+                infer_on(client, rest, rows(1))
+        else:
+            with pytest.raises(InferenceServerException, match="Deadline"):
+                infer(grpc, worker.grpc, rows(1), client_timeout=0.2)
+        name = 'kneescale_worker_requests_total{outcome="abandoned"}'
+        wait_until(lambda: worker.metrics()[name] == 1, "the request is abandoned")
+        agent.grant(1, 100)
+        [done] = agent.wait_for(Done)
+        assert done.started_ns == done.ended_ns
+
+
+@TRANSPORTS
+def test_wrong_requests_say_what_to_change(library: ModuleType, worker: Worker) -> None:
+    url = address(library, worker)
+    with pytest.raises(InferenceServerException, match=r"shape \[1, 3\]; the model takes \[-1, 4\]"):
+        infer(library, url, np.zeros((1, 3), np.float32))
+    with pytest.raises(InferenceServerException, match=r"'alexnet' has no version '2', only 1"):
+        infer(library, url, rows(1), model_version="2")
+    client = library.InferenceServerClient(url)
+    with pytest.raises(InferenceServerException, match=r"no model 'resnet'.*serves 'alexnet'") as unknown:
+        client.get_model_metadata("resnet")
+    assert unknown.value.status() in ("404", "StatusCode.NOT_FOUND")
+    client.close()
+    outcomes = 'kneescale_worker_requests_total{outcome="%s"}'
+    assert [worker.metrics()[outcomes % name] for name in ("invalid", "failed")] == [2, 0]
+
+
+def test_wrong_rest_calls_get_the_protocols_error_object(worker: Worker) -> None:
+    infer_path = f"/v2/models/{MODEL}/infer"
+    too_large = b" " * (64 * 2**20 + 1)
+    answers = {
+        400: worker.post(infer_path, b"{"),
+        404: worker.get("/v2/nothing"),
+        405: worker.get(infer_path),
+        413: worker.post(infer_path, too_large),
+    }
+    assert [status for status, _ in answers.values()] == list(answers)
+    assert all(json.loads(text)["error"] for _, text in answers.values())
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"KNEESCALE_MODEL_URI": "catalog://gpt-9"}, "gpt-9"),
+        ({"KNEESCALE_LANES": "0,50"}, "KNEESCALE_LANES"),
+        ({"KNEESCALE_MODEL_FORMAT": "TorchScript"}, "TorchScript does not run on backend emulated"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "profile"])
+def test_what_cannot_start_says_why(
+    command: str, env: dict[str, str], message: str, start_worker: StartWorker
+) -> None:
+    worker = start_worker(command, env)
+    assert worker.wait() == 2
+    assert message in worker.message()["error"]
+    assert "Traceback" not in worker.log()
+
+
+def test_a_profile_measures_each_lane(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_PROFILE_SECONDS": "2"})
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent:
+        agent.wait_for(Hello)
+        agent.hang_up()
+        assert worker.wait() == 0
+        assert agent.received(Hello) == [Hello(Role.PROFILE, 8)] * 2
+    points = {
+        (gpu_percent, batch): latency_us for gpu_percent, batch, latency_us in worker.message()["points"]
+    }
+    assert points.keys() == {(lane, batch) for lane in (10, 20, 40, 100) for batch in (1, 2, 4, 8)}
+    # The catalog's alexnet, 8 items on 10 GPU%: 11.5 ms; a late wake-up may add to it.
+    assert 11_000 < points[10, 8] < 14_000
+    assert points[100, 8] < points[10, 8]
