@@ -51,7 +51,13 @@ class FakeWorker:
         """Connect, introduce oneself and wait for the terms."""
         self.connect()
         self.send(Hello(role, max_batch))
-        self.receive(Terms)
+        self.receive_terms()
+
+    def receive_terms(self) -> Terms:
+        """The next message, which must be terms."""
+        message = self.receive(Terms)
+        assert isinstance(message, Terms)
+        return message
 
     def send(self, message: Message) -> None:
         """Send one message."""
@@ -109,15 +115,17 @@ class FakeWorker:
         self._sock.close()
 
 
-def serve(worker: FakeWorker, batches: int, batch_ns: Callable[[Grant], int]) -> Thread:
-    """A started thread in which `worker` runs `batches` grants, one after the other, each for `batch_ns`."""
+def serve(worker: FakeWorker, items: int, batch_ns: Callable[[Grant], int]) -> Thread:
+    """A started thread in which `worker` runs its grants, one after the other, until `items` items are done."""
 
     def run() -> None:
-        for _ in range(batches):
+        left = items
+        while left > 0:
             grant = worker.next_grant()
             started_ns = time.monotonic_ns()
             time.sleep(batch_ns(grant) / NS_PER_S)
             worker.done(grant, started_ns)
+            left -= grant.batch
 
     thread = Thread(target=run, daemon=True)
     thread.start()

@@ -1,0 +1,119 @@
+"""An API server in memory: keeps objects, counts calls, and is away or refuses on request."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from kneescale.agent.cluster_api import (
+    ClusterError,
+    ConflictError,
+    ExpiredError,
+    Manifest,
+    NotFoundError,
+    WatchEvent,
+)
+
+_WATCH_S = 0.2
+
+
+class FakeClusterApi:
+    """ClusterApi over dictionaries; `away` makes every call fail as if nobody listened."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.claims: dict[tuple[str, str], Manifest] = {}
+        self.slices: dict[str, dict[str, Any]] = {}
+        self.schedules: dict[str, dict[str, Any]] = {}
+        self.statuses: list[tuple[str, Manifest]] = []
+        self.lists = 0
+        self.writes: list[str] = []
+        self._events: SimpleQueue[WatchEvent | Exception] = SimpleQueue()
+        self._version = 0
+
+    def set_schedule(self, manifest: Manifest) -> None:
+        """Somebody applies a GPUSchedule; watches see it."""
+        name = manifest["metadata"]["name"]
+        generation = self.schedules.get(name, {"metadata": {"generation": 0}})["metadata"]["generation"] + 1
+        stored = {**manifest, "metadata": {**manifest["metadata"], "generation": generation}}
+        self.schedules[name] = self._stamp(stored)
+        self._events.put(WatchEvent(deepcopy(stored), deleted=False))
+
+    def delete_schedule(self, name: str) -> None:
+        """Somebody deletes a GPUSchedule; watches see it."""
+        self._events.put(WatchEvent(self._stamp(self.schedules.pop(name)), deleted=True))
+
+    def expire_watches(self) -> None:
+        """The next thing that a watch sees is that its version is too old."""
+        self._events.put(ExpiredError("too old"))
+
+    def get_node(self, name: str) -> Manifest:
+        self._check()
+        return {"metadata": {"name": name, "uid": "node-uid"}}
+
+    def get_resource_claim(self, namespace: str, name: str) -> Manifest:
+        self._check()
+        if (namespace, name) not in self.claims:
+            raise NotFoundError(f"no claim {namespace}/{name}")
+        return self.claims[namespace, name]
+
+    def list_resource_slices(self, node_name: str) -> list[Manifest]:
+        self._check()
+        return [deepcopy(found) for found in self.slices.values() if found["spec"]["nodeName"] == node_name]
+
+    def create_resource_slice(self, manifest: Manifest) -> None:
+        self._write("create", manifest)
+        if manifest["metadata"]["name"] in self.slices:
+            raise ConflictError("exists")
+        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+
+    def replace_resource_slice(self, manifest: Manifest) -> None:
+        self._write("replace", manifest)
+        current = self.slices[manifest["metadata"]["name"]]
+        if current["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+            raise ConflictError("changed")
+        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+
+    def delete_resource_slice(self, name: str) -> None:
+        self._check()
+        self.writes.append("delete")
+        if self.slices.pop(name, None) is None:
+            raise NotFoundError(f"no slice {name}")
+
+    def list_gpu_schedules(self, node_name: str) -> tuple[list[Manifest], str]:
+        self._check()
+        self.lists += 1
+        self._events = SimpleQueue()
+        found = [deepcopy(s) for s in self.schedules.values() if s["spec"]["nodeName"] == node_name]
+        return list(found), str(self._version)
+
+    def watch_gpu_schedules(self, node_name: str, resource_version: str) -> Iterator[WatchEvent]:
+        events = self._events
+        while True:
+            self._check()
+            try:
+                event = events.get(timeout=_WATCH_S)
+            except Empty:
+                return
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def patch_gpu_schedule_status(self, name: str, status: Manifest) -> None:
+        self._check()
+        if name not in self.schedules:
+            raise NotFoundError(f"no schedule {name}")
+        self.statuses.append((name, status))
+
+    def _write(self, verb: str, manifest: Manifest) -> None:
+        self._check()
+        self.writes.append(verb)
+
+    def _check(self) -> None:
+        if self.away:
+            raise ClusterError("the API server is away")
+
+    def _stamp(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self._version += 1
+        manifest["metadata"] = {**manifest["metadata"], "resourceVersion": str(self._version)}
+        return manifest

@@ -1,0 +1,250 @@
+"""Whatever workers say, in any order: never over 100 GPU%, and nonsense costs only its own connection."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.broker import GrantBroker
+from kneescale.agent.claims import PreparedClaim, parse_allocated_claim
+from kneescale.agent.trace import Trace
+from kneescale.api.gpu_schedule import GPUScheduleSpec, Policy, parse_gpu_schedule
+from kneescale.core.errors import ProtocolError
+from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Role, Terms
+from tests.agent.builders import LANES, NODE, allocated_claim, partition, schedule
+
+NAMES = ("a", "b", "p")
+HELLO = Hello(Role.SERVE, 8)
+
+
+def _spec() -> GPUScheduleSpec:
+    profiling = partition("p", role="Profile", surface=[])
+    return parse_gpu_schedule(schedule([partition("a"), partition("b", weight=3), profiling])).spec
+
+
+def _assignment() -> Assignment:
+    return assign(_spec(), _claims())
+
+
+def _claims() -> list[PreparedClaim]:
+    return [parse_allocated_claim(allocated_claim(name), NODE) for name in NAMES]
+
+
+def _broker() -> GrantBroker:
+    broker = GrantBroker(Trace())
+    broker.assign(_assignment(), 0)
+    return broker
+
+
+def test_claims_meet_their_partitions_by_name_and_namespace() -> None:
+    first, *others = _claims()
+    foreign = replace(first, namespace="elsewhere")
+    elsewhere = replace(others[0], device="gpu1")
+    assigned = assign(_spec(), [foreign, elsewhere, others[1]])
+    assert [p.claim_uid for p in assigned.partitions] == ["", "", others[1].uid]
+
+
+def test_a_worker_alone_may_be_busy_twice_its_planned_time() -> None:
+    (terms, *_) = (p.worker_terms for p in _assignment().partitions)
+    assert terms == Terms(slo_ns=100 * NS_PER_MS, batch=8, gpu_percent=50, share_permille=400)
+
+
+def test_hello_is_answered_with_terms() -> None:
+    broker = _broker()
+    assert broker.handle("a", HELLO, 1) == _assignment().partitions[0].worker_terms
+    assert [(view.connected, view.seen) for view in broker.views()] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [Arrived(1, 0)],
+        [Hello(Role.PROFILE, 8)],
+        [HELLO, HELLO],
+        [HELLO, Arrived(0, 0)],
+        [HELLO, Arrived(1, NS_PER_S + 1)],
+        [HELLO, *[Arrived(65_535, 0)] * 2],
+        [HELLO, Done(7, 0, 0)],
+        [HELLO, Done(1, 5, 4)],
+        [HELLO, Probe(33, 1)],
+        [HELLO, *[Probe(10, 1)] * 257],
+        [HELLO, Grant(1, 10, 1, 0)],
+        [HELLO, Terms(1, 1, 1, 1)],
+    ],
+)
+def test_nonsense_is_a_protocol_error(messages: list[Message]) -> None:
+    broker = _broker()
+    *before, last = messages
+    for message in before:
+        broker.handle("a", message, NS_PER_S)
+    with pytest.raises(ProtocolError):
+        broker.handle("a", last, NS_PER_S)
+
+
+def test_a_worker_cannot_end_anothers_grant() -> None:
+    broker = _broker()
+    for name in ("a", "b"):
+        broker.handle(name, HELLO, 1)
+    broker.handle("a", Arrived(8, 1), 1)
+    (granted,) = broker.tick(100 * NS_PER_MS)
+    with pytest.raises(ProtocolError):
+        broker.handle("b", Done(granted.grant.grant_id, 1, 2), NS_PER_S)
+
+
+def test_new_terms_go_to_connected_workers_whose_terms_changed() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 1)
+    assert broker.assign(_assignment(), 2) == {}
+    spec = parse_gpu_schedule(schedule([partition("a", batch=4), partition("b", batch=4)])).spec
+    changed = assign(spec, _claims())
+    assert broker.assign(changed, 3) == {"a": changed.partitions[0].worker_terms}
+
+
+def test_a_partition_that_left_the_schedule_is_served_until_its_worker_leaves() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 1)
+    broker.assign(Assignment(), 2)
+    broker.handle("a", Arrived(8, 3), 3)
+    (granted,) = broker.tick(100 * NS_PER_MS)
+    assert granted.partition == "a"
+    broker.left("a", NS_PER_S)
+    with pytest.raises(ProtocolError, match="left the schedule"):
+        broker.handle("a", HELLO, NS_PER_S)
+
+
+def test_a_new_policy_asks_all_workers_to_connect_anew() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", Arrived(8, 1), 1)
+    assert broker.tick(100 * NS_PER_MS)
+    temporal = replace(_assignment(), policy=Policy.TEMPORAL)
+    assert broker.assign(temporal, NS_PER_S) == {"a": None}
+    assert broker.handle("a", HELLO, NS_PER_S) is not None
+
+
+def test_a_worker_that_never_reports_is_overdue() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", Arrived(8, 1), 1)
+    (granted,) = broker.tick(100 * NS_PER_MS)
+    assert broker.overdue(granted.grant.finish_by_ns + 10 * NS_PER_S) == set()
+    assert broker.overdue(granted.grant.finish_by_ns + 10 * NS_PER_S + 1) == {"a"}
+
+
+def test_what_a_worker_measured_is_shown_while_it_is_connected() -> None:
+    broker = _broker()
+    measured = Measured(30_000, 10, 10, 10, 0, 1_000, 2_000, 0)
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", measured, 2)
+    assert broker.views()[0].measured == measured
+    broker.left("a", 3)
+    assert broker.views()[0].measured is None
+
+
+class Workers(RuleBasedStateMachine):
+    """Workers join, leave, queue, probe and finish as they like, while schedules change."""
+
+    @initialize()
+    def start(self) -> None:
+        self.trace = Trace()
+        self.broker = GrantBroker(self.trace)
+        self.now_ns = NS_PER_S
+        self.running: dict[int, tuple[str, int]] = {}
+        self.joined: set[str] = set()
+        self._assign(_assignment())
+
+    def _assign(self, assignment: Assignment) -> None:
+        for name, terms in self.broker.assign(assignment, self.now_ns).items():
+            if terms is None:
+                self._forget(name)
+        self.assigned = {p.name for p in assignment.partitions}
+
+    def _forget(self, name: str) -> None:
+        self.joined.discard(name)
+        self.running = {key: run for key, run in self.running.items() if run[0] != name}
+
+    @rule(kept=st.sets(st.sampled_from(NAMES)), policy=st.sampled_from(Policy))
+    def schedule_changes(self, kept: set[str], policy: Policy) -> None:
+        full = _assignment()
+        self._assign(Assignment(policy, tuple(p for p in full.partitions if p.name in kept)))
+
+    @rule(name=st.sampled_from(NAMES))
+    def joins(self, name: str) -> None:
+        if name in self.assigned - self.joined:
+            role = Role.PROFILE if name == "p" else Role.SERVE
+            assert self.broker.handle(name, Hello(role, 8), self.now_ns) is not None
+            self.joined.add(name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def leaves(self, name: str) -> None:
+        self.broker.left(name, self.now_ns)
+        self._forget(name)
+
+    @precondition(lambda self: self.joined - {"p"})
+    @rule(data=st.data(), count=st.integers(1, 40))
+    def items_arrive(self, data: st.DataObject, count: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.joined - {"p"})))
+        self.broker.handle(name, Arrived(count, self.now_ns), self.now_ns)
+
+    @precondition(lambda self: "p" in self.joined)
+    @rule(gpu_percent=st.sampled_from(LANES))
+    def profiler_probes(self, gpu_percent: int) -> None:
+        self.broker.handle("p", Probe(gpu_percent, 4), self.now_ns)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def batch_ends(self, data: st.DataObject) -> None:
+        grant_id = data.draw(st.sampled_from(sorted(self.running)))
+        name, _ = self.running.pop(grant_id)
+        self.broker.handle(name, Done(grant_id, self.now_ns, self.now_ns), self.now_ns)
+
+    @rule(passed_ms=st.integers(0, 120))
+    def time_passes(self, passed_ms: int) -> None:
+        self.now_ns += passed_ms * NS_PER_MS
+        for granted in self.broker.tick(self.now_ns):
+            assert granted.partition in self.joined
+            self.running[granted.grant.grant_id] = (granted.partition, granted.grant.gpu_percent)
+
+    @invariant()
+    def never_over_a_whole_gpu(self) -> None:
+        total = sum(gpu_percent for _, gpu_percent in self.running.values())
+        assert total == self.trace.running_percent <= WHOLE_GPU_PERCENT
+        assert self.trace.overcommitted == 0
+
+
+Workers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWorkers = Workers.TestCase
+
+
+@given(st.lists(st.tuples(st.sampled_from(("a", "b")), st.integers(1, 30), st.integers(0, 30)), max_size=40))
+def test_the_merged_trace_never_passes_100(arrivals: list[tuple[str, int, int]]) -> None:
+    """Checked from the records alone, as a reader of /trace would."""
+    trace = Trace()
+    broker = GrantBroker(trace)
+    broker.assign(_assignment(), 0)
+    for name in ("a", "b"):
+        broker.handle(name, HELLO, 1)
+    now_ns, running = 1, list[tuple[int, str, int]]()
+    for name, count, gap_ms in arrivals:
+        broker.handle(name, Arrived(count, now_ns), now_ns)
+        now_ns += gap_ms * NS_PER_MS
+        for end_ns, owner, grant_id in [run for run in running if run[0] <= now_ns]:
+            broker.handle(owner, Done(grant_id, end_ns, now_ns), now_ns)
+            running.remove((end_ns, owner, grant_id))
+        running += [(g.grant.finish_by_ns, g.partition, g.grant.grant_id) for g in broker.tick(now_ns)]
+    edges = sorted(
+        edge for r in trace.since(0) for edge in ((r.granted_ns, r.gpu_percent), (r.ended_ns, -r.gpu_percent))
+    )
+    # At one instant ends come before starts: the smaller number sorts first.
+    total = 0
+    for _, change in edges:
+        total += change
+        assert total <= WHOLE_GPU_PERCENT

@@ -1,0 +1,182 @@
+"""Real sockets: workers come, go, misbehave, and come back to a new host."""
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+
+from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.claims import parse_allocated_claim
+from kneescale.agent.connection import WorkerConnection, listen, peer_uid
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.api.gpu_schedule import parse_gpu_schedule
+from kneescale.core.errors import ProtocolError
+from kneescale.core.wire import Grant, Hello, Role
+from kneescale.testing.fake_worker import FakeWorker, serve
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule, wait_until
+
+StartHost = Callable[[], DispatcherHost]
+
+
+def _assignment(*names: str) -> Assignment:
+    spec = parse_gpu_schedule(schedule([partition(name) for name in names])).spec
+    return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in names])
+
+
+@pytest.fixture
+def path(short_dir: Path) -> Path:
+    """The socket of partition a."""
+    return short_dir / f"{claim_uid('a')}.sock"
+
+
+@pytest.fixture
+def host(start_host: StartHost) -> DispatcherHost:
+    host = start_host()
+    host.assign(_assignment("a"))
+    return host
+
+
+def test_a_request_goes_all_the_way(host: DispatcherHost, path: Path) -> None:
+    with FakeWorker(path) as worker:
+        worker.hello()
+        worker.arrive(8)
+        grant = worker.next_grant()
+        assert grant.batch == 8
+        worker.done(grant)
+        wait_until(lambda: bool(host.trace.totals()), "the grant to come back")
+    (record,) = host.trace.since(0)
+    assert (record.partition, record.model, record.batch) == ("a", "lite0", 8)
+    assert record.granted_ns <= record.started_ns <= record.ended_ns
+
+
+def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: DispatcherHost, path: Path) -> None:
+    wait_until(path.exists, "the socket")
+    host.assign(Assignment())
+    wait_until(lambda: not path.exists(), "the socket to go")
+    host.assign(_assignment("a"))
+    with FakeWorker(path) as worker:
+        worker.hello()
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x01\x01\x00\x00", b"\x01\x07\x13\x00" + b"\0" * 19])
+def test_garbage_ends_the_connection_and_nothing_else(
+    host: DispatcherHost, path: Path, garbage: bytes
+) -> None:
+    host.assign(_assignment("a", "b"))
+    with FakeWorker(path) as bad, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as good:
+        good.hello()
+        bad.hello()
+        bad.send_garbage(garbage)
+        bad.wait_for_hang_up()
+        good.arrive(8)
+        assert good.next_grant().batch == 8
+    with FakeWorker(path) as again:
+        again.hello()
+
+
+def test_a_dead_workers_lane_goes_to_others(host: DispatcherHost, path: Path) -> None:
+    host.assign(_assignment("a", "b"))
+    with FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as survivor:
+        survivor.hello()
+        with FakeWorker(path) as doomed:
+            doomed.hello()
+            doomed.arrive(800)
+            doomed.next_grant()
+        wait_until(lambda: host.trace.running_percent == 0, "the lane to be free")
+        survivor.arrive(8)
+        survivor.next_grant()
+    assert host.trace.overcommitted == 0
+
+
+def test_the_newest_connection_of_a_partition_counts(host: DispatcherHost, path: Path) -> None:
+    with FakeWorker(path) as old, FakeWorker(path) as new:
+        old.hello()
+        new.hello()
+        old.wait_for_hang_up()
+        new.arrive(8)
+        new.next_grant()
+
+
+def test_a_new_host_takes_over_the_socket_and_the_queue(
+    host: DispatcherHost, path: Path, start_host: StartHost
+) -> None:
+    with FakeWorker(path) as worker:
+        worker.hello()
+        worker.arrive(4)
+        host.stop()
+        worker.wait_for_hang_up()
+    assert path.exists(), "a host that ends leaves its sockets in place"
+    start_host().assign(_assignment("a"))
+    with FakeWorker(path) as worker:
+        worker.hello()
+        worker.arrive(8)
+        assert worker.next_grant().batch == 8
+
+
+def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:
+    with FakeWorker(path) as worker:
+        worker.hello()
+        spec = parse_gpu_schedule(schedule([partition("a", sloMilliseconds=60)])).spec
+        host.assign(assign(spec, [parse_allocated_claim(allocated_claim("a"), NODE)]))
+        worker.receive_terms()
+    assert [terms.slo_ns for terms in worker.terms] == [100_000_000, 60_000_000]
+
+
+def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:
+    host.assign(_assignment("a", "b"))
+    with FakeWorker(path) as first, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as second:
+        for worker in (first, second):
+            worker.hello()
+            worker.arrive(400)
+        threads = [serve(worker, 400, lambda grant: 200_000) for worker in (first, second)]
+        for thread in threads:
+            thread.join(20)
+    assert [sum(grant.batch for grant in worker.grants) for worker in (first, second)] == [400, 400]
+    assert host.trace.overcommitted == 0
+
+
+def test_only_the_workers_user_may_connect(
+    host: DispatcherHost, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socketpair()[0] as ours:
+        assert peer_uid(ours) == os.getuid()
+    monkeypatch.setattr("kneescale.agent.dispatcher_host.peer_uid", lambda sock: os.getuid() + 1)
+    with FakeWorker(path) as stranger:
+        stranger.connect()
+        stranger.wait_for_hang_up()
+
+
+def test_a_worker_that_does_not_read_is_noticed() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = WorkerConnection(ours)
+        with pytest.raises(ProtocolError, match="does not read"):
+            deque(map(connection.send, repeat(Grant(1, 10, 1, 0))))
+        assert connection.has_pending
+
+
+def test_what_does_not_fit_is_sent_later() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = WorkerConnection(ours)
+        sent = 0
+        while not connection.has_pending:
+            connection.send(Hello(Role.SERVE, sent))
+            sent += 1
+        peer = WorkerConnection(theirs)
+        received = 0
+        while received < sent:
+            received += len(peer.receive())
+            connection.flush()
+        assert not connection.has_pending
+
+
+def test_a_stale_socket_file_is_replaced(short_dir: Path) -> None:
+    path = short_dir / "a.sock"
+    listen(path, os.getuid()).close()
+    with listen(path, os.getuid()), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))

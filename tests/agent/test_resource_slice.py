@@ -1,0 +1,85 @@
+"""The ResourceSlice is created once, corrected when touched, and left alone otherwise."""
+
+from typing import Any
+
+import pytest
+
+from kneescale.agent.cluster_api import ClusterError
+from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.resource_slice import SlicePublisher
+from kneescale.api.resource_slice import parse_resource_slice
+from tests.agent.builders import NODE
+from tests.agent.fake_cluster_api import FakeClusterApi
+
+NAME = f"{NODE}-gpu.kneescale.dev"
+
+
+@pytest.fixture
+def api() -> FakeClusterApi:
+    return FakeClusterApi()
+
+
+@pytest.fixture
+def publisher(api: FakeClusterApi) -> SlicePublisher:
+    return SlicePublisher(api, NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB"))
+
+
+def test_a_slice_says_what_the_operator_reads(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    first, second = parse_resource_slice(api.slices[NAME])
+    assert (first.name, first.uuid, second.uuid) == ("gpu0", "EMU-node1-0", "EMU-node1-1")
+    assert (first.memory_bytes, first.clients, first.tier) == (16 * 1024**3, 48, "contexts")
+    assert first.lanes == tuple(range(10, 101, 10))
+    (owner,) = api.slices[NAME]["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Node", NODE, "node-uid")
+
+
+def test_devices_are_shared_and_consumed(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    device: dict[str, Any] = api.slices[NAME]["spec"]["devices"][0]
+    assert device["allowMultipleAllocations"] is True
+    assert device["capacity"]["memory"] == {
+        "value": "16Gi",
+        "requestPolicy": {"default": "1Gi", "validRange": {"min": "1Mi", "step": "1Mi"}},
+    }
+
+
+def test_a_true_slice_is_left_alone(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    assert api.writes == ["create"]
+
+
+def test_a_slice_that_somebody_edited_is_corrected_as_a_new_generation(
+    api: FakeClusterApi, publisher: SlicePublisher
+) -> None:
+    publisher.publish()
+    api.slices[NAME]["spec"]["devices"].pop()
+    publisher.publish()
+    spec = api.slices[NAME]["spec"]
+    assert (len(spec["devices"]), spec["pool"]["generation"]) == (2, 2)
+
+
+def test_a_slice_that_the_kubelet_wiped_comes_back(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    api.slices.clear()
+    publisher.publish()
+    assert NAME in api.slices
+
+
+def test_only_this_drivers_other_slices_are_deleted(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    stale = {**api.slices[NAME], "metadata": {"name": "stale"}}
+    api.slices["stale"] = stale
+    api.slices["theirs"] = {
+        "metadata": {"name": "theirs"},
+        "spec": {**stale["spec"], "driver": "gpu.example.com"},
+    }
+    publisher.publish()
+    assert set(api.slices) == {NAME, "theirs"}
+
+
+def test_without_an_api_server_nothing_is_published(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    api.away = True
+    with pytest.raises(ClusterError):
+        publisher.publish()
