@@ -1,0 +1,107 @@
+"""TorchScript models in a worker process that has torch on its path; the test's own environment has none."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneescale.testing.fake_agent import FakeAgent
+from tests.worker import torch_model
+from tests.worker.conftest import StartWorker
+from tests.worker.oip import Array, InferenceServerException, grpc
+from tests.worker.process import TERMS, Worker
+
+_MODEL = "affine"
+
+
+@pytest.fixture(scope="session")
+def torch_site() -> Path:
+    """A folder with a CPU build of torch."""
+    named = os.environ.get("KNEESCALE_TORCH_SITE")
+    if named:
+        return Path(named)
+    images = pytest.importorskip("e2e.images", reason="e2e.images makes the CPU build of torch")
+    site: Path = images.cpu_torch_site()
+    return site
+
+
+@pytest.fixture
+def model_env(torch_site: Path, folder: Path, kind: str) -> dict[str, str]:
+    """The environment of a worker with a model of this kind."""
+    model_dir = folder / "model"
+    env = {"PYTHONPATH": str(torch_site)}
+    script = [sys.executable, torch_model.__file__, str(model_dir), kind]
+    subprocess.run(script, check=True, env={**os.environ, **env})
+    return env | {
+        "KNEESCALE_MODEL_NAME": _MODEL,
+        "KNEESCALE_MODEL_FORMAT": "TorchScript",
+        "KNEESCALE_MODEL_DIR": str(model_dir),
+        "KNEESCALE_BACKEND": "cpu",
+        "KNEESCALE_LANES": "100",
+        "KNEESCALE_CORES": ",".join(str(core) for core in sorted(os.sched_getaffinity(0))),
+    }
+
+
+@pytest.fixture
+def torch_worker(start_worker: StartWorker, model_env: dict[str, str]) -> Worker:
+    worker = start_worker(env=model_env)
+    worker.wait_ready()
+    return worker
+
+
+def _infer(worker: Worker, array: Array) -> Array:
+    tensor = grpc.InferInput("x", list(array.shape), "FP32")
+    tensor.set_data_from_numpy(array)
+    with closing(grpc.InferenceServerClient(worker.grpc)) as client:
+        answer: Array = client.infer(_MODEL, [tensor]).as_numpy("y")
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["affine"])
+def test_a_model_answers_and_a_failing_batch_harms_no_other(torch_worker: Worker) -> None:
+    pictures = np.random.default_rng(0).random((6, 3, 4, 4), np.float32)
+    with FakeAgent(torch_worker.socket, TERMS, generous=True):
+        assert np.allclose(_infer(torch_worker, pictures), 2 * pictures + 1)
+        with pytest.raises(InferenceServerException, match="the batch of this request failed"):
+            _infer(torch_worker, pictures + 1000)
+        assert np.allclose(_infer(torch_worker, pictures[:1]), 2 * pictures[:1] + 1)
+
+
+@pytest.mark.parametrize("kind", ["affine"])
+def test_a_model_is_profiled(start_worker: StartWorker, model_env: dict[str, str]) -> None:
+    worker = start_worker("profile", {**model_env, "KNEESCALE_PROFILE_SECONDS": "1"})
+    with FakeAgent(worker.socket, TERMS, generous=True):
+        assert worker.wait() == 0
+    points = worker.message()["points"]
+    assert [(lane, batch) for lane, batch, _ in points] == [(100, 1), (100, 2), (100, 4), (100, 8)]
+    assert all(latency_us > 0 for _, _, latency_us in points)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("broken", "cannot load"),
+        ("wrong", "output 'y' is float32 [1, 4, 4]; metadata.json says FP32 [-1, 3, 4, 4]"),
+    ],
+)
+def test_a_model_that_cannot_run_says_why(
+    reason: str, start_worker: StartWorker, model_env: dict[str, str]
+) -> None:
+    worker = start_worker(env=model_env)
+    assert worker.wait() == 2
+    error = worker.message()["error"]
+    assert reason in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("kind", ["affine"])
+def test_a_missing_artefact_says_why(
+    start_worker: StartWorker, model_env: dict[str, str], folder: Path
+) -> None:
+    worker = start_worker(env={**model_env, "KNEESCALE_MODEL_DIR": str(folder / "nothing")})
+    assert worker.wait() == 2
+    assert "metadata.json: No such file or directory" in worker.message()["error"]
