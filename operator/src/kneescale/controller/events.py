@@ -36,7 +36,7 @@ def render(note: EventNote, now: datetime) -> Object:
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "generateName": f"{regarding.name}.",
+            "generateName": f"{regarding.name}-",
             "namespace": regarding.namespace or _DEFAULT_NAMESPACE,
         },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

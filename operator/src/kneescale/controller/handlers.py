@@ -37,6 +37,8 @@ async def watch(world: World, loop: Loop) -> None:
 def _settings(world: World) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    # Watches are back within seconds after the API server is; kopf's own steps go up to 21 s.
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 5, 5, 5, 5, 5)
     # All kinds were listed before this: no need for permission to look for CRDs and namespaces.
     settings.scanning.disabled = True
     for kind in world.kinds:

@@ -40,9 +40,10 @@ def main() -> int:
 
 
 def _log_json() -> None:
-    """One JSON object a line, without kopf's own lines about each event that it hands on."""
+    """One JSON object a line, without the libraries' lines about each watched object and each probe."""
     kopf.configure(log_format=kopf.LogFormat.JSON)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    for chatty in ("kopf.objects", "kopf.activities", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 async def _operate(settings: Settings) -> None:
