@@ -35,8 +35,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 )
 _NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
 
-#: Kinds of value (numpy's letters) that may stand for each kind of datatype without losing anything.
-_ACCEPTED_KINDS: Mapping[str, str] = {"b": "b", "u": "iu", "i": "iu", "f": "fiu"}
+#: Kinds of value (numpy's letters) that may stand for each kind of datatype. Floats may be integers: numpy
+#: reads a list of small and very large ones as floats.
+_ACCEPTED_KINDS: Mapping[str, str] = {"b": "b", "u": "iuf", "i": "iuf", "f": "iuf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,13 @@ def from_values(spec: TensorSpec, values: Sequence[Any]) -> Array:
     dtype = _dtype(spec)
     try:
         found = np.asarray(values)
-        if found.size and found.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
-            raise InvalidInputError(f"input '{spec.name}' holds values that are no {spec.datatype}")
         # Integers once more from the values: unlike a cast, that refuses what is out of range.
         array = found.astype(dtype) if dtype.kind == "f" else np.asarray(values, dtype=dtype)
     except (ValueError, OverflowError, TypeError) as error:
         raise InvalidInputError(f"input '{spec.name}' is no array of {spec.datatype}: {error}") from error
+    same_kind = not found.size or found.dtype.kind in _ACCEPTED_KINDS[dtype.kind]
+    if not same_kind or (dtype.kind in "iu" and not np.array_equal(array, found)):
+        raise InvalidInputError(f"input '{spec.name}' holds values that are no {spec.datatype}")
     _check_count(spec, array.size, "values")
     return array.reshape(spec.shape)
 

@@ -1,0 +1,16 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kneescale_worker.pacing import idle_ns
+
+
+@given(st.integers(1, 10**10), st.integers(1, 1000))
+def test_the_busy_share_is_the_share(busy_ns: int, share_permille: int) -> None:
+    total_ns = busy_ns + idle_ns(busy_ns, share_permille)
+    assert abs(1000 * busy_ns - share_permille * total_ns) <= share_permille
+
+
+@given(st.integers(0, 10**10))
+def test_no_share_is_a_small_one_and_a_full_one_is_never_idle(busy_ns: int) -> None:
+    assert idle_ns(busy_ns, 0) == idle_ns(busy_ns, 1) == 999 * busy_ns
+    assert idle_ns(busy_ns, 1000) == idle_ns(busy_ns, 2000) == 0

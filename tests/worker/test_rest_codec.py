@@ -1,0 +1,90 @@
+import json
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kneescale.core.errors import InvalidInputError
+from kneescale_worker.dataplane import InferAnswer
+from kneescale_worker.rest_codec import AnswerStyle, decode, encode
+
+_X = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
+
+
+def _body(*inputs: object, **fields: object) -> bytes:
+    return json.dumps({"inputs": list(inputs), **fields}).encode()
+
+
+def test_binary_tensors_follow_the_json_in_order() -> None:
+    entries = [_X | {"name": name, "parameters": {"binary_data_size": 8}} for name in ("x", "y")]
+    header = _body(*entries, {**_X, "name": "z", "data": [[5, 6]]}, id="7")
+    tail = np.arange(4, dtype="<f4").tobytes()
+    call, style = decode(header + tail, str(len(header)))
+    assert {name: array.tolist() for name, array in call.inputs.items()} == {
+        "x": [[0, 1]],
+        "y": [[2, 3]],
+        "z": [[5, 6]],
+    }
+    assert call.id == "7"
+    assert not style.binary("out")
+
+
+@pytest.mark.parametrize(
+    ("body", "length", "says"),
+    [
+        (b"{", None, "no JSON"),
+        (b"[" * 100_000, None, "no JSON"),
+        (b"\xff", None, "no JSON"),
+        (b"[]", None, "should be a JSON object"),
+        (b'{"inputs": 1}', None, "'inputs' should be a list of objects"),
+        (b'{"inputs": [1]}', None, "'inputs' should be a list of objects"),
+        (_body({"datatype": "FP32", "shape": [1]}), None, "input needs a name"),
+        (_body({"name": "x", "shape": [1]}), None, "'x' needs a datatype"),
+        (_body({"name": "x", "datatype": "FP32", "shape": "1"}), None, "needs a shape"),
+        (_body(_X), None, "'x' needs 'data'"),
+        (_body({**_X, "data": [1, 2]}, {**_X, "data": [1, 2]}), None, "given twice"),
+        (_body({**_X, "parameters": 1}), None, "'parameters' should be an object"),
+        (_body({**_X, "parameters": {"binary_data_size": 8}}), None, "0 bytes are left"),
+        (_body({**_X, "parameters": {"binary_data_size": -1}}), None, "binary_data_size -1"),
+        (_body({**_X, "data": [1, 2]}), "9999", "Inference-Header-Content-Length is '9999'"),
+        (_body({**_X, "data": [1, 2]}), "x", "Inference-Header-Content-Length is 'x'"),
+        (_body() + b"more", str(len(_body())), "4 bytes after the JSON part belong to no input"),
+    ],
+)
+def test_a_wrong_body_says_what_to_change(body: bytes, length: str | None, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        decode(body, length)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["inputs", "outputs", "name", "datatype", "shape", "data", "parameters"]), inner
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_any_json_is_a_call_or_a_clear_refusal(document: object) -> None:
+    with suppress(InvalidInputError):
+        decode(json.dumps(document).encode(), None)
+
+
+def test_outputs_are_lists_or_binary_as_asked() -> None:
+    arrays = {"a": np.array([[1, 2]], np.int32), "b": np.array([[0.5]], np.float32)}
+    answer = InferAnswer("7", arrays, {"emulated": True})
+    body, length = encode("m", answer, AnswerStyle(default=True, named={"b": False}))
+    assert length is not None
+    document = json.loads(body[:length])
+    assert document["parameters"] == {"emulated": True}
+    assert document["outputs"] == [
+        {"name": "a", "datatype": "INT32", "shape": [1, 2], "parameters": {"binary_data_size": 8}},
+        {"name": "b", "datatype": "FP32", "shape": [1, 1], "data": [0.5]},
+    ]
+    assert np.frombuffer(body[length:], "<i4").tolist() == [1, 2]

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from kneescale.core.errors import InvalidInputError
+from kneescale_worker.settings import parse_settings
+
+_ENV = {
+    "KNEESCALE_MODEL_NAME": "lite0",
+    "KNEESCALE_MODEL_URI": "oci://models/lite0",
+    "KNEESCALE_MODEL_FORMAT": "TorchScript",
+    "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_BACKEND": "cpu",
+    "KNEESCALE_PRODUCT": "CPU-2x-epyc",
+    "KNEESCALE_LANES": "100,50",
+    "KNEESCALE_CORES": "0,1",
+}
+
+
+def test_settings_are_read_with_the_defaults_of_a_pod() -> None:
+    settings = parse_settings(_ENV)
+    assert (settings.lanes, settings.cores, settings.max_batch) == ((50, 100), frozenset({0, 1}), 16)
+    assert (settings.http_port, settings.grpc_port, settings.metrics_port) == (8000, 8001, 8002)
+    assert settings.socket == Path("/run/kneescale/dispatcher.sock")
+    assert settings.termination_path == Path("/dev/termination-log")
+
+
+@pytest.mark.parametrize("name", [name for name in _ENV if name != "KNEESCALE_CORES"])
+def test_what_is_missing_is_named(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name} is not set"):
+        parse_settings({key: value for key, value in _ENV.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("KNEESCALE_MAX_BATCH", "0", "from 1 to 128"),
+        ("KNEESCALE_MAX_BATCH", "many", "from 1 to 128"),
+        ("KNEESCALE_QUEUE_LIMIT", "65536", "from 1 to 65535"),
+        ("KNEESCALE_LANES", "10,x", "should list GPU%"),
+        ("KNEESCALE_LANES", "101", "should list GPU%"),
+        ("KNEESCALE_CORES", "0-3", "should list CPU numbers"),
+        ("KNEESCALE_BACKEND", "emulated", "TorchScript does not run on backend emulated"),
+        ("KNEESCALE_MODEL_FORMAT", "ONNX", "possible: TorchScript on cpu, Emulated on emulated"),
+    ],
+)
+def test_what_is_wrong_says_what_to_change(name: str, value: str, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        parse_settings({**_ENV, name: value})
