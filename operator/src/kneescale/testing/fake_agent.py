@@ -107,6 +107,12 @@ class FakeAgent:
         with self._changed:
             return list(self._granted)
 
+    @property
+    def log(self) -> list[Received]:
+        """Everything received so far."""
+        with self._changed:
+            return list(self._received)
+
     def received(self, kind: type[M], connection: int | None = None) -> list[M]:
         """Every message of a kind so far, of one connection or of all."""
         with self._changed:
