@@ -29,6 +29,11 @@ class GpuDevice:
     clients: int
 
     @property
+    def kind(self) -> str:
+        """The product, told apart from an emulated one of the same name."""
+        return f"emulated {self.product_name}" if self.backend is Backend.EMULATED else self.product_name
+
+    @property
     def lanes(self) -> tuple[int, ...]:
         """Every GPU% that a worker on this device may be granted, rising."""
         return tuple(range(self.lane_percent_step, WHOLE_GPU_PERCENT + 1, self.lane_percent_step))

@@ -6,6 +6,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from kneescale.api.codec import decode
+from kneescale.api.conditions import Condition
 from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
 from kneescale.api.meta import Owner, parse_metadata
@@ -57,6 +59,8 @@ class Rejected:
     ref: ObjectRef
     generation: int
     message: str
+    #: Its conditions, as far as those can be read.
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,12 @@ class Observed:
         nodes: Iterable[RawObject] = (),
         apply_errors: Mapping[ModelKey, str] = MappingProxyType({}),
     ) -> "Observed":
-        """Objects as the API server gives them, of pods, jobs and claims only those that the operator made."""
+        """Objects as the API server gives them; of pods, jobs and claims those that the operator made."""
         rejected: list[Rejected] = []
         all_pods = _ordered(pods)
         profiling = [pod for pod in all_pods if is_profiling_pod(pod)]
         serving = [pod for pod in all_pods if not is_profiling_pod(pod)]
+        slice_devices = _parsed(parse_resource_slice, slices, rejected)
         node_owners = [Owner("v1", "Node", meta.name, meta.uid) for meta in map(parse_metadata, nodes)]
         return cls(
             now=now,
@@ -165,4 +170,12 @@ def _parsed(
 def _rejected(obj: RawObject, message: str) -> Rejected:
     meta = parse_metadata(obj)
     ref = ObjectRef(obj.get("apiVersion", ""), obj.get("kind", ""), meta.namespace, meta.name, meta.uid)
-    return Rejected(ref, meta.generation, message)
+    return Rejected(ref, meta.generation, message, _readable_conditions(obj))
+
+
+def _readable_conditions(obj: RawObject) -> tuple[Condition, ...]:
+    found = (obj.get("status") or {}).get("conditions") or ()
+    try:
+        return tuple(decode(Condition, condition, "condition") for condition in found)
+    except InvalidInputError:
+        return ()

@@ -62,7 +62,8 @@ class Job:
 
     metadata: Metadata
     succeeded: bool
-    failed_at: datetime | None
+    #: None while it has yet to end.
+    ended_at: datetime | None
     message: str
 
     @property
@@ -84,11 +85,6 @@ class Job:
     def attempt(self) -> int:
         """Which try this is, from 1."""
         return int(self.metadata.annotations.get(ATTEMPT_ANNOTATION, "1"))
-
-    @property
-    def active(self) -> bool:
-        """Whether it has yet to end."""
-        return not self.succeeded and self.failed_at is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +125,13 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
 def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
     """A profiling Job with its pods, as the API server gives them."""
     metadata, status = parse_metadata(obj), obj.get("status") or {}
-    failed = _condition(status, "Failed")
+    complete, failed = (_condition(status, kind) for kind in ("Complete", "Failed"))
+    ended = next((condition for condition in (complete, failed) if condition.get("status") == "True"), None)
     own = [pod for pod in pods if parse_metadata(pod).labels.get(JOB_NAME_LABEL) == metadata.name]
     return Job(
         metadata=metadata,
-        succeeded=_condition(status, "Complete").get("status") == "True",
-        failed_at=parse_time(failed["lastTransitionTime"]) if failed.get("status") == "True" else None,
+        succeeded=ended is complete,
+        ended_at=parse_time(ended["lastTransitionTime"]) if ended else None,
         message=_last_words(own) or failed.get("message", ""),
     )
 

@@ -1,0 +1,207 @@
+"""Manifests of what runs a model: claims, worker pods, profiling Jobs, Services."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kneescale.api.inference_model import InferenceModel
+from kneescale.api.names import (
+    API_VERSION,
+    ATTEMPT_ANNOTATION,
+    DEVICE_ANNOTATION,
+    DRIVER,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    MODEL_LABEL,
+    PARTITION_LABEL,
+    PROFILE_LABEL,
+    ROLE_LABEL,
+)
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.vocabulary import Backend, Role
+from kneescale.plan.placing import Target
+from kneescale.plan.profiling import Run
+from kneescale.plan.state import Manifest, Settings
+
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+_WORKER_USER = 65532
+_MODEL_DIR = "/model"
+_GRACE_SECONDS = 30
+#: A profile is to be measured in 60 s at most; the rest is for starting.
+_PROFILE_SECONDS = 45
+_PROFILE_DEADLINE_SECONDS = 180
+#: What an emulated worker needs of its host: it holds no weights.
+_EMULATED_HOST_MEMORY = "128Mi"
+
+
+def serving_labels(model_name: str) -> dict[str, str]:
+    """What a model's workers have in common and nothing else has: Services and autoscalers select by it."""
+    return {MODEL_LABEL: model_name, ROLE_LABEL: Role.SERVE.value}
+
+
+def render_partition(target: Target, settings: Settings) -> list[Manifest]:
+    """The claim and the worker pod of a partition."""
+    model, device = target.model, target.device
+    metadata = _partition_metadata(target.name, model, device, Role.SERVE)
+    pod_spec = _pod_spec(target.name, model, device, settings.worker_image)
+    pod_spec["restartPolicy"] = "Always"
+    pod_spec["containers"][0] |= _serving_container()
+    return [
+        _claim(metadata, model, device, target.lanes, Role.SERVE),
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec},
+    ]
+
+
+def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
+    """The claim and the Job that measure a model."""
+    model, device = run.need.model, run.device
+    metadata = _partition_metadata(run.job_name, model, device, Role.PROFILE)
+    job_metadata = metadata | {
+        "labels": metadata["labels"] | {PROFILE_LABEL: run.need.subject.profile_name},
+        "annotations": metadata["annotations"] | {ATTEMPT_ANNOTATION: str(run.attempt)},
+    }
+    pod_spec = _pod_spec(run.job_name, model, device, settings.worker_image)
+    pod_spec["restartPolicy"] = "Never"
+    pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
+    pod_spec["containers"][0]["env"].append(
+        {"name": "KNEESCALE_PROFILE_SECONDS", "value": str(_PROFILE_SECONDS)}
+    )
+    job_spec = {
+        "backoffLimit": 1,
+        "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
+        "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
+    }
+    return [
+        _claim(metadata, model, device, device.lanes, Role.PROFILE),
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
+    ]
+
+
+def render_service(model: InferenceModel) -> Manifest:
+    """The Service in front of all of a model's workers."""
+    name = model.metadata.name
+    ports = [
+        {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": "http"},
+        {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(name, model, {}),
+        "spec": {"selector": serving_labels(name), "ports": ports},
+    }
+
+
+def _metadata(name: str, model: InferenceModel, labels: Mapping[str, str]) -> dict[str, Any]:
+    ours = {MANAGED_BY_LABEL: MANAGED_BY, MODEL_LABEL: model.metadata.name}
+    return {
+        "name": name,
+        "namespace": model.metadata.namespace,
+        "labels": {**ours, **labels},
+        "ownerReferences": [model.owner.render()],
+    }
+
+
+def _partition_metadata(name: str, model: InferenceModel, device: GpuDevice, role: Role) -> dict[str, Any]:
+    labels = {PARTITION_LABEL: name, ROLE_LABEL: role.value}
+    return _metadata(name, model, labels) | {"annotations": {DEVICE_ANNOTATION: device.uuid}}
+
+
+def _claim(
+    metadata: dict[str, Any], model: InferenceModel, device: GpuDevice, lanes: Sequence[int], role: Role
+) -> Manifest:
+    uuid = f'device.attributes["{DRIVER}"].uuid == "{device.uuid}"'
+    request = {
+        "deviceClassName": DRIVER,
+        "selectors": [{"cel": {"expression": uuid}}],
+        "capacity": {"requests": {"memory": model.spec.gpu.memory, "clients": "1"}},
+    }
+    parameters = {
+        "apiVersion": API_VERSION,
+        "kind": "PartitionConfig",
+        "partition": metadata["name"],
+        "lanes": list(lanes),
+        "role": role.value,
+    }
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": metadata,
+        "spec": {
+            "devices": {
+                "requests": [{"name": "gpu", "exactly": request}],
+                "config": [{"requests": ["gpu"], "opaque": {"driver": DRIVER, "parameters": parameters}}],
+            }
+        },
+    }
+
+
+def _pod_spec(claim: str, model: InferenceModel, device: GpuDevice, image: str) -> dict[str, Any]:
+    """What serving and profiling pods have in common."""
+    volumes, mounts = _model_volume(model)
+    emulated = device.backend is Backend.EMULATED
+    memory = _EMULATED_HOST_MEMORY if emulated else model.spec.gpu.memory
+    container = {
+        "name": "worker",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": _model_env(model),
+        "volumeMounts": mounts,
+        "resources": {"claims": [{"name": "gpu"}], "requests": {"memory": memory}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    return {
+        "containers": [container],
+        "volumes": volumes,
+        "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}],
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _WORKER_USER,
+            "runAsGroup": _WORKER_USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def _serving_container() -> dict[str, Any]:
+    ports = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+    return {
+        "command": ["python", "-m", "kneescale_worker", "serve"],
+        "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
+        "readinessProbe": _probe("/v2/health/ready") | {"periodSeconds": 1},
+        "livenessProbe": _probe("/v2/health/live") | {"periodSeconds": 10, "failureThreshold": 6},
+    }
+
+
+def _probe(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 2}
+
+
+def _model_env(model: InferenceModel) -> list[dict[str, str]]:
+    values = {
+        "KNEESCALE_MODEL_NAME": model.metadata.name,
+        "KNEESCALE_MODEL_URI": model.spec.model.uri,
+        "KNEESCALE_MODEL_FORMAT": model.spec.model.format.value,
+        "KNEESCALE_MAX_BATCH": str(model.spec.max_batch),
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _model_volume(model: InferenceModel) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The pod's volume with the model, and its mount; none for a model of the catalogue."""
+    scheme, _, rest = model.spec.model.uri.partition("://")
+    mount: dict[str, Any] = {"name": "model", "mountPath": _MODEL_DIR, "readOnly": True}
+    if scheme == "oci":
+        image = {"reference": rest, "pullPolicy": "IfNotPresent"}
+        return [{"name": "model", "image": image}], [mount]
+    if scheme == "pvc":
+        claim, _, path = rest.partition("/")
+        source = {"claimName": claim, "readOnly": True}
+        return [{"name": "model", "persistentVolumeClaim": source}], [mount | {"subPath": path}]
+    return [], []

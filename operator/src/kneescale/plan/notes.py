@@ -1,0 +1,56 @@
+"""Events: one for each decision, told from what the observed status has not said yet."""
+
+from collections.abc import Iterator, Mapping
+
+from kneescale.api.conditions import ConditionStatus, find_condition
+from kneescale.api.inference_model import KIND, InferenceModel, InferenceModelStatus
+from kneescale.api.names import API_VERSION
+from kneescale.plan.finding import Finding
+from kneescale.plan.outlook import Outlook
+from kneescale.plan.state import EventNote, ObjectRef
+
+
+def notes_of(
+    outlook: Outlook, findings: Mapping[str, Finding], status: InferenceModelStatus
+) -> Iterator[EventNote]:
+    """The decisions that `status` will show and the model's observed status does not."""
+    model = outlook.model
+    yield from _transitions(model, findings)
+    yield from _replanned(model, status)
+    yield from _swapping(outlook)
+
+
+def ref_of(model: InferenceModel) -> ObjectRef:
+    """The model, for an Event to be about."""
+    meta = model.metadata
+    return ObjectRef(API_VERSION, KIND, meta.namespace, meta.name, meta.uid)
+
+
+def _transitions(model: InferenceModel, findings: Mapping[str, Finding]) -> Iterator[EventNote]:
+    for kind, finding in findings.items():
+        before = find_condition(model.status.conditions, kind)
+        said = before is not None and (before.status, before.reason) == (finding.status, finding.reason)
+        if not said and finding.status is not ConditionStatus.UNKNOWN:
+            severity = "Warning" if finding.alarming else "Normal"
+            yield EventNote(ref_of(model), severity, finding.reason, kind, finding.message)
+
+
+def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[EventNote]:
+    before = model.status
+    if before.gpu_percent is None or status.gpu_percent is None:
+        return
+    if (before.gpu_percent, before.batch) != (status.gpu_percent, status.batch):
+        message = (
+            f"now {status.gpu_percent} GPU% with batches of {status.batch}, "
+            f"before {before.gpu_percent} GPU% with batches of {before.batch}"
+        )
+        yield EventNote(ref_of(model), "Normal", "Replanned", "Plan", message)
+
+
+def _swapping(outlook: Outlook) -> Iterator[EventNote]:
+    shown = {placement.partition for placement in outlook.model.status.placements}
+    for target in outlook.partitions.swapping:
+        if target.name not in shown and target in outlook.partitions.started:
+            where = f"{target.device.node}/{target.device.name}"
+            message = f"bringing up {target.name} on {where}; the old worker drains when the new one serves"
+            yield EventNote(ref_of(outlook.model), "Normal", "Swapping", "Swap", message)

@@ -1,0 +1,108 @@
+"""Every object that the plan wants, and every one that it wants gone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from kneescale.api.gpu_schedule import KIND as GPU_SCHEDULE
+from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
+from kneescale.api.meta import Metadata, Owner
+from kneescale.api.model_profile import KIND as MODEL_PROFILE
+from kneescale.api.model_profile import ModelProfile, ProfileSource, render_model_profile
+from kneescale.api.names import API_VERSION, schedule_name
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.vocabulary import ModelFormat, Role
+from kneescale.plan.manifests import render_partition, render_profiling, render_service
+from kneescale.plan.outlook import Outlook
+from kneescale.plan.profiling import Profiling
+from kneescale.plan.state import Manifest, ObjectRef, Observed, Settings
+
+#: What a profile is of, whatever the product: a profile that is not wanted for now is still of use.
+_Source = tuple[str, str, ModelFormat]
+
+
+def objects_to_apply(
+    outlooks: Sequence[Outlook],
+    profiling: Profiling,
+    schedules: Mapping[GpuDevice, GPUScheduleSpec],
+    observed: Observed,
+    settings: Settings,
+) -> Iterator[Manifest]:
+    """Yield the manifests: a partition is in its GPUSchedule before its pod asks the agent for grants."""
+    for device, spec in schedules.items():
+        owner = observed.nodes.get(device.node)
+        yield render_gpu_schedule(schedule_name(device.node, device.name), spec, owner)
+    yield from _profiles(outlooks, profiling, observed)
+    for run in profiling.runs:
+        yield from render_profiling(run, settings)
+    for outlook in outlooks:
+        if outlook.partitions.wanted:
+            yield render_service(outlook.model)
+        for target in outlook.partitions.started:
+            yield from render_partition(target, settings)
+
+
+def objects_to_delete(
+    outlooks: Sequence[Outlook],
+    profiling: Profiling,
+    schedules: Mapping[GpuDevice, GPUScheduleSpec],
+    observed: Observed,
+) -> Iterator[ObjectRef]:
+    """Yield what is wanted no more; what belongs to a deleted model goes with it by its owner reference."""
+    for outlook in outlooks:
+        for pod in outlook.partitions.released_pods:
+            yield _ref("v1", "Pod", pod.metadata)
+        for claim in outlook.partitions.released_claims:
+            yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+    yield from _ended_profiling(profiling, observed)
+    wanted = {schedule_name(device.node, device.name) for device in schedules}
+    for schedule in observed.schedules:
+        if schedule.metadata.name not in wanted:
+            yield _ref(API_VERSION, GPU_SCHEDULE, schedule.metadata)
+    users = _users(outlooks)
+    for profile in observed.profiles:
+        if _is_ours(profile) and _source(profile) not in users:
+            yield _ref(API_VERSION, MODEL_PROFILE, profile.metadata)
+
+
+def _profiles(outlooks: Sequence[Outlook], profiling: Profiling, observed: Observed) -> Iterator[Manifest]:
+    """Measured profiles, each owned by all models that use it, so that it goes with the last."""
+    users = _users(outlooks)
+    for subject, spec in profiling.measured.items():
+        owners = users[subject.namespace, subject.uri, subject.format]
+        yield render_model_profile(subject.namespace, subject.profile_name, spec, owners)
+    for profile in observed.profiles:
+        owners = users.get(_source(profile), [])
+        if _is_ours(profile) and owners:
+            yield render_model_profile(
+                profile.metadata.namespace, profile.metadata.name, profile.spec, owners
+            )
+
+
+def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:
+    running = {run.job_name for run in profiling.runs}
+    for job in observed.jobs:
+        if job.metadata.name not in running | profiling.kept_jobs:
+            yield _ref("batch/v1", "Job", job.metadata)
+    for claim in observed.claims:
+        if claim.role is Role.PROFILE and claim.metadata.name not in running:
+            yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+
+
+def _users(outlooks: Sequence[Outlook]) -> Mapping[_Source, list[Owner]]:
+    users: dict[_Source, list[Owner]] = {}
+    for outlook in outlooks:
+        model = outlook.model
+        source = (model.metadata.namespace, model.spec.model.uri, model.spec.model.format)
+        users.setdefault(source, []).append(model.owner)
+    return users
+
+
+def _source(profile: ModelProfile) -> _Source:
+    return profile.metadata.namespace, profile.spec.model_uri, profile.spec.format
+
+
+def _is_ours(profile: ModelProfile) -> bool:
+    return profile.spec.source is ProfileSource.MEASURED
+
+
+def _ref(api_version: str, kind: str, metadata: Metadata) -> ObjectRef:
+    return ObjectRef(api_version, kind, metadata.namespace, metadata.name, metadata.uid)

@@ -1,0 +1,168 @@
+"""One model's whole plan, and what there is to say of it: its conditions in plain words, with the numbers."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kneescale.api.conditions import ConditionStatus
+from kneescale.api.gpu_schedule import PartitionStatus
+from kneescale.api.inference_model import InferenceModel
+from kneescale.plan.eligibility import Eligibility
+from kneescale.plan.finding import Finding, fails, holds, not_yet, unknown
+from kneescale.plan.partitions import Partitions
+from kneescale.plan.placing import Placing, Target
+from kneescale.plan.profiles import subject_of
+from kneescale.plan.profiling import Profiling
+from kneescale.plan.sizing import Size, Sizing
+from kneescale.plan.workloads import Problem
+
+ACCEPTED, PROFILED, PLACED, READY, SLO_MET = "Accepted", "Profiled", "Placed", "Ready", "SLOMet"
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What each step of the plan came to for one model."""
+
+    model: InferenceModel
+    eligibility: Eligibility
+    profiling: Profiling
+    sizing: Sizing
+    placing: Placing
+    partitions: Partitions
+    #: What the agents measured for the model's partitions.
+    measured: tuple[PartitionStatus, ...]
+    apply_error: str | None
+
+    @property
+    def chosen(self) -> Target | None:
+        """The partition whose numbers stand for the model."""
+        return next(iter(self.placing.targets), None)
+
+
+def find_all(outlook: Outlook) -> Mapping[str, Finding]:
+    """A finding for each condition type, in the order in which they come true."""
+    return {
+        ACCEPTED: outlook.eligibility.accepted,
+        PROFILED: _profiled(outlook),
+        PLACED: _placed(outlook),
+        READY: _ready(outlook),
+        SLO_MET: _slo_met(outlook),
+    }
+
+
+def _profiled(outlook: Outlook) -> Finding:
+    devices = {device.kind: device for device in outlook.eligibility.devices}
+    if not devices:
+        return unknown("NotPlaceable", "there is no GPU that the model may use")
+    subjects = {kind: subject_of(outlook.model, device) for kind, device in devices.items()}
+    pending = {
+        kind: finding
+        for kind, subject in subjects.items()
+        if (finding := outlook.profiling.findings.get(subject))
+    }
+    known = {
+        kind: profile.knee_percent
+        for kind, subject in subjects.items()
+        if (profile := outlook.profiling.profiles.get(subject))
+    }
+    if known:
+        done = "; ".join(f"{kind}: {knee_in_words(percent)}" for kind, percent in known.items())
+        rest = "".join(f"; {kind}: {finding.message}" for kind, finding in pending.items())
+        return holds("Profiled", done + rest)
+    return max(pending.values(), key=lambda finding: finding.alarming)
+
+
+def knee_in_words(percent: int | None) -> str:
+    """Where the knee is, or that there is none."""
+    return f"knee at {percent} GPU%" if percent else "no knee, latency falls up to 100 GPU%"
+
+
+def _placed(outlook: Outlook) -> Finding:
+    obstacle = outlook.eligibility.obstacle or outlook.sizing.obstacle or outlook.placing.obstacle
+    if obstacle:
+        return obstacle
+    if not outlook.placing.targets:
+        return unknown("NotProfiled", "is decided when the model is profiled")
+    for target in outlook.partitions.waiting:
+        return not_yet("WaitingForMemory", _why_waiting(target))
+    where = ", ".join(f"{target.device.node}/{target.device.name}" for target in outlook.placing.targets)
+    message = f"on {where} at {_plan_in_words(outlook.placing.targets[0].size)}"
+    if outlook.placing.shortfall:
+        return holds("FewerReplicas", f"{message}; for more it {outlook.placing.shortfall}")
+    return holds("Placed", message)
+
+
+def _plan_in_words(size: Size) -> str:
+    plan = size.configuration
+    return f"{plan.gpu_percent} GPU% with batches of {plan.batch} in {plan.latency_ms:.3g} ms"
+
+
+def _why_waiting(target: Target) -> str:
+    where = f"{target.device.node}/{target.device.name}"
+    return (
+        f"a new worker needs {target.model.spec.gpu.memory_bytes / _GIB:.3g} GiB and a client of {where} "
+        "beside what runs there; it starts when they are free"
+    )
+
+
+def _ready(outlook: Outlook) -> Finding:
+    partitions = outlook.partitions
+    serving = len(partitions.serving)
+    if outlook.apply_error:
+        return fails("ApplyFailed", outlook.apply_error)
+    problem = _first_problem(outlook)
+    if problem:
+        still = f"; {_workers(serving)} of before still serve" if serving else ""
+        return fails(problem.reason, problem.message + still)
+    wanted = max(len(partitions.wanted), 1)
+    if serving >= wanted:
+        return holds("Serving", f"{_workers(serving)} serve")
+    if not partitions.wanted and not partitions.pods:
+        return not_yet("NotPlaced", "no worker runs before the model is placed")
+    return not_yet("Starting", f"{serving} of {_workers(wanted)} serve")
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
+
+
+def _first_problem(outlook: Outlook) -> Problem | None:
+    wanted = {target.name for target in outlook.partitions.wanted}
+    problems = (
+        pod.problem
+        for pod in outlook.partitions.pods
+        if not pod.metadata.deleting and (not wanted or pod.metadata.name in wanted)
+    )
+    return next((problem for problem in problems if problem), None)
+
+
+def _slo_met(outlook: Outlook) -> Finding:
+    requests, within = count_requests(outlook.measured)
+    if not requests:
+        return unknown("NoTraffic", "no request came of late")
+    slo = outlook.model.spec.slo
+    window = max(partition.window_seconds for partition in outlook.measured)
+    attained = 100 * within / requests
+    message = (
+        f"{attained:.1f} % of {requests} requests in the last {window} s were answered within "
+        f"{slo.latency_milliseconds} ms; {slo.percentile} % asked"
+    )
+    return holds("SLOMet", message) if attained >= slo.percentile else fails("SLOMissed", message)
+
+
+def count_requests(measured: Iterable[PartitionStatus]) -> tuple[int, int]:
+    """(all requests, those answered within the SLO) of a model's partitions together."""
+    requests = within = 0
+    for partition in measured:
+        requests += partition.requests
+        within += partition.within_slo
+    return requests, within
+
+
+def first_obstacle(findings: Mapping[str, Finding]) -> str | None:
+    """The message of the first condition that does not hold, for one short line."""
+    for finding in findings.values():
+        if finding.status is not ConditionStatus.TRUE:
+            return finding.message
+    return None

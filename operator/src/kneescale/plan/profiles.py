@@ -1,0 +1,67 @@
+"""Latency surfaces by what they were measured for: the ModelProfiles, and what each says."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kneescale.api.inference_model import InferenceModel
+from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
+from kneescale.api.names import profile_name
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.vocabulary import Backend, ModelFormat
+from kneescale.core.knee import find_knee
+from kneescale.core.surface import LatencySurface, Point
+
+_US_PER_MS = 1000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Subject:
+    """What a profile is of: one model in one namespace, on one product."""
+
+    namespace: str
+    uri: str
+    format: ModelFormat
+    product_name: str
+    backend: Backend
+
+    @property
+    def profile_name(self) -> str:
+        """Name of the ModelProfile that the operator makes for it."""
+        return profile_name(self.uri, self.format, self.product_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A usable profile: its name, its surface and the knee of it (None where latency falls to the end)."""
+
+    name: str
+    surface: LatencySurface
+    knee_percent: int | None
+
+
+def subject_of(model: InferenceModel, device: GpuDevice) -> Subject:
+    """What must be profiled to run `model` on devices of this kind."""
+    source = model.spec.model
+    return Subject(model.metadata.namespace, source.uri, source.format, device.product_name, device.backend)
+
+
+def profiles_by_subject(profiles: Iterable[ModelProfile]) -> Mapping[Subject, Profile]:
+    """The profile to use for each subject: an imported one rather than a measured one, then by name."""
+    by_preference = sorted(
+        profiles, key=lambda profile: (profile.spec.source is ProfileSource.IMPORTED, profile.metadata.name)
+    )
+    return {_subject(profile): make_profile(profile.metadata.name, profile.spec) for profile in by_preference}
+
+
+def make_profile(name: str, spec: ModelProfileSpec) -> Profile:
+    """The surface through a profile's points."""
+    surface = LatencySurface.from_points(
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
+        for point in spec.points
+    )
+    return Profile(name, surface, find_knee(surface))
+
+
+def _subject(profile: ModelProfile) -> Subject:
+    spec = profile.spec
+    return Subject(profile.metadata.namespace, spec.model_uri, spec.format, spec.product_name, spec.backend)

@@ -1,0 +1,72 @@
+"""Which GPU% and batch a model runs with on each kind of device that it may use and has a profile for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kneescale.api.gpu_schedule import Policy
+from kneescale.api.inference_model import InferenceModel, Overrides
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.core.configuration import Configuration, choose_configuration
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.plan.eligibility import worker_lanes
+from kneescale.plan.finding import Finding, fails
+from kneescale.plan.profiles import Profile, Subject, subject_of
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A model's configuration on one kind of device, for its whole rate, and the profile that it was chosen by."""
+
+    configuration: Configuration
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """A model's size by kind of device; `obstacle` says why there is none although there are profiles."""
+
+    by_kind: Mapping[str, Size]
+    obstacle: Finding | None = None
+
+
+def size_model(
+    model: InferenceModel,
+    devices: tuple[GpuDevice, ...],
+    profiles: Mapping[Subject, Profile],
+    policy: Policy,
+) -> Sizing:
+    """Choose the configuration for each kind of device among `devices` that has a profile."""
+    by_kind: dict[str, Size] = {}
+    infeasible: list[str] = []
+    for kind, device in {device.kind: device for device in devices}.items():
+        profile = profiles.get(subject_of(model, device))
+        if profile is None:
+            continue
+        try:
+            by_kind[kind] = Size(_choose(model, device, profile, policy), profile)
+        except InfeasibleError as error:
+            infeasible.append(f"{kind}: {error}")
+    obstacle = fails("InfeasibleSLO", "; ".join(infeasible)) if infeasible and not by_kind else None
+    return Sizing(by_kind, obstacle)
+
+
+def _choose(model: InferenceModel, device: GpuDevice, profile: Profile, policy: Policy) -> Configuration:
+    overrides = model.spec.overrides or Overrides()
+    lanes = worker_lanes(model, device)
+    return choose_configuration(
+        profile.surface,
+        slo_ms=model.spec.slo.latency_milliseconds,
+        rate_rps=model.spec.expected_requests_per_second,
+        lanes=_planned_lanes(lanes, policy),
+        max_batch=model.spec.max_batch,
+        gpu_percent=overrides.gpu_percent,
+        batch=overrides.batch,
+    )
+
+
+def _planned_lanes(lanes: tuple[int, ...], policy: Policy) -> tuple[int, ...]:
+    """Sharing in time alone gives each batch the whole GPU, on the same worker: its other lanes lie idle."""
+    if policy is Policy.TEMPORAL and WHOLE_GPU_PERCENT in lanes:
+        return (WHOLE_GPU_PERCENT,)
+    return lanes

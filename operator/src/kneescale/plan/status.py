@@ -1,0 +1,165 @@
+"""The statuses that the operator writes: of InferenceModels from their outlook, of ModelProfiles."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
+from typing import Any
+
+from kneescale.api.conditions import Condition, carried_over, format_time
+from kneescale.api.gpu_schedule import PartitionStatus
+from kneescale.api.inference_model import KIND as MODEL_KIND
+from kneescale.api.inference_model import (
+    InferenceModel,
+    InferenceModelStatus,
+    Measured,
+    Placement,
+    PlacementState,
+    render_inference_model_status,
+)
+from kneescale.api.model_profile import KIND as PROFILE_KIND
+from kneescale.api.model_profile import ModelProfileStatus, render_model_profile_status
+from kneescale.api.names import API_VERSION
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.plan.finding import Finding, fails, holds
+from kneescale.plan.manifests import HTTP_PORT, serving_labels
+from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, first_obstacle, knee_in_words
+from kneescale.plan.profiles import make_profile
+from kneescale.plan.state import Manifest, Observed
+from kneescale.plan.workloads import Pod
+
+_MAX_LINE = 1024
+
+
+def model_status(
+    outlook: Outlook, findings: Mapping[str, Finding], observed: Observed
+) -> InferenceModelStatus:
+    """The status that says what was decided and what came of it."""
+    model, chosen = outlook.model, outlook.chosen
+    previous = model.status
+    placements = tuple(_placements(outlook, observed.devices))
+    plan = chosen.size.configuration if chosen else None
+    name, namespace = model.metadata.name, model.metadata.namespace
+    return InferenceModelStatus(
+        observed_generation=model.metadata.generation,
+        conditions=conditions_of(findings, previous.conditions, model.metadata.generation, observed),
+        backend=chosen.device.backend if chosen else previous.backend,
+        profile=chosen.size.profile.name if chosen else previous.profile,
+        knee_percent=chosen.size.profile.knee_percent if chosen else previous.knee_percent,
+        gpu_percent=plan.gpu_percent if plan else previous.gpu_percent,
+        batch=plan.batch if plan else previous.batch,
+        predicted_latency_milliseconds=(
+            ceil(plan.latency_ms) if plan else previous.predicted_latency_milliseconds
+        ),
+        placements=placements,
+        placed_on=_short(", ".join(f"{placement.node}/{placement.device}" for placement in placements)),
+        replicas=sum(placement.state is not PlacementState.DRAINING for placement in placements),
+        selector=",".join(f"{label}={value}" for label, value in serving_labels(name).items()),
+        url=f"http://{name}.{namespace}.svc:{HTTP_PORT}",
+        measured=_measured(outlook.measured),
+        reason=_short(first_obstacle(findings) or ""),
+    )
+
+
+def conditions_of(
+    findings: Mapping[str, Finding], previous: Iterable[Condition], generation: int, observed: Observed
+) -> tuple[Condition, ...]:
+    """The findings as conditions, keeping the time of their last transition."""
+    previous = tuple(previous)
+    return tuple(
+        carried_over(
+            Condition(
+                type=kind,
+                status=finding.status,
+                last_transition_time=format_time(observed.now),
+                reason=finding.reason,
+                message=finding.message,
+                observed_generation=generation,
+            ),
+            previous,
+        )
+        for kind, finding in findings.items()
+    )
+
+
+def render_model_status(model: InferenceModel, status: InferenceModelStatus) -> Manifest:
+    """The manifest to apply to the status subresource."""
+    return _manifest(MODEL_KIND, model.metadata.key, render_inference_model_status(status))
+
+
+def rejected_statuses(observed: Observed) -> Iterator[Manifest]:
+    """Yield a status for each InferenceModel that cannot be read: it says what to change."""
+    for rejected in observed.rejected:
+        if rejected.ref.kind == MODEL_KIND:
+            findings = {ACCEPTED: fails("InvalidSpec", rejected.message)}
+            status = InferenceModelStatus(
+                observed_generation=rejected.generation,
+                conditions=conditions_of(findings, rejected.conditions, rejected.generation, observed),
+                reason=_short(rejected.message),
+            )
+            key = rejected.ref.namespace, rejected.ref.name
+            yield _manifest(MODEL_KIND, key, render_inference_model_status(status))
+
+
+def profile_statuses(observed: Observed) -> Iterator[Manifest]:
+    """Yield the knee that each ModelProfile shows."""
+    for profile in observed.profiles:
+        knee_percent = make_profile(profile.metadata.name, profile.spec).knee_percent
+        message = f"{len(profile.spec.points)} points, {knee_in_words(knee_percent)}"
+        generation = profile.metadata.generation
+        findings = {ACCEPTED: holds("Accepted", message)}
+        status = ModelProfileStatus(
+            observed_generation=generation,
+            conditions=conditions_of(findings, profile.status.conditions, generation, observed),
+            knee_percent=knee_percent,
+        )
+        yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
+
+
+def _manifest(kind: str, key: tuple[str, str], status: Mapping[str, Any]) -> Manifest:
+    namespace, name = key
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "status": status,
+    }
+
+
+def _placements(outlook: Outlook, devices: Iterable[GpuDevice]) -> Iterable[Placement]:
+    by_uuid = {device.uuid: device for device in devices}
+    pods = {pod.metadata.name: pod for pod in outlook.partitions.pods}
+    uuids = {pod.metadata.name: pod.device_uuid for pod in pods.values()}
+    uuids |= {target.name: target.device.uuid for target in outlook.partitions.started}
+    for name in sorted(uuids):
+        device = by_uuid.get(uuids[name])
+        if device is not None:
+            yield Placement(name, device.node, device.name, _state(pods.get(name), outlook))
+
+
+def _state(pod: Pod | None, outlook: Outlook) -> PlacementState:
+    if pod is None:
+        return PlacementState.STARTING
+    if pod.metadata.deleting:
+        return PlacementState.DRAINING
+    if pod.lost or pod.problem:
+        return PlacementState.FAILED
+    serves = pod.metadata.name in outlook.partitions.serving
+    return PlacementState.SERVING if serves else PlacementState.STARTING
+
+
+def _measured(partitions: tuple[PartitionStatus, ...]) -> Measured | None:
+    if not partitions:
+        return None
+    requests, within = count_requests(partitions)
+    p50s = [partition.p50_milliseconds for partition in partitions if partition.p50_milliseconds is not None]
+    p99s = [partition.p99_milliseconds for partition in partitions if partition.p99_milliseconds is not None]
+    return Measured(
+        requests_per_second=f"{sum(float(partition.requests_per_second) for partition in partitions):.1f}",
+        window_seconds=max(partition.window_seconds for partition in partitions),
+        p50_milliseconds=max(p50s, default=None),
+        p99_milliseconds=max(p99s, default=None),
+        attainment_percent=f"{100 * within / requests:.1f}" if requests else None,
+    )
+
+
+def _short(line: str) -> str | None:
+    return line[:_MAX_LINE] or None
