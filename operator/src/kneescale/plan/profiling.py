@@ -150,9 +150,7 @@ class _Planner:
             self.findings[need.subject] = not_yet("WaitingForGPU", message)
             return
         memory_bytes = need.model.spec.gpu.memory_bytes
-        device = min(
-            free, key=lambda device: (-self._rooms.free_bytes(device.uuid), device.node, device.name)
-        )
+        device = min(free, key=lambda gpu: (-self._rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
         if name not in self._held and not self._rooms.try_take(device.uuid, memory_bytes):
             message = f"needs {need.model.spec.gpu.memory} of GPU memory to be measured; no GPU has it free"
             self.findings[need.subject] = fails("InsufficientMemory", message)

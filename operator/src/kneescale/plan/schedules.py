@@ -29,7 +29,7 @@ def plan_schedules(
 
 
 def _remaining(observed: Observed) -> Iterator[tuple[str, Partition]]:
-    """Partitions as they were planned before, of pods that are still there: draining, or without a new plan."""
+    """Partitions as planned before, of pods that are still there: draining, or without a new plan."""
     names = {pod.metadata.name for pod in observed.pods if not pod.lost}
     for schedule in observed.schedules:
         for partition in schedule.spec.partitions:

@@ -16,7 +16,7 @@ from kneescale.plan.profiles import Profile, Subject, subject_of
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model's configuration on one kind of device, for its whole rate, and the profile that it was chosen by."""
+    """A model's configuration on one kind of device, for its whole rate, and the profile behind it."""
 
     configuration: Configuration
     profile: Profile

@@ -110,9 +110,7 @@ class Observed:
             models=_parsed(parse_inference_model, models, rejected),
             profiles=_parsed(parse_model_profile, profiles, rejected),
             schedules=_parsed(parse_gpu_schedule, schedules, rejected),
-            devices=tuple(
-                device for found in _parsed(parse_resource_slice, slices, rejected) for device in found
-            ),
+            devices=tuple(device for devices in slice_devices for device in devices),
             pods=_parsed(parse_pod, serving, rejected),
             jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
             claims=_parsed(parse_claim, claims, rejected),
