@@ -41,6 +41,8 @@ class Partition:
     name: str
     terms: PartitionTerms | None = None
     costs: RunCosts | None = None
+    #: GPU% x ns per item of the cheapest run that ends in half the SLO, the longest run a plan may choose.
+    best_area_per_item: float = 0.0
     connected: bool = False
     probes: deque[ProbeRequest] = field(default_factory=deque)
     queued: int = 0
@@ -53,7 +55,11 @@ class Partition:
         if terms == self.terms:
             return
         self.terms = terms
-        self.costs = RunCosts(terms.surface, terms.lanes) if terms.surface else None
+        self.costs = None
+        if terms.surface:
+            self.costs = RunCosts(terms.surface, terms.lanes)
+            best = self.costs.cheapest(self.costs.max_batch, terms.slo_ns // 2)
+            self.best_area_per_item = best.area_per_item if best else 0.0
 
     def push(self, count: int, arrived_ns: int) -> None:
         """`count` items join the tail of the queue."""

@@ -36,10 +36,22 @@ class RunCosts:
         """The most items, up to `most`, that end in `within_ns` on that lane; 0 if not even one does."""
         return bisect_right(self._rows[gpu_percent], within_ns, 1, most + 1) - 1
 
-    def cheapest(self, items: int, within_ns: int, free_percent: int = WHOLE_GPU_PERCENT) -> Option | None:
+    @property
+    def fastest_ns(self) -> int:
+        """How long one item takes on the largest lane: nothing is faster."""
+        return self._rows[self.lanes[-1]][1]
+
+    def cheapest(
+        self,
+        items: int,
+        within_ns: int,
+        free_percent: int = WHOLE_GPU_PERCENT,
+        caps: Sequence[tuple[int, int]] = (),
+    ) -> Option | None:
         """The run of up to `items` items with the least area per item, among those that end in `within_ns`.
 
-        On lanes of at most `free_percent`; a tie goes to the smaller lane. None if no run ends in time.
+        On lanes of at most `free_percent`; for each (ns, percent) of `caps`, in order of time, a run on a
+        larger lane than that must end by then. A tie goes to the smaller lane. None if no run ends in time.
         """
         best: Option | None = None
         most = min(items, self.max_batch)
@@ -47,7 +59,8 @@ class RunCosts:
             if lane > free_percent:
                 break
             row = self._rows[lane]
-            batch = bisect_right(row, within_ns, 1, most + 1) - 1
+            capped_ns = next((until_ns for until_ns, percent in caps if percent < lane), within_ns)
+            batch = bisect_right(row, min(within_ns, capped_ns), 1, most + 1) - 1
             if batch:
                 area_per_item = lane * row[batch] / batch
                 if best is None or area_per_item < best.area_per_item:

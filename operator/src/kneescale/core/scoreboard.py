@@ -17,11 +17,12 @@ class Scoreboard:
     def __init__(self) -> None:
         self._areas: dict[str, float] = {}
         self._faded_ns = 0
-        self._window_ns = 1
+        #: What counts as of late.
+        self.window_ns = 1
 
     def set_session(self, session_ns: int) -> None:
         """The session from now on: the longest SLO on the device."""
-        self._window_ns = SESSIONS * session_ns
+        self.window_ns = SESSIONS * session_ns
 
     def charge(self, partition: str, gpu_percent: int, duration_ns: int, now_ns: int) -> None:
         """Count a run as it starts; a negative duration takes back what it did not use."""
@@ -36,14 +37,24 @@ class Scoreboard:
         """The partition's area, in GPU% x ns, faded to the last charge (so comparable between partitions)."""
         return self._areas.get(partition, 0.0)
 
+    @property
+    def total_area(self) -> float:
+        """What all partitions had, faded likewise."""
+        return sum(self._areas.values())
+
+    @property
+    def busy_share(self) -> float:
+        """The part of the whole GPU that was used over the window, 0 to about 1."""
+        return self.total_area / (WHOLE_GPU_PERCENT * self.window_ns)
+
     def share(self, partition: str) -> float:
-        """The partition's part of the whole GPU over the window, about 0 to 1."""
-        return self.area(partition) / (WHOLE_GPU_PERCENT * self._window_ns)
+        """The partition's part of the whole GPU over the window, 0 to about 1."""
+        return self.area(partition) / (WHOLE_GPU_PERCENT * self.window_ns)
 
     def _fade(self, now_ns: int) -> None:
         if now_ns <= self._faded_ns:
             return
-        factor = exp((self._faded_ns - now_ns) / self._window_ns)
+        factor = exp((self._faded_ns - now_ns) / self.window_ns)
         for partition in self._areas:
             self._areas[partition] *= factor
         self._faded_ns = now_ns

@@ -1,0 +1,41 @@
+"""A partition's queue at one moment, as a policy weighs it: when it is due, and how long a run may take."""
+
+from dataclasses import dataclass
+
+from kneescale.core.partition import Partition
+from kneescale.core.units import NS_PER_MS
+
+#: What a grant, its answer and a late timer may take: runs are planned to end this much before the deadline.
+MARGIN_NS = NS_PER_MS
+
+#: A partition is due this many times its planned run's latency before the deadline, so that it may find no
+#: room at first and still be in time.
+DUE_FACTOR = 1.5
+
+_WITHOUT_END_NS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Queued work; late is what not even the whole GPU can answer in time any more."""
+
+    partition: Partition
+    due_ns: int
+    within_ns: int
+    is_late: bool
+
+
+def weigh(partition: Partition, now_ns: int) -> Waiting:
+    """The partition's queue, which is not empty, at `now_ns`.
+
+    It is due when its planned batch is full, or when its planned run must start for the oldest item to be in
+    time; late work may take as long as it takes.
+    """
+    terms, costs = partition.ready_terms, partition.ready_costs
+    end_ns = partition.deadline_ns - MARGIN_NS
+    if now_ns + costs.fastest_ns > end_ns:
+        return Waiting(partition, now_ns, _WITHOUT_END_NS, is_late=True)
+    batch = min(partition.queued, terms.batch)
+    planned_ns = costs.latency_ns(terms.gpu_percent, batch)
+    due_ns = now_ns if batch == terms.batch else max(now_ns, end_ns - int(DUE_FACTOR * planned_ns))
+    return Waiting(partition, due_ns, end_ns - now_ns, is_late=False)

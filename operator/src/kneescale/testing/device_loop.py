@@ -1,0 +1,165 @@
+"""A device, its workers and Poisson arrivals around a dispatcher, as a deterministic event loop.
+
+What the tests of the core and its benchmark drive the dispatcher with: workers that run each grant for the
+time that their surface says, and answer.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
+
+#: Each message between a worker and its agent takes this long.
+MESSAGE_NS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One model on the device: its terms and its Poisson arrivals."""
+
+    terms: PartitionTerms
+    rate_rps: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the items of one model saw."""
+
+    waits_ns: list[int] = field(default_factory=list)
+    arrived: int = 0
+    within_slo: int = 0
+
+    @property
+    def attainment(self) -> float:
+        """The share of all items, those never answered included, that were answered within the SLO."""
+        return self.within_slo / self.arrived
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run of the loop saw."""
+
+    outcomes: dict[str, Outcome]
+    ticks: int = 0
+    grants: int = 0
+    #: The highest sum of GPU% at any instant, counted here and not by the dispatcher.
+    peak_percent: int = 0
+    area_percent_ns: int = 0
+
+    @property
+    def worst_attainment(self) -> float:
+        """The attainment of the model that fared worst."""
+        return min(outcome.attainment for outcome in self.outcomes.values())
+
+
+class DeviceLoop:
+    """Runs a dispatcher against simulated workers until the arrivals end and every queue is empty.
+
+    `slowdown` is the largest factor by which a batch may run longer than its surface says; each batch draws
+    its own, uniformly from 1.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, loads: Mapping[str, Load], *, seed: int = 1, slowdown: float = 1.0
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._loads = loads
+        self._random = random.Random(seed)
+        self._slowdown = slowdown
+        self._events: list[tuple[int, int, Event]] = []
+        self._sequence = count()
+        self._queues: dict[str, deque[int]] = {name: deque() for name in loads}
+        self._held_percent = 0
+        self.result = Result({name: Outcome() for name in loads})
+
+    def run(self, duration_s: float) -> Result:
+        """Arrivals for `duration_s`, then until everything is answered."""
+        self._dispatcher.configure({name: load.terms for name, load in self._loads.items()}, 0)
+        for name, load in self._loads.items():
+            self._dispatcher.joined(name, 0)
+            for arrived_ns in self._poisson(load.rate_rps, round(duration_s * NS_PER_S)):
+                self._at(arrived_ns + MESSAGE_NS, Arrival(name, arrived_ns))
+        wake_ns: int | None = None
+        while self._events or wake_ns is not None:
+            now_ns = self._next_ns(wake_ns)
+            while self._events and self._events[0][0] <= now_ns:
+                self._handle(heapq.heappop(self._events)[2], now_ns)
+            for granted in self._dispatcher.tick(now_ns):
+                self._start(granted, now_ns)
+            self.result.ticks += 1
+            wake_ns = self._dispatcher.next_wake_ns(now_ns)
+        return self.result
+
+    def _next_ns(self, wake_ns: int | None) -> int:
+        event_ns = self._events[0][0] if self._events else None
+        return min(time for time in (wake_ns, event_ns) if time is not None)
+
+    def _handle(self, event: "Event", now_ns: int) -> None:
+        if isinstance(event, Arrival):
+            self._queues[event.name].append(event.arrived_ns)
+            self.result.outcomes[event.name].arrived += 1
+            self._dispatcher.arrived(event.name, 1, event.arrived_ns, now_ns)
+            return
+        grant = event.granted.grant
+        self._held_percent -= grant.gpu_percent
+        self.result.area_percent_ns += grant.gpu_percent * (event.ended_ns - event.started_ns)
+        self._dispatcher.done(
+            event.granted.partition, grant.grant_id, event.started_ns, event.ended_ns, now_ns
+        )
+
+    def _start(self, granted: Granted, now_ns: int) -> None:
+        name, grant = granted.partition, granted.grant
+        terms = self._loads[name].terms
+        assert terms.surface is not None
+        factor = self._random.uniform(1.0, self._slowdown)
+        started_ns = now_ns + MESSAGE_NS
+        ended_ns = started_ns + ms_to_ns(terms.surface.latency_ms(grant.gpu_percent, grant.batch) * factor)
+        self._answer(name, grant.batch, ended_ns)
+        self._at(ended_ns + MESSAGE_NS, Completion(granted, started_ns, ended_ns))
+        self.result.grants += 1
+        self._held_percent += grant.gpu_percent
+        self.result.peak_percent = max(self.result.peak_percent, self._held_percent)
+        assert self.result.peak_percent <= WHOLE_GPU_PERCENT
+
+    def _answer(self, name: str, batch: int, ended_ns: int) -> None:
+        outcome, slo_ns = self.result.outcomes[name], self._loads[name].terms.slo_ns
+        for _ in range(batch):
+            waited_ns = ended_ns - self._queues[name].popleft()
+            outcome.waits_ns.append(waited_ns)
+            outcome.within_slo += waited_ns <= slo_ns
+
+    def _poisson(self, rate_rps: float, until_ns: int) -> Iterator[int]:
+        now_ns = 0
+        while True:
+            now_ns += round(self._random.expovariate(rate_rps) * NS_PER_S)
+            if now_ns >= until_ns:
+                return
+            yield now_ns
+
+    def _at(self, time_ns: int, event: "Event") -> None:
+        heapq.heappush(self._events, (time_ns, next(self._sequence), event))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One item reached the queue of a model's worker."""
+
+    name: str
+    arrived_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A worker reports a batch."""
+
+    granted: Granted
+    started_ns: int
+    ended_ns: int
+
+
+Event = Arrival | Completion
