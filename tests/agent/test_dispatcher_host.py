@@ -142,7 +142,8 @@ def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: P
 def test_only_the_workers_user_may_connect(
     host: DispatcherHost, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socketpair()[0] as ours:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
         assert peer_uid(ours) == os.getuid()
     monkeypatch.setattr("kneescale.agent.dispatcher_host.peer_uid", lambda sock: os.getuid() + 1)
     with FakeWorker(path) as stranger:

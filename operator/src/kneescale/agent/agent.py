@@ -11,6 +11,7 @@ from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.dra import ClaimPreparer, dra_handler
 from kneescale.agent.grpc_server import start_server
+from kneescale.agent.health import health_handler
 from kneescale.agent.http_server import Pages, make_server
 from kneescale.agent.metrics import make_registry
 from kneescale.agent.node_state import NodeState
@@ -73,11 +74,16 @@ class Agent:
             ("status", self._status.run),
         ):
             self._start(name, partial(loop, self._ending))
-        dra = start_server(self._settings.dra_socket, dra_handler(self._preparer, self._settings.node_name))
+        node_name = self._settings.node_name
+        dra = start_server(
+            self._settings.dra_socket,
+            dra_handler(self._preparer, node_name),
+            health_handler(node_name, self._hosts, self._ending),
+        )
         registration = start_server(
             self._settings.registration_socket, registration_handler(self._settings.dra_socket)
         )
-        log.info("agent of node %s serves %s", self._settings.node_name, ", ".join(self._hosts))
+        log.info("agent of node %s serves %s", node_name, ", ".join(self._hosts))
         self._ending.wait()
         # Unregister first, so that the kubelet does not call a driver that has ended.
         registration.stop(_GRACE_S).wait()

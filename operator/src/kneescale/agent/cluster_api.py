@@ -81,9 +81,13 @@ class KubernetesApi:
 
     def __init__(self) -> None:
         _load_config()
+        configuration = client.Configuration.get_default_copy()
+        # Every caller asks again in its own time.
+        configuration.retries = False
+        api_client = client.ApiClient(configuration)
         # CustomObjectsApi reaches any group by its path, built-in ones included.
-        self._api = client.CustomObjectsApi()
-        self._core = client.CoreV1Api()
+        self._api = client.CustomObjectsApi(api_client)
+        self._core = client.CoreV1Api(api_client)
 
     def get_node(self, name: str) -> Manifest:
         """See ClusterApi."""

@@ -132,8 +132,9 @@ class NodeState:
     def _kept(self, manifest: Manifest, error: str) -> KnownSchedule:
         """A bad schedule: what was applied before stays."""
         metadata = manifest["metadata"]
-        log.warning("GPUSchedule %s is not applied: %s", metadata["name"], error)
         before = self._schedules.get(metadata["name"])
+        if before is None or before.error != error:
+            log.warning("GPUSchedule %s is not applied: %s", metadata["name"], error)
         generation = metadata.get("generation", 0)
         if before is None:
             return KnownSchedule(metadata["name"], generation, None, {}, error)
