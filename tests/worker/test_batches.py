@@ -37,9 +37,12 @@ async def test_a_batch_spans_requests_and_leaves_their_inputs_alone() -> None:
     assert (await second.answer)[0][:, 0].tolist() == [6, 8]
 
 
-async def test_a_failed_batch_fails_its_requests_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fault", [-1, 1001])
+async def test_a_failed_batch_fails_its_requests_and_no_other(
+    fault: float, caplog: pytest.LogCaptureFixture
+) -> None:
     rig = _Rig()
-    good, bad, mate, later = rig.push(1), rig.push(-1), rig.push(2), rig.push(3)
+    good, bad, mate, later = rig.push(1), rig.push(fault), rig.push(2), rig.push(3)
     with caplog.at_level(logging.CRITICAL, "kneescale_worker"):
         for batch in (1, 2, 1):
             await rig.runner.run(100, batch)

@@ -1,6 +1,7 @@
 """A worker process, the agent's end of its socket, and clients that know nothing of either."""
 
 import json
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import ModuleType
@@ -8,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from kneescale.core.wire import Arrived, Done, Hello, Measured, Role, Terms
+from kneescale.core.wire import Arrived, Done, Hello, Measured, Probe, Role, Terms
 from kneescale.testing.fake_agent import FakeAgent
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
@@ -255,6 +256,14 @@ def test_what_cannot_start_says_why(
     assert worker.wait() == 2
     assert message in worker.message()["error"]
     assert "Traceback" not in worker.log()
+
+
+def test_a_profile_can_be_ended(start_worker: StartWorker) -> None:
+    worker = start_worker("profile")
+    with FakeAgent(worker.socket, TERMS) as agent:
+        agent.wait_for(Probe)
+        worker.terminate()
+        assert worker.wait() == 128 + signal.SIGTERM
 
 
 def test_a_profile_measures_each_lane(start_worker: StartWorker) -> None:

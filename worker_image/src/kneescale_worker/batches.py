@@ -72,11 +72,20 @@ def _run(executor: Executor, gpu_percent: int, slices: Sequence[Slice]) -> Batch
     try:
         # Always a copy, so that the executor owns its inputs: a request's arrays are views of its bytes.
         columns = zip(*(part.inputs for part in slices), strict=True)
-        outputs = executor.run(gpu_percent, [np.concatenate(arrays) for arrays in columns])
+        inputs = [np.concatenate(arrays) for arrays in columns]
+        outputs = executor.run(gpu_percent, inputs)
+        _check_rows(outputs, len(inputs[0]))
     except Exception:  # noqa: BLE001  (whatever a model raises is its requests' error, and logged)
         _log.exception("a batch of %d requests failed", len(slices))
         return BatchRun(started_ns, time.monotonic_ns())
     return BatchRun(started_ns, time.monotonic_ns(), outputs)
+
+
+def _check_rows(outputs: Sequence[Array], batch: int) -> None:
+    """Without a row for each item, answers would go to the wrong requests."""
+    if any(len(array) != batch for array in outputs):
+        rows = ", ".join(str(len(array)) for array in outputs)
+        raise ValueError(f"the model answered {rows} rows to a batch of {batch}")
 
 
 def _hand_out(run: BatchRun, slices: Sequence[Slice]) -> None:

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Role, Terms
 from kneescale_worker.batches import BatchRunner
-from kneescale_worker.link import AgentLink, connect
+from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, connect
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue
 
 _log = logging.getLogger(__name__)
-#: An agent that hangs up at once is not called again at once.
-_RECONNECT_S = 0.05
 
 
 class GrantClient:
@@ -40,15 +38,18 @@ class GrantClient:
 
     async def run(self) -> None:
         """Keep a connection to the agent, for ever."""
+        backoff_s = FIRST_BACKOFF_S
         while True:
             link = await connect(self._socket, self._hello, self._on_message)
             try:
                 await link.closed.wait()
             finally:
                 link.close()
+                served = self._link is link
                 self._lost()
             _log.warning("the agent closed the connection; going on alone")
-            await asyncio.sleep(_RECONNECT_S)
+            backoff_s = FIRST_BACKOFF_S if served else min(2 * backoff_s, LONGEST_BACKOFF_S)
+            await asyncio.sleep(backoff_s)
 
     def arrived(self, count: int, arrived_ns: int) -> None:
         """`count` items joined the queue."""

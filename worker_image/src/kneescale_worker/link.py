@@ -9,8 +9,9 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Hello, Message, encode
 
 _log = logging.getLogger(__name__)
-_FIRST_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 1.0
+#: Between two attempts to reach the agent, doubling.
+FIRST_BACKOFF_S = 0.05
+LONGEST_BACKOFF_S = 1.0
 
 
 class AgentLink(asyncio.Protocol):
@@ -55,13 +56,13 @@ class AgentLink(asyncio.Protocol):
 async def connect(socket: Path, hello: Hello, on_message: Callable[[AgentLink, Message], None]) -> AgentLink:
     """Connect and say `hello`, trying again until the agent listens."""
     loop = asyncio.get_running_loop()
-    backoff_s = _FIRST_BACKOFF_S
+    backoff_s = FIRST_BACKOFF_S
     while True:
         try:
             _, link = await loop.create_unix_connection(lambda: AgentLink(on_message), str(socket))
         except OSError:
             await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
         else:
             link.send(hello)
             return link

@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from kneescale_worker.serve import serve
 from kneescale_worker.settings import parse_settings, termination_path
 
 _EXIT_OK, _EXIT_ERROR = 0, 2
+#: What shells report for a program that SIGTERM ended.
+_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("kneescale_worker", description=__doc__)
     parser.add_argument("command", choices=("serve", "profile"))
     command = parser.parse_args(argv).command
+    # As a container's first process it would ignore SIGTERM otherwise; `serve` drains instead.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         _run(command, os.environ)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from kneescale.core.surface import doubling_batches
-from kneescale.core.units import NS_PER_S, NS_PER_US
+from kneescale.core.units import NS_PER_S, NS_PER_US, ns_to_ms
 from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Role
 from kneescale_worker.errors import AgentError
 from kneescale_worker.executor import Executor
-from kneescale_worker.link import AgentLink, connect
+from kneescale_worker.link import FIRST_BACKOFF_S, AgentLink, connect
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import DTYPES, Array
 
@@ -78,6 +78,7 @@ class ProbeClient:
                 await asyncio.wait({granted, closed}, return_when=asyncio.FIRST_COMPLETED)
                 if granted.done():
                     return granted.result()
+                await asyncio.sleep(FIRST_BACKOFF_S)
             finally:
                 granted.cancel()
                 closed.cancel()
@@ -107,7 +108,7 @@ class Profiler:
                 continue
             latest_ns[lane] = await self._median_ns(lane, batch, self._left_ns() // (len(cells) - index))
             points.append((lane, batch, max(1, latest_ns[lane] // NS_PER_US)))
-            _log.info("%d GPU%%, batch %d: %.2f ms", lane, batch, latest_ns[lane] / 1e6)
+            _log.info("%d GPU%%, batch %d: %.2f ms", lane, batch, ns_to_ms(latest_ns[lane]))
         return points
 
     async def _median_ns(self, lane: int, batch: int, share_ns: int) -> int:

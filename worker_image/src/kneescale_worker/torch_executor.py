@@ -45,7 +45,7 @@ class TorchExecutor:
         """Read the module, with weights laid out for channels_last where they have four dimensions."""
         try:
             module = torch.jit.load(str(self._weights), map_location="cpu").eval()
-            self._module = torch.jit.freeze(module.to(memory_format=torch.channels_last))
+            self._module = module.to(memory_format=torch.channels_last)
         except (RuntimeError, ValueError, OSError) as error:
             raise LoadError(f"cannot load {self._weights}: {_one_line(error)}") from error
 
