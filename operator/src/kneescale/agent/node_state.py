@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from kneescale.agent import checkpoint
 from kneescale.agent.assignment import Assignment, assign
 from kneescale.agent.backend import Device
 from kneescale.agent.checkpoint import Checkpoint
 from kneescale.agent.claims import PreparedClaim
-from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.conditions import Condition
 from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, parse_gpu_schedule
 from kneescale.core.errors import InvalidInputError
@@ -38,11 +37,18 @@ class KnownSchedule:
     conditions: tuple[Condition, ...] = ()
 
 
+class Assignable(Protocol):
+    """What is told what a device is to do: its dispatcher host."""
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take a new assignment."""
+
+
 class NodeState:
     """Claims and schedules of a node, told to the dispatcher hosts whenever they change."""
 
     def __init__(
-        self, devices: Iterable[Device], hosts: Mapping[str, DispatcherHost], checkpoint_path: Path
+        self, devices: Iterable[Device], hosts: Mapping[str, Assignable], checkpoint_path: Path
     ) -> None:
         self._devices = {device.name: device for device in devices}
         self._hosts = hosts

@@ -1,0 +1,124 @@
+"""Schedules and claims survive a restart, and a bad schedule leaves the good one in force."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kneescale.agent.assignment import Assignment
+from kneescale.agent.claims import parse_allocated_claim
+from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.node_state import NodeState
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
+
+DEVICES = EmulatedBackend(NODE, 2, "V100-SXM2-16GB").devices()
+CLAIM = parse_allocated_claim(allocated_claim("a"), NODE)
+
+
+class RecordingHost:
+    """What a dispatcher host was told to do."""
+
+    def __init__(self) -> None:
+        self.assignments: list[Assignment] = []
+
+    def assign(self, assignment: Assignment) -> None:
+        self.assignments.append(assignment)
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """Claim uids by partition, as told last."""
+        return {p.name: p.claim_uid for p in self.assignments[-1].partitions}
+
+
+@pytest.fixture
+def hosts() -> dict[str, RecordingHost]:
+    return {device.name: RecordingHost() for device in DEVICES}
+
+
+def _state(hosts: Mapping[str, RecordingHost], path: Path) -> NodeState:
+    return NodeState(DEVICES, hosts, path / "checkpoint.json")
+
+
+def _changed(manifest: dict[str, Any], generation: int, **spec: object) -> dict[str, Any]:
+    metadata = {**manifest["metadata"], "generation": generation}
+    return {**manifest, "metadata": metadata, "spec": {**manifest["spec"], **spec}}
+
+
+GOOD = schedule([partition("a"), partition("b")])
+
+
+def test_a_claim_meets_its_partition_in_either_order(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+    state.add_claim(CLAIM)
+    assert hosts["gpu0"].claims == {"a": claim_uid("a"), "b": ""}
+    state.set_schedules([])
+    assert hosts["gpu0"].claims == {}
+    state.set_schedules([GOOD])
+    assert hosts["gpu0"].claims == {"a": claim_uid("a"), "b": ""}
+    state.remove_claim(claim_uid("a"))
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+
+
+def test_a_restart_goes_on_where_it_was(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    state.add_claim(CLAIM)
+    told = hosts["gpu0"].assignments[-1]
+    restarted = _state(hosts, tmp_path)
+    assert restarted.restore() == (CLAIM,)
+    assert restarted.claim(CLAIM.uid) == CLAIM
+    assert hosts["gpu0"].assignments[-1] == told
+    assert hosts["gpu1"].assignments[-1] == Assignment()
+
+
+def test_the_same_schedules_again_disturb_nobody(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    told = len(hosts["gpu0"].assignments)
+    state.set_schedules([{**GOOD, "status": {"summary": "changed by ourselves"}}])
+    assert len(hosts["gpu0"].assignments) == told
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "gpu9"}, "node node1 has no device gpu9; it has gpu0, gpu1"),
+        ({"policy": "Fastest"}, "spec.policy must be one of"),
+        ({"partitions": [partition("a", lanes=[10])]}, "partition a: gpuPercent must be one of lanes"),
+    ],
+)
+def test_a_bad_schedule_leaves_the_last_good_one_in_force(
+    hosts: dict[str, RecordingHost], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    state.set_schedules([_changed(GOOD, 2, **change)])
+    (known,) = state.schedules()
+    assert message in known.error
+    assert known.generation == 2
+    assert known.applied is not None
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+    _state(hosts, tmp_path).restore()
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+
+
+def test_a_schedule_that_was_never_good_is_known_but_not_applied(
+    hosts: dict[str, RecordingHost], tmp_path: Path
+) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([_changed(GOOD, 1, device="gpu9")])
+    (known,) = state.schedules()
+    assert known.applied is None
+
+
+def test_a_device_has_one_schedule(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    state = _state(hosts, tmp_path)
+    second = {**GOOD, "metadata": {"name": "zz-second", "generation": 1}}
+    state.set_schedules([second, GOOD])
+    assert {s.name: s.error for s in state.schedules()} == {
+        "node1-gpu0": "",
+        "zz-second": "device gpu0 has a GPUSchedule already: node1-gpu0",
+    }

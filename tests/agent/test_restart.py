@@ -1,0 +1,103 @@
+"""An agent that is killed leaves nothing that the next one does not find again, API server or not."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kneescale.agent.proto import dra_v1_pb2 as dra
+from kneescale.testing.fake_kubelet import FakeKubelet
+from kneescale.testing.fake_worker import FakeWorker
+from tests.agent.builders import allocated_claim, claim_uid, partition, schedule
+
+ROOT = Path(__file__).parents[2]
+A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))
+
+StartAgent = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start_agent(short_dir: Path) -> Iterator[StartAgent]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.agent.agent_process", str(short_dir)]
+        started.append(subprocess.Popen(command, cwd=ROOT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def socket_path(short_dir: Path) -> Path:
+    """The grant socket of claim a, which is allocated and scheduled."""
+    api = short_dir / "api"
+    api.mkdir()
+    (api / "claim-a.json").write_text(json.dumps(allocated_claim("a")))
+    (api / "schedule-gpu0.json").write_text(json.dumps(schedule([partition("a")])))
+    return short_dir / "state" / "claims" / A.uid / "dispatcher.sock"
+
+
+def _prepare(short_dir: Path) -> dra.NodePrepareResourceResponse:
+    kubelet = FakeKubelet(short_dir / "kubelet")
+    kubelet.register()
+    answer = kubelet.prepare(A)[A.uid]
+    kubelet.close()
+    return answer
+
+
+def test_workers_come_back_after_a_kill_though_the_api_server_is_away(
+    short_dir: Path, socket_path: Path, start_agent: StartAgent
+) -> None:
+    first = start_agent()
+    answer = _prepare(short_dir)
+    with FakeWorker(socket_path) as worker:
+        worker.hello()
+        worker.arrive(16)
+        worker.next_grant()
+        first.kill()
+        worker.wait_for_hang_up()
+    folder = socket_path.parent.stat().st_ino
+    shutil.rmtree(short_dir / "api")
+    start_agent()
+    with FakeWorker(socket_path) as worker:
+        worker.hello()
+        worker.arrive(16)
+        assert worker.next_grant().batch > 0
+    assert socket_path.parent.stat().st_ino == folder, "the folder is mounted: it must stay the same"
+    assert _prepare(short_dir) == answer
+
+
+def test_a_terminated_agent_ends_cleanly_and_leaves_its_sockets(
+    short_dir: Path, socket_path: Path, start_agent: StartAgent
+) -> None:
+    process = start_agent()
+    _prepare(short_dir)
+    with FakeWorker(socket_path) as worker:
+        worker.hello()
+        process.terminate()
+        worker.wait_for_hang_up()
+    assert process.wait(20) == 0
+    assert socket_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"KNEESCALE_BACKEND": "cpu"}, "set KNEESCALE_NODE_NAME to the name of this node"),
+        ({"KNEESCALE_NODE_NAME": "n", "KNEESCALE_BACKEND": "emulated", "KUBECONFIG": "/none"}, "no cluster"),
+    ],
+)
+def test_a_wrong_start_is_one_line_and_exit_status_2(environ: dict[str, str], message: str) -> None:
+    command = [sys.executable, "-m", "kneescale.agent"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1

@@ -1,0 +1,135 @@
+"""What the API server is told: the plan, what was measured, and what is wrong."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kneescale.agent.claims import parse_allocated_claim
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.node_state import NodeState
+from kneescale.agent.status import AreaMeter, StatusReporter
+from kneescale.agent.trace import Trace
+from kneescale.api.gpu_schedule import parse_gpu_schedule
+from kneescale.core.units import NS_PER_S
+from kneescale.core.wire import Grant, Measured
+from kneescale.testing.fake_worker import FakeWorker
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule, wait_until
+from tests.agent.fake_cluster_api import FakeClusterApi
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SCHEDULE = schedule([partition("a"), partition("b", role="Profile", model="vad", surface=[])])
+
+
+class Node:
+    """A state, a running host and a reporter over a fake API server."""
+
+    def __init__(self, host: DispatcherHost, path: Path) -> None:
+        self.api = FakeClusterApi()
+        self.path = path
+        self.host = host
+        hosts = {"gpu0": host}
+        devices = EmulatedBackend(NODE, 1, "V100-SXM2-16GB").devices()
+        self.state = NodeState(devices, hosts, path / "checkpoint.json")
+        self.reporter = StatusReporter(self.api, self.state, hosts)
+        self.apply(SCHEDULE)
+        self.state.add_claim(parse_allocated_claim(allocated_claim("a"), NODE))
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        self.api.set_schedule(manifest)
+        self.state.set_schedules(list(self.api.schedules.values()))
+
+    def worker(self) -> FakeWorker:
+        return FakeWorker(self.path / f"{claim_uid('a')}.sock")
+
+    def told(self, seconds: int) -> dict[str, Any]:
+        """The status told at that time; fails when there is none."""
+        before = len(self.api.statuses)
+        self.reporter.report(seconds * NS_PER_S, NOON + timedelta(seconds=seconds))
+        assert len(self.api.statuses) == before + 1
+        return dict(self.api.statuses[-1][1])
+
+
+@pytest.fixture
+def node(start_host: Callable[[], DispatcherHost], short_dir: Path) -> Node:
+    return Node(start_host(), short_dir)
+
+
+def test_a_new_schedule_is_applied_and_waits_for_workers(node: Node) -> None:
+    status = node.told(1)
+    assert status["summary"] == "lite0 50%x8, vad profiling"
+    assert (status["areaPlannedPermille"], status["areaUsedPermille"]) == (200, 0)
+    assert [p["state"] for p in status["partitions"]] == ["Waiting", "Waiting"]
+    (condition,) = status["conditions"]
+    assert (condition["type"], condition["status"], condition["observedGeneration"]) == ("Applied", "True", 1)
+    parse_gpu_schedule({**SCHEDULE, "status": status})
+
+
+def test_what_a_worker_measured_is_told(node: Node) -> None:
+    with node.worker() as worker:
+        worker.hello()
+        worker.send(Measured(30_000, 156, 155, 150, 1, 4_200, 9_001, 0))
+        wait_until(lambda: node.host.views()[0].measured is not None, "the measurement")
+        first = node.told(1)["partitions"][0]
+        worker.close()
+        wait_until(lambda: not node.host.views()[0].connected, "the worker to leave")
+    assert first == {
+        "name": "a",
+        "state": "Serving",
+        "requestsPerSecond": "5.2",
+        "requests": 156,
+        "answered": 155,
+        "withinSLO": 150,
+        "failed": 1,
+        "p50Milliseconds": 5,
+        "p99Milliseconds": 10,
+        "windowSeconds": 30,
+    }
+    assert node.told(3)["partitions"][0]["state"] == "Gone"
+
+
+def test_nothing_new_is_told_every_ten_seconds_only(node: Node) -> None:
+    node.told(1)
+    node.reporter.report(3 * NS_PER_S, NOON)
+    node.reporter.report(10 * NS_PER_S, NOON)
+    assert len(node.api.statuses) == 1
+    node.told(11)
+
+
+def test_a_bad_schedule_says_so_and_since_when(node: Node) -> None:
+    since = node.told(1)["conditions"][0]["lastTransitionTime"]
+    node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "device": "gpu9"}})
+    (bad,) = node.told(3)["conditions"]
+    assert (bad["status"], bad["reason"]) == ("False", "Invalid")
+    assert "no device gpu9" in bad["message"]
+    node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "policy": "Fastest"}})
+    (worse,) = node.told(5)["conditions"]
+    assert worse["lastTransitionTime"] == bad["lastTransitionTime"] > since
+    assert worse["observedGeneration"] == 3
+
+
+def test_an_api_server_that_is_away_is_told_later(node: Node) -> None:
+    node.api.away = True
+    node.reporter.report(NS_PER_S, NOON)
+    node.api.away = False
+    node.told(2)
+
+
+def test_a_schedule_that_was_deleted_meanwhile_is_no_trouble(node: Node) -> None:
+    node.api.delete_schedule("node1-gpu0")
+    node.reporter.report(NS_PER_S, NOON)
+    assert node.api.statuses == []
+
+
+def test_the_area_is_that_of_the_last_ten_seconds() -> None:
+    trace = Trace()
+    meter = AreaMeter(trace)
+    assert meter.used_permille(0) == 0
+    trace.granted("a", "lite0", Grant(1, 50, 8, 0), 0)
+    assert meter.used_permille(4 * NS_PER_S) == 500
+    trace.ended(1, 0, 5 * NS_PER_S)
+    assert meter.used_permille(10 * NS_PER_S) == 250
+    assert meter.used_permille(20 * NS_PER_S) == 0
