@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from kneescale.api.conditions import ConditionStatus, find_condition
+from kneescale.api.conditions import find_condition
 from kneescale.api.inference_model import KIND, InferenceModel, InferenceModelStatus
 from kneescale.api.names import API_VERSION
-from kneescale.plan.finding import Finding
+from kneescale.plan.finding import EventType, Finding
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.state import EventNote, ObjectRef
 
@@ -30,9 +30,8 @@ def _transitions(model: InferenceModel, findings: Mapping[str, Finding]) -> Iter
     for kind, finding in findings.items():
         before = find_condition(model.status.conditions, kind)
         said = before is not None and (before.status, before.reason) == (finding.status, finding.reason)
-        if not said and finding.status is not ConditionStatus.UNKNOWN:
-            severity = "Warning" if finding.alarming else "Normal"
-            yield EventNote(ref_of(model), severity, finding.reason, kind, finding.message)
+        if not said and finding.event is not None:
+            yield EventNote(ref_of(model), finding.event, finding.reason, kind, finding.message)
 
 
 def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[EventNote]:
@@ -44,7 +43,7 @@ def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[
             f"now {status.gpu_percent} GPU% with batches of {status.batch}, "
             f"before {before.gpu_percent} GPU% with batches of {before.batch}"
         )
-        yield EventNote(ref_of(model), "Normal", "Replanned", "Plan", message)
+        yield EventNote(ref_of(model), EventType.NORMAL, "Replanned", "Plan", message)
 
 
 def _swapping(outlook: Outlook) -> Iterator[EventNote]:
@@ -53,4 +52,4 @@ def _swapping(outlook: Outlook) -> Iterator[EventNote]:
         if target.name not in shown and target in outlook.partitions.started:
             where = f"{target.device.node}/{target.device.name}"
             message = f"bringing up {target.name} on {where}; the old worker drains when the new one serves"
-            yield EventNote(ref_of(outlook.model), "Normal", "Swapping", "Swap", message)
+            yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Swapping", "Swap", message)

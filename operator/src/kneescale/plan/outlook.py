@@ -7,7 +7,7 @@ from kneescale.api.conditions import ConditionStatus
 from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import InferenceModel
 from kneescale.plan.eligibility import Eligibility
-from kneescale.plan.finding import Finding, fails, holds, not_yet, unknown
+from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, not_yet, unknown
 from kneescale.plan.partitions import Partitions
 from kneescale.plan.placing import Placing, Target
 from kneescale.plan.profiles import subject_of
@@ -70,7 +70,7 @@ def _profiled(outlook: Outlook) -> Finding:
         done = "; ".join(f"{kind}: {knee_in_words(percent)}" for kind, percent in known.items())
         rest = "".join(f"; {kind}: {finding.message}" for kind, finding in pending.items())
         return holds("Profiled", done + rest)
-    return max(pending.values(), key=lambda finding: finding.alarming)
+    return max(pending.values(), key=lambda finding: finding.event is EventType.WARNING)
 
 
 def knee_in_words(percent: int | None) -> str:
@@ -113,18 +113,18 @@ def _ready(outlook: Outlook) -> Finding:
         return fails("ApplyFailed", outlook.apply_error)
     problem = _first_problem(outlook)
     if problem:
-        still = f"; {_workers(serving)} of before still serve" if serving else ""
+        still = f"; until it starts, {_serve(serving)}" if serving else ""
         return fails(problem.reason, problem.message + still)
     wanted = max(len(partitions.wanted), 1)
     if serving >= wanted:
-        return holds("Serving", f"{_workers(serving)} serve")
+        return holds("Serving", _serve(serving))
     if not partitions.wanted and not partitions.pods:
-        return not_yet("NotPlaced", "no worker runs before the model is placed")
-    return not_yet("Starting", f"{serving} of {_workers(wanted)} serve")
+        return blocked("NotPlaced", "no worker runs before the model is placed")
+    return not_yet("Starting", f"{serving} of {_serve(wanted)}")
 
 
-def _workers(count: int) -> str:
-    return f"{count} worker" if count == 1 else f"{count} workers"
+def _serve(workers: int) -> str:
+    return "1 worker serves" if workers == 1 else f"{workers} workers serve"
 
 
 def _first_problem(outlook: Outlook) -> Problem | None:

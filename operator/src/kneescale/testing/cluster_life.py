@@ -1,0 +1,173 @@
+"""What a cluster does with the objects of a `World`: pods start and drain, Jobs end, agents report.
+
+Each is a `Move`; a test makes them in any order, or lets `settle` make them all.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from kneescale.api.conditions import format_time
+from kneescale.api.names import JOB_NAME_LABEL
+from kneescale.plan.state import Manifest
+from kneescale.testing.world import Key, Move, World, key_of
+
+_GPU_PERCENTS = (10, 20, 40, 60, 80, 100)
+_BATCHES = (1, 2, 4, 8, 16)
+
+
+def surface(knee_percent: int, base_ms: float) -> list[tuple[int, int, int]]:
+    """Points (GPU%, batch, microseconds) of a model that takes `base_ms` for one item past its knee."""
+    return [
+        (percent, batch, round(1000 * base_ms * batch**0.5 * max(1.0, knee_percent / percent)))
+        for percent in _GPU_PERCENTS
+        for batch in _BATCHES
+    ]
+
+
+def moves(world: World) -> list[Move]:
+    """All that may happen now besides the operator."""
+    return [
+        *(move for pod in world.find("Pod") for move in _pod_moves(world, pod)),
+        *(move for claim in world.find("ResourceClaim") for move in _claim_moves(world, claim)),
+        *(move for job in world.find("Job") for move in _job_moves(world, job)),
+        *(move for schedule in world.find("GPUSchedule") for move in _agent_moves(world, schedule)),
+        *(Move(f"collect {key}", partial(_collect, world, key)) for key in _garbage(world)),
+    ]
+
+
+def settle(world: World, check: Callable[[], None] = lambda: None, patience: int = 60) -> None:
+    """Reconcile and make every possible move, until nothing changes any more; `check` after each change.
+
+    Raises AssertionError when it goes on for ever.
+    """
+    for _ in range(patience):
+        changes = world.reconcile()
+        check()
+        for move in moves(world):
+            move.make()
+            check()
+            changes += 1
+        if not changes:
+            return
+    going_on = [move.name for move in world.writes()[0]]
+    raise AssertionError(f"still changing after {patience} turns: {going_on}")
+
+
+def ready_pods(world: World, model: str) -> list[str]:
+    """Names of the pods that get the requests of a model's Service."""
+    selector = world.get("Service", model)["spec"]["selector"]
+    return [
+        pod["metadata"]["name"]
+        for pod in world.find("Pod")
+        if _is_ready(pod)
+        and "deletionTimestamp" not in pod["metadata"]
+        and selector.items() <= pod["metadata"]["labels"].items()
+    ]
+
+
+def _pod_moves(world: World, pod: Manifest) -> Iterator[Move]:
+    meta = pod["metadata"]
+    if "deletionTimestamp" in meta:
+        yield Move(f"{meta['name']} has drained", partial(world.drop, key_of(pod)))
+    elif "status" not in pod and _claim_key(pod) in world.objects:
+        yield Move(f"{meta['name']} starts", partial(_start, world, pod))
+
+
+def _claim_moves(world: World, claim: Manifest) -> Iterator[Move]:
+    kind, namespace, name = key_of(claim)
+    if "deletionTimestamp" in claim["metadata"] and ("Pod", namespace, name) not in world.objects:
+        yield Move(f"claim {name} goes", partial(world.drop, (kind, namespace, name)))
+
+
+def _job_moves(world: World, job: Manifest) -> Iterator[Move]:
+    if "status" not in job and _claim_key(job) in world.objects:
+        yield Move(f"job {job['metadata']['name']} ends", partial(_end, world, job))
+
+
+def _agent_moves(world: World, schedule: Manifest) -> Iterator[Move]:
+    status = _agent_status(world, schedule)
+    if schedule.get("status") != status:
+        yield Move(f"agent reports {schedule['metadata']['name']}", partial(schedule.update, status=status))
+
+
+def _claim_key(obj: Manifest) -> Key:
+    return "ResourceClaim", obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _start(world: World, pod: Manifest) -> None:
+    error = world.broken.get(_uri(pod["spec"]))
+    pod["status"] = {"phase": "Running"}
+    if error is None:
+        pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    else:
+        pod["status"]["containerStatuses"] = [
+            {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": _ended_badly(error)}
+        ]
+
+
+def _end(world: World, job: Manifest) -> None:
+    """The Job's pod leaves its result, and the Job says how it went."""
+    meta, template = job["metadata"], job["spec"]["template"]
+    error = world.broken.get(_uri(template["spec"]))
+    done = json.dumps({"points": surface(knee_percent=40, base_ms=5.0)})
+    state = _ended_badly(error) if error else {"terminated": {"exitCode": 0, "message": done}}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
+    pod_metadata = {
+        "name": f"{meta['name']}-0",
+        "namespace": meta["namespace"],
+        "labels": {**template["metadata"]["labels"], JOB_NAME_LABEL: meta["name"]},
+        "ownerReferences": [owner],
+    }
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": template["spec"]}
+    pod = world.create(manifest)
+    pod["status"] = {"phase": "Failed" if error else "Succeeded", "containerStatuses": [{"state": state}]}
+    condition = {
+        "type": "Failed" if error else "Complete",
+        "status": "True",
+        "lastTransitionTime": format_time(world.now),
+    }
+    job["status"] = {"conditions": [condition]}
+
+
+def _ended_badly(error: str) -> dict[str, Any]:
+    return {"terminated": {"exitCode": 2, "message": json.dumps({"error": error})}}
+
+
+def _agent_status(world: World, schedule: Manifest) -> dict[str, Any]:
+    ready = {pod["metadata"]["name"] for pod in world.find("Pod") if _is_ready(pod)}
+    return {
+        "observedGeneration": schedule["metadata"]["generation"],
+        "partitions": [
+            {"name": partition["name"], "state": "Serving" if partition["name"] in ready else "Waiting"}
+            for partition in schedule["spec"]["partitions"]
+        ],
+    }
+
+
+def _is_ready(pod: Manifest) -> bool:
+    return {"type": "Ready", "status": "True"} in pod.get("status", {}).get("conditions", [])
+
+
+def _uri(pod_spec: Manifest) -> str:
+    (container,) = pod_spec["containers"]
+    return next(str(entry["value"]) for entry in container["env"] if entry["name"] == "KNEESCALE_MODEL_URI")
+
+
+def _garbage(world: World) -> list[Key]:
+    """Objects whose owners are all gone."""
+    uids = {obj["metadata"]["uid"] for obj in world.objects.values()}
+    return [
+        key
+        for key, obj in world.objects.items()
+        if (owners := obj["metadata"].get("ownerReferences"))
+        and not any(owner["uid"] in uids for owner in owners)
+        and "deletionTimestamp" not in obj["metadata"]
+    ]
+
+
+def _collect(world: World, key: Key) -> None:
+    if key in world.objects:
+        kind, namespace, name = key
+        world.remove(kind, name, namespace)

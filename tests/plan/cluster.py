@@ -1,0 +1,73 @@
+"""Nodes and models for tests of the plan."""
+
+from kneescale.api.gpu_schedule import Policy
+from kneescale.plan.state import Manifest, Settings
+from kneescale.testing.world import World
+
+PRODUCT = "V100-SXM2-16GB"
+
+
+def emulated_world(nodes: int = 1, gpus: int = 2, policy: Policy = Policy.SPATIO_TEMPORAL) -> World:
+    """A cluster of nodes with emulated GPUs and nothing on them."""
+    world = World(Settings(worker_image="kneescale/worker:1", policy=policy))
+    for number in range(1, nodes + 1):
+        add_node(world, f"node{number}", gpus)
+    return world
+
+
+def add_node(world: World, name: str, gpus: int) -> None:
+    world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    world.create(resource_slice(name, [emulated_device(name, index) for index in range(gpus)]))
+
+
+def resource_slice(node: str, devices: list[Manifest]) -> Manifest:
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": f"{node}-slice"},
+        "spec": {"driver": "gpu.kneescale.dev", "nodeName": node, "devices": devices},
+    }
+
+
+def emulated_device(node: str, index: int, memory: str = "16Gi") -> Manifest:
+    return device(f"gpu{index}", f"EMU-{node}-{index}", PRODUCT, "emulated", step=10, memory=memory)
+
+
+def device(name: str, uuid: str, product: str, backend: str, step: int, memory: str) -> Manifest:
+    return {
+        "name": name,
+        "allowMultipleAllocations": True,
+        "attributes": {
+            "uuid": {"string": uuid},
+            "productName": {"string": product},
+            "backend": {"string": backend},
+            "tier": {"string": "contexts"},
+            "lanePercentStep": {"int": step},
+        },
+        "capacity": {"memory": {"value": memory}, "clients": {"value": "48"}},
+    }
+
+
+def model(name: str, **spec: object) -> Manifest:
+    """An InferenceModel of the catalogue as the API server stores it."""
+    whole: Manifest = {
+        "model": {"uri": f"catalog://{name}", "format": "Emulated"},
+        "slo": {"latencyMilliseconds": 100, "percentile": 99},
+        "expectedRequestsPerSecond": 50,
+        "scaling": {"minReplicas": 1, "maxReplicas": 1},
+        "gpu": {"memory": "1Gi"},
+        "weight": 1,
+        "maxBatch": 16,
+    }
+    return {
+        "apiVersion": "kneescale.dev/v1alpha1",
+        "kind": "InferenceModel",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {**whole, **spec},
+    }
+
+
+def condition(obj: Manifest, kind: str) -> Manifest:
+    found: list[Manifest] = [each for each in obj["status"]["conditions"] if each["type"] == kind]
+    assert len(found) == 1
+    return found[0]

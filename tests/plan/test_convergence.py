@@ -1,0 +1,122 @@
+"""Level-based: whatever happens in whatever order, wherever the operator is killed, the end is the same."""
+
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.plan.state import Manifest
+from kneescale.testing.cluster_life import moves, ready_pods, settle
+from kneescale.testing.world import World
+from tests.plan.cluster import emulated_world, model
+
+NAMES = ("resnet50", "vgg19", "bert")
+
+Change = Callable[[World], None]
+
+
+def spec_edit(name: str, change: Callable[[Manifest], None]) -> Change:
+    return lambda world: world.edit("InferenceModel", name, change)
+
+
+#: What users do to the world, one after the other; each leaves every model placeable.
+CHANGES: dict[str, Change] = {
+    "tighter SLO": spec_edit("resnet50", lambda spec: spec["slo"].update(latencyMilliseconds=30)),
+    "GPU% fixed": spec_edit("resnet50", lambda spec: spec.update(overrides={"gpuPercent": 40})),
+    "GPU% freed": spec_edit("resnet50", lambda spec: spec.pop("overrides", None)),
+    "smaller batches": spec_edit("vgg19", lambda spec: spec.update(maxBatch=4)),
+    "higher rate": spec_edit("vgg19", lambda spec: spec.update(expectedRequestsPerSecond=120)),
+    "another model": spec_edit("bert", lambda spec: spec["model"].update(uri="catalog://alexnet")),
+    "two replicas": spec_edit("bert", lambda spec: spec.update(scaling={"minReplicas": 2, "maxReplicas": 2})),
+}
+
+
+def check_rules(world: World) -> None:
+    """What must hold at every moment, whoever is killed when."""
+    for schedule in world.find("GPUSchedule"):
+        uuid = schedule["spec"]["uuid"]
+        claims = [claim for claim in world.find("ResourceClaim") if device_of(claim) == uuid]
+        assert len(claims) <= 16, "each of the models asks for 1 of 16 GiB"
+        jobs = [job for job in world.find("Job") if device_of(job) == uuid and "status" not in job]
+        assert len(jobs) <= 1, "two models are profiled at once on one device"
+        for partition in schedule["spec"]["partitions"]:
+            assert partition["gpuPercent"] in partition["lanes"]
+            assert partition["gpuPercent"] <= WHOLE_GPU_PERCENT
+
+
+def device_of(obj: Manifest) -> str:
+    return str(obj["metadata"]["annotations"]["kneescale.dev/device"])
+
+
+def outcome(world: World) -> Manifest:
+    """What is left when all is quiet, without the names of devices and the times."""
+    statuses = {obj["metadata"]["name"]: obj["status"] for obj in world.find("InferenceModel")}
+    kept = ("gpuPercent", "batch", "replicas", "profile", "kneePercent", "reason")
+    return {
+        "models": {name: {field: status.get(field) for field in kept} for name, status in statuses.items()},
+        "conditions": {
+            name: [(each["type"], each["status"], each["reason"]) for each in status["conditions"]]
+            for name, status in statuses.items()
+        },
+        "ready": {name: len(ready_pods(world, name)) for name in statuses},
+        "objects": sorted(
+            (kind, obj["metadata"].get("labels", {}).get("kneescale.dev/model", ""))
+            for (kind, _, _), obj in world.objects.items()
+        ),
+    }
+
+
+def fresh_world() -> World:
+    world = emulated_world(nodes=2, gpus=1)
+    for name in NAMES:
+        world.create(model(name))
+    return world
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), changes=st.lists(st.sampled_from(sorted(CHANGES)), max_size=3))
+def test_any_order_and_any_crash_end_the_same(data: st.DataObject, changes: list[str]) -> None:
+    calm, rough = fresh_world(), fresh_world()
+    for change in changes:
+        CHANGES[change](calm)
+    settle(calm)
+
+    pending = list(changes)
+    for _ in range(data.draw(st.integers(0, 25))):
+        what = data.draw(st.sampled_from(["operator", "cluster", "user"]))
+        if what == "user" and pending:
+            CHANGES[pending.pop(0)](rough)
+        elif what == "cluster" and (possible := moves(rough)):
+            data.draw(st.sampled_from(possible)).make()
+        else:
+            writes, _ = rough.writes()
+            for write in writes[: data.draw(st.integers(0, len(writes)))]:
+                write.make()  # and then the operator is killed
+                check_rules(rough)
+    for change in pending:
+        CHANGES[change](rough)
+    settle(rough, lambda: check_rules(rough))
+
+    assert outcome(rough) == outcome(calm)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), changes=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=3))
+def test_no_change_takes_a_serving_model_out_of_service(data: st.DataObject, changes: list[str]) -> None:
+    world = fresh_world()
+    settle(world)
+
+    def check() -> None:
+        check_rules(world)
+        assert all(ready_pods(world, name) for name in NAMES)
+
+    for change in changes:
+        CHANGES[change](world)
+        for _ in range(data.draw(st.integers(0, 6))):
+            possible = [*moves(world), *world.writes()[0]]
+            if possible:
+                data.draw(st.sampled_from(possible)).make()
+            check()
+    settle(world, check)
+    assert world.reconcile() == 0
