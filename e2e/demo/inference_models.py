@@ -13,17 +13,49 @@ from e2e.cluster.kubectl import Kubectl
 NAMESPACE = "kneescale-demo"
 KIND = "inferencemodels.kneescale.dev"
 MANIFESTS = Path(__file__).parent / "models"
-OCI = "oci://"
 
 
 @dataclass(frozen=True, slots=True)
 class DemoModel:
     """One InferenceModel as its manifest has it."""
 
-    name: str
-    slo_ms: int
-    rate_rps: float
     manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the InferenceModel."""
+        name: str = self.manifest["metadata"]["name"]
+        return name
+
+    @property
+    def slo_ms(self) -> int:
+        """The SLO's latency."""
+        latency_ms: int = self.manifest["spec"]["slo"]["latencyMilliseconds"]
+        return latency_ms
+
+    @property
+    def rate_rps(self) -> int:
+        """The rate that the model is planned for."""
+        rate_rps: int = self.manifest["spec"]["expectedRequestsPerSecond"]
+        return rate_rps
+
+    @property
+    def artefact(self) -> str | None:
+        """The model image that it needs, named as in worker_image/models; None for a catalog model."""
+        scheme, _, path = self.manifest["spec"]["model"]["uri"].partition("://")
+        return path.rpartition("/")[2] if scheme == "oci" else None
+
+    def on_cluster(self, artefacts: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the manifest for the demo's namespace, with the image's reference from `artefacts`."""
+        spec, metadata = self.manifest["spec"], self.manifest["metadata"]
+        if self.artefact:
+            spec = {**spec, "model": {**spec["model"], "uri": f"oci://{artefacts[self.artefact]}"}}
+        return {**self.manifest, "metadata": {**metadata, "namespace": NAMESPACE}, "spec": spec}
+
+
+def demo_models(backend: str) -> Sequence[DemoModel]:
+    """Return the demo's models for a backend, by name."""
+    return [DemoModel(yaml.safe_load(path.read_text())) for path in sorted((MANIFESTS / backend).iterdir())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +66,6 @@ class Placement:
     batch: int
     node: str
     device: str
-
-
-def load_models(backend: str, images: Mapping[str, str]) -> Sequence[DemoModel]:
-    """Read the manifests for a backend; `images` has the reference of each model image that they name."""
-    return [
-        _model(yaml.safe_load(path.read_text()), images) for path in sorted((MANIFESTS / backend).iterdir())
-    ]
-
-
-def _model(manifest: dict[str, Any], images: Mapping[str, str]) -> DemoModel:
-    spec = manifest["spec"]
-    uri: str = spec["model"]["uri"]
-    if uri.startswith(OCI):
-        spec["model"]["uri"] = OCI + images[uri.removeprefix(OCI)]
-    manifest["metadata"]["namespace"] = NAMESPACE
-    return DemoModel(
-        name=manifest["metadata"]["name"],
-        slo_ms=spec["slo"]["latencyMilliseconds"],
-        rate_rps=spec["expectedRequestsPerSecond"],
-        manifest=manifest,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +82,11 @@ class ModelsOnCluster:
         if stale := [item for item in listed if item.split("/")[1] not in names]:
             self._run("delete", *stale, "--timeout=120s")
 
-    def apply(self, models: Sequence[DemoModel], folder: Path) -> None:
-        """Write the manifests to `folder` and apply them."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def apply(self, models: Sequence[DemoModel], artefacts: Mapping[str, str], file: Path) -> None:
+        """Write the manifests to `file` and apply it; `artefacts` has the reference of each model image."""
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        file = folder / "models.yaml"
-        file.write_text(yaml.safe_dump_all([namespace, *(m.manifest for m in models)], sort_keys=False))
+        manifests = [namespace, *(model.on_cluster(artefacts) for model in models)]
+        file.write_text(yaml.safe_dump_all(manifests, sort_keys=False))
         self.kubectl.run("apply", f"--filename={file}")
 
     def unsettled(self, policy: str) -> str:

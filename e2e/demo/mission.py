@@ -12,7 +12,7 @@ from typing import TextIO
 from e2e.cluster.base import Cluster
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome, summarise
-from e2e.demo.inference_models import NAMESPACE, DemoModel, ModelsOnCluster, load_models
+from e2e.demo.inference_models import NAMESPACE, DemoModel, ModelsOnCluster, demo_models
 from e2e.demo.load import Stream, apply_load, try_each_sample
 from e2e.demo.report import GrantCount, ModelReport, Report, Run
 from e2e.demo.samples import samples_for
@@ -22,6 +22,7 @@ from e2e.demo.system import Kneescale, write_overlay
 from e2e.demo.timeline import draw
 from e2e.demo.trace import DeviceTrace, overcommitted
 from e2e.demo.watch import watch_while
+from e2e.images import Images, build_images
 from e2e.progress import Progress
 from e2e.runner import CommandError, Runner
 
@@ -43,17 +44,20 @@ class Mission:
     progress: Progress
     stream: TextIO
 
-    def run(self, images: Mapping[str, str]) -> Report:
-        """Go through the steps on a cluster that has the images, and return the report.
+    def run(self) -> Report:
+        """Go through the steps and return the report.
 
-        `images` maps each image's name in the manifests, and each model's, to its reference on the cluster.
-        Raises CommandError, TimeoutError or RuntimeError where a step fails; `explain` then says more.
+        Raises ClusterError, CommandError, MissingPackagesError, TimeoutError or RuntimeError where a step
+        fails; `explain` then says more.
         """
-        models = load_models(self.backend, images)
+        models = demo_models(self.backend)
+        self.cluster.up()
+        images = self._provide_images(models)
         self._models.keep_only([model.name for model in models])
         self._install(images, "SpatioTemporal")
         with self.progress.step("InferenceModels: profile, place, start", about_s=150):
-            self._models.apply(models, self.folder)
+            artefacts = {name: self.cluster.image_ref(image.ref) for name, image in images.models.items()}
+            self._models.apply(models, artefacts, self.folder / "models.yaml")
             self._settle("SpatioTemporal")
         run, traces = self._measure(models, "load")
         with self.progress.step("draw the timeline", about_s=3):
@@ -91,10 +95,18 @@ class Mission:
     def _kneescale(self) -> Kneescale:
         return Kneescale(self._kubectl)
 
-    def _install(self, images: Mapping[str, str], policy: str) -> None:
+    def _provide_images(self, models: Sequence[DemoModel]) -> Images:
+        images = build_images(self.progress, [m.artefact for m in models if m.artefact], self.runner)
+        with self.progress.step("images onto the nodes", about_s=20):
+            self.cluster.load_images(images.archives)
+        return images
+
+    def _install(self, images: Images, policy: str) -> None:
         with self.progress.step(f"Kneescale from its manifests, schedule {policy}", about_s=15):
             overlay = self.folder / "overlay"
-            write_overlay(overlay, self.backend, images, policy)
+            refs = {"kneescale/operator": images.operator.ref, "kneescale/worker": images.worker.ref}
+            on_cluster = {name: self.cluster.image_ref(ref) for name, ref in refs.items()}
+            write_overlay(overlay, self.backend, on_cluster, policy)
             self._kneescale.install(overlay)
 
     def _settle(self, policy: str) -> None:
@@ -154,7 +166,7 @@ class Mission:
         )
         return Run(tuple(reports), grants)
 
-    def _temporal(self, images: Mapping[str, str], models: Sequence[DemoModel]) -> Run:
+    def _temporal(self, images: Images, models: Sequence[DemoModel]) -> Run:
         """Measure the same load under plain temporal sharing, then set the schedule back."""
         try:
             self._install(images, "Temporal")

@@ -27,7 +27,7 @@ class DeviceTrace:
     backend: str
     now_ns: int
     spans: tuple[Span, ...]
-    #: Instants at which the agent itself saw the sum of granted GPU% pass 100.
+    #: Instants, since the agent started, at which it saw the sum of granted GPU% pass 100.
     overcommitted: int
 
 
@@ -39,20 +39,20 @@ def parse_trace(answer: Mapping[str, Any]) -> list[DeviceTrace]:
             device=device["name"],
             backend=answer["backend"],
             now_ns=answer["now_ns"],
-            spans=tuple(_span(grant, answer["now_ns"]) for grant in device["grants"]),
+            spans=tuple(_span(grant) for grant in device["grants"]),
             overcommitted=device["overcommitted"],
         )
         for device in answer["devices"]
     ]
 
 
-def _span(grant: Mapping[str, Any], now_ns: int) -> Span:
+def _span(grant: Mapping[str, Any]) -> Span:
     return Span(
         model=grant["model"],
         gpu_percent=grant["gpu_percent"],
         batch=grant["batch"],
         start_ns=grant["granted_ns"],
-        end_ns=grant["ended_ns"] or now_ns,  # still running
+        end_ns=grant["ended_ns"],
     )
 
 

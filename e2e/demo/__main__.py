@@ -1,0 +1,106 @@
+"""The command line: python -m e2e.demo --backend cpu|emulated [--cluster KIND] [--duration-s S]."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from e2e.cluster.base import Cluster, ClusterError
+from e2e.cluster.choice import DEFAULT_NAME, KINDS, choose, default_kind
+from e2e.debian import MissingPackagesError
+from e2e.demo.mission import Mission
+from e2e.demo.report import BACKENDS, Report
+from e2e.demo.system import ROOT
+from e2e.progress import Progress
+from e2e.runner import CommandError, Shell
+
+FOLDER = ROOT / "build" / "demo"
+INTERRUPTED = 130
+ERRORS = (ClusterError, CommandError, MissingPackagesError, RuntimeError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    backend: str
+    cluster: str
+    name: str
+    duration_s: float
+    output: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return the exit status: 0, 1 if it did not show what it promises, 2 for bad usage."""
+    options = _parse(argv)
+    # What is shown on the way must not mix with a report meant for a program.
+    stream = sys.stderr if options.output == "json" else sys.stdout
+    # A terminated demo stops as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(options, stream)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; `make demo` goes on from here, `make demo-down` removes everything\n")
+        return INTERRUPTED
+
+
+def _parse(argv: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="python -m e2e.demo", description="Kneescale's main job, end to end."
+    )
+    parser.add_argument("--backend", choices=sorted(BACKENDS), default="cpu")
+    parser.add_argument("--cluster", choices=KINDS, help="default: kind where Docker answers, else local")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="of the cluster")
+    parser.add_argument("--duration-s", type=_seconds, default=60.0, help="of the load (default: 60)")
+    parser.add_argument("--output", choices=("table", "json"), default="table")
+    given = parser.parse_args(argv)
+    cluster = given.cluster or default_kind(Shell())
+    return Options(given.backend, cluster, given.name, given.duration_s, given.output)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 5 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("choose 5 to 3600 seconds")
+    return seconds
+
+
+def _run(options: Options, stream: TextIO) -> int:
+    progress, runner = Progress(stream), Shell()
+    cluster = choose(options.cluster, options.name, runner=runner, progress=progress)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    kind, backend, duration_s = options.cluster, options.backend, options.duration_s
+    mission = Mission(cluster, kind, backend, duration_s, FOLDER, runner, progress, stream)
+    try:
+        report = mission.run()
+    except ERRORS as error:
+        stream.write(mission.explain() + "\n")
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    (FOLDER / "report.json").write_text(report.to_json())
+    stream.write(_summary(report, cluster))
+    if options.output == "json":
+        sys.stdout.write(report.to_json())
+    return 1 if report.failures() else 0
+
+
+def _summary(report: Report, cluster: Cluster) -> str:
+    verdict = [f"NOT SHOWN: {failure}" for failure in report.failures()] or ["Everything promised was shown."]
+    lines = [
+        "",
+        report.to_text(),
+        "",
+        *verdict,
+        f"Report: {FOLDER / 'report.json'}   Schedule as it ran: {FOLDER / 'timeline.png'}",
+        "Look around:",
+        f"  export KUBECONFIG={cluster.kubeconfig} PATH={cluster.kubectl.parent}:$PATH",
+        "  kubectl get inferencemodels.kneescale.dev --all-namespaces",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
