@@ -1,5 +1,6 @@
 """TorchScript models in a worker process that has torch on its path; the test's own environment has none."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from e2e.debian import MissingPackagesError
+from e2e.images import cpu_torch_site
+from e2e.runner import CommandError
 from kneescale.testing.fake_agent import FakeAgent
 from tests.worker import torch_model
 from tests.worker.conftest import StartWorker
@@ -20,13 +24,11 @@ _MODEL = "affine"
 
 @pytest.fixture(scope="session")
 def torch_site() -> Path:
-    """A folder with a CPU build of torch."""
-    named = os.environ.get("KNEESCALE_TORCH_SITE")
-    if named:
-        return Path(named)
-    images = pytest.importorskip("e2e.images", reason="e2e.images makes the CPU build of torch")
-    site: Path = images.cpu_torch_site()
-    return site
+    """A folder with a CPU build of torch; made once per machine, which takes a minute."""
+    try:
+        return cpu_torch_site()
+    except (CommandError, MissingPackagesError) as error:
+        pytest.skip(f"no CPU build of torch can be made here: {error}")
 
 
 @pytest.fixture
@@ -69,6 +71,20 @@ def test_a_model_answers_and_a_failing_batch_harms_no_other(torch_worker: Worker
         with pytest.raises(InferenceServerException, match="the batch of this request failed"):
             _infer(torch_worker, pictures + 1000)
         assert np.allclose(_infer(torch_worker, pictures[:1]), 2 * pictures[:1] + 1)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one lane")
+@pytest.mark.parametrize("kind", ["affine"])
+def test_lanes_that_run_at_once_have_the_threads_of_their_cores(model_env: dict[str, str]) -> None:
+    cores = model_env["KNEESCALE_CORES"].split(",")[:2]
+    script = [
+        sys.executable,
+        str(Path(torch_model.__file__).with_name("torch_threads.py")),
+        model_env["KNEESCALE_MODEL_DIR"],
+        *cores,
+    ]
+    output = subprocess.check_output(script, env={**os.environ, **model_env})
+    assert json.loads(output) == [[1] * 5, [2] * 5]
 
 
 @pytest.mark.parametrize("kind", ["affine"])

@@ -61,8 +61,7 @@ class TorchExecutor:
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Run one batch on as many threads as the lane has cores."""
-        # OpenMP keeps the number of threads for each calling thread, so lanes do not disturb each other.
-        torch.set_num_threads(max(1, round(len(self._cores) * gpu_percent / WHOLE_GPU_PERCENT)))
+        _use_threads(max(1, round(len(self._cores) * gpu_percent / WHOLE_GPU_PERCENT)))
         with torch.inference_mode():
             answer = self._module(*(_tensor(array) for array in inputs))
         tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
@@ -79,6 +78,13 @@ class TorchExecutor:
                     f"the model's output '{spec.name}' is {array.dtype} {list(array.shape)}; "
                     f"metadata.json says {spec.datatype} {list(spec.shape)}"
                 )
+
+
+def _use_threads(count: int) -> None:
+    """For the calling thread alone: OpenMP keeps the number for each, so lanes do not disturb each other."""
+    # A thread's first use of torch takes over the number that any thread set last; get that behind us.
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def _tensor(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)
