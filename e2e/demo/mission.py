@@ -104,9 +104,8 @@ class Mission:
     def _install(self, images: Images, policy: str) -> None:
         with self.progress.step(f"Kneescale from its manifests, schedule {policy}", about_s=15):
             overlay = self.folder / "overlay"
-            refs = {"kneescale/operator": images.operator.ref, "kneescale/worker": images.worker.ref}
-            on_cluster = {name: self.cluster.image_ref(ref) for name, ref in refs.items()}
-            write_overlay(overlay, self.backend, on_cluster, policy)
+            refs = {f"kneescale/{name}": self.cluster.image_ref(i.ref) for name, i in images.system.items()}
+            write_overlay(overlay, self.backend, refs, policy)
             self._kneescale.install(overlay)
 
     def _settle(self, policy: str) -> None:

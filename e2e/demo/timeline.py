@@ -22,6 +22,7 @@ def draw(traces: Sequence[DeviceTrace], backend: str, duration_s: float, path: P
 
     Time runs across, GPU% up, a colour for each model.
     """
+    traces = sorted(traces, key=lambda trace: (trace.node, trace.device))
     models = sorted({span.model for trace in traces for span in trace.spans})
     colours = dict(zip(models, mpl.colormaps["tab10"].colors, strict=False))  # type: ignore[attr-defined]
     figure = Figure(figsize=(16, 3.2 * len(traces)), layout="constrained")

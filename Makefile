@@ -1,0 +1,44 @@
+# `make` alone lists what there is.
+PYTHON ?= python3
+BACKEND ?= cpu
+CLUSTER ?=
+UV_VERSION = 0.13.9
+BIN = .venv/bin
+KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
+
+.DEFAULT_GOAL = help
+.PHONY: help venv demo demo-down test lint bench e2e
+
+help: ## List the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo "  BACKEND=cpu|emulated, CLUSTER=local|kind|existing"
+
+venv: .venv/.synced ## Make the virtual environment .venv from the lock file
+
+demo: venv ## All set-up, then the main job (BACKEND, CLUSTER)
+	@$(BIN)/python -m e2e.demo --backend $(BACKEND) $(call KIND_OF_CLUSTER,cluster)
+
+demo-down: venv ## Remove the demo's cluster and nothing else (CLUSTER)
+	@$(BIN)/python -m e2e.cluster down $(call KIND_OF_CLUSTER,kind)
+
+test: lint ## All set-up, then every test that this machine can run
+	$(BIN)/pytest
+
+lint: venv ## Check style, types and the direction of imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy . && $(BIN)/lint-imports
+
+e2e: venv ## The end-to-end tests alone
+	$(BIN)/pytest e2e
+
+bench: venv ## What the project itself costs: grants there and back
+	$(BIN)/python benchmarks/grants.py && $(BIN)/python benchmarks/grant_round_trip.py
+
+# Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
+$(BIN)/uv:
+	$(PYTHON) -c 'import ensurepip' || { apt-get update -qq && apt-get install -qq -y python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.synced: pyproject.toml uv.lock | $(BIN)/uv
+	$(BIN)/uv sync --frozen --all-extras --quiet
+	touch $@
