@@ -60,12 +60,19 @@ def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:
         name=device["name"],
         uuid=_attribute(device, "uuid", "string", path),
         product_name=_attribute(device, "productName", "string", path),
-        backend=Backend(_attribute(device, "backend", "string", path)),
+        backend=_backend(device, path),
         tier=_attribute(device, "tier", "string", path),
         lane_percent_step=step,
         memory_bytes=_capacity(device, "memory", path),
         clients=_capacity(device, "clients", path),
     )
+
+
+def _backend(device: Mapping[str, Any], path: str) -> Backend:
+    name = _attribute(device, "backend", "string", path)
+    if name not in set(Backend):
+        raise InvalidInputError(f"{path}: backend must be one of {', '.join(Backend)}, not {name!r}")
+    return Backend(name)
 
 
 def _attribute(device: Mapping[str, Any], name: str, kind: str, path: str) -> Json:

@@ -160,9 +160,7 @@ def count_requests(measured: Iterable[PartitionStatus]) -> tuple[int, int]:
     return requests, within
 
 
-def first_obstacle(findings: Mapping[str, Finding]) -> str | None:
-    """The message of the first condition that does not hold, for one short line."""
-    for finding in findings.values():
-        if finding.status is not ConditionStatus.TRUE:
-            return finding.message
-    return None
+def in_one_line(findings: Mapping[str, Finding]) -> str:
+    """The message of the first condition that does not hold; of Ready when none is against it."""
+    failing = [finding for finding in findings.values() if finding.status is ConditionStatus.FALSE]
+    return (failing[0] if failing else findings[READY]).message

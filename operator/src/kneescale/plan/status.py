@@ -21,7 +21,7 @@ from kneescale.api.names import API_VERSION
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.plan.finding import Finding, fails, holds
 from kneescale.plan.manifests import HTTP_PORT, serving_labels
-from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, first_obstacle, knee_in_words
+from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
 from kneescale.plan.profiles import make_profile
 from kneescale.plan.state import Manifest, Observed
 from kneescale.plan.workloads import Pod
@@ -55,7 +55,7 @@ def model_status(
         selector=",".join(f"{label}={value}" for label, value in serving_labels(name).items()),
         url=f"http://{name}.{namespace}.svc:{HTTP_PORT}",
         measured=_measured(outlook.measured),
-        reason=_short(first_obstacle(findings) or ""),
+        reason=_short(in_one_line(findings)),
     )
 
 

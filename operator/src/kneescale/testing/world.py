@@ -12,6 +12,7 @@ from functools import partial
 from kneescale.api.conditions import format_time
 from kneescale.plan import plan
 from kneescale.plan.state import EventNote, Manifest, ObjectRef, Observed, Settings
+from kneescale.plan.workloads import ModelKey
 
 #: (kind, namespace, name).
 Key = tuple[str, str, str]
@@ -39,6 +40,8 @@ class World:
     objects: dict[Key, Manifest] = field(default_factory=dict)
     #: Errors of workers that can neither load nor profile their model, by model URI.
     broken: dict[str, str] = field(default_factory=dict)
+    #: The last error of writing something for a model, by (namespace, name).
+    apply_errors: dict[ModelKey, str] = field(default_factory=dict)
     events: list[EventNote] = field(default_factory=list)
     _uids: int = 0
 
@@ -91,6 +94,7 @@ class World:
             jobs=self.find("Job"),
             claims=self.find("ResourceClaim"),
             nodes=self.find("Node"),
+            apply_errors=self.apply_errors,
         )
 
     def writes(self) -> tuple[list[Move], tuple[EventNote, ...]]:

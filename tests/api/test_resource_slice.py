@@ -1,0 +1,72 @@
+"""Devices as agents publish them."""
+
+from copy import deepcopy
+
+import pytest
+
+from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
+from kneescale.api.vocabulary import Backend
+from kneescale.core.errors import InvalidInputError
+
+SLICE = {
+    "metadata": {"name": "node1-x"},
+    "spec": {
+        "driver": "gpu.kneescale.dev",
+        "nodeName": "node1",
+        "devices": [
+            {
+                "name": "gpu0",
+                "attributes": {
+                    "uuid": {"string": "EMU-node1-0"},
+                    "productName": {"string": "V100-SXM2-16GB"},
+                    "backend": {"string": "emulated"},
+                    "tier": {"string": "contexts"},
+                    "lanePercentStep": {"int": 25},
+                },
+                "capacity": {"memory": {"value": "16Gi"}, "clients": {"value": "48"}},
+            }
+        ],
+    },
+}
+
+
+def test_a_device() -> None:
+    (device,) = parse_resource_slice(SLICE)
+    assert device == GpuDevice(
+        node="node1",
+        name="gpu0",
+        uuid="EMU-node1-0",
+        product_name="V100-SXM2-16GB",
+        backend=Backend.EMULATED,
+        tier="contexts",
+        lane_percent_step=25,
+        memory_bytes=16 << 30,
+        clients=48,
+    )
+    assert device.lanes == (25, 50, 75, 100)
+    assert device.kind == "emulated V100-SXM2-16GB"
+
+
+def test_another_drivers_devices_are_not_ours() -> None:
+    assert parse_resource_slice({"metadata": {"name": "x"}, "spec": {"driver": "gpu.example.org"}}) == ()
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "error"),
+    [
+        ("attributes", "uuid", None, "device node1/gpu0 has no attribute uuid of type string"),
+        ("attributes", "lanePercentStep", {"int": 0}, "lanePercentStep must be between 1 and 100, not 0"),
+        ("attributes", "backend", {"string": "tpu"}, "backend must be one of cpu, emulated, not 'tpu'"),
+        ("capacity", "memory", None, "device node1/gpu0 has no capacity memory"),
+        ("capacity", "memory", {"value": "lots"}, "'lots' is no quantity"),
+    ],
+)
+def test_a_device_that_lacks_something_is_refused(group: str, name: str, value: object, error: str) -> None:
+    broken = deepcopy(SLICE)
+    members = broken["spec"]["devices"][0][group]  # type: ignore[index]
+    if value is None:
+        del members[name]
+    else:
+        members[name] = value
+    with pytest.raises(InvalidInputError, match=error):
+        parse_resource_slice(broken)

@@ -1,0 +1,149 @@
+"""Profiling: one Job for each thing to measure, one at a time on each device, and its result read."""
+
+import pytest
+
+from kneescale.api.vocabulary import Backend, ModelFormat
+from kneescale.core.errors import InvalidInputError
+from kneescale.plan.profiles import Subject
+from kneescale.plan.profiling import parse_result
+from kneescale.plan.state import Manifest
+from kneescale.testing.cluster_life import moves, settle
+from kneescale.testing.world import World
+from tests.plan.cluster import PRODUCT, condition, device, emulated_world, model, resource_slice
+
+SUBJECT = Subject("default", "catalog://resnet50", ModelFormat.EMULATED, PRODUCT, Backend.EMULATED)
+
+
+def jobs(world: World) -> list[tuple[str, str]]:
+    """(model, device) of each profiling Job."""
+    found = [job["metadata"] for job in world.find("Job")]
+    return [
+        (meta["labels"]["kneescale.dev/model"], meta["annotations"]["kneescale.dev/device"]) for meta in found
+    ]
+
+
+def test_models_are_profiled_side_by_side_on_free_devices_and_the_rest_waits() -> None:
+    world = emulated_world(nodes=1, gpus=2)
+    for name in ("a", "b", "c"):
+        world.create(model(name))
+    world.reconcile()
+    assert jobs(world) == [("a", "EMU-node1-0"), ("b", "EMU-node1-1")]
+    waiting = condition(world.get("InferenceModel", "c"), "Profiled")
+    assert waiting["reason"] == "WaitingForGPU"
+    assert waiting["message"] == "waits for another model's profiling on node1/gpu0, node1/gpu1 to end"
+
+
+def test_a_profile_is_measured_once_for_all_models_of_a_uri() -> None:
+    world = emulated_world()
+    source = {"uri": "catalog://resnet50", "format": "Emulated"}
+    for name in ("a", "b"):
+        world.create(model(name, model=source))
+    world.reconcile()
+    assert jobs(world) == [("a", "EMU-node1-0")]
+    assert condition(world.get("InferenceModel", "b"), "Profiled")["reason"] == "Profiling"
+
+
+def test_each_product_is_profiled() -> None:
+    world = emulated_world(gpus=1)
+    other = device("gpu0", "EMU-node2-0", "A100", "emulated", step=10, memory="40Gi")
+    world.create(resource_slice("node2", [other]))
+    world.create(model("a"))
+    settle(world)
+    assert sorted(each["spec"]["productName"] for each in world.find("ModelProfile")) == ["A100", PRODUCT]
+
+
+def test_a_job_under_way_is_a_partition_of_its_device() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("a"))
+    world.reconcile()
+    (schedule,) = world.find("GPUSchedule")
+    (partition,) = schedule["spec"]["partitions"]
+    (job,) = world.find("Job")
+    (claim,) = world.find("ResourceClaim")
+    assert partition["name"] == job["metadata"]["name"] == claim["metadata"]["name"]
+    assert (partition["role"], partition["surface"], partition["lanes"]) == (
+        "Profile",
+        [],
+        [10, 20, 30, 40, 50, 60, 70, 80, 90, 100],
+    )
+
+
+def test_an_imported_profile_spares_the_measurement_and_stays() -> None:
+    world = emulated_world()
+    world.create(imported_profile())
+    world.create(model("resnet50"))
+    world.reconcile()
+    assert world.find("Job") == []
+    settle(world)
+    assert world.get("InferenceModel", "resnet50")["status"]["profile"] == "from-git"
+    world.remove("InferenceModel", "resnet50")
+    settle(world)
+    assert [each["metadata"]["name"] for each in world.find("ModelProfile")] == ["from-git"]
+
+
+def imported_profile() -> Manifest:
+    return {
+        "apiVersion": "kneescale.dev/v1alpha1",
+        "kind": "ModelProfile",
+        "metadata": {"name": "from-git", "namespace": "default"},
+        "spec": {
+            "modelURI": "catalog://resnet50",
+            "format": "Emulated",
+            "productName": PRODUCT,
+            "backend": "emulated",
+            "source": "Imported",
+            "points": [
+                {"gpuPercent": 20, "batch": 1, "latencyMicroseconds": 9000},
+                {"gpuPercent": 100, "batch": 1, "latencyMicroseconds": 4000},
+            ],
+        },
+    }
+
+
+def test_a_job_whose_device_is_gone_starts_again_elsewhere() -> None:
+    world = emulated_world(nodes=2, gpus=1)
+    world.create(model("a"))
+    world.reconcile()
+    assert jobs(world) == [("a", "EMU-node1-0")]
+    world.remove("ResourceSlice", "node1-slice", namespace="")
+    world.reconcile()
+    assert jobs(world) == []
+    for move in moves(world):
+        move.make()
+    world.reconcile()
+    assert jobs(world) == [("a", "EMU-node2-0")]
+
+
+def test_a_deleted_measured_profile_is_measured_again() -> None:
+    world = emulated_world()
+    world.create(model("a"))
+    settle(world)
+    (profile,) = world.find("ModelProfile")
+    world.remove("ModelProfile", profile["metadata"]["name"])
+    world.reconcile()
+    assert len(world.find("Job")) == 1
+
+
+def test_a_result_becomes_a_profile() -> None:
+    spec = parse_result(SUBJECT, '{"points": [[20, 1, 9000], [100, 1, 4000]]}')
+    assert [(point.gpu_percent, point.batch, point.latency_microseconds) for point in spec.points] == [
+        (20, 1, 9000),
+        (100, 1, 4000),
+    ]
+    assert (spec.model_uri, spec.product_name, spec.source) == ("catalog://resnet50", PRODUCT, "Measured")
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ('{"error": "model.pt: no such\\n file"}', "model.pt: no such file"),
+        ("", "the profiling worker ended with '', not with points"),
+        ("Killed", "the profiling worker ended with 'Killed', not with points"),
+        ('{"points": []}', "profile.points must have 1 to 1000 items, not 0"),
+        ('{"points": [[20, 1]]}', "not with points"),
+        ('{"points": [[120, 1, 9000]]}', "gpuPercent must be between 1 and 100, not 120"),
+    ],
+)
+def test_what_is_no_result_says_so(message: str, error: str) -> None:
+    with pytest.raises(InvalidInputError, match=error):
+        parse_result(SUBJECT, message)
