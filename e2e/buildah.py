@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e import cache
+from e2e.oci import images_in
 from e2e.runner import CommandError, Runner, succeeds
 
 CERTIFICATES = "/etc/ssl/certs"
@@ -80,10 +81,15 @@ class Buildah:
 
     def write_archive(self, image: ImageRef, archive: Path) -> None:
         """Write an image that was built into an OCI archive; forget old contents. Raises CommandError."""
-        # Not compressed: it never leaves the machine, and nodes unpack it the faster.
+        # zstd: a node takes a third of the time that gzip costs it, and writes less than without compression.
         target = f"oci-archive:{archive}:{image.ref}"
-        self._run(image, "push", "--disable-compression", "--format=oci", image.ref, target)
+        self._run(image, "push", "--compression-format=zstd", "--format=oci", image.ref, target)
         self._forget_old(image)
+
+    def push(self, archive: Path, target: str) -> None:
+        """Push the image in an archive to a registry, as `target`. Raises CommandError."""
+        self.runner.run(self._command("pull", f"oci-archive:{archive}"))
+        self.runner.run(self._command("push", images_in(archive)[0].ref, f"docker://{target}"))
 
     def _provide(self, image: ImageRef, base: ImageRef | None) -> None:
         if base is not None and not succeeds(self.runner, self._command("inspect", "--type=image", base.ref)):

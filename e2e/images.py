@@ -46,6 +46,11 @@ class Images:
     models: Mapping[str, ImageRef]
 
     @property
+    def system(self) -> dict[str, ImageRef]:
+        """The images of Kneescale itself, by their names in the manifests."""
+        return {"operator": self.operator, "worker": self.worker}
+
+    @property
     def archives(self) -> list[Path]:
         """The archives of all of them."""
         return [image.archive for image in (self.operator, self.worker, *self.models.values())]

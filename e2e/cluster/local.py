@@ -7,7 +7,9 @@ namespaces and end with them.
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 
 from e2e import cache, oci
@@ -83,7 +85,7 @@ class LocalCluster:
                 return
             self._remove()
             what = f"start cluster {self.name}: control plane and {len(self._numbers)} nodes"
-            with self._progress.step(what, about_s=20, log=self._units.logs):
+            with self._progress.step(what, about_s=5, log=self._units.logs):
                 self._start_or_clean_up()
 
     def down(self) -> None:
@@ -95,9 +97,9 @@ class LocalCluster:
     def load_images(self, archives: Sequence[Path]) -> None:
         """Import OCI archives into every node; see Cluster.load_images."""
         nodes = self._nodes(self._addresses())
-        for archive in archives:
-            for node in nodes:
-                node.load_image(archive)
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            for archive in archives:
+                list(pool.map(Node.load_image, nodes, repeat(archive)))
 
     def image_ref(self, ref: str) -> str:
         """Images keep their names."""

@@ -5,16 +5,15 @@ import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from e2e import cache
-from e2e.cluster import golang
+from e2e.cluster.golang import GoPrograms
 from e2e.progress import Progress
 from e2e.runner import Runner
 
 MODULE = Path(__file__).parent
 PAUSE = "./pause"
 KUBECTL = "k8s.io/kubernetes/cmd/kubectl"
-# The snapshotters that need libraries or devices which a local cluster does without.
-TAGS = "no_btrfs,no_devmapper,no_zfs"
+# Without the snapshotters that need libraries or devices which a local cluster does without.
+TAGS = "-tags=no_btrfs,no_devmapper,no_zfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,23 @@ class Programs:
 def build_all(runner: Runner, progress: Progress) -> Programs:
     """Return the programs of a local cluster, built on first use."""
     packages = re.findall(r'_ "(\S+)"', (MODULE / "tools.go").read_text())
-    return Programs.in_folder(_build([*packages, PAUSE], runner, progress))
+    version = kubernetes_version()
+    what = f"Kubernetes {version} and containerd"
+    flags = [TAGS, _linker_flags(version)]
+    folder = GoPrograms(MODULE, [*packages, PAUSE], what, about_s=400, flags=flags).build(runner, progress)
+    return Programs.in_folder(folder)
 
 
-def build_kubectl(runner: Runner, progress: Progress) -> Path:
-    """Return a kubectl of the local cluster's version, built on first use."""
-    return _build([KUBECTL], runner, progress) / "kubectl"
+def find_kubectl(runner: Runner, progress: Progress) -> Path:
+    """Return this machine's kubectl, or build one of the local cluster's version on first use."""
+    installed = shutil.which("kubectl")
+    if installed is not None:
+        return Path(installed)
+    version = kubernetes_version()
+    programs = GoPrograms(
+        MODULE, [KUBECTL], f"kubectl {version}", about_s=120, flags=[_linker_flags(version)]
+    )
+    return programs.build(runner, progress) / "kubectl"
 
 
 def kubernetes_version() -> str:
@@ -58,29 +68,9 @@ def kubernetes_version() -> str:
     return found[1]
 
 
-def _build(packages: list[str], runner: Runner, progress: Progress) -> Path:
-    arguments = [f"-ldflags={_linker_flags(kubernetes_version())}", f"-tags={TAGS}", "-trimpath", *packages]
-    key = cache.content_hash(
-        *arguments, *(MODULE / name for name in ("go.mod", "go.sum", "tools.go", "pause"))
-    )
-    log = cache.home() / "logs" / f"go-build-{key}.log"
-
-    def build(folder: Path) -> None:
-        go = golang.find_go(runner, progress)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        names = (
-            " and ".join(["Kubernetes " + kubernetes_version(), "containerd"])
-            if len(packages) > 1
-            else "kubectl"
-        )
-        with progress.step(f"build {names} from Go modules, once", about_s=400, log=log):
-            command = [str(go), "build", "-o", f"{folder}/", *arguments]
-            runner.run(command, env=golang.build_environment(), cwd=MODULE, log=log)
-
-    return cache.made_once(cache.home() / "kubernetes" / key / "bin", build)
-
-
 def _linker_flags(version: str) -> str:
     major, minor = version.removeprefix("v").split(".")[:2]
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    return "-s -w " + " ".join(f"-X k8s.io/component-base/version.{k}={v}" for k, v in values.items())
+    return "-ldflags=-s -w " + " ".join(
+        f"-X k8s.io/component-base/version.{k}={v}" for k, v in values.items()
+    )
