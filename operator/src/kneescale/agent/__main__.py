@@ -22,7 +22,7 @@ def main() -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         settings = read_settings(os.environ)
-        agent = Agent(settings, make_backend(settings), KubernetesApi())
+        agent = Agent(settings, make_backend(settings), KubernetesApi(settings.kubeconfig))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: Thread(target=agent.stop).start())
         return 0 if agent.run() else 1

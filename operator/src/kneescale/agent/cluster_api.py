@@ -79,12 +79,12 @@ class ClusterApi(Protocol):
 class KubernetesApi:
     """ClusterApi over the official client; objects stay plain mappings."""
 
-    def __init__(self) -> None:
-        _load_config()
-        configuration = client.Configuration.get_default_copy()
-        # Every caller asks again in its own time.
-        configuration.retries = False
-        api_client = client.ApiClient(configuration)
+    def __init__(self, kubeconfig: str) -> None:
+        """Credentials from the file `kubeconfig`; when that is empty, those of the pod's service account.
+
+        Raises ClusterError when there are none.
+        """
+        api_client = client.ApiClient(_configuration(kubeconfig))
         # CustomObjectsApi reaches any group by its path, built-in ones included.
         self._api = client.CustomObjectsApi(api_client)
         self._core = client.CoreV1Api(api_client)
@@ -183,15 +183,18 @@ def _on_node(node_name: str) -> str:
     return f"spec.nodeName={node_name}"
 
 
-def _load_config() -> None:
-    """In a pod the service account's credentials, elsewhere KUBECONFIG's."""
+def _configuration(kubeconfig: str) -> client.Configuration:
+    configuration = client.Configuration()
+    # Every caller asks again in its own time.
+    configuration.retries = False
     try:
-        config.load_incluster_config()  # type: ignore[no-untyped-call]
-    except config.ConfigException:
-        try:
-            config.load_kube_config()  # type: ignore[no-untyped-call]
-        except config.ConfigException as error:
-            raise ClusterError(f"no cluster to talk to: {error}") from error
+        if kubeconfig:
+            config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise ClusterError(f"no cluster to talk to: {error}") from error
+    return configuration
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Lock
 
 from kneescale.agent.assignment import Assignment
@@ -52,22 +51,26 @@ class DispatcherHost:
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[str, _Listener] = {}
         self._connections: dict[str, WorkerConnection] = {}
-        self._assignments: SimpleQueue[Assignment] = SimpleQueue()
+        self._next_assignment: Assignment | None = None
         self._stopping = False
+        self._closed = False
         self._turned_ns = time.monotonic_ns()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
 
     def assign(self, assignment: Assignment) -> None:
         """Take a new assignment as soon as the thread gets to it; the last one counts."""
-        self._assignments.put(assignment)
-        self._wake_writer.send(b"\0")
+        with self._lock:
+            self._next_assignment = assignment
+            self._wake()
 
     def stop(self) -> None:
         """Make `run` hang up and return."""
-        self._stopping = True
-        self._wake_writer.send(b"\0")
+        with self._lock:
+            self._stopping = True
+            self._wake()
 
     def views(self) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
@@ -99,14 +102,17 @@ class DispatcherHost:
         sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
         return math.ceil(sleep_ns / NS_PER_MS) / 1000
 
+    def _wake(self) -> None:
+        # A full pipe will wake the thread just as well.
+        if not self._closed:
+            with suppress(BlockingIOError):
+                self._wake_writer.send(b"\0")
+
     def _on_wake(self, mask: int) -> None:
         self._wake_reader.recv(4096)
-        latest = None
-        with suppress(Empty):
-            while True:
-                latest = self._assignments.get_nowait()
-        if latest is not None:
-            self._apply(latest)
+        if self._next_assignment is not None:
+            self._apply(self._next_assignment)
+            self._next_assignment = None
 
     def _apply(self, assignment: Assignment) -> None:
         for name, terms in self._broker.assign(assignment, time.monotonic_ns()).items():
@@ -220,5 +226,6 @@ class DispatcherHost:
             for listener in self._listeners.values():
                 listener.sock.close()
             self._selector.close()
+            self._closed = True
             self._wake_reader.close()
             self._wake_writer.close()

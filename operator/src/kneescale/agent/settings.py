@@ -22,6 +22,7 @@ class Settings:
     emulated_product: str = "V100-SXM2-16GB"
     state_dir: Path = Path("/var/lib/kneescale")
     http_port: int = 9400
+    kubeconfig: str = ""
     kubelet_dir: Path = Path("/var/lib/kubelet")
     cdi_dir: Path = Path("/var/run/cdi")
     worker_uid: int = WORKER_UID
@@ -48,7 +49,7 @@ class Settings:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings that KNEESCALE_* variables give.
+    """The settings that KNEESCALE_* variables give, and KUBECONFIG outside a pod.
 
     Raises InvalidInputError naming the variable and what it must be.
     """
@@ -63,6 +64,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         emulated_product=environ.get("KNEESCALE_EMULATED_PRODUCT", defaults.emulated_product),
         state_dir=Path(environ.get("KNEESCALE_STATE_DIR", defaults.state_dir)),
         http_port=_read_int(environ, "KNEESCALE_HTTP_PORT", defaults.http_port, 0, 65535),
+        kubeconfig=environ.get("KUBECONFIG", defaults.kubeconfig),
     )
 
 
