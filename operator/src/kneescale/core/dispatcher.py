@@ -87,7 +87,7 @@ class Dispatcher:
         """
         self._configured = frozenset(partitions)
         for name, terms in partitions.items():
-            self._partition(name).set_terms(terms)
+            self._partition(name).set_terms(self._policy.adapt(terms))
         for name in list(self._device.partitions):
             self._forget_if_gone(name)
         sessions = [

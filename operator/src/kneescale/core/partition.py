@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from kneescale.core.errors import InvalidInputError
 from kneescale.core.run_costs import RunCosts
 from kneescale.core.surface import LatencySurface
 from kneescale.core.wire import Role
@@ -24,6 +25,14 @@ class PartitionTerms:
     lanes: tuple[int, ...]
     surface: LatencySurface | None
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError where the planned run is none that the lanes and the surface allow."""
+        if self.gpu_percent not in self.lanes:
+            raise InvalidInputError(f"the planned GPU% {self.gpu_percent} is none of the lanes {self.lanes}")
+        if self.surface and not 1 <= self.batch <= self.surface.batches[-1]:
+            most = self.surface.batches[-1]
+            raise InvalidInputError(f"the planned batch must be 1 to {most}, the largest, not {self.batch}")
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
@@ -34,7 +43,7 @@ class ProbeRequest:
     asked_ns: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Partition:
     """State of one partition; exists while it is configured or its worker is connected."""
 
@@ -98,6 +107,11 @@ class Partition:
     def can_run(self) -> bool:
         """Whether there is work, and terms to run it on."""
         return self.queued > 0 and self.costs is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether items may arrive at any moment, and none waits."""
+        return self.queued == 0 and self.connected and self.costs is not None
 
     @property
     def deadline_ns(self) -> int:

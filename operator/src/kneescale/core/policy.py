@@ -1,13 +1,13 @@
 """What a scheduling policy is: it looks at a device and says what runs next, or why nothing does.
 
-A policy holds no state of its own: it reads the device and the time. Whatever it answers, the dispatcher
-refuses a run that would pass 100 GPU%.
+A policy holds no state of its own: it reads the device and the time.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from kneescale.core.device import DeviceState
+from kneescale.core.partition import PartitionTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Wait:
 
 class Policy(Protocol):
     """Decides one run at a time; it is asked again after each one until it waits."""
+
+    def adapt(self, terms: PartitionTerms) -> PartitionTerms:
+        """A partition's terms as this policy uses them."""
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run to start on `device` at `now_ns`."""

@@ -12,17 +12,25 @@ waited out the scoreboard's window while its partition had less than its weighte
 
 from kneescale.core.device import DeviceState
 from kneescale.core.lookahead import FreePercent, Guard, limits
+from kneescale.core.partition import Partition, PartitionTerms
 from kneescale.core.policy import Run, Wait
 from kneescale.core.run_costs import Option
-from kneescale.core.waiting import Waiting, weigh
+from kneescale.core.waiting import Waiting, can_make_way, tolerance_ns, weigh
 
-#: On a device used to the share u, fill may cost up to 1 + FILL_PRICE * (1 - u) / u times the area per item
-#: of the model's best batch: anything on an idle device, hardly anything but the best on a full one.
+#: Up to this share of the device in use, any batch may fill.
+CALM = 0.7
+
+#: Above, at a share u, fill may cost 1 + FILL_PRICE * (1 - u) / u times the area per item of the model's best
+#: batch: the fuller the device, the closer to the best.
 FILL_PRICE = 2.0
 
 
 class SpatioTemporal:
     """EDF for due runs, reservations for those that do not fit yet, and fair fill."""
+
+    def adapt(self, terms: PartitionTerms) -> PartitionTerms:
+        """The terms as they are."""
+        return terms
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run, or until when every queued partition waits, and what for."""
@@ -40,15 +48,27 @@ class _Round:
     def __init__(self, device: DeviceState, now_ns: int, waiting: list[Waiting]) -> None:
         self._device = device
         self._now_ns = now_ns
-        self._waiting = waiting
         self._free = FreePercent(device, now_ns)
-        self._guards: list[Guard] = []
+        due: list[Waiting] = []
+        rest: list[Waiting] = []
+        for work in waiting:
+            (due if self._is_due(work) else rest).append(work)
+        self._due = sorted(due, key=self._rank)
+        self._rest = sorted(rest, key=self._weighted_area)
+        #: What due runs that found no room have reserved.
+        self._reserved: list[Guard] = []
+        #: What is to be left for work that is not due yet.
+        self._early = [self._guard(work.partition, work.due_ns) for work in rest if not work.is_late]
+        #: What is to be left for items that may arrive at any moment.
+        self._idle = [
+            (partition, self._guard(partition, now_ns + tolerance_ns(partition)))
+            for partition in device.partitions.values()
+            if partition.is_idle
+        ]
 
     def decide(self) -> Run | Wait:
         """Due work first, then fill."""
-        due = sorted(filter(self._is_due, self._waiting), key=self._rank)
-        rest = sorted((work for work in self._waiting if work not in due), key=self._weighted_area)
-        return self._run_due(due) or self._fill(rest) or self._wait()
+        return self._run_due() or self._fill() or self._wait()
 
     def _is_due(self, work: Waiting) -> bool:
         return self._is_owed(work) if work.is_late else work.due_ns <= self._now_ns
@@ -70,42 +90,55 @@ class _Round:
         area = self._device.scoreboard.area(work.partition.name)
         return area / work.partition.ready_terms.weight, work.partition.name
 
-    def _run_due(self, due: list[Waiting]) -> Run | None:
-        """The first due run that fits beside what is reserved for those before it."""
-        for work in due:
-            option = self._option(work)
-            if option:
-                return Run(work.partition.name, option.gpu_percent, option.batch)
-            self._reserve(work, self._now_ns)
+    def _run_due(self) -> Run | None:
+        """The first due run that fits beside what is reserved for those before it.
+
+        One that would hold up work that is not due yet lets that go first where its deadline is earlier.
+        """
+        for work in self._due:
+            run = self._run(work, self._expected_by(work)) or self._run_earlier(work) or self._run(work, [])
+            if run:
+                return run
+            self._reserved.append(self._guard(work.partition, self._now_ns))
         return None
 
-    def _fill(self, rest: list[Waiting]) -> Run | None:
+    def _run_earlier(self, due: Waiting) -> Run | None:
+        deadline_ns = due.partition.deadline_ns
+        earlier = (
+            work for work in self._rest if not work.is_late and work.partition.deadline_ns < deadline_ns
+        )
+        return next(filter(None, (self._run(work, []) for work in sorted(earlier, key=self._rank))), None)
+
+    def _fill(self) -> Run | None:
         """The first of the rest that delays nobody and is worth its area now."""
-        for work in rest:
-            if not work.is_late:
-                self._reserve(work, work.due_ns)
-        for work in rest:
-            option = self._option(work)
+        for work in self._rest:
+            option = self._option(work, self._expected_by(work))
             if option and (work.is_late or self._is_worth(work, option)):
                 return Run(work.partition.name, option.gpu_percent, option.batch)
         return None
 
+    def _expected_by(self, work: Waiting) -> list[Guard]:
+        return self._early + [guard for other, guard in self._idle if can_make_way(work.partition, other)]
+
     def _wait(self) -> Wait:
-        until_ns = min((work.due_ns for work in self._waiting if work.due_ns > self._now_ns), default=None)
+        until_ns = min((work.due_ns for work in self._rest if not work.is_late), default=None)
         return Wait("what is queued grows its batch, or leaves room for what is due", until_ns)
 
-    def _option(self, work: Waiting) -> Option | None:
-        """The cheapest run in time on what is free, and on what the others' guards leave."""
-        caps = limits(self._guards, work.partition.name, self._now_ns)
+    def _run(self, work: Waiting, guards: list[Guard]) -> Run | None:
+        """The cheapest run in time on what is free, and on what `guards` and the reserved leave."""
+        option = self._option(work, guards)
+        return Run(work.partition.name, option.gpu_percent, option.batch) if option else None
+
+    def _option(self, work: Waiting, guards: list[Guard]) -> Option | None:
+        caps = limits(self._reserved + guards, work.partition.name, self._now_ns)
         costs = work.partition.ready_costs
         return costs.cheapest(work.partition.queued, work.within_ns, self._device.free_percent, caps)
 
-    def _reserve(self, work: Waiting, start_ns: int) -> None:
-        name, need_percent = work.partition.name, work.partition.ready_terms.gpu_percent
-        self._guards.append(self._free.guard(name, start_ns, need_percent))
+    def _guard(self, partition: Partition, start_ns: int) -> Guard:
+        return self._free.guard(partition.name, start_ns, partition.ready_terms.gpu_percent)
 
     def _is_worth(self, work: Waiting, option: Option) -> bool:
         """Whether the run costs little enough per item for how busy the device is."""
         busy = self._device.scoreboard.busy_share
         best = work.partition.best_area_per_item
-        return busy * (option.area_per_item - best) <= FILL_PRICE * (1 - busy) * best
+        return busy <= CALM or busy * (option.area_per_item - best) <= FILL_PRICE * (1 - busy) * best

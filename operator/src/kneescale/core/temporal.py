@@ -1,33 +1,45 @@
-"""Plain temporal sharing: one batch at a time on the largest lane, earliest deadline first.
+"""Plain temporal sharing, which the spatio-temporal policy is measured against: one batch at a time.
 
-The baseline that the spatio-temporal policy is measured against, as good as sharing in time alone can be:
-it never idles while work is queued, and cuts a batch where a smaller one still meets the head's deadline.
+It has all that sharing in time alone can use: the same EDF, look-ahead and fair fill, on the largest lane,
+with the batch of the best efficacy there.
 """
 
+from dataclasses import replace
+
+from kneescale.core.configuration import choose_configuration
 from kneescale.core.device import DeviceState
-from kneescale.core.partition import Partition
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.partition import PartitionTerms
 from kneescale.core.policy import Run, Wait
+from kneescale.core.spatio_temporal import SpatioTemporal
+from kneescale.core.surface import LatencySurface
+from kneescale.core.units import ns_to_ms
 
 
 class Temporal:
     """The whole GPU for one batch at a time."""
 
+    def __init__(self) -> None:
+        self._one_lane = SpatioTemporal()
+
+    def adapt(self, terms: PartitionTerms) -> PartitionTerms:
+        """The terms with the largest lane alone, and a planned batch for it."""
+        lane = max(terms.lanes)
+        batch = _batch(terms.surface, lane, terms.slo_ns) if terms.surface else terms.batch
+        return replace(terms, lanes=(lane,), gpu_percent=lane, batch=batch)
+
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
-        """The batch of the earliest deadline that can be met; late work after all that is not."""
+        """The next run, once nothing else runs."""
         if device.running:
             return Wait("a batch has the whole GPU")
-        waiting = [partition for partition in device.partitions.values() if partition.can_run]
-        if not waiting:
-            return Wait("nothing is queued")
-        runs = [_best_run(partition, now_ns) for partition in waiting]
-        return min(runs)[-1]
+        return self._one_lane.next_run(device, now_ns)
 
 
-def _best_run(partition: Partition, now_ns: int) -> tuple[bool, int, str, Run]:
-    """Sort key (late, deadline, name) and the run: the most items that end by the head's deadline."""
-    lane = partition.ready_costs.lanes[-1]
-    most = min(partition.queued, partition.ready_costs.max_batch)
-    fitting = partition.ready_costs.largest_batch(lane, most, partition.deadline_ns - now_ns)
-    late = fitting == 0
-    run = Run(partition.name, lane, most if late else fitting)
-    return (late, partition.deadline_ns, partition.name, run)
+def _batch(surface: LatencySurface, lane: int, slo_ns: int) -> int:
+    """The batch of the highest efficacy on that lane; 1 where not even one item takes half the SLO."""
+    try:
+        return choose_configuration(
+            surface, slo_ms=ns_to_ms(slo_ns), rate_rps=None, lanes=[lane], max_batch=surface.batches[-1]
+        ).batch
+    except InfeasibleError:
+        return 1

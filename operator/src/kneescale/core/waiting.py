@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kneescale.core.partition import Partition
-from kneescale.core.units import NS_PER_MS
+from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
 #: What a grant, its answer and a late timer may take: runs are planned to end this much before the deadline.
 MARGIN_NS = NS_PER_MS
@@ -39,3 +39,20 @@ def weigh(partition: Partition, now_ns: int) -> Waiting:
     planned_ns = costs.latency_ns(terms.gpu_percent, batch)
     due_ns = now_ns if batch == terms.batch else max(now_ns, end_ns - int(DUE_FACTOR * planned_ns))
     return Waiting(partition, due_ns, end_ns - now_ns, is_late=False)
+
+
+def tolerance_ns(partition: Partition) -> int:
+    """How long an item that arrives now could wait before it is due."""
+    terms = partition.ready_terms
+    planned_ns = partition.ready_costs.latency_ns(terms.gpu_percent, 1)
+    return max(0, terms.slo_ns - MARGIN_NS - int(DUE_FACTOR * planned_ns))
+
+
+def can_make_way(partition: Partition, other: Partition) -> bool:
+    """Whether some run of `partition` leaves room, or is over in time, for an item of the idle `other`.
+
+    Where none does, as with one lane and one long model, waiting would help neither.
+    """
+    costs = partition.ready_costs
+    beside = costs.lanes[0] + other.ready_terms.gpu_percent <= WHOLE_GPU_PERCENT
+    return beside or costs.fastest_ns <= tolerance_ns(other)
