@@ -1,0 +1,80 @@
+"""Things are made once, whole or not at all, and named by their content."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from e2e import cache
+
+
+def test_made_once_makes_only_what_is_missing(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_text("content")
+
+    first = cache.made_once(tmp_path / "thing", make)
+    second = cache.made_once(tmp_path / "thing", make)
+    assert first == second == tmp_path / "thing"
+    assert first.read_text() == "content"
+    assert len(made) == 1
+
+
+def test_an_interrupted_making_leaves_nothing_and_is_begun_again(tmp_path: Path) -> None:
+    def interrupted(path: Path) -> None:
+        path.mkdir()
+        (path / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.made_once(tmp_path / "thing", interrupted)
+    assert not (tmp_path / "thing").exists()
+
+    cache.made_once(tmp_path / "thing", Path.mkdir)
+    assert list((tmp_path / "thing").iterdir()) == []
+
+
+def test_of_several_at_once_only_one_makes(tmp_path: Path) -> None:
+    made: list[str] = []
+    both_here = threading.Barrier(2, timeout=10)
+
+    def make(path: Path) -> None:
+        made.append(threading.current_thread().name)
+        path.touch()
+
+    def run() -> None:
+        both_here.wait()
+        cache.made_once(tmp_path / "thing", make)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert len(made) == 1
+
+
+def test_the_hash_changes_with_content_and_names_and_with_nothing_else(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> Path:
+        for file, text in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path / name
+
+    one = cache.content_hash("flag", folder("one", {"a": "1", "b/c": "2"}))
+    assert one == cache.content_hash("flag", folder("same", {"b/c": "2", "a": "1", "__pycache__/x": "3"}))
+    others = [
+        cache.content_hash("other", tmp_path / "one"),
+        cache.content_hash("flag", folder("changed", {"a": "1", "b/c": "3"})),
+        cache.content_hash("flag", folder("renamed", {"a": "1", "b/d": "2"})),
+        cache.content_hash("flag", folder("moved", {"a": "12", "b/c": ""})),
+    ]
+    assert len({one, *others}) == 5
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no-such"):
+        cache.content_hash(tmp_path / "no-such")
