@@ -1,5 +1,7 @@
 """Profiling: one Job for each thing to measure, one at a time on each device, and its result read."""
 
+from datetime import timedelta
+
 import pytest
 
 from kneescale.api.vocabulary import Backend, ModelFormat
@@ -15,8 +17,8 @@ SUBJECT = Subject("default", "catalog://resnet50", ModelFormat.EMULATED, PRODUCT
 
 
 def jobs(world: World) -> list[tuple[str, str]]:
-    """(model, device) of each profiling Job."""
-    found = [job["metadata"] for job in world.find("Job")]
+    """(model, device) of each profiling Job that is not being deleted."""
+    found = [job["metadata"] for job in world.find("Job") if "deletionTimestamp" not in job["metadata"]]
     return [
         (meta["labels"]["kneescale.dev/model"], meta["annotations"]["kneescale.dev/device"]) for meta in found
     ]
@@ -66,6 +68,34 @@ def test_a_job_under_way_is_a_partition_of_its_device() -> None:
         [],
         [10, 20, 30, 40, 50, 60, 70, 80, 90, 100],
     )
+
+
+def test_an_imported_profile_is_preferred_to_a_measured_one() -> None:
+    world = emulated_world()
+    world.create(model("resnet50"))
+    settle(world)
+    assert world.get("InferenceModel", "resnet50")["status"]["profile"].startswith("resnet50-v100-")
+    world.create(imported_profile())
+    settle(world)
+    assert world.get("InferenceModel", "resnet50")["status"]["profile"] == "from-git"
+
+
+def test_a_failure_that_was_started_anew_is_forgotten() -> None:
+    world = emulated_world(gpus=1)
+    world.broken["catalog://a"] = "out of memory"
+    world.create(model("a"))
+    settle(world)
+    world.now += timedelta(minutes=1)
+    settle(world)
+    world.edit("InferenceModel", "a", lambda spec: spec.update(maxBatch=4))
+    apply_all = [move for move in world.writes()[0] if move.name.startswith("apply")]
+    for move in apply_all:
+        move.make()  # the operator is killed before it deletes the failed second attempt
+    (under_way,) = [job["metadata"]["name"] for job in world.find("Job") if "status" not in job]
+    world.reconcile()
+    assert "deletionTimestamp" not in world.get("Job", under_way)["metadata"]
+    settle(world)
+    assert "attempt 1" in condition(world.get("InferenceModel", "a"), "Profiled")["message"]
 
 
 def test_an_imported_profile_spares_the_measurement_and_stays() -> None:

@@ -12,7 +12,7 @@ from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.sizing import Size, Sizing
 from kneescale.plan.state import Observed, Settings
-from kneescale.plan.workloads import ModelKey
+from kneescale.plan.workloads import Claim, ModelKey, Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +78,20 @@ def _device(device: GpuDevice) -> Device:
 
 
 def _current(observed: Observed) -> Mapping[str, tuple[str, ...]]:
-    """Where each model's workers are, read from their pods and claims, so that no memory is needed."""
-    holders = [
-        *((pod.model, pod.device_uuid) for pod in observed.pods if not pod.metadata.deleting),
-        *(
-            (claim.model, claim.device_uuid)
-            for claim in observed.claims
-            if claim.role is Role.SERVE and not claim.metadata.deleting
-        ),
-    ]
-    return {
-        _name(key): tuple(sorted({uuid for held_by, uuid in holders if held_by == key}))
-        for key in {key for key, _ in holders}
-    }
+    """Where each model's workers are, read from the cluster, so that no memory is needed.
+
+    Claims tell it only of a model that has no pod yet: one whose pod is gone is on its way out itself.
+    """
+    claims = [claim for claim in observed.claims if claim.role is Role.SERVE]
+    pods = [pod for pod in observed.pods if not pod.metadata.deleting]
+    return _devices_by_model(claims) | _devices_by_model(pods)
+
+
+def _devices_by_model(holders: Iterable[Claim | Pod]) -> dict[str, tuple[str, ...]]:
+    devices: dict[str, set[str]] = {}
+    for holder in holders:
+        devices.setdefault(_name(holder.model), set()).add(holder.device_uuid)
+    return {name: tuple(sorted(uuids)) for name, uuids in devices.items()}
 
 
 def _placing(

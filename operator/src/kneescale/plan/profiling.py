@@ -220,6 +220,5 @@ _POINT_KEYS = ("gpuPercent", "batch", "latencyMicroseconds")
 
 
 def _latest_attempts(jobs: Sequence[Job]) -> Mapping[tuple[str, str], Job]:
-    """The Job that counts for each ModelProfile: one under way, else the newest; never one being deleted."""
-    live = [job for job in jobs if not job.metadata.deleting]
-    return {job.profile: job for job in sorted(live, key=lambda job: (job.ended_at is None, job.attempt))}
+    """The Job that counts for each ModelProfile: one under way, else the newest."""
+    return {job.profile: job for job in sorted(jobs, key=lambda job: (job.ended_at is None, job.attempt))}

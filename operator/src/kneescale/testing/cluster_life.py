@@ -82,7 +82,9 @@ def _claim_moves(world: World, claim: Manifest) -> Iterator[Move]:
 
 
 def _job_moves(world: World, job: Manifest) -> Iterator[Move]:
-    if "status" not in job and _claim_key(job) in world.objects:
+    if "deletionTimestamp" in job["metadata"]:
+        yield Move(f"job {job['metadata']['name']} goes", partial(world.drop, key_of(job)))
+    elif "status" not in job and _claim_key(job) in world.objects:
         yield Move(f"job {job['metadata']['name']} ends", partial(_end, world, job))
 
 

@@ -19,8 +19,8 @@ Key = tuple[str, str, str]
 
 #: Their specs cannot change once they are made.
 _CREATE_ONLY = {"Pod", "Job", "ResourceClaim"}
-#: They go in their own time: a pod drains, a claim waits for its pod.
-_GO_SLOWLY = {"Pod", "ResourceClaim"}
+#: They go in their own time: a pod drains, a claim waits for its pod, a Job for its pods.
+_GO_SLOWLY = {"Pod", "ResourceClaim", "Job"}
 
 
 @dataclass(frozen=True, slots=True)
