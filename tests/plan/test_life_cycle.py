@@ -220,12 +220,27 @@ def test_a_vanished_node_takes_its_schedules_and_its_models_move() -> None:
     assert status_of(world, "resnet50")["placedOn"] == "node2/gpu0"
 
 
+def test_a_model_whose_agent_is_gone_goes_on_and_is_ready() -> None:
+    world = serving_world(model("resnet50"), gpus=1)
+    pods, schedules = world.find("Pod"), [each["spec"] for each in world.find("GPUSchedule")]
+    gone = world.get("ResourceSlice", "node1-slice", namespace="")
+    world.remove("ResourceSlice", "node1-slice", namespace="")
+    settle_without_outage(world, "resnet50")
+    assert condition(world.get("InferenceModel", "resnet50"), "Ready")["status"] == "True"
+    assert condition(world.get("InferenceModel", "resnet50"), "Placed")["reason"] == "NoGPUs"
+    world.create(gone)
+    settle(world)
+    assert world.find("Pod") == pods
+    assert [each["spec"] for each in world.find("GPUSchedule")] == schedules
+
+
 def test_scaling_up_and_down() -> None:
     world = serving_world(model("resnet50", scaling={"minReplicas": 1, "maxReplicas": 2}))
     before = ready_pods(world, "resnet50")
     world.edit("InferenceModel", "resnet50", lambda spec: spec["scaling"].update(replicas=2))
     settle_without_outage(world, "resnet50")
     assert len(ready_pods(world, "resnet50")) == status_of(world, "resnet50")["replicas"] == 2
+    assert reasons(world) == ["Starting", "Adding", "Serving"]
     world.edit("InferenceModel", "resnet50", lambda spec: spec["scaling"].update(replicas=1))
     settle(world)
     assert ready_pods(world, "resnet50") == before

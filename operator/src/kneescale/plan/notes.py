@@ -17,7 +17,7 @@ def notes_of(
     model = outlook.model
     yield from _transitions(model, findings)
     yield from _replanned(model, status)
-    yield from _swapping(outlook)
+    yield from _starting(outlook)
 
 
 def ref_of(model: InferenceModel) -> ObjectRef:
@@ -46,10 +46,15 @@ def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[
         yield EventNote(ref_of(model), EventType.NORMAL, "Replanned", "Plan", message)
 
 
-def _swapping(outlook: Outlook) -> Iterator[EventNote]:
+def _starting(outlook: Outlook) -> Iterator[EventNote]:
+    """New workers of a model that had some before; the first ones go without saying."""
     shown = {placement.partition for placement in outlook.model.status.placements}
-    for target in outlook.partitions.swapping:
-        if target.name not in shown and target in outlook.partitions.started:
-            where = f"{target.device.node}/{target.device.name}"
-            message = f"bringing up {target.name} on {where}; the old worker drains when the new one serves"
+    for target in outlook.partitions.started:
+        if not shown or target.name in shown:
+            continue
+        new = f"{target.name} on {target.device.node}/{target.device.name}"
+        if target in outlook.partitions.swapping:
+            message = f"bringing up {new}; the old worker drains when the new one serves"
             yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Swapping", "Swap", message)
+        else:
+            yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Adding", "Add", f"bringing up {new}")

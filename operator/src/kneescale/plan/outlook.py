@@ -108,19 +108,19 @@ def _why_waiting(target: Target) -> str:
 
 def _ready(outlook: Outlook) -> Finding:
     partitions = outlook.partitions
-    serving = len(partitions.serving)
+    ready = len(partitions.ready)  # without their agent they answer, too
     if outlook.apply_error:
         return fails("ApplyFailed", outlook.apply_error)
     problem = _first_problem(outlook)
     if problem:
-        still = f"; until it starts, {_serve(serving)}" if serving else ""
+        still = f"; until it starts, {_serve(ready)}" if ready else ""
         return fails(problem.reason, problem.message + still)
     wanted = max(len(partitions.wanted), 1)
-    if serving >= wanted:
-        return holds("Serving", _serve(serving))
+    if ready >= wanted:
+        return holds("Serving", _serve(ready))
     if not partitions.wanted and not partitions.pods:
         return blocked("NotPlaced", "no worker runs before the model is placed")
-    return not_yet("Starting", f"{serving} of {_serve(wanted)}")
+    return not_yet("Starting", f"{ready} of {_serve(wanted)}")
 
 
 def _serve(workers: int) -> str:

@@ -25,8 +25,10 @@ class Partitions:
 
     started: tuple[Target, ...] = ()
     waiting: tuple[Target, ...] = ()
-    #: The pods that are there, draining ones included, and those among them that serve.
+    #: The pods that are there, draining ones included.
     pods: tuple[Pod, ...] = ()
+    #: Those that answer requests, and among them those that the agent grants batches to.
+    ready: frozenset[str] = frozenset()
     serving: frozenset[str] = frozenset()
     #: Pods that end now: no longer wanted, or lost and to be made anew.
     released_pods: tuple[Pod, ...] = ()
@@ -57,11 +59,13 @@ def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed
         if target.name in held or rooms.try_take(target.device.uuid, target.model.spec.gpu.memory_bytes)
     )
     wanted = {target.name for target in targets}
-    serving = _serving(pods, observed)
+    ready = frozenset(pod.metadata.name for pod in pods if pod.ready and not pod.metadata.deleting)
+    serving = ready & _heard(observed)
     return Partitions(
         started=started,
         waiting=tuple(target for target in targets if target not in started),
         pods=pods,
+        ready=ready,
         serving=serving,
         released_pods=tuple(_released(pods, wanted, serving)),
         released_claims=tuple(
@@ -73,18 +77,13 @@ def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed
     )
 
 
-def _serving(pods: Iterable[Pod], observed: Observed) -> frozenset[str]:
-    """The partitions whose pod is ready and whose worker the agent has heard from."""
-    heard = {
+def _heard(observed: Observed) -> frozenset[str]:
+    """The partitions whose worker is connected to its agent."""
+    return frozenset(
         partition.name
         for schedule in observed.schedules
         for partition in schedule.status.partitions
         if partition.state is PartitionState.SERVING
-    }
-    return frozenset(
-        pod.metadata.name
-        for pod in pods
-        if pod.ready and not pod.metadata.deleting and pod.metadata.name in heard
     )
 
 
