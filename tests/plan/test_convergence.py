@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
+from kneescale.testing.world import World, key_of
 from tests.plan.cluster import emulated_world, model
 
 NAMES = ("resnet50", "vgg19", "bert")
@@ -43,6 +43,11 @@ def check_rules(world: World) -> None:
         for partition in schedule["spec"]["partitions"]:
             assert partition["gpuPercent"] in partition["lanes"]
             assert partition["gpuPercent"] <= WHOLE_GPU_PERCENT
+
+    for claim in world.find("ResourceClaim"):
+        _, namespace, name = key_of(claim)
+        holders = [world.objects.get((kind, namespace, name)) for kind in ("Pod", "Job")]
+        assert all(device_of(holder) == device_of(claim) for holder in holders if holder)
 
 
 def device_of(obj: Manifest) -> str:

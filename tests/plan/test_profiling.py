@@ -121,7 +121,7 @@ def imported_profile() -> Manifest:
             "format": "Emulated",
             "productName": PRODUCT,
             "backend": "emulated",
-            "source": "Imported",
+            "source": "Measured",
             "points": [
                 {"gpuPercent": 20, "batch": 1, "latencyMicroseconds": 9000},
                 {"gpuPercent": 100, "batch": 1, "latencyMicroseconds": 4000},

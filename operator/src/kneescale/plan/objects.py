@@ -6,7 +6,7 @@ from kneescale.api.gpu_schedule import KIND as GPU_SCHEDULE
 from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
 from kneescale.api.meta import Metadata, Owner
 from kneescale.api.model_profile import KIND as MODEL_PROFILE
-from kneescale.api.model_profile import ModelProfile, ProfileSource, render_model_profile
+from kneescale.api.model_profile import ModelProfile, render_model_profile
 from kneescale.api.names import API_VERSION, schedule_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
@@ -101,7 +101,8 @@ def _source(profile: ModelProfile) -> _Source:
 
 
 def _is_ours(profile: ModelProfile) -> bool:
-    return profile.spec.source is ProfileSource.MEASURED
+    """Whether the operator made it; one that was applied by hand has no owner and is left alone."""
+    return bool(profile.metadata.owners)
 
 
 def _ref(api_version: str, kind: str, metadata: Metadata) -> ObjectRef:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kneescale.api.inference_model import InferenceModel
-from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
+from kneescale.api.model_profile import ModelProfile, ModelProfileSpec
 from kneescale.api.names import profile_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, ModelFormat
@@ -46,10 +46,8 @@ def subject_of(model: InferenceModel, device: GpuDevice) -> Subject:
 
 
 def profiles_by_subject(profiles: Iterable[ModelProfile]) -> Mapping[Subject, Profile]:
-    """The profile to use for each subject: an imported one rather than a measured one, then by name."""
-    by_preference = sorted(
-        profiles, key=lambda profile: (profile.spec.source is ProfileSource.IMPORTED, profile.metadata.name)
-    )
+    """The profile to use for each subject: one applied by hand, so without owners, rather than our own."""
+    by_preference = sorted(profiles, key=lambda profile: (not profile.metadata.owners, profile.metadata.name))
     return {_subject(profile): make_profile(profile.metadata.name, profile.spec) for profile in by_preference}
 
 

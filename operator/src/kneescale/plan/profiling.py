@@ -20,7 +20,8 @@ from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Job, worker_error
 
 _FIRST_RETRY = timedelta(minutes=1)
-_LONGEST_RETRY = timedelta(minutes=32)
+#: Up to 32 minutes.
+_MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,6 @@ class _Planner:
         )
 
     def _start(self, need: Need, attempt: int) -> None:
-        name = self._job_name(need, attempt)
         free = [device for device in need.devices if device.uuid not in self._busy]
         if not free:
             busy = ", ".join(f"{device.node}/{device.name}" for device in need.devices)
@@ -151,6 +151,7 @@ class _Planner:
             return
         memory_bytes = need.model.spec.gpu.memory_bytes
         device = min(free, key=lambda gpu: (-self._rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
+        name = self._job_name(need, device.uuid, attempt)
         if name not in self._held and not self._rooms.try_take(device.uuid, memory_bytes):
             message = f"needs {need.model.spec.gpu.memory} of GPU memory to be measured; no GPU has it free"
             self.findings[need.subject] = fails("InsufficientMemory", message)
@@ -168,10 +169,10 @@ class _Planner:
 
     def _retry(self, need: Need, job: Job, failed_at: datetime, message: str) -> None:
         """Try again after 1, 2, 4, ... minutes, or at once when what is measured has changed."""
-        if job.metadata.name != self._job_name(need, job.attempt):
+        if job.metadata.name != self._job_name(need, job.device_uuid, job.attempt):
             self._start(need, attempt=1)
             return
-        due = failed_at + min(_FIRST_RETRY * 2 ** (job.attempt - 1), _LONGEST_RETRY)
+        due = failed_at + _FIRST_RETRY * 2 ** min(job.attempt - 1, _MOST_DOUBLINGS)
         if due <= self._now:
             self._start(need, job.attempt + 1)
             return
@@ -182,7 +183,7 @@ class _Planner:
             "ProfileFailed", f"{reason} (attempt {job.attempt}, next at {format_time(due)})"
         )
 
-    def _job_name(self, need: Need, attempt: int) -> str:
+    def _job_name(self, need: Need, device_uuid: str, attempt: int) -> str:
         spec, subject = need.model.spec, need.subject
         return profile_job_name(
             need.model.metadata.name,
@@ -191,6 +192,7 @@ class _Planner:
             spec.max_batch,
             spec.gpu.memory_bytes,
             self._settings.worker_image,
+            device_uuid,
             attempt,
         )
 
