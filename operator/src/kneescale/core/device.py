@@ -37,3 +37,7 @@ class DeviceState:
         running = self.running.pop(grant_id)
         self.free_percent += running.grant.gpu_percent
         return running
+
+    def held_percent(self, partition: str) -> int:
+        """The GPU% that one partition's runs hold."""
+        return sum(run.grant.gpu_percent for run in self.running.values() if run.partition == partition)

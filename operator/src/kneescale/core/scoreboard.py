@@ -42,9 +42,9 @@ class Scoreboard:
         """What all partitions had, faded likewise."""
         return sum(self._areas.values())
 
-    @property
-    def busy_share(self) -> float:
-        """The part of the whole GPU that was used over the window, 0 to about 1."""
+    def busy_share(self, now_ns: int) -> float:
+        """The part of the whole GPU that was used over the window until now, 0 to about 1."""
+        self._fade(now_ns)
         return self.total_area / (WHOLE_GPU_PERCENT * self.window_ns)
 
     def share(self, partition: str) -> float:

@@ -15,6 +15,7 @@ from kneescale.core.lookahead import FreePercent, Guard, limits
 from kneescale.core.partition import Partition, PartitionTerms
 from kneescale.core.policy import Run, Wait
 from kneescale.core.run_costs import Option
+from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.waiting import Waiting, can_make_way, tolerance_ns, weigh
 
 #: Up to this share of the device in use, any batch may fill.
@@ -23,6 +24,9 @@ CALM = 0.7
 #: Above, at a share u, fill may cost 1 + FILL_PRICE * (1 - u) / u times the area per item of the model's best
 #: batch: the fuller the device, the closer to the best.
 FILL_PRICE = 2.0
+
+#: Late work of a partition that had its share leaves the others this many times what they used of late.
+BURST_FACTOR = 1.25
 
 
 class SpatioTemporal:
@@ -112,10 +116,32 @@ class _Round:
     def _fill(self) -> Run | None:
         """The first of the rest that delays nobody and is worth its area now."""
         for work in self._rest:
-            option = self._option(work, self._expected_by(work))
-            if option and (work.is_late or self._is_worth(work, option)):
+            option = self._late_fill(work) if work.is_late else self._early_fill(work)
+            if option:
                 return Run(work.partition.name, option.gpu_percent, option.batch)
         return None
+
+    def _early_fill(self, work: Waiting) -> Option | None:
+        option = self._option(work, self._expected_by(work), self._device.free_percent)
+        return option if option and self._is_worth(work, option) else None
+
+    def _late_fill(self, work: Waiting) -> Option | None:
+        """A run on what the others leave; on an idle device what may arrive cannot hold it up for ever."""
+        percent = self._left_by_others(work.partition)
+        option = self._option(work, self._expected_by(work), percent)
+        return option if option or self._device.running else self._option(work, self._early, percent)
+
+    def _left_by_others(self, partition: Partition) -> int:
+        """The free GPU% that a partition which had its share may take, so that an overload stays its own.
+
+        It is what the others did not use of late, with room for their bursts; and always one lane.
+        """
+        scoreboard = self._device.scoreboard
+        used = scoreboard.busy_share(self._now_ns) - scoreboard.share(partition.name)
+        held_percent = self._device.held_percent(partition.name)
+        least_percent = 0 if held_percent else partition.ready_costs.lanes[0]
+        left_percent = int(WHOLE_GPU_PERCENT * (1 - BURST_FACTOR * used)) - held_percent
+        return min(self._device.free_percent, max(left_percent, least_percent))
 
     def _expected_by(self, work: Waiting) -> list[Guard]:
         return self._early + [guard for other, guard in self._idle if can_make_way(work.partition, other)]
@@ -125,20 +151,19 @@ class _Round:
         return Wait("what is queued grows its batch, or leaves room for what is due", until_ns)
 
     def _run(self, work: Waiting, guards: list[Guard]) -> Run | None:
-        """The cheapest run in time on what is free, and on what `guards` and the reserved leave."""
-        option = self._option(work, guards)
+        option = self._option(work, guards, self._device.free_percent)
         return Run(work.partition.name, option.gpu_percent, option.batch) if option else None
 
-    def _option(self, work: Waiting, guards: list[Guard]) -> Option | None:
+    def _option(self, work: Waiting, guards: list[Guard], free_percent: int) -> Option | None:
+        """The cheapest run in time on what is free, and on what `guards` and the reserved leave."""
         caps = limits(self._reserved + guards, work.partition.name, self._now_ns)
-        costs = work.partition.ready_costs
-        return costs.cheapest(work.partition.queued, work.within_ns, self._device.free_percent, caps)
+        return work.partition.ready_costs.cheapest(work.partition.queued, work.within_ns, free_percent, caps)
 
     def _guard(self, partition: Partition, start_ns: int) -> Guard:
         return self._free.guard(partition.name, start_ns, partition.ready_terms.gpu_percent)
 
     def _is_worth(self, work: Waiting, option: Option) -> bool:
         """Whether the run costs little enough per item for how busy the device is."""
-        busy = self._device.scoreboard.busy_share
+        busy = self._device.scoreboard.busy_share(self._now_ns)
         best = work.partition.best_area_per_item
         return busy <= CALM or busy * (option.area_per_item - best) <= FILL_PRICE * (1 - busy) * best

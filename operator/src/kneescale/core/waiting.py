@@ -15,7 +15,7 @@ DUE_FACTOR = 1.5
 _WITHOUT_END_NS = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
     """Queued work; late is what not even the whole GPU can answer in time any more."""
 
