@@ -159,9 +159,21 @@ async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> Non
         await until(lambda: len(plan.seen) == 2)
 
 
+async def test_restless_news_wait_for_each_other(api: FakeApiServer, world: World) -> None:
+    plan = FakePlan()
+    loop = Loop(api, world, plan, Pace(debounce_s=0.0, restless_s=0.1))
+    async with running(loop):
+        await until(lambda: len(plan.seen) == 1)
+        for _ in range(20):
+            loop.wake_soon()
+            await asyncio.sleep(0.001)
+        assert len(plan.seen) == 1
+        await until(lambda: len(plan.seen) == 2)
+
+
 async def test_the_plan_may_ask_to_be_called_again(api: FakeApiServer, world: World) -> None:
     plan = FakePlan(Desired(requeue_after_s=0.01))
-    async with running(Loop(api, world, plan)):
+    async with running(Loop(api, world, plan, Pace(debounce_s=0.0))):
         await until(lambda: len(plan.seen) == 3)
 
 

@@ -24,10 +24,18 @@ def names(world: World) -> list[str]:
 
 def test_an_older_sight_does_not_replace_a_newer_one() -> None:
     world = World([POD])
-    world.saw(POD, pod("a", 5))
-    world.saw(POD, pod("a", 4))
+    assert world.saw(POD, pod("a", 5))
+    assert not world.saw(POD, pod("a", 4))
     found = world.find(POD, ("default", "a"))
     assert found == pod("a", 5)
+
+
+def test_the_same_sight_twice_is_no_news() -> None:
+    world = World([POD])
+    assert world.saw(POD, pod("a", 5))
+    assert not world.saw(POD, pod("a", 5))
+    assert world.saw_deleted(POD, pod("a", 6))
+    assert not world.saw_deleted(POD, pod("a", 6))
 
 
 def test_a_listing_from_before_a_deletion_does_not_bring_the_object_back() -> None:

@@ -10,7 +10,7 @@ from kneescale.controller.observe import World
 from kneescale.controller.resources import Kind
 
 _HEALTH_ENDPOINT = "http://0.0.0.0:8080/healthz"
-#: A cycle is bounded by request timeouts, and a pause by the resync: one that takes this long hangs.
+#: Requests have timeouts and pauses end with the resync: a longer silence calls for a new start.
 _LONGEST_CYCLE_S = 300.0
 
 
@@ -51,12 +51,12 @@ def _settings(world: World) -> kopf.OperatorSettings:
 
 
 def _remember(kind: Kind, world: World, loop: Loop) -> Callable[..., Awaitable[None]]:
+    wake = loop.wake_soon if kind.restless else loop.wake
+
     async def remember(event: kopf.RawEvent, **_: object) -> None:
-        if event["type"] == "DELETED":
-            world.saw_deleted(kind, dict(event["object"]))
-        else:
-            world.saw(kind, dict(event["object"]))
-        loop.wake()
+        take_in = world.saw_deleted if event["type"] == "DELETED" else world.saw
+        if take_in(kind, dict(event["object"])):  # else it is the echo of our own write
+            wake()
 
     return remember
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -26,6 +27,8 @@ class Pace:
 
     #: Changes come in bursts (a pod's start is five of them): one plan for all.
     debounce_s: float = 0.15
+    #: How long news may wait that come all the time: measurements, signs of life.
+    restless_s: float = 2.0
     #: How often everything is listed anew.
     resync_s: float = 60.0
 
@@ -43,12 +46,18 @@ class Loop:
         self._failures = Failures()
         self._applier = Applier(api, world, self._failures)
         self._woken = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         #: When the last cycle ended, in monotonic seconds: the sign of life.
         self.last_cycle_s = monotonic()
 
     def wake(self) -> None:
         """Say that the world may have changed."""
         self._woken.set()
+
+    def wake_soon(self) -> None:
+        """Say that something changed that always does: one cycle every few seconds is enough for it."""
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._pace.restless_s, self._woken.set)
 
     async def run(self) -> None:
         """Reconcile for ever: at once, at each wake, and whenever something falls due."""
@@ -63,7 +72,7 @@ class Loop:
 
     async def reconcile(self) -> float:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""
-        self._woken.clear()
+        self._calm_down()
         observed = observe(self._world, self._failures.by_model(), datetime.now(UTC))
 
         desired = self._plan(observed)
@@ -87,12 +96,16 @@ class Loop:
         return min(retry_at_s, monotonic() + desired.requeue_after_s)
 
     async def _sleep_until(self, due_s: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(due_s - monotonic()):
                 await self._woken.wait()
-        except TimeoutError:
-            return
         await asyncio.sleep(self._pace.debounce_s)
+
+    def _calm_down(self) -> None:
+        self._woken.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     async def _resync(self) -> None:
         try:

@@ -52,13 +52,13 @@ class World:
         """Return one object, or None if there is none."""
         return self._memories[kind].objects.get(key)
 
-    def saw(self, kind: Kind, obj: Object) -> None:
-        """Take in an object as it is, or was, at its resource version."""
-        self._memories[kind].saw(obj)
+    def saw(self, kind: Kind, obj: Object) -> bool:
+        """Take in an object as it is, or was, at its resource version; return whether that was news."""
+        return self._memories[kind].saw(obj)
 
-    def saw_deleted(self, kind: Kind, obj: Object) -> None:
-        """Take in that an object was deleted at its resource version."""
-        self._memories[kind].saw_deleted(obj)
+    def saw_deleted(self, kind: Kind, obj: Object) -> bool:
+        """Take in that an object was deleted at its resource version; return whether that was news."""
+        return self._memories[kind].saw_deleted(obj)
 
     def saw_all(self, kind: Kind, listing: Listing) -> None:
         """Take in a full listing: what is missing from it and no newer is gone."""
@@ -75,13 +75,17 @@ class _Memory:
         self.objects: dict[Key, Object] = {}
         self._versions: dict[Key, int] = {}
 
-    def saw(self, obj: Object) -> None:
-        if self._is_news(obj):
+    def saw(self, obj: Object) -> bool:
+        news = self._is_news(obj)
+        if news:
             self.objects[key_of(obj)] = obj
+        return news
 
-    def saw_deleted(self, obj: Object) -> None:
-        if self._is_news(obj):
+    def saw_deleted(self, obj: Object) -> bool:
+        news = self._is_news(obj)
+        if news:
             self.objects.pop(key_of(obj), None)
+        return news
 
     def forget_older(self, version: int, keep: set[Key]) -> None:
         for key, seen_at in list(self._versions.items()):
@@ -92,7 +96,7 @@ class _Memory:
     def _is_news(self, obj: Object) -> bool:
         # Resource versions are comparable as integers (KEP-5504).
         version, key = int(obj["metadata"]["resourceVersion"]), key_of(obj)
-        if version < self._versions.get(key, 0):
+        if version <= self._versions.get(key, 0):
             return False
         self._versions[key] = version
         return True

@@ -18,9 +18,10 @@ class Kind:
     api_version: str
     name: str
     plural: str
-    namespaced: bool = True
     label_selector: str = ""
     field_selector: str = ""
+    #: Its objects change every few seconds by themselves, with measurements and signs of life.
+    restless: bool = False
 
     @property
     def group(self) -> str:
@@ -35,16 +36,15 @@ class Kind:
 
 INFERENCE_MODEL = Kind(API_VERSION, "InferenceModel", "inferencemodels")
 MODEL_PROFILE = Kind(API_VERSION, "ModelProfile", "modelprofiles")
-GPU_SCHEDULE = Kind(API_VERSION, "GPUSchedule", "gpuschedules", namespaced=False)
+GPU_SCHEDULE = Kind(API_VERSION, "GPUSchedule", "gpuschedules", restless=True)
 RESOURCE_SLICE = Kind(
     "resource.k8s.io/v1",
     "ResourceSlice",
     "resourceslices",
-    namespaced=False,
     field_selector=f"spec.driver={DRIVER}",
 )
 RESOURCE_CLAIM = Kind("resource.k8s.io/v1", "ResourceClaim", "resourceclaims", label_selector=_OURS)
-NODE = Kind("v1", "Node", "nodes", namespaced=False)
+NODE = Kind("v1", "Node", "nodes", restless=True)
 POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
 SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
 JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
