@@ -1,0 +1,34 @@
+import pytest
+
+from kneescale.core.catalog import lookup
+from kneescale.core.knee import find_knee
+from kneescale.core.parametric import Parameters
+from kneescale.core.surface import LatencySurface, Point
+from tests.core.surfaces import LANES
+
+
+def test_a_host_floor_makes_a_knee() -> None:
+    surface = Parameters(host_ms=10, serial_ms=0, fixed_work=400, work=0).surface(LANES, [1])
+    assert find_knee(surface) == 40
+
+
+def test_latency_in_proportion_to_the_sms_has_no_knee() -> None:
+    surface = Parameters(host_ms=0, serial_ms=0, fixed_work=0, work=100).surface(LANES, [1, 8])
+    assert find_knee(surface) is None
+
+
+def test_one_lane_has_no_knee() -> None:
+    assert find_knee(LatencySurface.from_points([Point(100, 1, 5.0)])) is None
+
+
+def test_a_larger_batch_has_a_later_knee() -> None:
+    surface = lookup("resnet50", "V100-SXM2-16GB").surface(LANES, [1, 8])
+    small, large = find_knee(surface, batch=1), find_knee(surface)
+    assert small == 10
+    assert large == 40
+
+
+@pytest.mark.parametrize(("percents", "knee"), [((25, 50, 75, 100), 50), ((20, 40, 60, 80, 100), 40)])
+def test_a_coarse_grid_is_enough(percents: tuple[int, ...], knee: int) -> None:
+    surface = Parameters(host_ms=10, serial_ms=0, fixed_work=400, work=0).surface(percents, [1])
+    assert find_knee(surface) == knee
