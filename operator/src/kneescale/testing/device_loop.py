@@ -33,6 +33,8 @@ class Outcome:
     waits_ns: list[int] = field(default_factory=list)
     arrived: int = 0
     within_slo: int = 0
+    #: GPU% x ns of the batches that ended while arrivals went on.
+    area_percent_ns: int = 0
 
     @property
     def attainment(self) -> float:
@@ -49,7 +51,6 @@ class Result:
     grants: int = 0
     #: The highest sum of GPU% at any instant, counted here and not by the dispatcher.
     peak_percent: int = 0
-    area_percent_ns: int = 0
 
     @property
     def worst_attainment(self) -> float:
@@ -75,14 +76,16 @@ class DeviceLoop:
         self._sequence = count()
         self._queues: dict[str, deque[int]] = {name: deque() for name in loads}
         self._held_percent = 0
+        self._arrivals_end_ns = 0
         self.result = Result({name: Outcome() for name in loads})
 
     def run(self, duration_s: float) -> Result:
         """Arrivals for `duration_s`, then until everything is answered."""
+        self._arrivals_end_ns = round(duration_s * NS_PER_S)
         self._dispatcher.configure({name: load.terms for name, load in self._loads.items()}, 0)
         for name, load in self._loads.items():
             self._dispatcher.joined(name, 0)
-            for arrived_ns in self._poisson(load.rate_rps, round(duration_s * NS_PER_S)):
+            for arrived_ns in self._poisson(load.rate_rps):
                 self._at(arrived_ns + MESSAGE_NS, Arrival(name, arrived_ns))
         wake_ns: int | None = None
         while self._events or wake_ns is not None:
@@ -105,12 +108,12 @@ class DeviceLoop:
             self.result.outcomes[event.name].arrived += 1
             self._dispatcher.arrived(event.name, 1, event.arrived_ns, now_ns)
             return
-        grant = event.granted.grant
+        name, grant = event.granted.partition, event.granted.grant
         self._held_percent -= grant.gpu_percent
-        self.result.area_percent_ns += grant.gpu_percent * (event.ended_ns - event.started_ns)
-        self._dispatcher.done(
-            event.granted.partition, grant.grant_id, event.started_ns, event.ended_ns, now_ns
-        )
+        if event.ended_ns <= self._arrivals_end_ns:
+            area = grant.gpu_percent * (event.ended_ns - event.started_ns)
+            self.result.outcomes[name].area_percent_ns += area
+        self._dispatcher.done(name, grant.grant_id, event.started_ns, event.ended_ns, now_ns)
 
     def _start(self, granted: Granted, now_ns: int) -> None:
         name, grant = granted.partition, granted.grant
@@ -133,11 +136,11 @@ class DeviceLoop:
             outcome.waits_ns.append(waited_ns)
             outcome.within_slo += waited_ns <= slo_ns
 
-    def _poisson(self, rate_rps: float, until_ns: int) -> Iterator[int]:
+    def _poisson(self, rate_rps: float) -> Iterator[int]:
         now_ns = 0
         while True:
             now_ns += round(self._random.expovariate(rate_rps) * NS_PER_S)
-            if now_ns >= until_ns:
+            if now_ns >= self._arrivals_end_ns:
                 return
             yield now_ns
 
