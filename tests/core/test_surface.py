@@ -64,17 +64,22 @@ def test_doubling_batches(max_batch: int, batches: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "message"),
+    ("gpu_percent", "batch", "latency_ms", "message"),
     [
-        ([], "at least one point"),
-        ([Point(0, 1, 1.0)], "GPU% must be 1 to 100, not 0"),
-        ([Point(101, 1, 1.0)], "GPU% must be 1 to 100, not 101"),
-        ([Point(50, 0, 1.0)], "batch must be at least 1, not 0"),
-        ([Point(50, 1, 0.0)], "latency must be above 0 ms, not 0.0"),
-        ([Point(50, 1, float("nan"))], "latency must be above 0 ms, not nan"),
-        ([Point(50, 1, 1.0), Point(50, 1, 2.0)], "GPU% 50 with batch 1 is given twice"),
+        (0, 1, 1.0, "GPU% must be 1 to 100, not 0"),
+        (101, 1, 1.0, "GPU% must be 1 to 100, not 101"),
+        (50, 0, 1.0, "batch must be at least 1, not 0"),
+        (50, 1, 0.0, "latency must be above 0 ms, not 0.0"),
+        (50, 1, float("nan"), "latency must be above 0 ms, not nan"),
     ],
 )
-def test_wrong_points_are_refused(points: list[Point], message: str) -> None:
+def test_wrong_points_are_refused(gpu_percent: int, batch: int, latency_ms: float, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        LatencySurface.from_points(points)
+        Point(gpu_percent, batch, latency_ms)
+
+
+def test_a_surface_needs_points_each_given_once() -> None:
+    with pytest.raises(InvalidInputError, match="at least one point"):
+        LatencySurface.from_points([])
+    with pytest.raises(InvalidInputError, match="GPU% 50 with batch 1 is given twice"):
+        LatencySurface.from_points([Point(50, 1, 1.0), Point(50, 1, 2.0)])

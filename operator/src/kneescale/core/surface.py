@@ -21,6 +21,15 @@ class Point:
     batch: int
     latency_ms: float
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError on what no measurement can be."""
+        if not 1 <= self.gpu_percent <= WHOLE_GPU_PERCENT:
+            raise InvalidInputError(f"GPU% must be 1 to 100, not {self.gpu_percent}")
+        if self.batch < 1:
+            raise InvalidInputError(f"batch must be at least 1, not {self.batch}")
+        if not (isfinite(self.latency_ms) and self.latency_ms > 0):
+            raise InvalidInputError(f"latency must be above 0 ms, not {self.latency_ms}")
+
 
 @dataclass(frozen=True, slots=True)
 class LatencySurface:
@@ -39,7 +48,7 @@ class LatencySurface:
         """The surface through `points`, which may be noisy and need not fill their grid.
 
         Noise is resolved upwards: f(p, b) is the largest latency seen with at least p and at most b.
-        Raises InvalidInputError on no points, a point out of range or one given twice.
+        Raises InvalidInputError on no points, or one given twice.
         """
         ordered = tuple(sorted(points, key=lambda point: (point.batch, point.gpu_percent)))
         _check(ordered)
@@ -83,13 +92,6 @@ def doubling_batches(max_batch: int) -> tuple[int, ...]:
 def _check(ordered: Sequence[Point]) -> None:
     if not ordered:
         raise InvalidInputError("a latency surface needs at least one point")
-    for point in ordered:
-        if not 1 <= point.gpu_percent <= WHOLE_GPU_PERCENT:
-            raise InvalidInputError(f"GPU% must be 1 to 100, not {point.gpu_percent}")
-        if point.batch < 1:
-            raise InvalidInputError(f"batch must be at least 1, not {point.batch}")
-        if not (isfinite(point.latency_ms) and point.latency_ms > 0):
-            raise InvalidInputError(f"latency must be above 0 ms, not {point.latency_ms}")
     for first, second in pairwise(ordered):
         if (first.gpu_percent, first.batch) == (second.gpu_percent, second.batch):
             raise InvalidInputError(f"GPU% {first.gpu_percent} with batch {first.batch} is given twice")

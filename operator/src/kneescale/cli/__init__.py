@@ -1,0 +1,1 @@
+"""The `kneescale` command line."""

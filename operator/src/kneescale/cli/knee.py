@@ -1,0 +1,153 @@
+"""`kneescale knee`: each model's knee, and the GPU% and batch that its SLO allows."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kneescale.cli.profiles import Profile, read_profiles
+from kneescale.core.configuration import choose_configuration
+from kneescale.core.errors import InfeasibleError, InvalidInputError
+from kneescale.core.knee import find_knee
+from kneescale.core.surface import LatencySurface
+
+if TYPE_CHECKING:
+    # argparse has no public name for what `add_subparsers` returns.
+    from argparse import _SubParsersAction
+
+_DEFAULT_SLO_MS = 100.0
+
+_HELP = """\
+Reads measured latency surfaces and says for each model:
+
+  knee        the GPU% past which no further 10 GPU% save 10 % of the latency (largest batch measured)
+  GPU%, batch the measured run of the highest efficacy, b / (f^2 * p), with f <= SLO/2 and, where the rate
+              is known, f + the time to gather the batch <= SLO (D-STACK, arXiv 2304.13541)
+  latency     of that run; throughput of one such run after the other
+  GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
+
+PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms (points in any order, grids
+with holes are fine), or ModelProfile resources in a .yaml file."""
+
+_EXAMPLES = """\
+examples:
+  kneescale knee profiles.csv --slo-ms 50
+  kneescale knee profiles.csv --model resnet50 --slo-ms 60 --rate 120 --output json
+  kubectl get modelprofiles.kneescale.dev resnet50 -o yaml > p.yaml; kneescale knee p.yaml"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is said about one model; without a feasible run `reason` says why."""
+
+    model: str
+    knee_percent: int | None
+    gpu_percent: int | None = None
+    batch: int | None = None
+    latency_ms: float | None = None
+    throughput_rps: float | None = None
+    area_percent: float | None = None
+    reason: str | None = None
+
+
+def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    parser = subcommands.add_parser(
+        "knee",
+        help="find the knee and the best GPU%% and batch in measured profiles",
+        description=_HELP,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("profiles", metavar="PROFILES", type=Path, help="CSV, or ModelProfile YAML")
+    parser.add_argument("--model", metavar="M", help="only this model")
+    parser.add_argument(
+        "--slo-ms",
+        metavar="N",
+        type=_positive,
+        default=_DEFAULT_SLO_MS,
+        help="latency SLO (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--rate", metavar="R", type=_positive, help="requests per second (default: not known)"
+    )
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: TextIO) -> None:
+    """Write one row for each model.
+
+    Raises InvalidInputError where the file cannot be read or does not hold the model asked for.
+    """
+    profiles = _chosen(read_profiles(arguments.profiles), arguments.model, arguments.profiles)
+    rows = [_row(profile, arguments) for profile in profiles]
+    if arguments.output == "json":
+        json.dump([asdict(row) for row in rows], out, indent=2)
+        out.write("\n")
+    else:
+        _write_table(rows, out)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def _chosen(profiles: Sequence[Profile], model: str | None, path: Path) -> Sequence[Profile]:
+    chosen = [profile for profile in profiles if model in (None, profile.model)]
+    if not chosen:
+        have = ", ".join(profile.model for profile in profiles)
+        raise InvalidInputError(f"{path}: holds no model {model}; it has {have}")
+    return chosen
+
+
+def _row(profile: Profile, arguments: argparse.Namespace) -> Row:
+    try:
+        surface = LatencySurface.from_points(profile.points)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{arguments.profiles}: model {profile.model}: {error}") from error
+    knee = find_knee(surface)
+    try:
+        chosen = choose_configuration(
+            surface,
+            slo_ms=arguments.slo_ms,
+            rate_rps=arguments.rate,
+            lanes=surface.gpu_percents,
+            max_batch=surface.batches[-1],
+        )
+    except InfeasibleError as error:
+        return Row(profile.model, knee, reason=str(error))
+    return Row(
+        model=profile.model,
+        knee_percent=knee,
+        gpu_percent=chosen.gpu_percent,
+        batch=chosen.batch,
+        latency_ms=round(chosen.latency_ms, 3),
+        throughput_rps=round(1000 * chosen.batch / chosen.latency_ms, 1),
+        area_percent=chosen.area_permille / 10,
+    )
+
+
+def _write_table(rows: Sequence[Row], out: TextIO) -> None:
+    titles = ("MODEL", "KNEE", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)", "GPU AREA (%)")
+    columns = [field.name for field in fields(Row)][: len(titles)]
+    table = [titles, *(tuple(_cell(getattr(row, column)) for column in columns) for row in rows)]
+    widths = [max(len(line[index]) for line in table) for index in range(len(titles))]
+    reasons = ["", *(row.reason or "" for row in rows)]
+    for line, reason in zip(table, reasons, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        out.write("  ".join([*cells, reason]).rstrip() + "\n")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)

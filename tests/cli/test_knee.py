@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.main import main
+
+CSV = """\
+model,batch,gpu_percent,latency_ms
+flat,1,10,5.0
+flat,1,100,5.0
+flat,4,10,8.0
+flat,4,100,6.0
+slow,1,100,300
+"""
+
+MODEL_PROFILE = """\
+apiVersion: kneescale.dev/v1alpha1
+kind: ModelProfile
+metadata: {name: flat-v100}
+spec:
+  modelURI: catalog://flat
+  format: Emulated
+  productName: V100
+  backend: emulated
+  source: Imported
+  points:
+  - {gpuPercent: 10, batch: 1, latencyMicroseconds: 5000}
+  - {gpuPercent: 100, batch: 1, latencyMicroseconds: 5000}
+"""
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    path = tmp_path / "profiles.csv"
+    path.write_text(CSV)
+    return path
+
+
+def test_a_table_has_a_line_for_each_model(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knee", str(profiles), "--slo-ms", "50", "--rate", "100"]) == 0
+    title, flat, slow = capsys.readouterr().out.splitlines()
+    assert title.split()[:4] == ["MODEL", "KNEE", "GPU%", "BATCH"]
+    assert flat.split() == ["flat", "20", "10", "4", "8", "500", "2"]
+    assert slow.endswith("even batch 1 at 100 GPU% takes 300 ms; the SLO of 50 ms allows 25 ms a batch")
+
+
+def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knee", str(profiles), "--slo-ms", "50", "--model", "flat", "--output", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["model"], row["knee_percent"], row["gpu_percent"], row["batch"]) == ("flat", 20, 10, 4)
+    assert (row["latency_ms"], row["throughput_rps"], row["reason"]) == (8.0, 500.0, None)
+
+
+def test_a_model_profile_is_read_as_it_is_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(MODEL_PROFILE)
+    assert main(["knee", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["flat-v100", "10", "10", "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        (
+            "p.csv",
+            "model,batch\n",
+            ":1: has no column gpu_percent; needs model, batch, gpu_percent, latency_ms",
+        ),
+        ("p.csv", "", ":1: has no column model; needs model, batch, gpu_percent, latency_ms"),
+        ("p.csv", "model,batch,gpu_percent,latency_ms\n", ": holds no profile"),
+        ("p.csv", CSV + "slow,two,100,1\n", ":7: batch must be a whole number, not 'two'"),
+        ("p.csv", CSV + "slow,2,100,fast\n", ":7: latency_ms must be a number, not 'fast'"),
+        ("p.csv", CSV + "slow,2,200,1\n", ":7: GPU% must be 1 to 100, not 200"),
+        ("p.csv", CSV + "slow,2\n", ":7: gpu_percent is empty"),
+        ("p.csv", CSV + "slow,1,100,1\n", ": model slow: GPU% 100 with batch 1 is given twice"),
+        ("p.yaml", "kind: Pod\n", ":1: is not a ModelProfile"),
+        ("p.yaml", "a: [\n", ":2: is not YAML: "),
+        ("p.yaml", MODEL_PROFILE.replace("batch: 1", "batch: 0"), ":1: spec.points[0].batch"),
+        ("p.yaml", "", ": holds no profile"),
+    ],
+)
+def test_a_bad_file_is_one_line_with_its_place(
+    name: str, text: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert main(["knee", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kneescale: {path}{fault}")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert main(["knee", str(path)]) == 2
+    assert capsys.readouterr().err == f"kneescale: {path}: is not UTF-8 text\n"
+
+
+def test_a_missing_file_and_a_missing_model(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knee", f"{profiles}.gone"]) == 2
+    assert main(["knee", str(profiles), "--model", "bert"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"kneescale: {profiles}.gone: No such file or directory",
+        f"kneescale: {profiles}: holds no model bert; it has flat, slow",
+    ]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_wrong_slo_is_refused(value: str, profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["knee", str(profiles), f"--slo-ms={value}"])
+    assert exit_.value.code == 2
+    assert f"must be a number above 0, not '{value}'" in capsys.readouterr().err
+
+
+def test_the_installed_command_says_its_version() -> None:
+    code = "import sys; from kneescale.cli.main import main; sys.exit(main(['--version']))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("kneescale 0.")

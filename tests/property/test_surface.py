@@ -1,0 +1,68 @@
+"""Any measurements, however noisy and patchy, make a surface that a scheduler can rely on."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kneescale.core.run_costs import RunCosts
+from kneescale.core.surface import LatencySurface, Point
+
+PERCENTS, BATCHES = range(1, 101, 9), range(1, 41, 3)
+
+points = st.dictionaries(
+    st.tuples(st.integers(1, 100), st.integers(1, 32)), st.floats(0.1, 1e4), min_size=1, max_size=25
+)
+surfaces = points.map(
+    lambda by_run: LatencySurface.from_points(
+        Point(percent, size, ms) for (percent, size), ms in by_run.items()
+    )
+)
+#: Equal curves may differ in the last bits after they were interpolated.
+SLACK = 1 + 1e-9
+
+
+@given(surfaces)
+def test_more_gpu_is_never_slower_and_more_items_never_faster(surface: LatencySurface) -> None:
+    for batch in BATCHES:
+        row = [surface.latency_ms(percent, batch) for percent in PERCENTS]
+        assert all(less >= more / SLACK for less, more in pairwise(row))
+    for percent in PERCENTS:
+        column = [surface.latency_ms(percent, batch) for batch in BATCHES]
+        assert all(fewer <= more * SLACK for fewer, more in pairwise(column))
+
+
+@given(surfaces)
+def test_no_measurement_is_undercut(surface: LatencySurface) -> None:
+    for point in surface.points:
+        assert surface.latency_ms(point.gpu_percent, point.batch) >= point.latency_ms / SLACK
+
+
+@given(surfaces)
+def test_less_gpu_never_costs_more_than_in_proportion_beyond_the_points(surface: LatencySurface) -> None:
+    smallest = surface.gpu_percents[0]
+    for percent in range(1, smallest):
+        expected_ms = surface.latency_ms(smallest, 1) * smallest / percent
+        assert abs(surface.latency_ms(percent, 1) - expected_ms) <= 1e-9 * expected_ms
+
+
+@given(surfaces, st.integers(1, 40), st.integers(0, 10**10), st.integers(1, 100))
+def test_the_cheapest_run_is_the_cheapest(
+    surface: LatencySurface, items: int, within_ns: int, free_percent: int
+) -> None:
+    lanes = range(5, 101, 5)
+    costs = RunCosts(surface, lanes)
+    runs = [
+        (lane * costs.latency_ns(lane, batch) / batch, lane, batch)
+        for lane in lanes
+        if lane <= free_percent
+        for batch in range(1, min(items, costs.max_batch) + 1)
+        if costs.latency_ns(lane, batch) <= within_ns
+    ]
+    option = costs.cheapest(items, within_ns, free_percent)
+    assert (option is None) == (not runs)
+    if option:
+        assert option.latency_ns == costs.latency_ns(option.gpu_percent, option.batch) <= within_ns
+        assert option.batch <= items
+        largest = {lane: max(batch for _, other, batch in runs if other == lane) for _, lane, _ in runs}
+        assert option.area_per_item == min(cost for cost, lane, batch in runs if batch == largest[lane])
