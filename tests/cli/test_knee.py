@@ -10,8 +10,10 @@ from kneescale.cli.main import main
 CSV = """\
 model,batch,gpu_percent,latency_ms
 flat,1,10,5.0
+flat,1,40,5.0
 flat,1,100,5.0
 flat,4,10,8.0
+flat,4,40,6.0
 flat,4,100,6.0
 slow,1,100,300
 """
@@ -43,14 +45,14 @@ def test_a_table_has_a_line_for_each_model(profiles: Path, capsys: pytest.Captur
     assert main(["knee", str(profiles), "--slo-ms", "50", "--rate", "100"]) == 0
     title, flat, slow = capsys.readouterr().out.splitlines()
     assert title.split()[:4] == ["MODEL", "KNEE", "GPU%", "BATCH"]
-    assert flat.split() == ["flat", "20", "10", "4", "8", "500", "2"]
+    assert flat.split() == ["flat", "40", "10", "4", "8", "500", "2"]
     assert slow.endswith("even batch 1 at 100 GPU% takes 300 ms; the SLO of 50 ms allows 25 ms a batch")
 
 
 def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["knee", str(profiles), "--slo-ms", "50", "--model", "flat", "--output", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["model"], row["knee_percent"], row["gpu_percent"], row["batch"]) == ("flat", 20, 10, 4)
+    assert (row["model"], row["knee_percent"], row["gpu_percent"], row["batch"]) == ("flat", 40, 10, 4)
     assert (row["latency_ms"], row["throughput_rps"], row["reason"]) == (8.0, 500.0, None)
 
 
@@ -73,10 +75,10 @@ def test_a_model_profile_is_read_as_it_is_exported(
         ),
         ("p.csv", "", ":1: has no column model; needs model, batch, gpu_percent, latency_ms"),
         ("p.csv", "model,batch,gpu_percent,latency_ms\n", ": holds no profile"),
-        ("p.csv", CSV + "slow,two,100,1\n", ":7: batch must be a whole number, not 'two'"),
-        ("p.csv", CSV + "slow,2,100,fast\n", ":7: latency_ms must be a number, not 'fast'"),
-        ("p.csv", CSV + "slow,2,200,1\n", ":7: GPU% must be 1 to 100, not 200"),
-        ("p.csv", CSV + "slow,2\n", ":7: gpu_percent is empty"),
+        ("p.csv", CSV + "slow,two,100,1\n", ":9: batch must be a whole number, not 'two'"),
+        ("p.csv", CSV + "slow,2,100,fast\n", ":9: latency_ms must be a number, not 'fast'"),
+        ("p.csv", CSV + "slow,2,200,1\n", ":9: GPU% must be 1 to 100, not 200"),
+        ("p.csv", CSV + "slow,2\n", ":9: gpu_percent is empty"),
         ("p.csv", CSV + "slow,1,100,1\n", ": model slow: GPU% 100 with batch 1 is given twice"),
         ("p.yaml", "kind: Pod\n", ":1: is not a ModelProfile"),
         ("p.yaml", "a: [\n", ":2: is not YAML: "),
