@@ -1,0 +1,75 @@
+"""How long a decision of the dispatcher takes: microseconds per tick, with 8 and with 50 models on a device.
+
+    python benchmarks/dispatcher.py
+
+Poisson arrivals drive the spatio-temporal policy on the catalog's figures; simulated workers answer. The
+planned runs together take half the device's area, split evenly: with more models each one has less.
+"""
+
+import sys
+from itertools import cycle, islice
+from time import perf_counter_ns
+
+from kneescale.core.catalog import CatalogModel, catalog
+from kneescale.core.configuration import choose_configuration
+from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.policies import policy_named
+from kneescale.core.surface import doubling_batches
+from kneescale.core.units import NS_PER_US, ms_to_ns
+from kneescale.core.wire import Role
+from kneescale.testing.device_loop import DeviceLoop, Load
+
+LANES = tuple(range(10, 101, 10))
+MAX_BATCH = 16
+SLO_FACTOR = 4
+AREA_SHARE = 0.5
+SECONDS = 5
+
+
+class TimedDispatcher(Dispatcher):
+    """Notes how long each tick takes."""
+
+    def __init__(self) -> None:
+        super().__init__(policy_named("SpatioTemporal"))
+        self.took_ns: list[int] = []
+
+    def tick(self, now_ns: int) -> list[Granted]:
+        """Every grant that is to be made now."""
+        before_ns = perf_counter_ns()
+        granted = super().tick(now_ns)
+        self.took_ns.append(perf_counter_ns() - before_ns)
+        return granted
+
+
+def main() -> int:
+    """Print one line for each number of models."""
+    for models in (8, 50):
+        dispatcher = TimedDispatcher()
+        result = DeviceLoop(dispatcher, _loads(models)).run(SECONDS)
+        took_ns = sorted(dispatcher.took_ns)
+        mean_us = sum(took_ns) / len(took_ns) / NS_PER_US
+        p99_us = took_ns[len(took_ns) * 99 // 100] / NS_PER_US
+        sys.stdout.write(
+            f"{models:3} models: {mean_us:6.1f} us a tick, p99 {p99_us:6.1f} us ({len(took_ns)} ticks, "
+            f"{result.grants} grants, worst attainment {result.worst_attainment:.3f})\n"
+        )
+    return 0
+
+
+def _loads(models: int) -> dict[str, Load]:
+    chosen = islice(cycle(catalog()), models)
+    return {f"{model.name}-{index}": _load(model, AREA_SHARE / models) for index, model in enumerate(chosen)}
+
+
+def _load(model: CatalogModel, area_share: float) -> Load:
+    """One model at the rate that its planned run serves with that share of the area."""
+    surface = model.surface(LANES, doubling_batches(MAX_BATCH))
+    slo_ms = SLO_FACTOR * surface.latency_ms(40, 4)
+    plan = choose_configuration(surface, slo_ms=slo_ms, rate_rps=None, lanes=LANES, max_batch=MAX_BATCH)
+    rate_rps = area_share * 1000 * plan.batch / (plan.latency_ms * plan.gpu_percent / 100)
+    terms = PartitionTerms(Role.SERVE, ms_to_ns(slo_ms), 1, plan.gpu_percent, plan.batch, LANES, surface)
+    return Load(terms, rate_rps)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
