@@ -49,6 +49,9 @@ def kubelet(pki: Pki, node: str, cgroup: str, dns: IPv4Address) -> str:
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": cgroup,
             "failCgroupV1": False,
+            # A claim may reach the kubelet before the API server's node authorizer lets it be read, and the
+            # kubelet tries again only at its next sync.
+            "syncFrequency": "5s",
             "failSwapOn": False,
             # Without CAP_SYS_RESOURCE, as in many sandboxes, a process cannot lower its own score.
             "oomScoreAdj": 0,

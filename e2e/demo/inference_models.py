@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from e2e.cluster.kubectl import Kubectl
+from e2e.demo.samples import EMULATED_ITEMS
 
 NAMESPACE = "kneescale-demo"
 KIND = "inferencemodels.kneescale.dev"
@@ -34,10 +35,11 @@ class DemoModel:
         return latency_ms
 
     @property
-    def rate_rps(self) -> int:
-        """The rate that the model is planned for."""
-        rate_rps: int = self.manifest["spec"]["expectedRequestsPerSecond"]
-        return rate_rps
+    def rate_rps(self) -> float:
+        """The requests per second that make up the rate that the model is planned for, which counts items."""
+        items_per_second: int = self.manifest["spec"]["expectedRequestsPerSecond"]
+        is_emulated = self.manifest["spec"]["model"]["format"] == "Emulated"
+        return items_per_second / (EMULATED_ITEMS if is_emulated else 1)
 
     @property
     def artefact(self) -> str | None:

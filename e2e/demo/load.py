@@ -34,7 +34,7 @@ async def try_each_sample(stream: Stream) -> None:
     """Ask for every sample over REST and gRPC. Raises RuntimeError if one gets no right answer."""
     async with ModelClient(stream.model, stream.endpoint, stream.samples) as client:
         for _ in range(REST_EVERY * len(stream.samples)):
-            outcome = await _outcome(client, asyncio.get_running_loop().time())
+            outcome = await ask_for_outcome(client, asyncio.get_running_loop().time())
             if not outcome.correct:
                 raise RuntimeError(f"{stream.model}: {outcome.error}")
 
@@ -67,11 +67,12 @@ async def _send(client: ModelClient, due_s: Sequence[float]) -> Sequence[Outcome
     requests = []
     for time_s in due_s:
         await asyncio.sleep(max(0.0, time_s - loop.time()))
-        requests.append(asyncio.create_task(_outcome(client, time_s)))
+        requests.append(asyncio.create_task(ask_for_outcome(client, time_s)))
     return await asyncio.gather(*requests)
 
 
-async def _outcome(client: ModelClient, due_s: float) -> Outcome:
+async def ask_for_outcome(client: ModelClient, due_s: float) -> Outcome:
+    """Send the client's next request, which was due at `due_s` of the loop's clock; return its outcome."""
     try:
         sample, answer = await client.ask()
     except REQUEST_ERRORS as error:

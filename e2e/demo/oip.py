@@ -57,8 +57,8 @@ class ModelClient:
         (name,), (self._output,) = (
             [tensor["name"] for tensor in metadata[side]] for side in ("inputs", "outputs")
         )
-        self._grpc_inputs = [_prepared(grpc.InferInput, name, sample.item) for sample in self._samples]
-        self._rest_inputs = [_prepared(rest.InferInput, name, sample.item) for sample in self._samples]
+        self._grpc_inputs = [_prepared(grpc.InferInput, name, sample.items) for sample in self._samples]
+        self._rest_inputs = [_prepared(rest.InferInput, name, sample.items) for sample in self._samples]
         return self
 
     async def __aexit__(
@@ -79,11 +79,11 @@ class ModelClient:
             result = await client.infer(
                 self._model, self._grpc_inputs[which], client_timeout=ANSWER_TIMEOUT_S
             )
-        answer: Array = result.as_numpy(self._output)[0]
+        answer: Array = result.as_numpy(self._output)
         return self._samples[which], answer
 
 
-def _prepared(infer_input: type[Any], name: str, item: Array) -> list[Any]:
-    tensor = infer_input(name, [1, *item.shape], "FP32")
-    tensor.set_data_from_numpy(item[None])
+def _prepared(infer_input: type[Any], name: str, items: Array) -> list[Any]:
+    tensor = infer_input(name, list(items.shape), "FP32")
+    tensor.set_data_from_numpy(items)
     return [tensor]

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from e2e.demo.samples import EMULATED_ITEMS
+
 WANTED_ATTAINMENT = 0.99
 #: What is to be known about the figures of each backend.
 BACKENDS = {
@@ -73,6 +75,7 @@ class Report:
         }
         if self.backend == "emulated":
             content["emulated"] = True
+            content["items_per_request"] = EMULATED_ITEMS
         if self.temporal is not None:
             content["temporal"] = asdict(self.temporal)
         return json.dumps(content, indent=2) + "\n"

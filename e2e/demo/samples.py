@@ -18,14 +18,17 @@ EGYPTIAN_CAT = 285
 ESPRESSO = 967
 AUDIO_RATE_HZ = 16_000
 SPEECH_THRESHOLD = 0.5
+#: A request to an emulated model carries this many items: few requests then keep a GPU busy, so that the
+#: machine's own cores, which do not compute the batches, carry the load of several GPUs.
+EMULATED_ITEMS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One item for a model (without the batch dimension) and the judge of the answer to it."""
+    """One request to a model, its items [items, ...], and the judge of the answer to it."""
 
     name: str
-    item: Array
+    items: Array
     is_right: Callable[[Array], bool]
 
 
@@ -35,7 +38,7 @@ def samples_for(model: str, speech: Callable[[], Path]) -> Sequence[Sample]:
         return _pictures(IMAGE_SIZES[model])
     if model == "silero-vad":
         return _audio(speech())
-    return _echoes(model)
+    return echoes(model, EMULATED_ITEMS)
 
 
 IMAGE_SIZES: Mapping[str, int] = {"efficientnet-lite0": 224, "efficientnet-lite2": 260}
@@ -44,8 +47,8 @@ IMAGE_SIZES: Mapping[str, int] = {"efficientnet-lite0": 224, "efficientnet-lite2
 def _pictures(size: int) -> Sequence[Sample]:
     cat, cup = data.chelsea(), data.coffee()  # type: ignore[no-untyped-call]
     return [
-        Sample("chelsea, an Egyptian cat", for_efficientnet_lite(cat, size), _top_is(EGYPTIAN_CAT)),
-        Sample("a cup of espresso", for_efficientnet_lite(cup, size), _top_is(ESPRESSO)),
+        Sample("chelsea, an Egyptian cat", for_efficientnet_lite(cat, size)[None], _top_is(EGYPTIAN_CAT)),
+        Sample("a cup of espresso", for_efficientnet_lite(cup, size)[None], _top_is(ESPRESSO)),
     ]
 
 
@@ -68,8 +71,8 @@ def _top_is(index: int) -> Callable[[Array], bool]:
 def _audio(recording: Path) -> Sequence[Sample]:
     silence = np.random.default_rng(0).normal(scale=1e-4, size=AUDIO_RATE_HZ).astype(np.float32)
     return [
-        Sample("speech", one_second(recording), lambda answer: answer.item() >= SPEECH_THRESHOLD),
-        Sample("silence", silence, lambda answer: answer.item() < SPEECH_THRESHOLD),
+        Sample("speech", one_second(recording)[None], lambda answer: answer.item() >= SPEECH_THRESHOLD),
+        Sample("silence", silence[None], lambda answer: answer.item() < SPEECH_THRESHOLD),
     ]
 
 
@@ -82,12 +85,12 @@ def one_second(recording: Path) -> Array:
     return np.pad(resampled, (0, AUDIO_RATE_HZ - len(resampled))).astype(np.float32)
 
 
-def _echoes(model: str) -> Sequence[Sample]:
+def echoes(model: str, items: int = 1) -> Sequence[Sample]:
     """Return samples for an emulated model, which answers with its input: so each answer is known apart."""
     seed = int.from_bytes(model.encode(), "little")
-    items = np.random.default_rng(seed).normal(size=(8, 4)).astype(np.float32)
-    return [Sample(f"echo {i}", item, _equals(item)) for i, item in enumerate(items)]
+    requests = np.random.default_rng(seed).normal(size=(8, items, 4)).astype(np.float32)
+    return [Sample(f"echo {i}", request, _equals(request)) for i, request in enumerate(requests)]
 
 
-def _equals(item: Array) -> Callable[[Array], bool]:
-    return lambda answer: np.array_equal(answer, item)
+def _equals(request: Array) -> Callable[[Array], bool]:
+    return lambda answer: np.array_equal(answer, request)

@@ -25,9 +25,9 @@ def recorded(path: Path, sound: np.ndarray[tuple[int], np.dtype[np.float64]], ra
 @pytest.mark.parametrize(("model", "size"), [("efficientnet-lite0", 224), ("efficientnet-lite2", 260)])
 def test_pictures_fit_the_model(model: str, size: int) -> None:
     for sample in samples_for(model, no_speech):
-        assert sample.item.shape == (3, size, size)
-        assert sample.item.dtype == np.float32
-        assert np.abs(sample.item).max() <= 1.2
+        assert sample.items.shape == (1, 3, size, size)
+        assert sample.items.dtype == np.float32
+        assert np.abs(sample.items).max() <= 1.2
 
 
 def test_a_picture_is_judged_by_its_own_top_class() -> None:
@@ -70,5 +70,5 @@ def test_speech_and_silence_are_told_apart_by_the_probability(tmp_path: Path) ->
 
 def test_an_emulated_models_answer_must_be_the_requests_own_input() -> None:
     first, second, *_ = samples_for("resnet50", no_speech)
-    assert first.is_right(first.item.copy())
-    assert not first.is_right(second.item)
+    assert first.is_right(first.items.copy())
+    assert not first.is_right(second.items)

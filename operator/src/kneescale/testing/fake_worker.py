@@ -119,7 +119,7 @@ class FakeWorker:
 
 
 def serve(worker: FakeWorker, items: int, batch_ns: Callable[[Grant], int]) -> Thread:
-    """A started thread in which `worker` runs its grants, one after the other, until `items` items are done."""
+    """A started thread in which `worker` runs its grants, one by one, until `items` items are done."""
 
     def run() -> None:
         left = items
