@@ -31,7 +31,6 @@ from e2e.wait import wait_until
 
 # Each with a program that it brings.
 PACKAGES = {
-    "etcd-server": "etcd",
     "runc": "runc",
     "containernetworking-plugins": f"{config.CNI_PROGRAMS}/bridge",
     "iptables": "iptables",

@@ -1,4 +1,4 @@
-"""The programs of a local cluster: Kubernetes and containerd, built once from their Go modules."""
+"""The programs of a local cluster: Kubernetes, etcd and containerd, built once from their Go modules."""
 
 import re
 import shutil
@@ -33,16 +33,17 @@ class Programs:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Programs":
-        """Take all programs from `folder`, and etcd from the system."""
-        built = {f.name: folder / f.name.replace("_", "-") for f in fields(cls) if f.name != "etcd"}
-        return cls(etcd=Path(shutil.which("etcd") or "/usr/bin/etcd"), **built)
+        """Find all programs in the folder in which they were built."""
+        built = {field.name: folder / field.name.replace("_", "-") for field in fields(cls)}
+        # Go names a program after its package.
+        return cls(**{**built, "etcd": folder / "server"})
 
 
 def build_all(runner: Runner, progress: Progress) -> Programs:
     """Return the programs of a local cluster, built on first use."""
     packages = re.findall(r'_ "(\S+)"', (MODULE / "tools.go").read_text())
     version = kubernetes_version()
-    what = f"Kubernetes {version} and containerd"
+    what = f"Kubernetes {version}, etcd and containerd"
     flags = [TAGS, _linker_flags(version)]
     folder = GoPrograms(MODULE, [*packages, PAUSE], what, about_s=400, flags=flags).build(runner, progress)
     return Programs.in_folder(folder)
