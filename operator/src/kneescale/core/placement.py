@@ -2,7 +2,7 @@
 
 A device is bounded by its GPU area, memory and clients, never by the sum of GPU%: sharing in time lets that
 pass 100. Models are taken by area, largest first, each to the device it leaves the most area free
-(docs/adr/0103).
+(docs/adr/0010).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,7 +3,7 @@
 A partition is *due* when its planned batch is full, or when its planned run must start for the oldest item to
 be in time. Due runs go in EDF order, each on the lane that takes the least GPU area and still ends in time;
 one that finds too little GPU% free has it reserved. Where nothing due is held up, waiting work fills what is
-free, least weighted area over the last sessions first. Beyond the paper (docs/adr/0104): GPU% is chosen per
+free, least weighted area over the last sessions first. Beyond the paper (docs/adr/0011): GPU% is chosen per
 batch, any number of batches of a model run at once, and on a busy device a small batch waits to grow.
 
 Late work goes behind what can still be in time, but is not starved: it fills with the rest, and once it has
