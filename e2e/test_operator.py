@@ -1,71 +1,23 @@
 """The operator on a real API server, with real agents and emulated GPUs."""
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.runner import CommandError
+from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
-from kneescale.core.catalog import lookup
 from tests.contract.refusals import MODEL, PROFILE, REFUSALS, SCHEDULE, Refusal
 
 pytestmark = pytest.mark.cluster
 
-Object = dict[str, Any]
-
 SYSTEM = "kneescale-system"
-PRODUCT = "V100-SXM2-16GB"
 #: Everything that the operator makes for a model.
 MADE = "pods,jobs,resourceclaims,services,modelprofiles"
-STARTED_S = 150.0
 MEASURED_S = 240.0
-_numbers = count(1)
-
-
-def inference_model(catalog_name: str, **spec: Any) -> Object:  # noqa: ANN401
-    """An InferenceModel of the catalog; `spec` adds to its spec or replaces parts of it."""
-    source = {"uri": f"catalog://{catalog_name}", "format": "Emulated"}
-    return {
-        "apiVersion": "kneescale.dev/v1alpha1",
-        "kind": "InferenceModel",
-        "metadata": {"name": catalog_name.replace("_", "-")},
-        "spec": {
-            "model": source,
-            "slo": {"latencyMilliseconds": 60},
-            "expectedRequestsPerSecond": 20,
-            **spec,
-        },
-    }
-
-
-def imported_profile(catalog_name: str) -> Object:
-    """A ModelProfile that spares the measurement: the points that the emulated worker waits out."""
-    surface = lookup(catalog_name, PRODUCT).surface((10, 20, 40, 100), (1, 4, 16))
-    points = [
-        {
-            "gpuPercent": point.gpu_percent,
-            "batch": point.batch,
-            "latencyMicroseconds": round(point.latency_ms * 1000),
-        }
-        for point in surface.points
-    ]
-    return {
-        "apiVersion": "kneescale.dev/v1alpha1",
-        "kind": "ModelProfile",
-        "metadata": {"name": f"imported-{catalog_name.replace('_', '-')}"},
-        "spec": {
-            "modelURI": f"catalog://{catalog_name}",
-            "format": "Emulated",
-            "productName": PRODUCT,
-            "backend": "emulated",
-            "points": points,
-        },
-    }
 
 
 def dry_run(kubectl: Kubectl, folder: Path, obj: Object, *options: str) -> str:
@@ -75,57 +27,10 @@ def dry_run(kubectl: Kubectl, folder: Path, obj: Object, *options: str) -> str:
     return kubectl.run("create", "--dry-run=server", "--validate=false", f"--filename={file}", *options)
 
 
-class Shop:
-    """A namespace of one test, and what an admin sees and does in it."""
-
-    def __init__(self, kubectl: Kubectl, name: str, folder: Path) -> None:
-        self._kubectl = kubectl
-        self._folder = folder
-        self.name = name
-
-    def run(self, *args: str) -> str:
-        return self._kubectl.run(f"--namespace={self.name}", *args)
-
-    def apply(self, *objects: Object) -> None:
-        file = self._folder / "objects.json"
-        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        self.run("apply", f"--filename={file}")
-
-    def get(self, *args: str) -> Any:  # noqa: ANN401
-        return json.loads(self.run("get", *args, "--output=json"))
-
-    def uids(self, kinds: str) -> dict[str, str]:
-        """The uid of each object of these kinds, by name."""
-        return {item["metadata"]["name"]: item["metadata"]["uid"] for item in self.get(kinds)["items"]}
-
-    def condition(self, model: str, kind: str) -> Mapping[str, str]:
-        """The model's condition for its present generation; empty until there is one."""
-        found = self.get("inferencemodel", model)
-        generation = found["metadata"]["generation"]
-        conditions = found.get("status", {}).get("conditions", [])
-        return next(
-            (c for c in conditions if c["type"] == kind and c["observedGeneration"] == generation), {}
-        )
-
-    def wait_for(self, model: str, kind: str, status: str, timeout_s: float) -> None:
-        wait_until(lambda: self.condition(model, kind).get("status") == status, f"{kind}={status}", timeout_s)
-
-    def schedules(self) -> dict[str, Object]:
-        """The spec of each GPUSchedule, by name."""
-        return {item["metadata"]["name"]: item["spec"] for item in self.get("gpuschedules")["items"]}
-
-    def partitions(self) -> set[str]:
-        """The partitions of this namespace on all GPUs."""
-        specs = self.schedules().values()
-        return {p["name"] for spec in specs for p in spec["partitions"] if p["namespace"] == self.name}
-
-
 @pytest.fixture
 def shop(kubectl: Kubectl, tmp_path: Path) -> Iterator[Shop]:
-    name = f"shop-{next(_numbers)}"
-    kubectl.run("create", "namespace", name)
-    yield Shop(kubectl, name, tmp_path)
-    kubectl.run("delete", "namespace", name, "--timeout=120s")
+    with opened(kubectl, tmp_path) as shop:
+        yield shop
 
 
 @pytest.fixture
@@ -207,13 +112,12 @@ def test_an_operator_killed_in_the_middle_ends_where_it_would_have(serving: Shop
 
 def test_a_larger_share_is_a_new_worker_before_the_old_one_goes(serving: Shop) -> None:
     old = serving.uids("pods").keys()
-    change = {"spec": {"overrides": {"gpuPercent": 40}}}
-    serving.run("patch", "inferencemodel", "mobilenet-v2", "--type=merge", f"--patch={json.dumps(change)}")
+    serving.change("mobilenet-v2", overrides={"gpuPercent": 40})
 
     def swapped() -> bool:
-        ready = [pod["metadata"]["name"] for pod in serving.get("pods")["items"] if _is_ready(pod)]
+        ready = serving.ready_pods()
         assert len(ready) >= 2, f"only {ready} serve"
-        return len(ready) == 2 and not old & set(ready) and not old & serving.uids("pods").keys()
+        return len(ready) == 2 and not old & ready and not old & serving.uids("pods").keys()
 
     wait_until(swapped, "new workers serve and the old ones are gone", STARTED_S)
     assert serving.get("inferencemodel", "mobilenet-v2")["status"]["gpuPercent"] == 40
@@ -252,8 +156,3 @@ def test_an_agent_writes_for_its_own_node_only(
     user += [f"--as-user-extra=authentication.kubernetes.io/node-name={node}"] if node else []
     with pytest.raises(CommandError, match=says):
         dry_run(kubectl, tmp_path, slice_of_node1, *user)
-
-
-def _is_ready(pod: Object) -> bool:
-    conditions = pod["status"].get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

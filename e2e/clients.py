@@ -1,0 +1,81 @@
+"""What the clients of a model see while a test changes things around it."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from threading import Event
+
+from e2e.demo.figures import Outcome
+from e2e.demo.load import Stream, ask_for_outcome
+from e2e.demo.oip import ModelClient
+from e2e.demo.samples import echoes
+from e2e.demo.services import reach
+from e2e.shop import Shop
+from e2e.wait import wait_until
+
+FIRST_ANSWER_S = 30.0
+
+
+@contextmanager
+def steady_load(shop: Shop, model: str, rate_rps: float) -> Iterator[list[Outcome]]:
+    """Send requests over REST (keep-alive) and gRPC until the block ends; the outcomes grow meanwhile.
+
+    The block begins when the first answer is there, and all requests have an outcome when it has ended.
+    """
+    outcomes: list[Outcome] = []
+    stop = Event()
+    with reach(shop.kubectl, shop.name, model) as endpoint, ThreadPoolExecutor(1) as pool:
+        stream = Stream(model, endpoint, echoes(model), rate_rps)
+        sending = pool.submit(asyncio.run, _send(stream, outcomes, stop))
+        try:
+            answered = lambda: bool(outcomes) or sending.done()  # noqa: E731
+            wait_until(answered, f"{model} answers", FIRST_ANSWER_S)
+            yield outcomes
+        finally:
+            stop.set()
+        sending.result()
+
+
+async def _send(stream: Stream, outcomes: list[Outcome], stop: Event) -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        ModelClient(stream.model, stream.endpoint, stream.samples) as client,
+        asyncio.TaskGroup() as sent,
+    ):
+
+        async def ask(due_s: float) -> None:
+            outcomes.append(await ask_for_outcome(client, due_s))
+
+        due_s = loop.time()
+        while not stop.is_set():
+            sent.create_task(ask(due_s))
+            due_s += 1 / stream.rate_rps
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+
+def failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """What went wrong with each request that got no right answer."""
+    return [outcome.error for outcome in outcomes if not outcome.correct]
+
+
+@contextmanager
+def watched_endpoints(shop: Shop, service: str) -> Iterator[list[int]]:
+    """Watch the Service's endpoints; when the block has ended, the list holds how many were ready, change by
+    change.
+    """
+    ready: list[int] = []
+    kubectl = shop.kubectl
+    argv = [str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={shop.name}"]
+    argv += ["get", "endpointslices", f"--selector=kubernetes.io/service-name={service}", "--watch"]
+    argv += [r'--output=jsonpath={.endpoints[*].conditions.ready}{"\n"}']
+    with TemporaryFile("w+") as seen, subprocess.Popen(argv, stdout=seen) as watch:
+        try:
+            yield ready
+        finally:
+            watch.terminate()
+            watch.wait()
+            seen.seek(0)
+            ready += [line.split().count("true") for line in seen]

@@ -1,0 +1,136 @@
+"""A namespace of one test, and what an admin sees and does in it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster.kubectl import Kubectl
+from e2e.wait import wait_until
+from kneescale.core.catalog import lookup
+
+Object = dict[str, Any]
+
+PRODUCT = "V100-SXM2-16GB"
+#: From an InferenceModel with a profile to a worker that serves, on a busy machine.
+STARTED_S = 150.0
+_numbers = count(1)
+
+
+def inference_model(catalog_name: str, *, name: str | None = None, **spec: Any) -> Object:  # noqa: ANN401
+    """An InferenceModel of the catalog; `spec` adds to its spec or replaces parts of it."""
+    source = {"uri": f"catalog://{catalog_name}", "format": "Emulated"}
+    return {
+        "apiVersion": "kneescale.dev/v1alpha1",
+        "kind": "InferenceModel",
+        "metadata": {"name": name or catalog_name.replace("_", "-")},
+        "spec": {
+            "model": source,
+            "slo": {"latencyMilliseconds": 60},
+            "expectedRequestsPerSecond": 20,
+            **spec,
+        },
+    }
+
+
+def imported_profile(catalog_name: str) -> Object:
+    """A ModelProfile that spares the measurement: the points that the emulated worker waits out."""
+    surface = lookup(catalog_name, PRODUCT).surface((10, 20, 40, 100), (1, 4, 16))
+    points = [
+        {
+            "gpuPercent": point.gpu_percent,
+            "batch": point.batch,
+            "latencyMicroseconds": round(point.latency_ms * 1000),
+        }
+        for point in surface.points
+    ]
+    return {
+        "apiVersion": "kneescale.dev/v1alpha1",
+        "kind": "ModelProfile",
+        "metadata": {"name": f"imported-{catalog_name.replace('_', '-')}"},
+        "spec": {
+            "modelURI": f"catalog://{catalog_name}",
+            "format": "Emulated",
+            "productName": PRODUCT,
+            "backend": "emulated",
+            "points": points,
+        },
+    }
+
+
+class Shop:
+    """The namespace, through kubectl."""
+
+    def __init__(self, kubectl: Kubectl, name: str, folder: Path) -> None:
+        self.kubectl = kubectl
+        self._folder = folder
+        self.name = name
+
+    def run(self, *args: str) -> str:
+        """Run kubectl in the namespace."""
+        return self.kubectl.run(f"--namespace={self.name}", *args)
+
+    def apply(self, *objects: Object) -> None:
+        """Apply objects to the namespace."""
+        file = self._folder / "objects.json"
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self.run("apply", f"--filename={file}")
+
+    def change(self, model: str, **spec: Any) -> None:  # noqa: ANN401
+        """Merge fields into the spec of an InferenceModel; None removes one."""
+        patch = json.dumps({"spec": spec})
+        self.run("patch", "inferencemodel", model, "--type=merge", f"--patch={patch}")
+
+    def get(self, *args: str) -> Any:  # noqa: ANN401
+        """Return what kubectl gets, parsed."""
+        return json.loads(self.run("get", *args, "--output=json"))
+
+    def status(self, model: str) -> Any:  # noqa: ANN401
+        """The model's status; empty while it does not speak of the present generation."""
+        found = self.get("inferencemodel", model)
+        status = found.get("status", {})
+        return status if status.get("observedGeneration") == found["metadata"]["generation"] else {}
+
+    def condition(self, model: str, kind: str) -> Mapping[str, str]:
+        """The model's condition for its present generation; empty until there is one."""
+        conditions = self.status(model).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def wait_for(self, model: str, kind: str, status: str, timeout_s: float) -> None:
+        """Wait until a condition of the model has this status."""
+        wait_until(lambda: self.condition(model, kind).get("status") == status, f"{kind}={status}", timeout_s)
+
+    def uids(self, kinds: str) -> dict[str, str]:
+        """The uid of each object of these kinds, by name."""
+        return {item["metadata"]["name"]: item["metadata"]["uid"] for item in self.get(kinds)["items"]}
+
+    def ready_pods(self) -> set[str]:
+        """The names of the pods that are ready."""
+        return {pod["metadata"]["name"] for pod in self.get("pods")["items"] if _is_ready(pod)}
+
+    def schedules(self) -> dict[str, Object]:
+        """The spec of each GPUSchedule, by name."""
+        return {item["metadata"]["name"]: item["spec"] for item in self.get("gpuschedules")["items"]}
+
+    def partitions(self) -> set[str]:
+        """The partitions of this namespace on all GPUs."""
+        specs = self.schedules().values()
+        return {p["name"] for spec in specs for p in spec["partitions"] if p["namespace"] == self.name}
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+@contextmanager
+def opened(kubectl: Kubectl, folder: Path) -> Iterator[Shop]:
+    """A new shop, deleted at the end with all that is in it."""
+    shop = Shop(kubectl, f"shop-{next(_numbers)}", folder)
+    kubectl.run("create", "namespace", shop.name)
+    try:
+        yield shop
+    finally:
+        kubectl.run("delete", "namespace", shop.name, "--timeout=120s")
