@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
-from kneescale.core.partition import Partition
+from kneescale.core.partition import Partition, PartitionTerms
 from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
-#: What a grant, its answer and a late timer may take: runs are planned to end this much before the deadline.
+#: Runs are planned to end this much before the deadline: what a grant, its answer and a late timer may take,
 MARGIN_NS = NS_PER_MS
+#: and, where it is more, this part of the SLO, for what the dispatcher does not see: a request's way to the
+#: queue and back on CPUs that do other things too.
+UNSEEN_PART_OF_SLO = 10
 
 #: A partition is due this many times its planned run's latency before the deadline, so that it may find no
 #: room at first and still be in time.
@@ -32,7 +35,7 @@ def weigh(partition: Partition, now_ns: int) -> Waiting:
     time; late work may take as long as it takes.
     """
     terms, costs = partition.ready_terms, partition.ready_costs
-    end_ns = partition.deadline_ns - MARGIN_NS
+    end_ns = partition.deadline_ns - margin_ns(terms)
     if now_ns + costs.fastest_ns > end_ns:
         return Waiting(partition, now_ns, _WITHOUT_END_NS, is_late=True)
     batch = min(partition.queued, terms.batch)
@@ -41,11 +44,16 @@ def weigh(partition: Partition, now_ns: int) -> Waiting:
     return Waiting(partition, due_ns, end_ns - now_ns, is_late=False)
 
 
+def margin_ns(terms: PartitionTerms) -> int:
+    """How long before a deadline a run is planned to end."""
+    return max(MARGIN_NS, terms.slo_ns // UNSEEN_PART_OF_SLO)
+
+
 def tolerance_ns(partition: Partition) -> int:
     """How long an item that arrives now could wait before it is due."""
     terms = partition.ready_terms
     planned_ns = partition.ready_costs.latency_ns(terms.gpu_percent, 1)
-    return max(0, terms.slo_ns - MARGIN_NS - int(DUE_FACTOR * planned_ns))
+    return max(0, terms.slo_ns - margin_ns(terms) - int(DUE_FACTOR * planned_ns))
 
 
 def can_make_way(partition: Partition, other: Partition) -> bool:
