@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,9 +57,12 @@ def test_pods_on_both_nodes_serve_an_image_volume_to_this_machine(
     kubectl.run("rollout", "status", "daemonset/server", "--timeout=120s")
     ip = kubectl.run("get", "service", "server", "-o=jsonpath={.spec.clusterIP}")
 
-    answers = [(_get(f"http://{ip}/srv/weights"), _get(f"http://{ip}/etc/hostname")) for _ in range(REQUESTS)]
-    assert {weights for weights, _ in answers} == {"0.5 0.25"}
-    assert {_node(kubectl, pod.strip()) for _, pod in answers} == {"node1", "node2"}
+    # kube-proxy follows a Service's endpoints a moment later.
+    pods: set[str] = set()
+    wait_until(
+        lambda: _serving_nodes(kubectl, ip, pods) == {"node1", "node2"}, "both nodes serve", timeout_s=60
+    )
+    assert {_get(f"http://{ip}/srv/weights") for _ in range(REQUESTS)} == {"0.5 0.25"}
 
 
 def test_a_healthy_cluster_is_kept(cluster: LocalCluster) -> None:
@@ -165,6 +169,13 @@ def _servers(image: str) -> dict[str, object]:
         "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]},
     }
     return {"apiVersion": "v1", "kind": "List", "items": [daemon_set, service]}
+
+
+def _serving_nodes(kubectl: Kubectl, ip: str, pods: set[str]) -> set[str]:
+    """Ask the Service once more, and return the nodes of all pods that have answered so far."""
+    with contextlib.suppress(urllib.error.URLError):
+        pods.add(_get(f"http://{ip}/etc/hostname").strip())
+    return {_node(kubectl, pod) for pod in pods}
 
 
 def _get(url: str) -> str:
