@@ -91,6 +91,16 @@ def test_what_a_worker_measured_is_told(node: Node) -> None:
     assert node.told(3)["partitions"][0]["state"] == "Gone"
 
 
+def test_without_answers_no_latency_is_told(node: Node) -> None:
+    with node.worker() as worker:
+        worker.hello()
+        worker.send(Measured(30_000, 0, 0, 0, 0, 0, 0, 0))
+        wait_until(lambda: node.host.views()[0].measured is not None, "the measurement")
+        first = node.told(1)["partitions"][0]
+    assert first["requests"] == 0
+    assert not {"p50Milliseconds", "p99Milliseconds"} & first.keys()
+
+
 def test_nothing_new_is_told_every_ten_seconds_only(node: Node) -> None:
     node.told(1)
     node.reporter.report(3 * NS_PER_S, NOON)

@@ -142,8 +142,8 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
         answered=measured.answered,
         within_slo=measured.within_slo,
         failed=measured.failed,
-        p50_milliseconds=_whole_ms(measured.p50_us),
-        p99_milliseconds=_whole_ms(measured.p99_us),
+        p50_milliseconds=_whole_ms(measured.p50_us) if measured.answered else None,
+        p99_milliseconds=_whole_ms(measured.p99_us) if measured.answered else None,
         window_seconds=round(measured.window_ms / 1000),
     )
 
