@@ -54,6 +54,12 @@ def test_too_slow_is_said_in_numbers(batch: int | None, message: str) -> None:
         choose_configuration(surface, slo_ms=50, rate_rps=None, lanes=[50, 100], max_batch=8, batch=batch)
 
 
+def test_too_slow_names_the_whole_gpu_where_less_of_it_is_no_slower() -> None:
+    surface = LatencySurface.from_points([Point(10, 1, 9.0), Point(100, 1, 9.0)])
+    with pytest.raises(InfeasibleError, match="even batch 1 at 100 GPU% takes 9 ms"):
+        choose_configuration(surface, slo_ms=5, rate_rps=None, lanes=[10, 100], max_batch=1)
+
+
 def test_a_fixed_batch_that_gathers_too_slowly_is_said_in_numbers() -> None:
     surface = LatencySurface.from_points([Point(100, 2, 140.0)])
     message = "batch 2 at 100 GPU% takes 140 ms after 200 ms to gather it; the SLO is 300 ms: use a smaller"

@@ -78,7 +78,8 @@ def _meets(candidate: Configuration, slo_ms: float, rate_rps: float | None) -> b
 
 
 def _why_infeasible(candidates: Sequence[Configuration], slo_ms: float, rate_rps: float | None) -> str:
-    fastest = min(candidates, key=lambda candidate: candidate.latency_ms)
+    # Where more of a GPU does not help, the whole of it is what says that nothing does.
+    fastest = min(candidates, key=lambda candidate: (candidate.latency_ms, -candidate.gpu_percent))
     run = f"batch {fastest.batch} at {fastest.gpu_percent} GPU% takes {fastest.latency_ms:.3g} ms"
     if fastest.latency_ms > slo_ms / 2:
         return f"even {run}; the SLO of {slo_ms:g} ms allows {slo_ms / 2:g} ms a batch"
