@@ -14,7 +14,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome, summarise
 from e2e.demo.inference_models import NAMESPACE, DemoModel, ModelsOnCluster, demo_models
 from e2e.demo.load import Stream, apply_load, try_each_sample
-from e2e.demo.report import GrantCount, ModelReport, Report, Run
+from e2e.demo.report import BACKENDS, GrantCount, ModelReport, Report, Run
 from e2e.demo.samples import samples_for
 from e2e.demo.services import reach
 from e2e.demo.speech import recording
@@ -29,6 +29,8 @@ from e2e.runner import CommandError, Runner
 SETTLE_TIMEOUT_S = 480.0
 SETTLE_POLL_S = 1.0
 SEED = 20230413
+#: Where the schedule as it ran is drawn, by scheduling policy.
+PICTURES = {"SpatioTemporal": "timeline.png", "Temporal": "timeline-temporal.png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,7 @@ class Mission:
             artefacts = {name: self.cluster.image_ref(image.ref) for name, image in images.models.items()}
             self._models.apply(models, artefacts, self.folder / "models.yaml")
             self._settle("SpatioTemporal")
-        run, traces = self._measure(models, "load")
-        with self.progress.step("draw the timeline", about_s=3):
-            draw(traces, self.backend, self.duration_s, self.folder / "timeline.png")
+        run = self._measure(models, "SpatioTemporal")
         temporal = self._temporal(images, models) if self.backend == "emulated" else None
         return Report(
             kubernetes=self.cluster.server_version(),
@@ -124,19 +124,24 @@ class Mission:
         except CommandError as error:
             return str(error)  # a view that fails once must not end what it shows
 
-    def _measure(self, models: Sequence[DemoModel], what: str) -> tuple[Run, Sequence[DeviceTrace]]:
+    def _measure(self, models: Sequence[DemoModel], policy: str) -> Run:
         with ExitStack() as stack:
             streams = [self._stream(model, stack) for model in models]
             with self.progress.step("try every sample over REST and gRPC", about_s=5):
                 asyncio.run(_try_all(streams))
-            with self.progress.step(what, about_s=self.duration_s):
+            with self.progress.step(f"load, under schedule {policy}", about_s=self.duration_s):
                 load = apply_load(streams, self.duration_s, SEED)
                 outcomes = asyncio.run(watch_while(load, self._view, self.stream))
         for model, of_one in outcomes.items():
             if errors := [outcome.error for outcome in of_one if outcome.error]:
                 self.progress.note(f"{model}: {len(errors)} requests failed, the first with: {errors[0]}")
         traces = self._kneescale.traces(self.duration_s)
-        return self._report_run(models, outcomes, traces), traces
+        title = (
+            f"Granted GPU% per device, schedule {policy}, backend {self.backend} ({BACKENDS[self.backend]})"
+        )
+        with self.progress.step("draw the timeline", about_s=3):
+            draw(traces, title, self.duration_s, self.folder / PICTURES[policy])
+        return self._report_run(models, outcomes, traces)
 
     def _stream(self, model: DemoModel, stack: ExitStack) -> Stream:
         endpoint = stack.enter_context(reach(self._kubectl, NAMESPACE, model.name))
@@ -170,10 +175,9 @@ class Mission:
         try:
             self._install(images, "Temporal")
             self._settle("Temporal")
-            run, _ = self._measure(models, "the same load under plain temporal sharing")
+            return self._measure(models, "Temporal")
         finally:
             self._install(images, "SpatioTemporal")
-        return run
 
 
 async def _try_all(streams: Sequence[Stream]) -> None:

@@ -17,7 +17,7 @@ STRIP_BUCKETS = 120
 Colours = Mapping[str, tuple[float, float, float, float]]
 
 
-def draw(traces: Sequence[DeviceTrace], backend: str, duration_s: float, path: Path) -> None:
+def draw(traces: Sequence[DeviceTrace], title: str, duration_s: float, path: Path) -> None:
     """Draw, for each device, the mean GPU% over the whole load and the batches in the middle of it.
 
     Time runs across, GPU% up, a colour for each model.
@@ -28,13 +28,12 @@ def draw(traces: Sequence[DeviceTrace], backend: str, duration_s: float, path: P
     figure = Figure(figsize=(16, 3.2 * len(traces)), layout="constrained")
     for trace, panel in zip(traces, figure.subfigures(len(traces), 1, squeeze=False)[:, 0], strict=True):
         strip, detail = panel.subplots(2, 1, height_ratios=[1, 3])
-        strip.set_title(f"{trace.node} {trace.device} ({backend})", loc="left", fontsize=10)
+        strip.set_title(f"{trace.node} {trace.device} ({trace.backend})", loc="left", fontsize=10)
         _draw_strip(strip, trace, duration_s)
         _draw_detail(detail, trace, colours, duration_s)
     handles = [Patch(color=colours[model], label=model) for model in models]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(models), fontsize=9)
-    emulated = "emulated: kernel times were waited out" if backend == "emulated" else f"backend {backend}"
-    figure.suptitle(f"Granted GPU% per device, {emulated}", x=0.01, ha="left")
+    figure.suptitle(title, x=0.01, ha="left")
     figure.savefig(path, dpi=110)
 
 
