@@ -1,7 +1,7 @@
 """A namespace of one test, and what an admin sees and does in it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -118,6 +118,12 @@ class Shop:
         """The partitions of this namespace on all GPUs."""
         specs = self.schedules().values()
         return {p["name"] for spec in specs for p in spec["partitions"] if p["namespace"] == self.name}
+
+    def swapped(self, old: Collection[str]) -> bool:
+        """Whether every pod serves and has its claim and its partition, and none is of the old ones."""
+        pods = self.uids("pods").keys()
+        made = pods == self.uids("resourceclaims").keys() == self.partitions() == self.ready_pods()
+        return made and pods.isdisjoint(old)
 
 
 def _is_ready(pod: Object) -> bool:

@@ -55,13 +55,7 @@ def test_a_lower_bound_of_the_batch_is_a_new_worker_that_keeps_it(shop: Shop) ->
 
 def wait_swapped(shop: Shop, old: Collection[str]) -> None:
     """Wait until the plan's workers serve and nothing is left of the old ones."""
-
-    def swapped() -> bool:
-        pods = shop.uids("pods").keys()
-        made = pods == shop.uids("resourceclaims").keys() == shop.partitions() == shop.ready_pods()
-        return made and pods.isdisjoint(old)
-
-    wait_until(swapped, "new workers serve and the old ones are gone", STARTED_S)
+    wait_until(lambda: shop.swapped(old), "new workers serve and the old ones are gone", STARTED_S)
     shop.wait_for(MODEL, "Ready", "True", REPLANNED_S)
 
 
