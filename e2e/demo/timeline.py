@@ -32,7 +32,7 @@ def draw(traces: Sequence[DeviceTrace], title: str, duration_s: float, path: Pat
         _draw_strip(strip, trace, duration_s)
         _draw_detail(detail, trace, colours, duration_s)
     handles = [Patch(color=colours[model], label=model) for model in models]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(models), fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(models), fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     figure.savefig(path, dpi=110)
 
