@@ -30,8 +30,10 @@ lint: venv ## Check style, types and the direction of imports
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
 
-bench: venv ## What the project itself costs: grants there and back
-	$(BIN)/python benchmarks/grants.py && $(BIN)/python benchmarks/grant_round_trip.py
+bench: venv ## What the project itself costs: decisions, grants there and back
+	$(BIN)/python benchmarks/dispatcher.py
+	$(BIN)/python benchmarks/grants.py
+	$(BIN)/python benchmarks/grant_round_trip.py
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
 $(BIN)/uv:
