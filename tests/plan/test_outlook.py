@@ -78,7 +78,7 @@ def settled(world: World, *models: Manifest) -> World:
             {"slo": {"latencyMilliseconds": 5, "percentile": 99}},
             "Placed",
             "InfeasibleSLO",
-            f"emulated {PRODUCT}: even batch 1 at 40 GPU% takes 5 ms; the SLO of 5 ms allows 2.5 ms a batch",
+            f"emulated {PRODUCT}: even batch 1 at 100 GPU% takes 5 ms; the SLO of 5 ms allows 2.5 ms a batch",
         ),
         (
             emulated_world,

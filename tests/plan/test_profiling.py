@@ -70,6 +70,27 @@ def test_a_job_under_way_is_a_partition_of_its_device() -> None:
     )
 
 
+def test_a_job_that_cannot_start_says_why_and_keeps_nobody_from_the_device() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("a"))
+    world.reconcile()
+    (job,) = world.find("Job")
+    give_pod_that_waits(world, job["metadata"]["name"], "ErrImagePull", "a: not found")
+    world.create(model("b"))
+    world.reconcile()
+    profiled = condition(world.get("InferenceModel", "a"), "Profiled")
+    assert (profiled["reason"], profiled["message"]) == ("ErrImagePull", "a: not found")
+    assert jobs(world) == [("a", "EMU-node1-0"), ("b", "EMU-node1-0")]
+
+
+def give_pod_that_waits(world: World, job: str, reason: str, message: str) -> None:
+    labels = {"batch.kubernetes.io/job-name": job, "kneescale.dev/role": "Profile"}
+    metadata = {"name": f"{job}-0", "namespace": "default", "labels": labels}
+    pod = world.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+    waiting = {"reason": reason, "message": message}
+    pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
+
+
 def test_an_imported_profile_is_preferred_to_a_measured_one() -> None:
     world = emulated_world()
     world.create(model("resnet50"))

@@ -92,3 +92,24 @@ def test_how_a_job_went(
 ) -> None:
     found = parse_job(job(**status), pods)
     assert (found.ended_at is not None, found.succeeded, found.message) == (has_ended, succeeded, message)
+
+
+def waiting_job_pod(phase: str) -> Manifest:
+    waiting = {"reason": "ErrImagePull", "message": "not found"}
+    return {
+        "metadata": {"name": "d", "labels": {"batch.kubernetes.io/job-name": "job"}},
+        "status": {"phase": phase, "containerStatuses": [{"state": {"waiting": waiting}}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pods", "problem"),
+    [
+        ([], None),
+        ([FIRST], None),
+        ([FIRST, waiting_job_pod("Pending")], Problem("ErrImagePull", "not found")),
+        ([waiting_job_pod("Failed")], None),
+    ],
+)
+def test_what_keeps_a_job_from_starting(pods: list[Manifest], problem: Problem | None) -> None:
+    assert parse_job(job(), pods).problem == problem

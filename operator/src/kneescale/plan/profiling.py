@@ -108,7 +108,9 @@ class _Planner:
         self._rooms = rooms
         self._jobs = _latest_attempts(observed.jobs)
         self._held = {claim.metadata.name for claim in observed.claims}
-        self._busy = {job.device_uuid for job in observed.jobs if job.ended_at is None}
+        self._busy = {
+            job.device_uuid for job in observed.jobs if job.ended_at is None and job.problem is None
+        }
         self.measured: dict[Subject, ModelProfileSpec] = {}
         self.runs: list[Run] = []
         self.findings: dict[Subject, Finding] = {}
@@ -134,6 +136,8 @@ class _Planner:
             self.findings[need.subject] = not_yet("Profiling", message)
             return
         self._keep(Run(job.metadata.name, need, device, job.attempt))
+        if job.problem:
+            self.findings[need.subject] = fails(job.problem.reason, job.problem.message)
 
     def _keep(self, run: Run) -> None:
         self.runs.append(run)

@@ -65,6 +65,8 @@ class Job:
     #: None while it has yet to end.
     ended_at: datetime | None
     message: str
+    #: What keeps its pod from starting.
+    problem: Problem | None
 
     @property
     def model(self) -> ModelKey:
@@ -133,6 +135,7 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
         succeeded=ended is complete,
         ended_at=parse_time(ended["lastTransitionTime"]) if ended else None,
         message=_last_words(own) or failed.get("message", ""),
+        problem=next(filter(None, (_problem(pod["status"]) for pod in own if _is_pending(pod))), None),
     )
 
 
@@ -164,6 +167,10 @@ def _model_of(metadata: Metadata) -> ModelKey:
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     found: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
     return next((condition for condition in found if condition["type"] == kind), {})
+
+
+def _is_pending(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Pending"
 
 
 def _problem(status: Mapping[str, Any]) -> Problem | None:
