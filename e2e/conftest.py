@@ -1,6 +1,6 @@
 """Fixtures of the end-to-end tests: Kneescale on a cluster of its own, with emulated GPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -8,32 +8,52 @@ from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import Kneescale, write_overlay
-from e2e.images import build_images
+from e2e.images import Images, build_images
 from e2e.progress import Progress
 from e2e.runner import Shell
 
-BACKEND = "emulated"
+REAL_MODEL = "silero-vad"
 POLICY = "SpatioTemporal"
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes with two emulated GPUs each, on which Kneescale is installed; down again at the end."""
+def images() -> Images:
+    """The images of this state of the source, and of a real model."""
+    return build_images(Progress(), [REAL_MODEL])
+
+
+@pytest.fixture(scope="session")
+def bare_cluster(images: Images) -> Iterator[Cluster]:
+    """Two nodes with the images; down again at the end."""
     cluster = choose("local", "e2e")
-    images = build_images(Progress())
     cluster.up()
     try:
         cluster.load_images(images.archives)
-        overlay = tmp_path_factory.mktemp("overlay")
-        refs = {
-            "kneescale/operator": cluster.image_ref(images.operator.ref),
-            "kneescale/worker": cluster.image_ref(images.worker.ref),
-        }
-        write_overlay(overlay, BACKEND, refs, POLICY)
-        Kneescale(_kubectl(cluster)).install(overlay)
         yield cluster
     finally:
         cluster.down()
+
+
+@pytest.fixture(scope="session")
+def install(
+    bare_cluster: Cluster, images: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], None]:
+    """Installs Kneescale for a backend, in place of another one."""
+    refs = {f"kneescale/{name}": bare_cluster.image_ref(image.ref) for name, image in images.system.items()}
+
+    def install_for(backend: str) -> None:
+        overlay = tmp_path_factory.mktemp("overlay")
+        write_overlay(overlay, backend, refs, POLICY)
+        Kneescale(_kubectl(bare_cluster)).install(overlay)
+
+    return install_for
+
+
+@pytest.fixture(scope="session")
+def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
+    """The cluster with two emulated GPUs on each node."""
+    install("emulated")
+    return bare_cluster
 
 
 @pytest.fixture(scope="session")

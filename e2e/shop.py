@@ -22,16 +22,21 @@ _numbers = count(1)
 def inference_model(catalog_name: str, *, name: str | None = None, **spec: Any) -> Object:  # noqa: ANN401
     """An InferenceModel of the catalog; `spec` adds to its spec or replaces parts of it."""
     source = {"uri": f"catalog://{catalog_name}", "format": "Emulated"}
+    return _inference_model(name or catalog_name.replace("_", "-"), {"model": source, **spec})
+
+
+def real_model(name: str, image: str, **spec: Any) -> Object:  # noqa: ANN401
+    """An InferenceModel of a model in an image; `spec` adds to its spec or replaces parts of it."""
+    return _inference_model(name, {"model": {"uri": f"oci://{image}", "format": "TorchScript"}, **spec})
+
+
+def _inference_model(name: str, spec: Object) -> Object:
+    usual = {"slo": {"latencyMilliseconds": 60}, "expectedRequestsPerSecond": 20}
     return {
         "apiVersion": "kneescale.dev/v1alpha1",
         "kind": "InferenceModel",
-        "metadata": {"name": name or catalog_name.replace("_", "-")},
-        "spec": {
-            "model": source,
-            "slo": {"latencyMilliseconds": 60},
-            "expectedRequestsPerSecond": 20,
-            **spec,
-        },
+        "metadata": {"name": name},
+        "spec": usual | spec,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome
-from e2e.shop import PRODUCT, STARTED_S, Object, Shop, imported_profile, inference_model, opened
+from e2e.shop import PRODUCT, STARTED_S, Object, Shop, imported_profile, inference_model, opened, real_model
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -60,7 +60,7 @@ TROUBLES = (
         ("spec.overrides.gpuPercent is 33", "multiples of 10"),
     ),
     Trouble(
-        inference_model("", name="real", model={"uri": "oci://example.org/real:1", "format": "TorchScript"}),
+        real_model("real", "example.org/real:1"),
         "Accepted",
         "WrongBackend",
         ("oci://example.org/real:1", "the emulated backend of this cluster"),
