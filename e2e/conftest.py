@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from e2e import cache
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
@@ -11,6 +12,7 @@ from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import Images, build_images
 from e2e.progress import Progress
 from e2e.runner import Shell
+from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 
 REAL_MODEL = "silero-vad"
 POLICY = "SpatioTemporal"
@@ -25,13 +27,15 @@ def images() -> Images:
 @pytest.fixture(scope="session")
 def bare_cluster(images: Images) -> Iterator[Cluster]:
     """Two nodes with the images; down again at the end."""
-    cluster = choose("local", "e2e")
-    cluster.up()
-    try:
-        cluster.load_images(images.archives)
-        yield cluster
-    finally:
-        cluster.down()
+    # One run of the tests at a time has it; another one on this machine waits here.
+    with cache.lock(cache.home() / "e2e-run"):
+        cluster = choose("local", "e2e")
+        cluster.up()
+        try:
+            cluster.load_images(images.archives)
+            yield cluster
+        finally:
+            cluster.down()
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +64,15 @@ def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
 def kubectl(cluster: Cluster) -> Kubectl:
     """The administrator's kubectl."""
     return _kubectl(cluster)
+
+
+@pytest.fixture(scope="module")
+def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop in which one worker serves MobileNet; each test leaves it serving."""
+    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
+        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2"))
+        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+        yield shop
 
 
 def _kubectl(cluster: Cluster) -> Kubectl:

@@ -13,6 +13,8 @@ from kneescale.core.catalog import lookup
 
 Object = dict[str, Any]
 
+#: The model that most tests serve.
+MOBILENET = "mobilenet-v2"
 PRODUCT = "V100-SXM2-16GB"
 #: From an InferenceModel with a profile to a worker that serves, on a busy machine.
 STARTED_S = 150.0

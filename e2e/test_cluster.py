@@ -72,8 +72,8 @@ def test_a_healthy_cluster_is_kept(cluster: LocalCluster) -> None:
     LocalCluster(NAME, Shell(), Progress()).up()
 
     assert kubectl.run("get", "namespace", "kube-system", "-o=jsonpath={.metadata.uid}") == uid
-    assert cluster.server_version() == kubernetes_version()
-    assert cluster.node_names() == ["node1", "node2"]
+    assert kubectl.server_version() == kubernetes_version()
+    assert kubectl.node_names() == ["node1", "node2"]
 
 
 def test_each_node_offers_one_cpu(cluster: LocalCluster) -> None:
@@ -114,7 +114,7 @@ def test_what_a_killed_start_left_is_replaced() -> None:
 
     cluster = LocalCluster(NAME, Shell(), Progress())
     cluster.up()
-    assert cluster.node_names() == ["node1", "node2"]
+    assert Kubectl(cluster.kubectl, cluster.kubeconfig, Shell()).node_names() == ["node1", "node2"]
     cluster.down()
     assert _traces() == before
 

@@ -1,7 +1,5 @@
 """Parts that go away: requests are answered on, and all comes back to where it was."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from e2e.clients import failures, steady_load
@@ -9,34 +7,24 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.runner import CommandError
-from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.shop import MOBILENET, STARTED_S, Shop
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
-MODEL = "mobilenet-v2"
 RATE_RPS = 20
 BACK_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop in which one worker serves MobileNet; each test leaves it serving."""
-    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2"))
-        shop.wait_for(MODEL, "Ready", "True", STARTED_S)
-        yield shop
-
-
 def test_without_agents_workers_answer_alone_and_join_the_new_ones(shop: Shop) -> None:
     workers = shop.uids("pods")
-    with steady_load(shop, MODEL, RATE_RPS) as outcomes:
+    with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
         kill(shop.kubectl, AGENT)
         wait_until(lambda: granted(shop), "a new agent grants batches", BACK_S)
     assert failures(outcomes) == []
     assert shop.uids("pods") == workers
     assert restarts(shop) == [0]
-    assert shop.condition(MODEL, "Ready")["status"] == "True"
+    assert shop.condition(MOBILENET, "Ready")["status"] == "True"
 
 
 def kill(kubectl: Kubectl, workload: str) -> None:
@@ -51,7 +39,7 @@ def granted(shop: Shop) -> bool:
         traces = Kneescale(shop.kubectl).traces(seconds=60)
     except CommandError:  # an agent is not there yet
         return False
-    return any(span.model == MODEL for trace in traces for span in trace.spans)
+    return any(span.model == MOBILENET for trace in traces for span in trace.spans)
 
 
 def restarts(shop: Shop) -> list[int]:
@@ -61,14 +49,14 @@ def restarts(shop: Shop) -> list[int]:
 
 def test_an_operator_that_goes_in_the_middle_of_a_swap_ends_it_all_the_same(shop: Shop) -> None:
     old = shop.uids("pods").keys()
-    with steady_load(shop, MODEL, RATE_RPS) as outcomes:
-        shop.change(MODEL, overrides={"gpuPercent": 40})
+    with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
+        shop.change(MOBILENET, overrides={"gpuPercent": 40})
         wait_until(lambda: len(shop.uids("pods")) == 2, "the new worker comes up", BACK_S)
         kill(shop.kubectl, OPERATOR)
         wait_until(lambda: shop.swapped(old), "the new worker serves and the old one is gone", STARTED_S)
     assert failures(outcomes) == []
     assert len(shop.uids("pods")) == 1
-    assert shop.status(MODEL)["gpuPercent"] == 40
+    assert shop.status(MOBILENET)["gpuPercent"] == 40
 
 
 def test_a_deleted_worker_is_made_again_with_the_same_claim_and_partition(shop: Shop) -> None:
@@ -77,7 +65,7 @@ def test_a_deleted_worker_is_made_again_with_the_same_claim_and_partition(shop: 
     shop.run("delete", "pod", name)
     wait_until(lambda: shop.ready_pods() == {name}, "the worker serves again", STARTED_S)
     assert shop.uids("pods")[name] != uid
-    shop.wait_for(MODEL, "Ready", "True", BACK_S)
+    shop.wait_for(MOBILENET, "Ready", "True", BACK_S)
     assert shop.uids("resourceclaims") == claims
     assert shop.schedules() == schedules
 
@@ -87,8 +75,8 @@ def test_a_worker_that_ends_starts_again_in_its_pod(shop: Shop) -> None:
     before = restarts(shop)[0]
     shop.run("exec", name, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
     wait_until(lambda: restarts(shop)[0] > before, "the container is started again", BACK_S)
-    shop.wait_for(MODEL, "Ready", "True", BACK_S)
-    with steady_load(shop, MODEL, RATE_RPS) as outcomes:
+    shop.wait_for(MOBILENET, "Ready", "True", BACK_S)
+    with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
         wait_until(lambda: len(outcomes) > RATE_RPS, "it answers", BACK_S)
     assert failures(outcomes) == []
     assert shop.uids("pods") == {name: uid}

@@ -1,7 +1,7 @@
 """Changing a model that serves: a new plan, and a swap of workers that no client notices."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 
 import pytest
@@ -10,35 +10,27 @@ from e2e.clients import failures, steady_load, watched_endpoints
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import Kneescale
 from e2e.demo.trace import overcommitted
-from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.shop import MOBILENET, STARTED_S, Shop
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
-MODEL = "mobilenet-v2"
 RATE_RPS = 20
 REPLANNED_S = 10.0
 
 
-@pytest.fixture(scope="module")
-def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop in which one worker serves MobileNet; each test leaves it serving."""
-    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2"))
-        shop.wait_for(MODEL, "Ready", "True", STARTED_S)
-        yield shop
-
-
 def test_a_looser_slo_and_a_higher_rate_make_larger_batches_on_the_same_worker(shop: Shop) -> None:
-    workers, before = shop.uids("pods"), shop.status(MODEL)
-    shop.change(MODEL, slo={"latencyMilliseconds": 400}, expectedRequestsPerSecond=200)
+    workers, before = shop.uids("pods"), shop.status(MOBILENET)
+    shop.change(MOBILENET, slo={"latencyMilliseconds": 400}, expectedRequestsPerSecond=200)
 
-    wait_until(lambda: shop.status(MODEL).get("batch", 0) > before["batch"], "larger batches", REPLANNED_S)
-    after = shop.status(MODEL)
-    placed = shop.condition(MODEL, "Placed")["message"]
+    wait_until(
+        lambda: shop.status(MOBILENET).get("batch", 0) > before["batch"], "larger batches", REPLANNED_S
+    )
+    after = shop.status(MOBILENET)
+    placed = shop.condition(MOBILENET, "Placed")["message"]
     assert f"{after['gpuPercent']} GPU% with batches of {after['batch']}" in placed
     (partition,) = [
-        p for spec in shop.schedules().values() for p in spec["partitions"] if p["model"] == MODEL
+        p for spec in shop.schedules().values() for p in spec["partitions"] if p["model"] == MOBILENET
     ]
     assert (partition["gpuPercent"], partition["batch"]) == (after["gpuPercent"], after["batch"])
     assert partition["sloMilliseconds"] == 400
@@ -48,22 +40,22 @@ def test_a_looser_slo_and_a_higher_rate_make_larger_batches_on_the_same_worker(s
 
 def test_a_lower_bound_of_the_batch_is_a_new_worker_that_keeps_it(shop: Shop) -> None:
     old = shop.uids("pods").keys()
-    shop.change(MODEL, maxBatch=1, expectedRequestsPerSecond=RATE_RPS)
-    wait_until(lambda: shop.status(MODEL).get("batch") == 1, "batches of one item", REPLANNED_S)
+    shop.change(MOBILENET, maxBatch=1, expectedRequestsPerSecond=RATE_RPS)
+    wait_until(lambda: shop.status(MOBILENET).get("batch") == 1, "batches of one item", REPLANNED_S)
     wait_swapped(shop, old)
 
 
 def wait_swapped(shop: Shop, old: Collection[str]) -> None:
     """Wait until the plan's workers serve and nothing is left of the old ones."""
     wait_until(lambda: shop.swapped(old), "new workers serve and the old ones are gone", STARTED_S)
-    shop.wait_for(MODEL, "Ready", "True", REPLANNED_S)
+    shop.wait_for(MOBILENET, "Ready", "True", REPLANNED_S)
 
 
 def test_no_request_fails_while_a_worker_is_swapped_for_one_with_another_share(shop: Shop) -> None:
     old = shop.uids("pods").keys()
-    with watched_endpoints(shop, MODEL) as ready, steady_load(shop, MODEL, RATE_RPS) as outcomes:
-        shop.change(MODEL, overrides={"gpuPercent": 40})
-        wait_until(lambda: shop.status(MODEL).get("gpuPercent") == 40, "planned at 40 GPU%", REPLANNED_S)
+    with watched_endpoints(shop, MOBILENET) as ready, steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
+        shop.change(MOBILENET, overrides={"gpuPercent": 40})
+        wait_until(lambda: shop.status(MOBILENET).get("gpuPercent") == 40, "planned at 40 GPU%", REPLANNED_S)
         wait_swapped(shop, old)
         by_then = len(outcomes)
         wait_until(lambda: len(outcomes) > by_then + RATE_RPS, "the new worker answers alone", REPLANNED_S)
@@ -75,17 +67,17 @@ def test_no_request_fails_while_a_worker_is_swapped_for_one_with_another_share(s
 
 
 def test_kubectl_scale_adds_and_removes_workers_without_a_failure(shop: Shop) -> None:
-    shop.change(MODEL, scaling={"maxReplicas": 3})
-    with steady_load(shop, MODEL, RATE_RPS) as outcomes:
+    shop.change(MOBILENET, scaling={"maxReplicas": 3})
+    with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
         for replicas in (3, 1):
-            shop.run("scale", "inferencemodel", MODEL, f"--replicas={replicas}")
+            shop.run("scale", "inferencemodel", MOBILENET, f"--replicas={replicas}")
             wait_until(partial(serve_exactly, shop, replicas), f"{replicas} workers serve", STARTED_S)
     assert failures(outcomes) == []
 
 
 def serve_exactly(shop: Shop, replicas: int) -> bool:
     """Whether so many workers are there by the scale subresource, and by the pods that its selector finds."""
-    path = f"/apis/kneescale.dev/v1alpha1/namespaces/{shop.name}/inferencemodels/{MODEL}/scale"
+    path = f"/apis/kneescale.dev/v1alpha1/namespaces/{shop.name}/inferencemodels/{MOBILENET}/scale"
     status = json.loads(shop.run("get", f"--raw={path}"))["status"]
     pods = shop.get("pods", f"--selector={status['selector']}")["items"]
     return {status["replicas"], len(pods), len(shop.ready_pods())} == {replicas}
@@ -93,5 +85,5 @@ def serve_exactly(shop: Shop, replicas: int) -> bool:
 
 def test_at_no_time_was_more_than_a_whole_gpu_granted(kubectl: Kubectl, shop: Shop) -> None:
     traces = Kneescale(kubectl).traces(seconds=600)
-    assert any(span.model == MODEL for trace in traces for span in trace.spans)
+    assert any(span.model == MOBILENET for trace in traces for span in trace.spans)
     assert [(trace.node, trace.device) for trace in traces if overcommitted(trace)] == []

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 
+#: Between two looks at what costs a process to see.
 POLL_S = 0.1
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-    """Return once `condition` holds.
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float, *, poll_s: float = POLL_S) -> None:
+    """Return once `condition` holds, which is looked at every `poll_s` seconds.
 
     Raises TimeoutError naming `what` if it does not hold within `timeout_s` seconds.
     """
@@ -15,4 +16,4 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> No
     while not condition():
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"{what}: not so after {timeout_s:.0f} s")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)

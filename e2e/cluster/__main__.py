@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from e2e.cluster.base import Cluster, ClusterError
 from e2e.cluster.choice import DEFAULT_NAME, KINDS, choose
+from e2e.cluster.kubectl import Kubectl
 from e2e.debian import MissingPackagesError
-from e2e.runner import CommandError
+from e2e.runner import CommandError, Shell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def _run(command: str, cluster: Cluster) -> None:
         case "down":
             cluster.down()
         case _:
-            sys.stdout.write(f"{cluster.server_version()} {' '.join(cluster.node_names())}\n")
+            client = Kubectl(cluster.kubectl, cluster.kubeconfig, Shell())
+            sys.stdout.write(f"{client.server_version()} {' '.join(client.node_names())}\n")
 
 
 if __name__ == "__main__":

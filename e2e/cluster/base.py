@@ -46,11 +46,3 @@ class Cluster(Protocol):
     def image_ref(self, ref: str) -> str:
         """Return the reference by which a pod on this cluster names the loaded image `ref`."""
         ...
-
-    def node_names(self) -> list[str]:
-        """Return the names of all nodes."""
-        ...
-
-    def server_version(self) -> str:
-        """Return the API server's version, such as v1.36.3."""
-        ...

@@ -66,14 +66,6 @@ class KindCluster:
         """Images keep their names."""
         return ref
 
-    def node_names(self) -> list[str]:
-        """Return the names of all nodes."""
-        return self._client.node_names()
-
-    def server_version(self) -> str:
-        """Return the API server's version."""
-        return self._client.server_version()
-
     @property
     def _client(self) -> Kubectl:
         return Kubectl(self.kubectl, self.kubeconfig, self._runner)

@@ -104,14 +104,6 @@ class LocalCluster:
         """Images keep their names."""
         return ref
 
-    def node_names(self) -> list[str]:
-        """Return the names of all nodes."""
-        return self._client.node_names()
-
-    def server_version(self) -> str:
-        """Return the API server's version."""
-        return self._client.server_version()
-
     @cached_property
     def _programs(self) -> Programs:
         return self._given_programs or build_all(self._runner, self._progress)

@@ -17,6 +17,7 @@ from e2e.wait import wait_until
 
 # The folders that are each node's own, so that two nodes with the same paths do not meet.
 OWN_FOLDERS = ("/run", "/var/lib", "/var/log")
+BUILT_HERE = "localhost/"
 SOCKET = "/run/containerd/containerd.sock"
 
 
@@ -106,20 +107,30 @@ class Node:
         wait_until(answers, f"containerd of {self.name} answers", timeout_s=60)
 
     def load_image(self, archive: Path) -> None:
-        """Import an OCI archive, unless the node has all its images already. Raises ClusterError."""
-        missing = set(oci.images_in(archive)) - self._images()
-        if not missing:
-            return
-        importing = [*self._entering(), str(self.programs.ctr), "--namespace=k8s.io", "images", "import", "-"]
-        self.runner.run(importing, env=self.units.environment(), stdin=archive)
-        missing -= self._images()
+        """Import an OCI archive, unless the node has all its images already. Raises ClusterError.
+
+        Images that were built here also get the names that manifests/overlays/local gives them, so that those
+        always name the last ones loaded.
+        """
+        images = oci.images_in(archive)
+        if set(images) - self._images():
+            importing = [*self._entering(), *self._ctr("import", "-")]
+            self.runner.run(importing, env=self.units.environment(), stdin=archive)
+        missing = set(images) - self._images()
         if missing:
             raise ClusterError(
                 f"{archive} was imported, but {self.name} has no {sorted(i.ref for i in missing)}"
             )
 
+        for ref in (image.ref for image in images if image.ref.startswith(BUILT_HERE)):
+            repository = ref.removeprefix(BUILT_HERE).rpartition(":")[0]
+            self._inside(*self._ctr("tag", "--force", ref, f"docker.io/{repository}:local"))
+
+    def _ctr(self, *args: str) -> list[str]:
+        return [str(self.programs.ctr), "--namespace=k8s.io", "images", *args]
+
     def _images(self) -> set[oci.NamedImage]:
-        lines = self._inside(str(self.programs.ctr), "--namespace=k8s.io", "images", "ls").splitlines()[1:]
+        lines = self._inside(*self._ctr("ls")).splitlines()[1:]
         return {oci.NamedImage(ref=f[0], digest=f[2]) for f in map(str.split, lines)}
 
     def _make_folders(self) -> None:

@@ -64,10 +64,10 @@ class Mission:
         run = self._measure(models, "SpatioTemporal")
         temporal = self._temporal(images, models) if self.backend == "emulated" else None
         return Report(
-            kubernetes=self.cluster.server_version(),
+            kubernetes=self._kubectl.server_version(),
             cluster=self.kind,
             backend=self.backend,
-            nodes=len(self.cluster.node_names()),
+            nodes=len(self._kubectl.node_names()),
             duration_s=self.duration_s,
             run=run,
             temporal=temporal,

@@ -1,19 +1,10 @@
 """Objects that the agent reads, as small as they can be."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 NODE = "node1"
 LANES = (10, 20, 50, 100)
-
-
-def wait_until(holds: Callable[[], bool], what: str, deadline_s: float = 10.0) -> None:
-    """Return once `holds`; fail the test when it does not by the deadline."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
-        time.sleep(0.005)
 
 
 def partition(name: str, **changes: object) -> dict[str, Any]:

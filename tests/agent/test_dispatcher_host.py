@@ -17,7 +17,8 @@ from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Grant, Hello, Role
 from kneescale.testing.fake_worker import FakeWorker, serve
-from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule, wait_until
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
+from tests.waiting import wait_until
 
 StartHost = Callable[[], DispatcherHost]
 

@@ -16,8 +16,9 @@ from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.testing.fake_kubelet import FakeKubelet
 from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.agent_process import settings_below
-from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule, wait_until
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.waiting import wait_until
 
 A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))
 B = dra.Claim(namespace="default", name="b", uid=claim_uid("b"))

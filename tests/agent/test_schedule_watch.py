@@ -7,8 +7,9 @@ import pytest
 
 from kneescale.agent.cluster_api import ClusterError, ExpiredError, Manifest
 from kneescale.agent.schedule_watch import ScheduleWatch
-from tests.agent.builders import NODE, schedule, wait_until
+from tests.agent.builders import NODE, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.waiting import wait_until
 
 
 class Seen:

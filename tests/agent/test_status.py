@@ -17,8 +17,9 @@ from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant, Measured
 from kneescale.testing.fake_worker import FakeWorker
-from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule, wait_until
+from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.waiting import wait_until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SCHEDULE = schedule([partition("a"), partition("b", role="Profile", model="vad", surface=[])])

@@ -9,28 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kneescale.core.wire import Terms
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 MODEL = "alexnet"
 #: Terms of most tests: batches of 4 on the lane of 40 GPU%; alone, as fast as it can.
 TERMS = Terms(slo_ns=100_000_000, batch=4, gpu_percent=40, share_permille=1000)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition; raises TimeoutError."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {DEADLINE_S:.0f} s: {what}")
-        time.sleep(0.01)
 
 
 class Worker:

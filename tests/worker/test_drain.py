@@ -12,10 +12,11 @@ import pytest
 
 from kneescale.core.wire import Arrived
 from kneescale.testing.fake_agent import FakeAgent
+from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.forwarder import Forwarder
 from tests.worker.oip import TRANSPORTS, address, infer, infer_on, rest, rows
-from tests.worker.process import MODEL, TERMS, Worker, wait_until
+from tests.worker.process import MODEL, TERMS, Worker
 
 _CLIENTS = 3
 

@@ -11,9 +11,10 @@ import pytest
 
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Probe, Role, Terms
 from kneescale.testing.fake_agent import FakeAgent
+from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
-from tests.worker.process import MODEL, TERMS, Worker, wait_until
+from tests.worker.process import MODEL, TERMS, Worker
 
 
 @TRANSPORTS
