@@ -11,6 +11,7 @@ from e2e.demo.load import Stream, try_each_sample
 from e2e.demo.samples import samples_for
 from e2e.demo.services import reach
 from e2e.demo.speech import recording
+from e2e.demo.system import ROOT, Kneescale
 from e2e.images import Images
 from e2e.runner import Shell
 from e2e.shop import STARTED_S, Shop, opened, real_model
@@ -18,6 +19,7 @@ from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
+LOCAL_OVERLAY = ROOT / "manifests" / "overlays" / "local"
 REAL, NOBODYS = "silero-vad", "nobodys"
 RATE_RPS = 2
 SAID_S = 30.0
@@ -28,10 +30,13 @@ MEASURED_S = 120.0
 def shop(
     kubectl: Kubectl, install: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shop]:
-    """A shop on nodes whose CPUs are the devices; the emulated GPUs are back at the end."""
+    """A shop on nodes whose CPUs are the devices; the emulated GPUs are back at the end.
+
+    The overlay is applied as it stands, without the content tags that the other tests and the demo put in.
+    """
     with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
         emulated = shop.schedules().keys()
-        install("cpu")
+        Kneescale(kubectl).install(LOCAL_OVERLAY)
         try:
             yield shop
         finally:
