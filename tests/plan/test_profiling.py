@@ -79,7 +79,7 @@ def test_a_job_that_cannot_start_says_why_and_keeps_nobody_from_the_device() -> 
     world.create(model("b"))
     world.reconcile()
     profiled = condition(world.get("InferenceModel", "a"), "Profiled")
-    assert (profiled["reason"], profiled["message"]) == ("ErrImagePull", "a: not found")
+    assert (profiled["reason"], profiled["message"]) == ("ImagePullBackOff", "a: not found")
     assert jobs(world) == [("a", "EMU-node1-0"), ("b", "EMU-node1-0")]
 
 

@@ -26,7 +26,7 @@ def container(**states: object) -> Manifest:
         ),
         (
             container(state={"waiting": {"reason": "ErrImagePull", "message": "not\nfound"}}),
-            Problem("ErrImagePull", "not found"),
+            Problem("ImagePullBackOff", "not found"),
         ),
         (
             container(
@@ -107,7 +107,7 @@ def waiting_job_pod(phase: str) -> Manifest:
     [
         ([], None),
         ([FIRST], None),
-        ([FIRST, waiting_job_pod("Pending")], Problem("ErrImagePull", "not found")),
+        ([FIRST, waiting_job_pod("Pending")], Problem("ImagePullBackOff", "not found")),
         ([waiting_job_pod("Failed")], None),
     ],
 )

@@ -173,6 +173,10 @@ def _is_pending(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") == "Pending"
 
 
+#: The kubelet goes to and fro between the two while an image cannot be pulled; one name is one Event.
+_ONE_NAME = {"ErrImagePull": "ImagePullBackOff"}
+
+
 def _problem(status: Mapping[str, Any]) -> Problem | None:
     """The first thing that keeps the pod from running, in the order in which pods come up."""
     scheduled = _condition(status, "PodScheduled")
@@ -183,7 +187,8 @@ def _problem(status: Mapping[str, Any]) -> Problem | None:
             return _why_ended(ended)
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", "ContainerCreating") not in ("ContainerCreating", "PodInitializing"):
-            return Problem(waiting["reason"], _one_line(waiting.get("message", "")) or waiting["reason"])
+            reason = _ONE_NAME.get(waiting["reason"], waiting["reason"])
+            return Problem(reason, _one_line(waiting.get("message", "")) or reason)
     if status.get("phase") == "Failed":
         return Problem(
             status.get("reason") or "PodFailed", _one_line(status.get("message", "the pod failed"))
