@@ -64,11 +64,15 @@ class ControlPlane:
         )
 
     def write_kubeconfig(self, user: str) -> Path:
-        """Write the kubeconfig of the holder of a certificate, and return its path."""
+        """Write the kubeconfig of the holder of a certificate, and return its path.
+
+        All at once, for nodes share kube-proxy's: one may be starting to read it as it is written again.
+        """
         path = self.folder / f"{user}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(config.kubeconfig(self.addresses.api_url, self.pki, user))
-        return path
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(config.kubeconfig(self.addresses.api_url, self.pki, user))
+        return unfinished.replace(path)
 
     def _start(self, name: str, program: Path, arguments: list[str]) -> None:
         self.units.start(f"{GROUP}/{name}", [str(program), *arguments])
