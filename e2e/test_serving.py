@@ -3,15 +3,17 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
 import pytest
 
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.load import Stream, try_each_sample
+from e2e.demo.oip import Endpoint
 from e2e.demo.samples import echoes
-from e2e.demo.services import reach
+from e2e.demo.services import forward, reach
 from e2e.demo.system import Kneescale
 from e2e.demo.trace import levels, overcommitted
 from e2e.shop import PRODUCT, STARTED_S, Shop, imported_profile, inference_model, opened
@@ -25,6 +27,9 @@ RATE_RPS = 20
 #: From a request to its figures in the model's status: the worker's second, the agent's two, the operator's.
 TOLD_S = 15.0
 ANSWERED = 5 * RATE_RPS
+
+#: How a machine outside the cluster gets at a Service.
+Way = Callable[[Kubectl, str, str], AbstractContextManager[Endpoint]]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,9 @@ def table(text: str) -> list[dict[str, str]]:
     ]
 
 
-def test_rest_and_grpc_answer_through_the_service(shop: Shop) -> None:
-    with reach(shop.kubectl, shop.name, MODEL) as endpoint:
+@pytest.mark.parametrize("way", [reach, forward])
+def test_rest_and_grpc_answer_through_the_service(shop: Shop, way: Way) -> None:
+    with way(shop.kubectl, shop.name, MODEL) as endpoint:
         asyncio.run(try_each_sample(Stream(MODEL, endpoint, echoes(MODEL), RATE_RPS)))
 
 

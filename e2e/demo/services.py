@@ -22,6 +22,13 @@ def reach(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
     if _connects(address, REST_PORT):
         yield Endpoint(rest=f"{address}:{REST_PORT}", grpc=f"{address}:{GRPC_PORT}")
         return
+    with forward(kubectl, namespace, service) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def forward(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
+    """Give an endpoint on this machine that kubectl forwards to a pod of the Service."""
     argv = [str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={namespace}"]
     argv += ["port-forward", f"service/{service}", f":{REST_PORT}", f":{GRPC_PORT}"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarder:
