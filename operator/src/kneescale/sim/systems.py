@@ -1,0 +1,44 @@
+"""The schedulers that can be compared, by name."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from kneescale.core.configuration import choose_configuration
+from kneescale.core.dispatcher import PartitionTerms
+from kneescale.core.policies import policy_named
+from kneescale.core.wire import Role
+from kneescale.sim.dispatched import Dispatched
+from kneescale.sim.engine import SchedulerFactory
+from kneescale.sim.tenant import Tenant
+
+
+def _dispatched(policy: str, tenants: tuple[Tenant, ...]) -> Dispatched:
+    terms = {tenant.name: _terms(tenant) for tenant in tenants}
+    return Dispatched(tenants, terms, policy_named(policy))
+
+
+def _terms(tenant: Tenant) -> PartitionTerms:
+    """Any GPU% of the surface, and the planned run of the highest efficacy."""
+    lanes = tenant.surface.gpu_percents
+    plan = choose_configuration(
+        tenant.surface,
+        slo_ms=tenant.slo_ms,
+        rate_rps=tenant.rate_rps,
+        lanes=lanes,
+        max_batch=tenant.max_batch,
+    )
+    return PartitionTerms(
+        role=Role.SERVE,
+        slo_ns=tenant.slo_ns,
+        weight=tenant.weight,
+        gpu_percent=plan.gpu_percent,
+        batch=plan.batch,
+        lanes=lanes,
+        surface=tenant.surface,
+    )
+
+
+SYSTEMS: Mapping[str, SchedulerFactory] = {
+    "dstack": partial(_dispatched, "SpatioTemporal"),
+    "temporal": partial(_dispatched, "Temporal"),
+}

@@ -1,0 +1,96 @@
+"""One simulated run of a set of models under a scheduler, and the search for the load that it can carry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kneescale.core.units import NS_PER_S
+from kneescale.sim.arrivals import Times
+from kneescale.sim.engine import SchedulerFactory, Slowness, simulate
+from kneescale.sim.record import Record
+from kneescale.sim.tenant import Tenant, load_of
+
+#: Arrivals from (rate in 1/s, duration in s, randomness).
+Pattern = Callable[[float, float, np.random.Generator], Times]
+
+#: A capacity is searched up to this many times the fluid bound, and to this part of it.
+_BEYOND_BOUND = 1.05
+_RESOLUTION = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How to load a GPU: requests that arrive from `warmup_s` to `duration_s` count."""
+
+    pattern: Pattern
+    duration_s: float = 60.0
+    warmup_s: float = 5.0
+    seed: int = 1
+    #: Standard deviation of batch times, as a part of what the surface says.
+    noise: float = 0.0
+
+    def run(
+        self,
+        tenants: tuple[Tenant, ...],
+        make_scheduler: SchedulerFactory,
+        *,
+        load: float = 1.0,
+        least_attainment: float = 0.0,
+    ) -> Record:
+        """Serve `load` times the tenants' rates.
+
+        It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
+        """
+        loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
+        arrivals = [self._arrivals(number, tenant) for number, tenant in enumerate(loaded)]
+        from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
+        return simulate(
+            loaded,
+            arrivals,
+            make_scheduler,
+            from_ns=from_ns,
+            until_ns=until_ns,
+            slowness=Slowness(self.noise, np.random.default_rng([self.seed])),
+            allowed_misses=[_allowed(times, from_ns, least_attainment) for times in arrivals],
+        )
+
+    def _arrivals(self, number: int, tenant: Tenant) -> Times:
+        # A stream of its own for each model: adding a model changes no other's arrivals.
+        rng = np.random.default_rng([self.seed, 1 + number])
+        return self.pattern(tenant.rate_rps, self.duration_s, rng)
+
+
+def capacity(
+    tenants: tuple[Tenant, ...],
+    make_scheduler: SchedulerFactory,
+    trial: Trial,
+    attainment: float = 0.99,
+) -> float:
+    """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
+
+    By bisection, to a hundredth of the fluid bound; 0 where not even that is carried.
+    """
+    bound = 1 / load_of(tenants)
+    low, high = 0, round(_BEYOND_BOUND / _RESOLUTION)
+    while high - low > 1:
+        middle = (low + high) // 2
+        load = middle * _RESOLUTION * bound
+        record = trial.run(tenants, make_scheduler, load=load, least_attainment=attainment)
+        if keeps(record, attainment):
+            low = middle
+        else:
+            high = middle
+    return low * _RESOLUTION * bound
+
+
+def keeps(record: Record, attainment: float) -> bool:
+    """Whether each model's attainment is at least that."""
+    return all(
+        within >= attainment * sent for within, sent in zip(record.within_slo, record.sent, strict=True)
+    )
+
+
+def _allowed(times: Times, from_ns: int, attainment: float) -> int:
+    sent = int(np.count_nonzero(times >= from_ns))
+    return int((1 - attainment) * sent)
