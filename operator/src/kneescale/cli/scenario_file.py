@@ -1,6 +1,7 @@
 """Scenario files: YAML that names models, their SLOs and rates, GPUs, and where the latency surfaces are."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) 
     """The GPUs of a list; or so many, by default one, of the product that the profiles are of."""
     if value and value.is_list:
         entries = [item.fields(("name", "product"), ("memory_gib",)) for item in value.items()]
-        return tuple(map(ScenarioGpu, _names(entries), map(_product, entries), map(_memory_gib, entries)))
+        return tuple(map(_gpu, _names(entries), entries))
     number = value.count() if value else 1
     place = value or Value(document.path, "gpus", document.node)
     products = sorted(set[str].intersection(*map(set, surfaces)))
@@ -125,12 +126,12 @@ def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) 
     return tuple(ScenarioGpu(f"gpu{index}", products[0]) for index in range(number))
 
 
-def _product(fields: Mapping[str, Value]) -> str:
-    return fields["product"].text()
+def _gpu(name: str, fields: Mapping[str, Value]) -> ScenarioGpu:
+    return ScenarioGpu(name, fields["product"].text(), _memory_gib(fields, inf))
 
 
-def _memory_gib(fields: Mapping[str, Value]) -> float | None:
-    return fields["memory_gib"].positive() if "memory_gib" in fields else None
+def _memory_gib(fields: Mapping[str, Value], missing: float) -> float:
+    return fields["memory_gib"].positive() if "memory_gib" in fields else missing
 
 
 def _model(
@@ -150,7 +151,7 @@ def _model(
         weight=fields["weight"].count() if "weight" in fields else 1,
         surface=surfaces[gpus[0].product],
         surfaces=surfaces,
-        memory_gib=_memory_gib(fields) or 0.0,
+        memory_gib=_memory_gib(fields, 0.0),
     )
 
 

@@ -1,8 +1,11 @@
 """A scenario: models with their SLOs, rates and latency surfaces, the GPUs that they share, and arrivals."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
+from kneescale.core.fluid import Pool, Workload
 from kneescale.core.surface import LatencySurface
 from kneescale.sim.arrivals import Times
 
@@ -34,11 +37,11 @@ Arrivals = Uniform | Poisson | Bursty | Trace
 
 @dataclass(frozen=True, slots=True)
 class ScenarioGpu:
-    """One GPU. An empty product is that of profiles which name none; without memory it is not a limit."""
+    """One GPU. An empty product is that of profiles which name none; without a size, memory is no limit."""
 
     name: str
     product: str
-    memory_gib: float | None = None
+    memory_gib: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,15 @@ class Scenario:
     models: tuple[ScenarioModel, ...]
     gpus: tuple[ScenarioGpu, ...]
     arrivals: Arrivals
+
+    def workloads(self) -> list[Workload]:
+        """What the models ask for, as the fluid bound of all schedules takes it."""
+        return [
+            Workload(model.name, model.rate_rps, model.slo_ms, model.surfaces, memory_gib=model.memory_gib)
+            for model in self.models
+        ]
+
+    def pools(self) -> list[Pool]:
+        """The GPUs by product and memory."""
+        kinds = Counter((gpu.product, gpu.memory_gib) for gpu in self.gpus)
+        return [Pool(product, count, memory_gib) for (product, memory_gib), count in kinds.items()]
