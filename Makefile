@@ -30,10 +30,11 @@ lint: venv ## Check style, types and the direction of imports
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
 
-bench: venv ## What the project itself costs: decisions, grants there and back
+bench: venv ## What the project itself costs: decisions, grants there and back, plans
 	$(BIN)/python benchmarks/dispatcher.py
 	$(BIN)/python benchmarks/grants.py
 	$(BIN)/python benchmarks/grant_round_trip.py
+	$(BIN)/python benchmarks/planning.py
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
 $(BIN)/uv:
