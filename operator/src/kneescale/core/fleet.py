@@ -1,4 +1,4 @@
-"""How many GPUs of one product a set of models needs: as few as `place` can put them all on.
+"""How many GPUs of one product a set of models needs: as few as they can be packed on.
 
 Models that would leave too much of their GPUs over are split into more replicas, each on a GPU of its own.
 """
@@ -9,7 +9,7 @@ from math import ceil, floor
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.fluid import Pool, Workload, fluid_bound
-from kneescale.core.placement import Demand, Device, Placed, place
+from kneescale.core.placement import Demand, Device, Placed, pack
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 #: MPS clients of one GPU before CUDA 13.1 (60 since): one for each model on it.
@@ -105,12 +105,11 @@ def _placer(demands: Sequence[Demand], pool: Pool, area_limit_permille: int) -> 
     memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * _GIB)
 
     def placed(gpus: int) -> Fleet | None:
-        # Names that sort as numbers do.
         devices = [
-            Device(f"{number:09}", f"{number:09}", "", pool.product, memory_bytes, MPS_CLIENTS)
+            Device(str(number), str(number), "", pool.product, memory_bytes, MPS_CLIENTS)
             for number in range(gpus)
         ]
-        outcome = place(demands, devices, {}, area_limit_permille=area_limit_permille, packed=True)
+        outcome = pack(demands, devices, area_limit_permille=area_limit_permille)
         placement: dict[str, tuple[int, ...]] = {}
         for model, of_model in outcome.items():
             if not isinstance(of_model, Placed) or of_model.shortfall:

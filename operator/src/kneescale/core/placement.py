@@ -2,7 +2,7 @@
 
 A device is bounded by its GPU area, memory and clients, never by the sum of GPU%: sharing in time lets that
 pass 100. Models are taken by area, largest first, each to the device it leaves the most area free
-(docs/adr/0010).
+(docs/adr/0010). A plan for GPUs that are yet to be bought packs them instead.
 """
 
 from collections import Counter
@@ -70,24 +70,16 @@ def place(
     current: Mapping[str, Sequence[str]],
     *,
     area_limit_permille: int = DEFAULT_AREA_LIMIT_PERMILLE,
-    packed: bool = False,
 ) -> dict[str, Placed | Unplaced]:
     """Place every model, keeping it on its `current` device uuids (by model) wherever it still fits there.
 
-    Placing again with the result as `current` changes nothing. `packed` fills devices one after the other
-    (best fit, the largest replica first) where otherwise models spread over all.
+    Placing again with the result as `current` changes nothing.
     """
-    by_area = sorted(
-        demands,
-        key=lambda demand: (
-            -_largest_area(demand) / (max(1, demand.min_replicas) if packed else 1),
-            demand.model,
-        ),
-    )
+    by_area = sorted(demands, key=lambda demand: (-_largest_area(demand), demand.model))
     in_order = sorted(devices, key=lambda device: (device.node, device.name, device.uuid))
     held = {demand.model: tuple(current.get(demand.model, ())) for demand in by_area}
     for _ in range(_MAX_PASSES):
-        outcome = _pass(by_area, in_order, area_limit_permille, held, packed=packed)
+        outcome = _pass(by_area, in_order, area_limit_permille, held, packed=False)
         settled = {
             model: placed.devices if isinstance(placed, Placed) else () for model, placed in outcome.items()
         }
@@ -95,6 +87,21 @@ def place(
             break
         held = settled
     return outcome
+
+
+def pack(
+    demands: Iterable[Demand], devices: Iterable[Device], *, area_limit_permille: int
+) -> dict[str, Placed | Unplaced]:
+    """Place every model on devices on which nothing runs, filling as few as it can.
+
+    The largest replica first, each to the device it leaves the least area free (best fit). The devices'
+    order is kept: of two that are equally full the first is taken.
+    """
+    by_share = sorted(
+        demands, key=lambda demand: (-_largest_area(demand) / max(1, demand.min_replicas), demand.model)
+    )
+    nothing_runs: dict[str, tuple[str, ...]] = {demand.model: () for demand in by_share}
+    return _pass(by_share, tuple(devices), area_limit_permille, nothing_runs, packed=True)
 
 
 @dataclass(slots=True)
@@ -142,27 +149,24 @@ def _pass(
     """Keep what fits where it is, then give every model, largest first, the best number of replicas."""
     rooms = [_Room(device, area_limit_permille, device.memory_bytes) for device in devices]
     by_uuid = {room.device.uuid: room for room in rooms}
+    products = {device.product for device in devices}
     for demand in demands:
         kept = [by_uuid[uuid] for uuid in held[demand.model] if uuid in by_uuid]
         if kept and all(room.fits(demand, len(kept)) for room in kept):
             _occupy(demand, kept)
-    return {
-        demand.model: _place_one(demand, rooms, area_limit_permille, held[demand.model], packed=packed)
-        for demand in demands
-    }
+    outcome: dict[str, Placed | Unplaced] = {}
+    for demand in demands:
+        for uuid in held[demand.model]:
+            if uuid in by_uuid:
+                by_uuid[uuid].remove(demand.model)
+        wanted = _wanted_replicas(demand, products, area_limit_permille)
+        outcome[demand.model] = _place_one(demand, wanted, rooms, held[demand.model], packed=packed)
+    return outcome
 
 
 def _place_one(
-    demand: Demand,
-    rooms: Sequence[_Room],
-    area_limit_permille: int,
-    held: Sequence[str],
-    *,
-    packed: bool,
+    demand: Demand, wanted: int, rooms: Sequence[_Room], held: Sequence[str], *, packed: bool
 ) -> Placed | Unplaced:
-    for room in rooms:
-        room.remove(demand.model)
-    wanted = _wanted_replicas(demand, {room.device.product for room in rooms}, area_limit_permille)
     for replicas in range(wanted, 0, -1):
         chosen = _choose(demand, replicas, rooms, held, packed=packed)
         if chosen:
