@@ -1,6 +1,8 @@
 """The event loop of one simulated GPU."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -38,21 +40,42 @@ class Slowness:
         return self._drawn.pop()
 
 
+class System(Protocol):
+    """Whatever can serve a GPU's requests: a scheduler in this event loop, or something with its own."""
+
+    def __call__(
+        self,
+        tenants: tuple[Tenant, ...],
+        arrivals: Sequence[Times],
+        *,
+        from_ns: int,
+        until_ns: int,
+        slowness: Slowness,
+        allowed_misses: Sequence[int] | None = None,
+    ) -> Record:
+        """Serve the arrivals (by tenant) and record what happens to those from `from_ns` to `until_ns`.
+
+        It ends when the longest SLO after `until_ns` is over: what waits then is missed whatever comes. With
+        `allowed_misses`, by tenant, it also ends as soon as one has missed more.
+        """
+
+
+def scheduled(make_scheduler: SchedulerFactory) -> System:
+    """The system whose GPU is run by that scheduler."""
+    return partial(simulate, make_scheduler=make_scheduler)
+
+
 def simulate(
     tenants: tuple[Tenant, ...],
     arrivals: Sequence[Times],
-    make_scheduler: SchedulerFactory,
     *,
+    make_scheduler: SchedulerFactory,
     from_ns: int,
     until_ns: int,
     slowness: Slowness,
     allowed_misses: Sequence[int] | None = None,
 ) -> Record:
-    """Serve the arrivals (by tenant) and record what happens to those from `from_ns` to `until_ns`.
-
-    It ends when the longest SLO after `until_ns` is over: what waits then is missed whatever comes. With
-    `allowed_misses`, by tenant, it also ends as soon as one has missed more.
-    """
+    """Serve the arrivals with a scheduler, as System says."""
     loop = _Loop(tenants, arrivals, make_scheduler(tenants), from_ns, until_ns, slowness)
     loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), allowed_misses)
     return loop.record
@@ -90,7 +113,7 @@ class _Loop:
                 now_ns = min(now_ns, self._times[self._next])
             if now_ns > end_ns:
                 return
-            if self._end_runs(now_ns) and _too_many(self.record.missed, allowed_misses):
+            if self._end_runs(now_ns) and too_many(self.record.missed, allowed_misses):
                 return
             self._take_arrivals(now_ns)
             self._carry_out(now_ns)
@@ -124,5 +147,6 @@ class _Loop:
         self._gpu.start(Run(start.model, start.batch, start.gpu_percent, now_ns, first, start.tag, factor))
 
 
-def _too_many(missed: Sequence[int], allowed: Sequence[int] | None) -> bool:
+def too_many(missed: Sequence[int], allowed: Sequence[int] | None) -> bool:
+    """Whether a tenant has missed more than it may."""
     return allowed is not None and any(map(int.__gt__, missed, allowed))

@@ -1,18 +1,64 @@
-"""The schedulers that can be compared, by name."""
+"""The systems that can be compared, by name, each with the parameters to choose from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.dispatcher import PartitionTerms
 from kneescale.core.policies import policy_named
 from kneescale.core.wire import Role
 from kneescale.sim.dispatched import Dispatched
-from kneescale.sim.engine import SchedulerFactory
+from kneescale.sim.engine import System, scheduled
+from kneescale.sim.scheduler import Scheduler
 from kneescale.sim.tenant import Tenant
+from kneescale.sim.trial import Trial, capacity
 
 
-def _dispatched(policy: str, tenants: tuple[Tenant, ...]) -> Dispatched:
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A system with its parameters fixed; `parameters` says which, for people."""
+
+    parameters: str
+    system: System
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The capacity of a system with the parameters that suit the tenants best."""
+
+    load: float
+    variant: Variant
+
+
+def best_of(
+    variants: tuple[Variant, ...], tenants: tuple[Tenant, ...], trial: Trial, attainment: float = 0.99
+) -> Best:
+    """The variant with the largest capacity; of equals the first.
+
+    Only what is above the best so far is searched: one that is no better costs runs that end early.
+    """
+    best = Best(0.0, variants[0])
+    for variant in variants:
+        load = capacity(tenants, variant.system, trial, attainment, above=best.load)
+        if load > best.load:
+            best = Best(load, variant)
+    return best
+
+
+def _variants(make: Callable[..., Scheduler], **choices: tuple[object, ...]) -> tuple[Variant, ...]:
+    """A variant for each combination of the parameters' choices."""
+    combinations = (dict(zip(choices, values, strict=True)) for values in product(*choices.values()))
+    return tuple(_variant(make, parameters) for parameters in combinations)
+
+
+def _variant(make: Callable[..., Scheduler], parameters: Mapping[str, object]) -> Variant:
+    shown = ", ".join(f"{name} {value}" for name, value in parameters.items())
+    return Variant(shown, scheduled(partial(make, **parameters)))
+
+
+def _dispatched(tenants: tuple[Tenant, ...], *, policy: str) -> Dispatched:
     terms = {tenant.name: _terms(tenant) for tenant in tenants}
     return Dispatched(tenants, terms, policy_named(policy))
 
@@ -38,7 +84,7 @@ def _terms(tenant: Tenant) -> PartitionTerms:
     )
 
 
-SYSTEMS: Mapping[str, SchedulerFactory] = {
-    "dstack": partial(_dispatched, "SpatioTemporal"),
-    "temporal": partial(_dispatched, "Temporal"),
+SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
+    "dstack": _variants(_dispatched, policy=("SpatioTemporal",)),
+    "temporal": _variants(_dispatched, policy=("Temporal",)),
 }

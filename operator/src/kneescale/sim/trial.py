@@ -7,7 +7,7 @@ import numpy as np
 
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Times
-from kneescale.sim.engine import SchedulerFactory, Slowness, simulate
+from kneescale.sim.engine import Slowness, System
 from kneescale.sim.record import Record
 from kneescale.sim.tenant import Tenant, load_of
 
@@ -33,7 +33,7 @@ class Trial:
     def run(
         self,
         tenants: tuple[Tenant, ...],
-        make_scheduler: SchedulerFactory,
+        system: System,
         *,
         load: float = 1.0,
         least_attainment: float = 0.0,
@@ -45,10 +45,9 @@ class Trial:
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
         arrivals = [self._arrivals(number, tenant) for number, tenant in enumerate(loaded)]
         from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
-        return simulate(
+        return system(
             loaded,
             arrivals,
-            make_scheduler,
             from_ns=from_ns,
             until_ns=until_ns,
             slowness=Slowness(self.noise, np.random.default_rng([self.seed])),
@@ -63,25 +62,26 @@ class Trial:
 
 def capacity(
     tenants: tuple[Tenant, ...],
-    make_scheduler: SchedulerFactory,
+    system: System,
     trial: Trial,
     attainment: float = 0.99,
+    *,
+    above: float = 0.0,
 ) -> float:
     """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
 
-    By bisection, to a hundredth of the fluid bound; 0 where not even that is carried.
+    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried.
     """
-    bound = 1 / load_of(tenants)
-    low, high = 0, round(_BEYOND_BOUND / _RESOLUTION)
+    step = _RESOLUTION / load_of(tenants)
+    low, high = round(above / step), round(_BEYOND_BOUND / _RESOLUTION)
     while high - low > 1:
         middle = (low + high) // 2
-        load = middle * _RESOLUTION * bound
-        record = trial.run(tenants, make_scheduler, load=load, least_attainment=attainment)
+        record = trial.run(tenants, system, load=middle * step, least_attainment=attainment)
         if keeps(record, attainment):
             low = middle
         else:
             high = middle
-    return low * _RESOLUTION * bound
+    return low * step
 
 
 def keeps(record: Record, attainment: float) -> bool:
