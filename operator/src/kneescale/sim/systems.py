@@ -9,6 +9,17 @@ from kneescale.core.configuration import choose_configuration
 from kneescale.core.dispatcher import PartitionTerms
 from kneescale.core.policies import policy_named
 from kneescale.core.wire import Role
+from kneescale.sim.baselines.clipper import Clipper
+from kneescale.sim.baselines.clockwork import Clockwork
+from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
+from kneescale.sim.baselines.gpulet import Gpulet
+from kneescale.sim.baselines.gslice import Gslice
+from kneescale.sim.baselines.ideal import ideal
+from kneescale.sim.baselines.max_min import MaxMin
+from kneescale.sim.baselines.max_throughput import MaxThroughput
+from kneescale.sim.baselines.nexus import Nexus
+from kneescale.sim.baselines.temporal import Temporal
+from kneescale.sim.baselines.triton import Triton
 from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import System, scheduled
 from kneescale.sim.scheduler import Scheduler
@@ -86,5 +97,17 @@ def _terms(tenant: Tenant) -> PartitionTerms:
 
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack": _variants(_dispatched, policy=("SpatioTemporal",)),
-    "temporal": _variants(_dispatched, policy=("Temporal",)),
+    "temporal": (*_variants(Temporal), *_variants(_dispatched, policy=("Temporal",))),
+    "fixed-batch-mps": _variants(FixedBatchMps, size=(1, 0.5, 0.25), delay=(0.5, 0.25)),
+    "gslice": _variants(Gslice, budget=(0.5, 0.35, 0.7), headroom=(0, 1, 2, 4)),
+    "triton": _variants(Triton, instances=(1, 2, 3, 4, 5), delay=(0, 0.1, 0.25)),
+    "clipper": _variants(Clipper, objective=(1, 0.5, 0.25)),
+    "nexus": _variants(Nexus, headroom=(1, 1.5, 2, 4)),
+    "gpulet": _variants(Gpulet, partitions=((100,), (50, 50), (40, 60), (20, 80)), headroom=(1, 1.5, 2, 4)),
+    "clockwork": _variants(Clockwork),
+    "max-throughput": _variants(MaxThroughput, knee=(1.1, 1.25, 1.5, 2)),
+    "max-throughput-free": _variants(MaxThroughput, knee=(None,)),
+    "max-min": _variants(MaxMin, knee=(1.1, 1.25, 1.5, 2)),
+    "max-min-free": _variants(MaxMin, knee=(None,)),
+    "ideal": (Variant("", ideal),),
 }
