@@ -68,7 +68,7 @@ class Gpu:
     def _share_anew(self, now_ns: int) -> None:
         divisor = max(self._asked_percent, WHOLE_GPU_PERCENT)
         for run in self._runs:
-            share_percent = max(1, run.gpu_percent * WHOLE_GPU_PERCENT // divisor)
+            share_percent = run.gpu_percent * WHOLE_GPU_PERCENT / divisor
             if share_percent == run.share_percent:
                 continue
             run.left -= (now_ns - run.since_ns) / self._whole_ns(run)
@@ -80,4 +80,4 @@ class Gpu:
         heapq.heappush(self._ends, (run.end_ns, next(self._sequence), run))
 
     def _whole_ns(self, run: Run) -> float:
-        return run.slowness * self._tenants[run.model].latency_ns(run.share_percent, run.batch)
+        return run.slowness * self._tenants[run.model].shared_latency_ns(run.share_percent, run.batch)

@@ -21,6 +21,6 @@ class Run:
     #: When it ends as things stand.
     end_ns: int = 0
     #: What it has now, and the part of its work that was left at `since_ns`, when that last changed.
-    share_percent: int = 0
+    share_percent: float = 0.0
     left: float = 1.0
     since_ns: int = 0

@@ -49,6 +49,17 @@ class Tenant:
             self._latencies_ns[key] = ms_to_ns(self.surface.latency_ms(gpu_percent, batch))
         return self._latencies_ns[key]
 
+    def shared_latency_ns(self, share_percent: float, batch: int) -> float:
+        """f(p, b) at any share of the GPU: work divided over SMs, so straight lines over 1/p."""
+        low = int(share_percent)
+        if low == 0:
+            return self.latency_ns(1, batch) / share_percent
+        at_low = self.latency_ns(low, batch)
+        if low == share_percent:
+            return at_low
+        part = (low + 1) * (share_percent - low) / share_percent
+        return at_low + part * (self.latency_ns(low + 1, batch) - at_low)
+
     def largest_batch(self, gpu_percent: int, most: int, within_ns: int) -> int:
         """The most items, up to `most` and the largest batch, that end in `within_ns`; 0 if not even one."""
         low, high = 0, min(most, self.max_batch)
