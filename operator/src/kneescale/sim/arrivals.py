@@ -10,9 +10,7 @@ Times = NDArray[np.int64]
 
 def uniform(rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:
     """Evenly spaced, from a random phase."""
-    gap_ns = NS_PER_S / rate_rps
-    phase_ns = rng.uniform(0, gap_ns)
-    return (phase_ns + gap_ns * np.arange(int(rate_rps * duration_s) + 1)).astype(np.int64)
+    return _until(duration_s, (rng.random() + np.arange(int(rate_rps * duration_s) + 1)) / rate_rps)
 
 
 def poisson(rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:
