@@ -113,10 +113,11 @@ class _Loop:
                 now_ns = min(now_ns, self._times[self._next])
             if now_ns > end_ns:
                 return
-            if self._end_runs(now_ns) and too_many(self.record.missed, allowed_misses):
-                return
+            self._end_runs(now_ns)
             self._take_arrivals(now_ns)
             self._carry_out(now_ns)
+            if too_many(self.record.missed, allowed_misses):
+                return
             wake_ns = scheduler.wake_ns(self._queues, now_ns)
             assert wake_ns is None or wake_ns > now_ns, "a scheduler would be woken for ever"
 
@@ -126,12 +127,10 @@ class _Loop:
             self._scheduler.arrived(model, self._queues.push(model))
             self._next += 1
 
-    def _end_runs(self, now_ns: int) -> bool:
-        ended = self._gpu.take_ended(now_ns)
-        for run in ended:
+    def _end_runs(self, now_ns: int) -> None:
+        for run in self._gpu.take_ended(now_ns):
             self.record.end(run)
             self._scheduler.ended(run, self._queues)
-        return bool(ended)
 
     def _carry_out(self, now_ns: int) -> None:
         for command in self._scheduler.decide(self._queues, self._gpu, now_ns):
