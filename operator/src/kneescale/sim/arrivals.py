@@ -10,7 +10,8 @@ Times = NDArray[np.int64]
 
 def uniform(rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:
     """Evenly spaced, from a random phase."""
-    return _until(duration_s, (rng.random() + np.arange(int(rate_rps * duration_s) + 1)) / rate_rps)
+    periods = np.arange(int(rate_rps * duration_s) + 1, dtype=np.float64)
+    return _until(duration_s, (rng.random() + periods) / rate_rps)
 
 
 def poisson(rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:

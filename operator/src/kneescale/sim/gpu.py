@@ -1,11 +1,12 @@
 """A simulated GPU: batches that run at once, and how fast each one is."""
 
-import heapq
-from itertools import count
+from operator import attrgetter
 
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.run import Run
 from kneescale.sim.tenant import Tenant
+
+_END_NS = attrgetter("end_ns")
 
 
 class Gpu:
@@ -18,8 +19,8 @@ class Gpu:
     def __init__(self, tenants: tuple[Tenant, ...]) -> None:
         self._tenants = tenants
         self._runs: dict[Run, None] = {}
-        self._ends: list[tuple[int, int, Run]] = []
-        self._sequence = count()
+        #: What ends next; None where that is to be found out.
+        self._next: Run | None = None
         self._asked_percent = 0
 
     @property
@@ -41,23 +42,20 @@ class Gpu:
 
     def next_end_ns(self) -> int | None:
         """When the next batch ends."""
-        while self._ends and not self._holds(self._ends[0]):
-            heapq.heappop(self._ends)
-        return self._ends[0][0] if self._ends else None
+        if self._next is None and self._runs:
+            self._next = min(self._runs, key=_END_NS)
+        return self._next.end_ns if self._next else None
 
     def take_ended(self, now_ns: int) -> list[Run]:
         """The batches that have ended by now, in order; their GPU% is free."""
         ended: list[Run] = []
         while (end_ns := self.next_end_ns()) is not None and end_ns <= now_ns:
-            run = heapq.heappop(self._ends)[2]
+            assert self._next is not None
+            run, self._next = self._next, None
             del self._runs[run]
             ended.append(run)
             self._ask(-run.gpu_percent, end_ns)
         return ended
-
-    def _holds(self, entry: tuple[int, int, Run]) -> bool:
-        end_ns, _, run = entry
-        return run in self._runs and run.end_ns == end_ns
 
     def _ask(self, more_percent: int, now_ns: int) -> None:
         before_percent = self._asked_percent
@@ -69,15 +67,13 @@ class Gpu:
         divisor = max(self._asked_percent, WHOLE_GPU_PERCENT)
         for run in self._runs:
             share_percent = run.gpu_percent * WHOLE_GPU_PERCENT / divisor
-            if share_percent == run.share_percent:
-                continue
-            run.left -= (now_ns - run.since_ns) / self._whole_ns(run)
-            run.since_ns, run.share_percent = now_ns, share_percent
-            self._set_end(run)
+            if share_percent != run.share_percent:
+                run.left = max(0.0, run.left - (now_ns - run.since_ns) / run.whole_ns)
+                run.since_ns, run.share_percent = now_ns, share_percent
+                self._set_end(run)
 
     def _set_end(self, run: Run) -> None:
-        run.end_ns = run.since_ns + max(1, round(max(0.0, run.left) * self._whole_ns(run)))
-        heapq.heappush(self._ends, (run.end_ns, next(self._sequence), run))
-
-    def _whole_ns(self, run: Run) -> float:
-        return run.slowness * self._tenants[run.model].shared_latency_ns(run.share_percent, run.batch)
+        tenant = self._tenants[run.model]
+        run.whole_ns = run.slowness * tenant.shared_latency_ns(run.share_percent, run.batch)
+        run.end_ns = run.since_ns + max(1, round(run.left * run.whole_ns))
+        self._next = None

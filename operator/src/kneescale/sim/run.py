@@ -20,7 +20,9 @@ class Run:
     slowness: float = 1.0
     #: When it ends as things stand.
     end_ns: int = 0
-    #: What it has now, and the part of its work that was left at `since_ns`, when that last changed.
+    #: What it has now, how long all of it would take with that, and the part of its work that was left at
+    #: `since_ns`, when that last changed.
     share_percent: float = 0.0
+    whole_ns: float = 0.0
     left: float = 1.0
     since_ns: int = 0
