@@ -75,5 +75,5 @@ class Gpu:
     def _set_end(self, run: Run) -> None:
         tenant = self._tenants[run.model]
         run.whole_ns = run.slowness * tenant.shared_latency_ns(run.share_percent, run.batch)
-        run.end_ns = run.since_ns + max(1, round(run.left * run.whole_ns))
+        run.end_ns = run.since_ns + round(run.left * run.whole_ns)
         self._next = None
