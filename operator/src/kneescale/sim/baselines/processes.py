@@ -34,6 +34,7 @@ class Processes(Baseline):
         super().__init__(tenants)
         self.processes = processes
         self._idle = [process.instances for process in processes]
+        self._wake_ns: int | None = None
 
     def ended(self, run: Run, queues: Queues) -> None:
         """Its process is free."""
@@ -41,21 +42,23 @@ class Processes(Baseline):
 
     def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Command]:
         """A batch for each free process whose wait is over."""
+        self._wake_ns = None
         for model, process in enumerate(self.processes):
             while self._idle[model] and queues.length(model):
                 late = self.late(model, queues, now_ns)
                 if late:
                     yield Drop(model, late)
                     continue
-                if now_ns < self._ready_ns(model, queues, now_ns):
+                ready_ns = self._ready_ns(model, queues, now_ns)
+                if ready_ns > now_ns:
+                    self._wake_ns = min(self._wake_ns or ready_ns, ready_ns)
                     break
                 self._idle[model] -= 1
                 yield Start(model, self.batch(model, queues, now_ns), process.gpu_percent)
 
     def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
-        """When the first wait for more requests is over."""
-        waiting = (model for model, idle in enumerate(self._idle) if idle and queues.length(model))
-        return min((self._ready_ns(model, queues, now_ns) for model in waiting), default=None)
+        """When the first wait for more requests is over, as found when last asked to decide."""
+        return self._wake_ns
 
     def is_blocked(self, gpu: Gpu) -> bool:
         """Whether every process is busy."""
