@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
-from kneescale.sim.baselines.gslice import Gslice, best_partition
+from kneescale.sim.baselines.gslice import Gslice
+from kneescale.sim.baselines.static_partitions import Partition, StaticPartitions, best_partition
 from kneescale.sim.baselines.triton import Triton
 from kneescale.sim.engine import SchedulerFactory
 from tests.sim.serving import flat, mix, serve, shown, surface, tenant
@@ -62,18 +63,36 @@ def test_the_partition_is_proportional_where_work_is() -> None:
         tenant("a", rate_rps=100, of=surface(host_ms=1, work=100, fixed_work=0)),
         tenant("b", rate_rps=300, of=surface(host_ms=1, work=100, fixed_work=0)),
     )
-    assert best_partition(tenants, budget=0.5, headroom=0) == [25, 75]
+    found = best_partition(tenants, most_instances=1, budget=0.5, headroom=0)
+    assert found == [Partition(25, 1), Partition(75, 1)]
 
 
+def test_models_that_cannot_use_much_get_several_processes() -> None:
+    # Every batch takes 10 ms from 10 GPU% on: ten processes of 10 GPU% serve ten times as much as one of 100.
+    at_ten = surface(host_ms=10, work=0, fixed_work=100)
+    found = best_partition((tenant(of=at_ten),), most_instances=10, budget=0.5, headroom=0)
+    assert found == [Partition(10, 10)]
+    record = serve(
+        partial(StaticPartitions, most_instances=10, budget=0.5, headroom=0), [tenant(of=at_ten)], [0, 1, 2]
+    )
+    assert shown(record) == [("a", 1, 10, 0, 10), ("a", 1, 10, 1, 11), ("a", 1, 10, 2, 12)]
+
+
+@pytest.mark.parametrize("most_instances", [1, 4])
 @pytest.mark.parametrize("headroom", [0, 2])
-def test_the_partition_uses_the_whole_gpu_and_no_more(headroom: float) -> None:
-    percents = best_partition(mix(), budget=0.5, headroom=headroom)
-    assert sum(percents) == 100
-    assert min(percents) >= 1
+def test_the_partition_uses_the_whole_gpu_and_no_more(most_instances: int, headroom: float) -> None:
+    found = best_partition(mix(), most_instances, budget=0.5, headroom=headroom)
+    left = 100 - sum(partition.total_percent for partition in found)
+    assert 0 <= left < min(partition.instances for partition in found)
+
+
+def test_models_that_no_partition_serves_get_an_equal_share() -> None:
+    hopeless = tenant("b", slo_ms=1)
+    assert best_partition((tenant(), hopeless), 4, 0.5, 0) == [Partition(50, 1)] * 2
 
 
 def test_headroom_favours_rare_requests() -> None:
     frequent = tenant("a", rate_rps=1000, of=surface(host_ms=0.1, work=10, fixed_work=0))
     rare = tenant("b", rate_rps=10, of=surface(host_ms=1, work=1000, fixed_work=0))
-    plain, raised = (best_partition((frequent, rare), 0.5, headroom)[1] for headroom in (0, 2))
-    assert raised > plain
+    plain, raised = (best_partition((frequent, rare), 1, 0.5, headroom)[1] for headroom in (0, 2))
+    assert raised.gpu_percent > plain.gpu_percent

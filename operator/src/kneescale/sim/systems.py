@@ -18,6 +18,7 @@ from kneescale.sim.baselines.ideal import ideal
 from kneescale.sim.baselines.max_min import MaxMin
 from kneescale.sim.baselines.max_throughput import MaxThroughput
 from kneescale.sim.baselines.nexus import Nexus
+from kneescale.sim.baselines.static_partitions import StaticPartitions
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import Triton
 from kneescale.sim.dispatched import Dispatched
@@ -100,6 +101,9 @@ SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "temporal": (*_variants(Temporal), *_variants(_dispatched, policy=("Temporal",))),
     "fixed-batch-mps": _variants(FixedBatchMps, size=(1, 0.5, 0.25), delay=(0.5, 0.25)),
     "gslice": _variants(Gslice, budget=(0.5, 0.35, 0.7), headroom=(0, 1, 2, 4)),
+    "static-partitions": _variants(
+        StaticPartitions, most_instances=(2, 4, 8), budget=(0.5, 0.7), headroom=(0, 1, 2)
+    ),
     "triton": _variants(Triton, instances=(1, 2, 3, 4, 5), delay=(0, 0.1, 0.25)),
     "clipper": _variants(Clipper, objective=(1, 0.5, 0.25)),
     "nexus": _variants(Nexus, headroom=(1, 1.5, 2, 4)),
