@@ -87,7 +87,7 @@ def test_what_still_waits_at_the_end_is_missed() -> None:
     record = serve(Temporal, [tenant(slo_ms=30, of=flat(10))], [985, 990, 995])
     (figures,) = record.figures()
     assert (figures.sent, figures.answered, figures.within_slo) == (3, 3, 3)
-    stuck = partial(Triton, instances=1, delay=1)
+    stuck = partial(Triton, instances=1, budget=1, delay=1)
     assert serve(stuck, [tenant(slo_ms=30, of=flat(20))], [995]).attainment == 0
 
 

@@ -47,7 +47,8 @@ def test_a_search_above_what_can_be_carried_finds_no_more() -> None:
 def test_the_best_variant_is_found_wherever_it_stands() -> None:
     tenants = (tenant(slo_ms=20, rate_rps=300),)
     variants = [
-        Variant(str(size), scheduled(partial(FixedBatchMps, size=size, delay=0.1))) for size in (0.1, 1, 0.5)
+        Variant(str(budget), scheduled(partial(FixedBatchMps, budget=budget, delay=0.1)))
+        for budget in (0.1, 0.5, 0.2)
     ]
     best = best_of(tuple(variants), tenants, SHORT)
     assert best.variant is variants[1]

@@ -6,6 +6,7 @@ import pytest
 
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
 from kneescale.sim.baselines.gslice import Gslice
+from kneescale.sim.baselines.processes import largest_within
 from kneescale.sim.baselines.static_partitions import Partition, StaticPartitions, best_partition
 from kneescale.sim.baselines.triton import Triton
 from kneescale.sim.engine import SchedulerFactory
@@ -13,7 +14,7 @@ from tests.sim.serving import flat, mix, serve, shown, surface, tenant
 
 
 def triton(instances: int = 1, delay: float = 0.0) -> SchedulerFactory:
-    return partial(Triton, instances=instances, delay=delay)
+    return partial(Triton, instances=instances, budget=1, delay=delay)
 
 
 def test_triton_takes_what_is_queued_when_an_instance_is_free() -> None:
@@ -39,9 +40,15 @@ def test_triton_rejects_what_has_waited_until_no_batch_would_be_in_time() -> Non
     assert record.dropped == [1]
 
 
+def test_the_largest_batch_takes_no_more_than_its_budget() -> None:
+    serial = surface(host_ms=1, work=1000, fixed_work=0)
+    one = tenant(slo_ms=90, of=serial)
+    assert [largest_within(budget, one) for budget in (0.05, 0.25, 0.5, 1)] == [1, 2, 4, 8]
+
+
 def test_fixed_batches_start_full_or_when_the_delay_is_over() -> None:
-    fixed = partial(FixedBatchMps, size=0.5, delay=0.2)
-    record = serve(fixed, [tenant(slo_ms=50, of=flat(10, 4))], [0, 1, 2, 30])
+    fixed = partial(FixedBatchMps, budget=0.5, delay=0.2)
+    record = serve(fixed, [tenant(slo_ms=50, of=flat(10, 2))], [0, 1, 2, 30])
     assert shown(record) == [("a", 2, 100, 1, 11), ("a", 1, 100, 12, 22), ("a", 1, 100, 40, 50)]
 
 

@@ -99,12 +99,12 @@ def _terms(tenant: Tenant) -> PartitionTerms:
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack": _variants(_dispatched, policy=("SpatioTemporal",)),
     "temporal": (*_variants(Temporal), *_variants(_dispatched, policy=("Temporal",))),
-    "fixed-batch-mps": _variants(FixedBatchMps, size=(1, 0.5, 0.25), delay=(0.5, 0.25)),
+    "fixed-batch-mps": _variants(FixedBatchMps, budget=(0.5, 0.25), delay=(0.5, 0.25)),
     "gslice": _variants(Gslice, budget=(0.5, 0.35, 0.7), headroom=(0, 1, 2, 4)),
     "static-partitions": _variants(
-        StaticPartitions, most_instances=(2, 4, 8), budget=(0.5, 0.7), headroom=(0, 1, 2)
+        StaticPartitions, most_instances=(1, 2, 4, 8), budget=(0.5, 0.35), headroom=(0, 1, 2)
     ),
-    "triton": _variants(Triton, instances=(1, 2, 3, 4, 5), delay=(0, 0.1, 0.25)),
+    "triton": _variants(Triton, instances=(1, 2, 3, 4, 5), budget=(0.5, 0.25), delay=(0, 0.1, 0.25, 0.5)),
     "clipper": _variants(Clipper, objective=(1, 0.5, 0.25)),
     "nexus": _variants(Nexus, headroom=(1, 1.5, 2, 4)),
     "gpulet": _variants(Gpulet, partitions=((100,), (50, 50), (40, 60), (20, 80)), headroom=(1, 1.5, 2, 4)),

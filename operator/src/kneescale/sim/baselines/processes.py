@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.baselines.base import Baseline
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
@@ -78,3 +79,9 @@ class Processes(Baseline):
         if queues.length(model) >= process.wanted:
             return now_ns
         return queues.oldest_ns(model) + process.delay_ns
+
+
+def largest_within(budget: float, tenant: Tenant) -> int:
+    """The largest batch that takes at most that part of the SLO alone on the GPU; 1 if none does."""
+    within_ns = round(budget * tenant.slo_ns)
+    return max(1, tenant.largest_batch(WHOLE_GPU_PERCENT, tenant.max_batch, within_ns))

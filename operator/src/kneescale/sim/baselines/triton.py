@@ -1,6 +1,7 @@
 """NVIDIA Triton Inference Server: a dynamic batcher for each model, and instances that know no GPU%."""
 
-from kneescale.sim.baselines.processes import Process, Processes
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.sim.baselines.processes import Process, Processes, largest_within
 from kneescale.sim.tenant import Tenant
 
 
@@ -14,21 +15,23 @@ class Triton(Processes):
     many instances a model has (one by default), which run in parallel if the GPU has room. Each may use
     the whole GPU, so that they slow each other down when they run at once.
 
-    `delay` is a part of the SLO; the timeout is what one largest batch alone on the GPU leaves of it.
-    Which instance counts and delays suit a mix is for a search to find, as Triton's own Model Analyzer
-    does, which tries 1 to 5 instances unless told otherwise.
+    `budget` and `delay` are parts of the SLO: what the largest batch may take alone on the GPU, and how
+    long to wait for it; the timeout is what such a batch leaves. Which of them and how many instances
+    suit a mix is for a search to find, as Triton's own Model Analyzer does, which tries 1 to 5 instances
+    unless told otherwise.
     """
 
-    def __init__(self, tenants: tuple[Tenant, ...], *, instances: int, delay: float) -> None:
-        super().__init__(tenants, [_process(tenant, instances, delay) for tenant in tenants])
+    def __init__(self, tenants: tuple[Tenant, ...], *, instances: int, budget: float, delay: float) -> None:
+        super().__init__(tenants, [_process(tenant, instances, budget, delay) for tenant in tenants])
 
 
-def _process(tenant: Tenant, instances: int, delay: float) -> Process:
+def _process(tenant: Tenant, instances: int, budget: float, delay: float) -> Process:
+    most = largest_within(budget, tenant)
     return Process(
-        gpu_percent=100,
-        most=tenant.max_batch,
-        wanted=tenant.max_batch if delay else 1,
+        gpu_percent=WHOLE_GPU_PERCENT,
+        most=most,
+        wanted=most if delay else 1,
         delay_ns=round(delay * tenant.slo_ns),
-        timeout_ns=max(0, tenant.slo_ns - tenant.latency_ns(100, tenant.max_batch)),
+        timeout_ns=max(0, tenant.slo_ns - tenant.latency_ns(WHOLE_GPU_PERCENT, most)),
         instances=instances,
     )
