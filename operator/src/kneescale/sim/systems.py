@@ -96,6 +96,8 @@ def _terms(tenant: Tenant) -> PartitionTerms:
     )
 
 
+#: `static-partitions` and the two `-free` ones were never published: they show how far fixed GPU%s can go,
+#: and what a simple order makes of the product's lanes.
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack": _variants(_dispatched, policy=("SpatioTemporal",)),
     "temporal": (*_variants(Temporal), *_variants(_dispatched, policy=("Temporal",))),
