@@ -1,0 +1,32 @@
+"""The fit's promise, on a published set that is not part of the product (KNEESCALE_PROFILES)."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneescale.cli.profiles import read_profiles
+from kneescale.core.surface import Point
+from tools.fit_prior import Choose, chosen_points, fixed_points, held_out_errors
+
+WHERE = os.environ.get("KNEESCALE_PROFILES")
+
+pytestmark = pytest.mark.skipif(not WHERE, reason="KNEESCALE_PROFILES names no folder with rapp_spatial.csv")
+
+
+@pytest.fixture(scope="module")
+def surfaces() -> Mapping[str, Sequence[Point]]:
+    assert WHERE
+    return {profile.model: profile.points for profile in read_profiles(Path(WHERE) / "rapp_spatial.csv")}
+
+
+@pytest.mark.parametrize("choose", [chosen_points, fixed_points])
+def test_eight_points_of_a_model_held_out_give_the_rest_of_its_surface(
+    choose: Choose, surfaces: Mapping[str, Sequence[Point]]
+) -> None:
+    errors = np.concatenate(held_out_errors(surfaces, choose))
+    assert len(errors) > 69 * 50
+    assert np.median(errors) <= 0.04
+    assert np.quantile(errors, 0.9) <= 0.12
