@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +46,18 @@ def test_less_gpu_never_costs_more_than_in_proportion_beyond_the_points(surface:
     for percent in range(1, smallest):
         expected_ms = surface.latency_ms(smallest, 1) * smallest / percent
         assert abs(surface.latency_ms(percent, 1) - expected_ms) <= 1e-9 * expected_ms
+
+
+@given(surfaces)
+def test_a_grid_is_the_same_as_its_runs(surface: LatencySurface) -> None:
+    runs = [[surface.latency_ms(percent, batch) for percent in PERCENTS] for batch in BATCHES]
+    assert surface.latencies_ms(PERCENTS, BATCHES) == pytest.approx(np.array(runs))
+
+
+@given(surfaces, st.integers(1, 100), st.integers(1, 40))
+def test_an_estimate_holds_its_latency(surface: LatencySurface, percent: int, batch: int) -> None:
+    estimate = surface.estimate(percent, batch)
+    assert estimate.low_ms <= estimate.latency_ms == surface.latency_ms(percent, batch) <= estimate.high_ms
 
 
 @given(surfaces, st.integers(1, 40), st.integers(0, 10**10), st.integers(1, 100))
