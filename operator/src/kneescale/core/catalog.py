@@ -12,20 +12,21 @@ from kneescale.core.surface import LatencySurface
 
 _V100 = "V100-SXM2-16GB"
 _RAPP = (
-    "RaPP (GitHub: KontonGu/RaPP, commit 600348c1, Apache-2.0): PyTorch eager under "
-    "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, batches 1 to 8; larger ones are extrapolated"
+    "RaPP (GitHub: KontonGu/RaPP, commit 600348c1, Apache-2.0), batches 1 to 8; larger ones are extrapolated"
 )
+_EAGER_UNDER_MPS = "PyTorch eager under CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """One model's figures on one GPU product, their source, and how far they are from it.
+    """One model's figures on one GPU product with one stack, their source, and how far they are from it.
 
     The errors are the median and the 90th percentile of |fitted / measured - 1| over the measured points.
     """
 
     name: str
     product: str
+    stack: str
     source: str
     parameters: Parameters
     median_error: float
@@ -41,17 +42,45 @@ class CatalogModel:
 
 
 def _rapp(name: str, parameters: Parameters, median_error: float, p90_error: float) -> CatalogModel:
-    return CatalogModel(name, _V100, _RAPP, parameters, median_error, p90_error)
+    return CatalogModel(name, _V100, _EAGER_UNDER_MPS, _RAPP, parameters, median_error, p90_error)
 
 
-# Printed by tools/fit_figures.py. MobileNet's source has steps between GPU%s that look like two hosts.
+# Printed by tools/fit_figures.py. Those with a large error at the 90th percentile (mobilenet_v2, resnext50)
+# have steps between GPU%s in their source that look like two hosts.
 _MODELS = (
-    _rapp("alexnet", Parameters(3.459, 0.1667, 15.59, 10.73), 0.027, 0.071),
-    _rapp("inception_v3", Parameters(22.53, 1.303, 124.9, 38.83), 0.041, 0.088),
-    _rapp("mobilenet_v2", Parameters(11.08, 0.235, 9.642, 17.47), 0.099, 0.235),
-    _rapp("resnet18", Parameters(9.086, 0.149, 19.63, 22.4), 0.040, 0.138),
-    _rapp("resnet50", Parameters(20.86, 0.7729, 46.36, 62.67), 0.019, 0.048),
-    _rapp("vgg19", Parameters(6.362, 1.032, 96.81, 162.7), 0.038, 0.107),
+    _rapp("alexnet", Parameters(3.459, 0.1656, 15.52, 10.76), 0.028, 0.070),
+    _rapp("convnext_base", Parameters(20.57, 0.9598, 128.2, 264), 0.042, 0.122),
+    _rapp("convnext_small", Parameters(20.72, 1.068, 85.12, 152.8), 0.047, 0.103),
+    _rapp("convnext_tiny", Parameters(14.49, 0.4104, 30.43, 90.87), 0.022, 0.054),
+    _rapp("densenet161", Parameters(50.19, 1.46, 65.1, 168.7), 0.020, 0.040),
+    _rapp("densenet201", Parameters(58.49, 2.42, 110.8, 86.21), 0.015, 0.040),
+    _rapp("efficientnet_b0", Parameters(27.37, 0.132, 13.91, 22.42), 0.015, 0.036),
+    _rapp("efficientnet_b2", Parameters(18.18, 0.6315, 22.92, 32.51), 0.022, 0.059),
+    _rapp("efficientnet_b4", Parameters(25.62, 0.7181, 26.76, 67.61), 0.019, 0.045),
+    _rapp("efficientnet_b7", Parameters(45.24, 1.812, 41.39, 190.6), 0.026, 0.054),
+    _rapp("efficientnet_v2_m", Parameters(41.94, 1.55, 50.48, 123.5), 0.024, 0.054),
+    _rapp("efficientnet_v2_s", Parameters(32.58, 0.9767, 44.81, 59.23), 0.023, 0.065),
+    _rapp("googlenet", Parameters(23.14, 0.1988, 18.92, 27.74), 0.011, 0.030),
+    _rapp("inception_v3", Parameters(22.53, 1.262, 123.2, 39.8), 0.041, 0.087),
+    _rapp("maxvit_t", Parameters(41.34, 1.438, 48.84, 137.3), 0.021, 0.065),
+    _rapp("mnasnet1_0", Parameters(14.23, 0.2252, 14.11, 14.23), 0.022, 0.039),
+    _rapp("mobilenet_v2", Parameters(11.08, 0.2044, 10.3, 17.64), 0.099, 0.235),
+    _rapp("mobilenet_v3_large", Parameters(10.83, 0.4508, 49.25, 12.02), 0.027, 0.098),
+    _rapp("mobilenet_v3_small", Parameters(14.57, 0.07142, 9.62, 7.596), 0.016, 0.032),
+    _rapp("regnet_y_8gf", Parameters(32.74, 2.355, 134.1, 179.2), 0.042, 0.103),
+    _rapp("resnet18", Parameters(9.086, 0.1521, 19.49, 22.39), 0.040, 0.138),
+    _rapp("resnet34", Parameters(15.11, 0.3092, 41.07, 39.5), 0.023, 0.056),
+    _rapp("resnet50", Parameters(20.86, 0.7422, 45.31, 63.36), 0.019, 0.048),
+    _rapp("resnext101_32x8d", Parameters(39.45, 1.973, 159.6, 293.1), 0.029, 0.084),
+    _rapp("resnext50_32x4d", Parameters(19.5, 1.429, 121.4, 70.61), 0.097, 0.298),
+    _rapp("shufflenet_v2_x1_0", Parameters(10.36, 0.07077, 9.337, 6.724), 0.028, 0.055),
+    _rapp("squeezenet1_0", Parameters(3.818, 0.193, 5.638, 21.59), 0.037, 0.067),
+    _rapp("squeezenet1_1", Parameters(7.175, 0.2298, 4.924, 9.874), 0.015, 0.035),
+    _rapp("vgg11", Parameters(3.615, 0.382, 46.55, 72.87), 0.034, 0.093),
+    _rapp("vgg16", Parameters(4.727, 0.629, 82.88, 134.5), 0.030, 0.084),
+    _rapp("vgg19", Parameters(6.364, 1.03, 96.41, 162.9), 0.038, 0.107),
+    _rapp("wide_resnet101_2", Parameters(18.11, 1.65, 284.3, 259.8), 0.051, 0.104),
+    _rapp("wide_resnet50_2", Parameters(10.6, 0.8999, 103.7, 153.4), 0.029, 0.078),
 )
 _BY_KEY = {(model.name, model.product): model for model in _MODELS}
 
