@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from kneescale.cli.profiles import read_profiles
+from kneescale.core.prediction import EAGER_PYTORCH
 from kneescale.core.surface import Point
+from tools.architectures import ARCHITECTURES
+from tools.fit_prediction import errors
 from tools.fit_prior import Choose, chosen_points, fixed_points, held_out_errors
 
 WHERE = os.environ.get("KNEESCALE_PROFILES")
@@ -30,3 +33,9 @@ def test_eight_points_of_a_model_held_out_give_the_rest_of_its_surface(
     assert len(errors) > 69 * 50
     assert np.median(errors) <= 0.04
     assert np.quantile(errors, 0.9) <= 0.12
+
+
+def test_a_prediction_is_near_where_the_gpu_is_what_binds(surfaces: Mapping[str, Sequence[Point]]) -> None:
+    bound_by_gpu = np.concatenate([errors(name, surfaces[name], EAGER_PYTORCH)[1] for name in ARCHITECTURES])
+    assert np.median(bound_by_gpu) <= 0.12
+    assert np.quantile(bound_by_gpu, 0.9) <= 0.25
