@@ -60,8 +60,9 @@ def learn(surfaces: _Surfaces) -> Prior:
     """The mean and covariance of the models' parameters, each fitted to all of its points."""
     fits = [fit_surface(points, _IGNORANT).parameters for points in surfaces.values()]
     logs = np.log([(fit.host_ms, fit.serial_ms, fit.fixed_work, fit.work) for fit in fits])
-    # A little wider than the sample, which is small and of one kind of model.
-    covariance = 1.1 * np.cov(logs.T) + 0.05 * np.eye(4)
+    # A little wider than the sample, which is small and of one kind of model, and free in scale: another GPU
+    # or stack may well be e^2 times as fast, in all parameters alike.
+    covariance = 1.1 * np.cov(logs.T) + 0.05 * np.eye(4) + 2.0**2
     return replace(
         POPULATION, log_mean=tuple(logs.mean(axis=0)), log_covariance=tuple(map(tuple, covariance))
     )
