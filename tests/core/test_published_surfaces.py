@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from kneescale.cli.profiles import read_profiles
-from kneescale.core.prediction import EAGER_PYTORCH
-from kneescale.core.surface import Point
+from kneescale.core.gpu_products import gpu_product
+from kneescale.core.knee import find_knee
+from kneescale.core.prediction import EAGER_PYTORCH, predicted_surface
+from kneescale.core.surface import LatencySurface, Point
 from tools.architectures import ARCHITECTURES
 from tools.fit_prediction import errors
 from tools.fit_prior import Choose, chosen_points, fixed_points, held_out_errors
@@ -33,6 +35,19 @@ def test_eight_points_of_a_model_held_out_give_the_rest_of_its_surface(
     assert len(errors) > 69 * 50
     assert np.median(errors) <= 0.04
     assert np.quantile(errors, 0.9) <= 0.12
+
+
+def test_predicted_knees_are_near_the_measured_ones(surfaces: Mapping[str, Sequence[Point]]) -> None:
+    product = gpu_product("V100-SXM2-16GB")
+    near = 0
+    for name, kernels in ARCHITECTURES.items():
+        measured = find_knee(LatencySurface.from_points(surfaces[name]))
+        lanes, batches = range(5, 101, 5), (1, 2, 4, 8)
+        predicted = find_knee(predicted_surface(kernels(), product, EAGER_PYTORCH, lanes, batches))
+        assert measured
+        assert predicted
+        near += abs(measured - predicted) <= 10
+    assert near >= 0.8 * len(ARCHITECTURES)
 
 
 def test_a_prediction_is_near_where_the_gpu_is_what_binds(surfaces: Mapping[str, Sequence[Point]]) -> None:
