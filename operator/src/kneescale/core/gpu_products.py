@@ -22,11 +22,11 @@ class GpuProduct:
 
 
 _PRODUCTS = (
-    GpuProduct("V100-SXM2-16GB", 80, 15.7e12, 900e9, "NVIDIA V100 Tensor Core GPU, datasheet, 2020"),
-    GpuProduct("T4", 40, 8.1e12, 320e9, "NVIDIA T4 Tensor Core GPU, datasheet, 2019"),
-    GpuProduct("A100-SXM4-40GB", 108, 19.5e12, 1555e9, "NVIDIA A100 Tensor Core GPU, datasheet, 2021"),
-    GpuProduct("H100-SXM5-80GB", 132, 67e12, 3350e9, "NVIDIA H100 Tensor Core GPU, datasheet, 2023"),
-    GpuProduct("H100-PCIe-80GB", 114, 51e12, 2000e9, "NVIDIA H100 Tensor Core GPU, datasheet, 2023"),
+    GpuProduct("V100-SXM2-16GB", 80, 15.7e12, 900e9, "NVIDIA V100 Tensor Core GPU, datasheet"),
+    GpuProduct("T4", 40, 8.1e12, 320e9, "NVIDIA T4 Tensor Core GPU, datasheet"),
+    GpuProduct("A100-SXM4-40GB", 108, 19.5e12, 1555e9, "NVIDIA A100 Tensor Core GPU, datasheet"),
+    GpuProduct("H100-SXM5-80GB", 132, 67e12, 3350e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
+    GpuProduct("H100-PCIe-80GB", 114, 51e12, 2000e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
 )
 _BY_NAME = {product.name: product for product in _PRODUCTS}
 
