@@ -7,7 +7,7 @@ from kneescale.core.policy import Policy
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
 from kneescale.sim.run import Run
-from kneescale.sim.scheduler import Start
+from kneescale.sim.scheduler import Command, Drop, Start
 from kneescale.sim.tenant import Tenant
 
 
@@ -34,8 +34,10 @@ class Dispatched:
         name = self._names[run.model]
         self._dispatcher.done(name, run.tag, run.started_ns, run.end_ns, run.end_ns)
 
-    def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Start]:
-        """Carry out its grants."""
+    def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Command]:
+        """Carry out what it refuses and grants."""
+        for refused in self._dispatcher.refuse(now_ns):
+            yield Drop(self._numbers[refused.partition], refused.count)
         for granted in self._dispatcher.tick(now_ns):
             grant = granted.grant
             yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)

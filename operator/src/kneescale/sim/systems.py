@@ -5,6 +5,7 @@ from functools import partial
 
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.dispatcher import PartitionTerms
+from kneescale.core.errors import InfeasibleError
 from kneescale.core.policies import policy_named
 from kneescale.core.wire import Role
 from kneescale.sim.dispatched import Dispatched
@@ -20,22 +21,32 @@ def _dispatched(policy: str, tenants: tuple[Tenant, ...]) -> Dispatched:
 def _terms(tenant: Tenant) -> PartitionTerms:
     """Any GPU% of the surface, and the planned run of the highest efficacy."""
     lanes = tenant.surface.gpu_percents
-    plan = choose_configuration(
-        tenant.surface,
-        slo_ms=tenant.slo_ms,
-        rate_rps=tenant.rate_rps,
-        lanes=lanes,
-        max_batch=tenant.max_batch,
-    )
+    gpu_percent, batch = _plan(tenant)
     return PartitionTerms(
         role=Role.SERVE,
         slo_ns=tenant.slo_ns,
         weight=tenant.weight,
-        gpu_percent=plan.gpu_percent,
-        batch=plan.batch,
+        gpu_percent=gpu_percent,
+        batch=batch,
         lanes=lanes,
         surface=tenant.surface,
     )
+
+
+def _plan(tenant: Tenant) -> tuple[int, int]:
+    """The planned GPU% and batch: single items on the whole GPU where not even one takes half the SLO."""
+    lanes = tenant.surface.gpu_percents
+    try:
+        plan = choose_configuration(
+            tenant.surface,
+            slo_ms=tenant.slo_ms,
+            rate_rps=tenant.rate_rps,
+            lanes=lanes,
+            max_batch=tenant.max_batch,
+        )
+    except InfeasibleError:
+        return lanes[-1], 1
+    return plan.gpu_percent, plan.batch
 
 
 SYSTEMS: Mapping[str, SchedulerFactory] = {
