@@ -6,16 +6,18 @@ from functools import partial
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.dispatcher import PartitionTerms
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.policies import policy_named
+from kneescale.core.policy import Policy
+from kneescale.core.spatio_temporal import Settings, SpatioTemporal
+from kneescale.core.temporal import Temporal
 from kneescale.core.wire import Role
 from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import SchedulerFactory
 from kneescale.sim.tenant import Tenant
 
 
-def _dispatched(policy: str, tenants: tuple[Tenant, ...]) -> Dispatched:
+def _dispatched(policy: Policy, tenants: tuple[Tenant, ...]) -> Dispatched:
     terms = {tenant.name: _terms(tenant) for tenant in tenants}
-    return Dispatched(tenants, terms, policy_named(policy))
+    return Dispatched(tenants, terms, policy)
 
 
 def _terms(tenant: Tenant) -> PartitionTerms:
@@ -50,6 +52,9 @@ def _plan(tenant: Tenant) -> tuple[int, int]:
 
 
 SYSTEMS: Mapping[str, SchedulerFactory] = {
-    "dstack": partial(_dispatched, "SpatioTemporal"),
-    "temporal": partial(_dispatched, "Temporal"),
+    "dstack": partial(_dispatched, SpatioTemporal()),
+    "dstack-no-fill": partial(_dispatched, SpatioTemporal(Settings(fill=False))),
+    "dstack-no-fairness": partial(_dispatched, SpatioTemporal(Settings(fairness=False))),
+    "dstack-fixed-batch": partial(_dispatched, SpatioTemporal(Settings(free_batch=False))),
+    "temporal": partial(_dispatched, Temporal()),
 }
