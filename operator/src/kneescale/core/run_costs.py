@@ -10,6 +10,9 @@ from kneescale.core.units import WHOLE_GPU_PERCENT, ms_to_ns
 #: sooner, and its requests are answered sooner.
 PRICE_OF_TIME = 0.2
 
+#: The same on a calm device, which has area to spare.
+CALM_PRICE_OF_TIME = 2.0
+
 #: A run is still cheap at up to this much above the least area per item.
 CHEAP = 0.1
 
@@ -42,7 +45,7 @@ class RunCosts:
     """The latency of every batch on every lane in ns, and for each number of items the runs worth choosing.
 
     `options[n]` are the runs of at most n items, cheapest first; none of them has another beside it that is
-    as cheap, as short and as narrow.
+    as cheap, as short and as narrow. `calm_options[n]` are those for a device with area to spare.
     """
 
     def __init__(self, surface: LatencySurface, lanes: Sequence[int], slo_ns: int) -> None:
@@ -55,9 +58,8 @@ class RunCosts:
         }
         #: How long one item takes on the largest lane: nothing is faster.
         self.fastest_ns = self._rows[self.lanes[-1]][1]
-        self.options: list[tuple[Option, ...]] = [()]
-        for items in range(1, self.max_batch + 1):
-            self.options.append(_pareto([*self.options[-1], *self._full(items)]))
+        self.options = self._by_items(PRICE_OF_TIME)
+        self.calm_options = self._by_items(CALM_PRICE_OF_TIME)
         least = [0.0, *(self._least_area(options) for options in self.options[1:])]
         #: By number of items: how long the shortest of the cheap runs takes.
         self.cheap_ns = [0, *map(_shortest, self.options[1:], ((1 + CHEAP) * area for area in least[1:]))]
@@ -75,11 +77,17 @@ class RunCosts:
                 return option
         return None
 
-    def _full(self, items: int) -> Iterator[Option]:
+    def _by_items(self, price_of_time: float) -> list[tuple[Option, ...]]:
+        options: list[tuple[Option, ...]] = [()]
+        for items in range(1, self.max_batch + 1):
+            options.append(_pareto([*options[-1], *self._full(items, price_of_time)]))
+        return options
+
+    def _full(self, items: int, price_of_time: float) -> Iterator[Option]:
         """Every run of just so many items."""
         for lane in self.lanes:
             latency_ns = self._rows[lane][items]
-            price = lane * latency_ns / items * (1 + PRICE_OF_TIME * latency_ns / self._slo_ns)
+            price = lane * latency_ns / items * (1 + price_of_time * latency_ns / self._slo_ns)
             yield Option(price, lane, items, latency_ns)
 
     def _least_area(self, options: Iterable[Option]) -> float:

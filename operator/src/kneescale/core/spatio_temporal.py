@@ -21,8 +21,8 @@ from kneescale.core.run_costs import Option
 from kneescale.core.timeline import MOST_STARTS, Timeline
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
-#: Up to this share of the device in use, no batch waits to grow.
-CALM = 0.3
+#: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
+CALM = 0.45
 
 #: More than this part of the device refused of late is an overload.
 OVERLOAD = 0.02
@@ -161,7 +161,8 @@ class _Round:
     def _start(self, partition: Partition) -> Option | None:
         """The run of this partition to start now; if it is to start later its place is kept."""
         now_ns, is_late = self._now_ns, partition.lost_ns < self._now_ns
-        options = partition.ready_costs.options[partition.items]
+        costs = partition.ready_costs
+        options = (costs.calm_options if self._is_calm else costs.options)[partition.items]
         if is_late and not self._is_owed(partition):
             left_percent = self._left_by_others(partition)
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
