@@ -7,7 +7,7 @@ BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench e2e
+.PHONY: help venv demo demo-down test lint bench results e2e
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,10 +30,14 @@ lint: venv ## Check style, types and the direction of imports
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
 
-bench: venv ## What the project itself costs: decisions, grants there and back
+bench: venv ## What the project itself costs: decisions, grants there and back, plans
 	$(BIN)/python benchmarks/dispatcher.py
 	$(BIN)/python benchmarks/grants.py
 	$(BIN)/python benchmarks/grant_round_trip.py
+	$(BIN)/python benchmarks/planning.py
+
+results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
+	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
 $(BIN)/uv:

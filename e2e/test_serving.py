@@ -15,9 +15,10 @@ from e2e.demo.oip import Endpoint
 from e2e.demo.samples import echoes
 from e2e.demo.services import forward, reach
 from e2e.demo.system import Kneescale
-from e2e.demo.trace import levels, overcommitted
+from e2e.demo.trace import overcommitted
 from e2e.shop import PRODUCT, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
+from kneescale.sim.spans import levels
 
 pytestmark = pytest.mark.cluster
 

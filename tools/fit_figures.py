@@ -17,6 +17,7 @@ from scipy.optimize import least_squares
 
 from kneescale.cli.profiles import read_profiles
 from kneescale.core.parametric import Parameters
+from kneescale.core.population import POPULATION
 from kneescale.core.surface import Point
 
 _Floats = NDArray[np.float64]
@@ -40,14 +41,20 @@ def main() -> int:
 
 
 def fit(points: Sequence[Point]) -> Parameters:
-    """The parameters of the least logarithmic error, outliers damped; the best of several starts."""
+    """The parameters of the least logarithmic error, outliers damped; the best of several starts.
+
+    What no point tells (the work of a model that its host bounds throughout) is what is usual for the rest.
+    """
     percents = np.array([point.gpu_percent for point in points], dtype=float)
     batches = np.array([point.batch for point in points], dtype=float)
     measured = np.log([point.latency_ms for point in points])
     fastest = float(np.exp(measured.min()))
 
+    unusual = POPULATION.noise * np.linalg.inv(np.linalg.cholesky(np.array(POPULATION.log_covariance)))
+
     def residuals(log_parameters: _Floats) -> _Floats:
-        return np.log(_latency_ms(np.exp(log_parameters), percents, batches)) - measured
+        misfit = np.log(_latency_ms(np.exp(log_parameters), percents, batches)) - measured
+        return np.concatenate([misfit, unusual @ (log_parameters - np.array(POPULATION.log_mean))])
 
     starts = [np.log([fastest, fastest / 10, fastest * 10, fastest * work]) for work in (5, 20, 80)]
     fits = [least_squares(residuals, start, loss="soft_l1", f_scale=0.1) for start in starts]

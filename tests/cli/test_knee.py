@@ -44,8 +44,8 @@ def profiles(tmp_path: Path) -> Path:
 def test_a_table_has_a_line_for_each_model(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["knee", str(profiles), "--slo-ms", "50", "--rate", "100"]) == 0
     title, flat, slow = capsys.readouterr().out.splitlines()
-    assert title.split()[:4] == ["MODEL", "KNEE", "GPU%", "BATCH"]
-    assert flat.split() == ["flat", "40", "10", "4", "8", "500", "2"]
+    assert title.split()[:6] == ["MODEL", "KNEE", "BY", "EFFICACY", "GPU%", "BATCH"]
+    assert flat.split() == ["flat", "40", "10", "10", "4", "8", "500", "2"]
     assert slow.endswith("even batch 1 at 100 GPU% takes 300 ms; the SLO of 50 ms allows 25 ms a batch")
 
 
@@ -53,6 +53,7 @@ def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["knee", str(profiles), "--slo-ms", "50", "--model", "flat", "--output", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["model"], row["knee_percent"], row["gpu_percent"], row["batch"]) == ("flat", 40, 10, 4)
+    assert row["efficacy_knee_percent"] == 10
     assert (row["latency_ms"], row["throughput_rps"], row["reason"]) == (8.0, 500.0, None)
 
 
@@ -62,7 +63,7 @@ def test_a_model_profile_is_read_as_it_is_exported(
     path = tmp_path / "profile.yaml"
     path.write_text(MODEL_PROFILE)
     assert main(["knee", str(path)]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["flat-v100", "10", "10", "1"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["flat-v100", "10", "10", "10", "1"]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,36 @@ def test_a_missing_file_and_a_missing_model(profiles: Path, capsys: pytest.Captu
         f"kneescale: {profiles}.gone: No such file or directory",
         f"kneescale: {profiles}: holds no model bert; it has flat, slow",
     ]
+
+
+def test_a_picture_is_drawn_where_asked(
+    profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "knee.png"
+    assert main(["knee", str(profiles), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(
+    profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere, unknown = tmp_path / "gone" / "knee.png", tmp_path / "knee.doc"
+    assert main(["knee", str(profiles), "--plot", str(nowhere)]) == 2
+    assert main(["knee", str(profiles), "--plot", str(unknown)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"kneescale: {nowhere}: No such file or directory"
+    assert second.startswith(f"kneescale: {unknown}: Format 'doc' is not supported")
+
+
+def test_a_picture_without_matplotlib_names_the_extra(
+    profiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for module in ("knee_picture", "plotting"):
+        monkeypatch.delitem(sys.modules, f"kneescale.cli.{module}", raising=False)
+    assert main(["knee", str(profiles), "--plot", str(tmp_path / "knee.png")]) == 2
+    assert capsys.readouterr().err == "kneescale: pictures need matplotlib: pip install 'kneescale[plot]'\n"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])

@@ -7,10 +7,17 @@ from tests.core.surfaces import LANES
 
 
 def test_every_model_names_its_source_and_its_error() -> None:
-    assert len(catalog()) == 6
+    assert len(catalog()) >= 30
     for model in catalog():
         assert "RaPP" in model.source
-        assert 0 < model.median_error <= model.p90_error < 0.25
+        assert "MPS" in model.stack
+        assert 0 < model.median_error < 0.1
+        assert model.median_error <= model.p90_error < 0.3
+
+
+def test_no_model_is_there_twice() -> None:
+    names = [model.name for model in catalog()]
+    assert names == sorted(set(names))
 
 
 # A few of the measurements that the figures were fitted to (RaPP, commit 600348c1).

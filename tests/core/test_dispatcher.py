@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms, Ran
+from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms, Ran, Refused
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.policies import policy_named
 from kneescale.core.surface import LatencySurface, Point
@@ -71,7 +73,7 @@ def test_a_run_takes_the_least_area_that_is_in_time() -> None:
 
 
 def test_several_batches_of_one_model_run_at_once() -> None:
-    device = dispatcher(a=serving(batch=8))
+    device = dispatcher(a=serving(batch=8, lanes=(10, 20, 30)))
     device.arrived("a", 48, 0, 0)
     grants = device.tick(0)
     assert len(grants) >= 3
@@ -80,10 +82,18 @@ def test_several_batches_of_one_model_run_at_once() -> None:
 
 
 def test_a_batch_is_cut_where_the_deadline_asks_for_it() -> None:
-    surface = LatencySurface.from_points(Point(100, batch, 10.0 * batch) for batch in (1, 8))
+    surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
     device = dispatcher(a=serving(slo_ms=50, lanes=WHOLE, surface=surface))
     device.arrived("a", 8, 0, 0)
-    assert [granted.grant.batch for granted in device.tick(0)] == [4]
+    assert [granted.grant.batch for granted in device.tick(0)] == [6]
+
+
+def test_a_run_is_planned_to_end_a_margin_before_the_deadline() -> None:
+    surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
+    terms = serving(slo_ms=50, lanes=WHOLE, surface=surface)
+    device = dispatcher(a=replace(terms, margin_ns=5 * MS))
+    device.arrived("a", 8, 0, 0)
+    assert [granted.grant.batch for granted in device.tick(0)] == [5]
 
 
 def test_late_work_is_still_served_in_batches_as_large_as_they_come() -> None:
@@ -143,16 +153,41 @@ def test_waiting_has_a_reason_and_an_end() -> None:
     assert device.next_wake_ns(0) is None
 
 
-def test_on_a_busy_device_a_small_batch_waits_to_grow_until_it_is_due() -> None:
-    device = dispatcher(a=serving(slo_ms=50, batch=8), b=serving())
-    device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 0)
-    device.arrived("a", 1, 0, 0)
-    assert device.tick(0) == []
-    due_ns = device.next_wake_ns(0)
-    assert due_ns is not None
-    assert 20 * MS < due_ns < 50 * MS
-    assert device.tick(due_ns - 1) == []
-    assert [granted.grant.batch for granted in device.tick(due_ns)] == [1]
+def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -> None:
+    device = dispatcher(a=serving(slo_ms=50), b=serving())
+    for ms in range(1, 20):
+        device.arrived("a", 1, ms * MS, ms * MS)
+        for granted in device.tick(ms * MS):
+            run_to_end(device, granted, ms * MS)
+    device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 20 * MS)
+    device.arrived("a", 1, 20 * MS, 20 * MS)
+    assert device.tick(20 * MS) == []
+    ripe_ns = device.waiting.until_ns
+    assert ripe_ns is not None
+    assert 20 * MS < ripe_ns < 70 * MS
+    assert device.next_wake_ns(20 * MS) == ripe_ns
+    assert device.tick(ripe_ns - 1) == []
+    assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]
+
+
+def test_what_cannot_be_in_time_is_refused_where_workers_can() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 3, 0, 45 * MS)
+    device.arrived("a", 2, 40 * MS, 45 * MS)
+    assert device.refuse(40 * MS) == []
+    assert device.refuse(45 * MS) == [Refused("a", 3)]
+    assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
+
+
+def test_in_an_overload_who_had_its_share_goes_behind() -> None:
+    device = dispatcher(a=whole(slo_ms=50), b=whole(slo_ms=60))
+    for name in "ab":
+        device.arrived(name, 500, 0, 55 * MS)
+    device.refuse(55 * MS)
+    device.scoreboard.charge("a", 100, 30 * MS, 55 * MS)
+    for name in "ab":
+        device.arrived(name, 8, 55 * MS, 55 * MS)
+    assert [granted.partition for granted in device.tick(55 * MS)] == ["b"]
 
 
 def test_on_a_busy_device_a_full_batch_does_not_wait() -> None:

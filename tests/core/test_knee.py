@@ -1,7 +1,7 @@
 import pytest
 
 from kneescale.core.catalog import lookup
-from kneescale.core.knee import find_knee
+from kneescale.core.knee import find_efficacy_knee, find_knee
 from kneescale.core.parametric import Parameters
 from kneescale.core.surface import LatencySurface, Point
 from tests.core.surfaces import LANES
@@ -32,3 +32,23 @@ def test_a_larger_batch_has_a_later_knee() -> None:
 def test_a_coarse_grid_is_enough(percents: tuple[int, ...], knee: int) -> None:
     surface = Parameters(host_ms=10, serial_ms=0, fixed_work=400, work=0).surface(percents, [1])
     assert find_knee(surface) == knee
+
+
+def test_one_outlier_is_no_step() -> None:
+    noisy = [Point(percent, 1, 24.0 if percent == 90 else 20 + percent % 20 / 20) for percent in LANES]
+    assert find_knee(LatencySurface.from_points(noisy)) == 10
+
+
+def test_a_real_step_is_not_smoothed_away() -> None:
+    two_hosts = [Point(percent, 1, 20.0 if percent >= 80 else 30.0) for percent in LANES]
+    assert find_knee(LatencySurface.from_points(two_hosts)) == 80
+
+
+def test_a_host_floor_is_the_best_place_by_efficacy() -> None:
+    surface = Parameters(host_ms=10, serial_ms=0, fixed_work=400, work=0).surface(LANES, [1])
+    assert find_efficacy_knee(surface) == 40
+
+
+def test_where_more_gpu_pays_to_the_end_there_is_no_best_place() -> None:
+    surface = Parameters(host_ms=0, serial_ms=0, fixed_work=0, work=100).surface(LANES, [1, 8])
+    assert find_efficacy_knee(surface) is None

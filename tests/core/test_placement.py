@@ -1,7 +1,7 @@
 import pytest
 
 from kneescale.core.configuration import Configuration
-from kneescale.core.placement import Demand, Device, Placed, Unplaced, place
+from kneescale.core.placement import Demand, Device, Placed, Unplaced, pack, place
 
 GIB = 1 << 30
 
@@ -136,3 +136,13 @@ def test_what_has_no_place_is_told_why_in_numbers(wish: Demand, gpus: list[Devic
 def test_the_area_limit_is_the_admins() -> None:
     assert isinstance(place([demand("a", 500)], [device("g0")], {}, area_limit_permille=400)["a"], Unplaced)
     assert isinstance(place([demand("a", 500)], [device("g0")], {}, area_limit_permille=500)["a"], Placed)
+
+
+def test_packing_fills_the_fullest_device_that_has_room() -> None:
+    demands = [demand("a", 500), demand("b", 400), demand("c", 300)]
+    placed = pack(demands, [device("g0"), device("g1"), device("g2")], area_limit_permille=850)
+    assert {model: devices_of(outcome) for model, outcome in placed.items()} == {
+        "a": ("g0",),
+        "b": ("g1",),
+        "c": ("g0",),
+    }

@@ -39,7 +39,7 @@ def test_a_steady_load_has_its_share() -> None:
     board = scoreboard()
     for now_ns in range(0, 20_000, 10):
         board.charge("a", 30, 10, now_ns)
-    assert board.share("a") == pytest.approx(0.3, rel=0.02)
+    assert board.area("a") == pytest.approx(30 * board.window_ns, rel=0.02)
     assert board.busy_share(20_000) == pytest.approx(0.3, rel=0.02)
 
 

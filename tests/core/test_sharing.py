@@ -35,7 +35,10 @@ def _load(name: str, slo_ms: int, area_share: float) -> Load:
     surface = lookup(name, "V100-SXM2-16GB").surface(LANES, doubling_batches(MAX_BATCH))
     rate_rps = area_share / _least_area_s(surface, slo_ms)
     plan = choose_configuration(surface, slo_ms=slo_ms, rate_rps=rate_rps, lanes=LANES, max_batch=MAX_BATCH)
-    terms = PartitionTerms(Role.SERVE, ms_to_ns(slo_ms), 1, plan.gpu_percent, plan.batch, LANES, surface)
+    slo_ns = ms_to_ns(slo_ms)
+    # Messages take time here, and batches may take longer than their surface says.
+    margin_ns = slo_ns // 10
+    terms = PartitionTerms(Role.SERVE, slo_ns, 1, plan.gpu_percent, plan.batch, LANES, surface, margin_ns)
     return Load(terms, rate_rps)
 
 

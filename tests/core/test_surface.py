@@ -83,3 +83,30 @@ def test_a_surface_needs_points_each_given_once() -> None:
         LatencySurface.from_points([])
     with pytest.raises(InvalidInputError, match="GPU% 50 with batch 1 is given twice"):
         LatencySurface.from_points([Point(50, 1, 1.0), Point(50, 1, 2.0)])
+
+
+@pytest.mark.parametrize(
+    ("gpu_percent", "batch", "low_ms", "high_ms", "is_extrapolated"),
+    [
+        pytest.param(40, 4, 8.0, 8.0, False, id="measured"),
+        pytest.param(60, 4, 6.0, 8.0, False, id="between the points at most as far as they are apart"),
+        pytest.param(20, 4, 8.0, 16.0, True, id="less GPU at worst in proportion"),
+        pytest.param(100, 4, 4.8, 6.0, True, id="more GPU at best in proportion"),
+        pytest.param(40, 8, 8.0, 16.0, True, id="more items at worst in proportion"),
+        pytest.param(40, 1, 2.0, 8.0, True, id="fewer items at best in proportion"),
+    ],
+)
+def test_an_estimate_says_what_the_points_leave_possible(
+    gpu_percent: int, batch: int, low_ms: float, high_ms: float, is_extrapolated: bool
+) -> None:
+    surface = LatencySurface.from_points([Point(40, 4, 8.0), Point(80, 4, 6.0)])
+    estimate = surface.estimate(gpu_percent, batch)
+    assert (estimate.low_ms, estimate.high_ms) == pytest.approx((low_ms, high_ms))
+    assert estimate.is_extrapolated is is_extrapolated
+
+
+def test_points_that_contradict_each_other_are_an_error() -> None:
+    surface = LatencySurface.from_points([Point(50, 1, 4.0), Point(100, 1, 5.0)])
+    estimate = surface.estimate(50, 1)
+    assert (estimate.latency_ms, estimate.low_ms, estimate.high_ms) == (5.0, 4.0, 5.0)
+    assert estimate.relative_error == pytest.approx(0.2)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from e2e.demo.timeline import draw
-from e2e.demo.trace import DeviceTrace, Span
+from e2e.demo.trace import DeviceTrace
+from kneescale.sim.spans import Span
 
 SECOND_NS = 1_000_000_000
 

@@ -1,21 +1,9 @@
-"""Reading the agents' trace: sums, overlaps, what to draw where."""
+"""Reading the agents' trace."""
 
-from collections import Counter
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from e2e.demo.trace import DeviceTrace, Span, busy_percent, levels, overcommitted, parse_trace, stacked
-
-spans = st.builds(
-    lambda model, tenths, start, length: Span(model, tenths * 10, 1, start, start + length),
-    st.sampled_from("abc"),
-    st.integers(1, 10),
-    st.integers(0, 50),
-    st.integers(1, 20),
-)
+from e2e.demo.trace import DeviceTrace, overcommitted, parse_trace
+from kneescale.sim.spans import Span
 
 
 def span(gpu_percent: int, start_ns: int, end_ns: int) -> Span:
@@ -51,7 +39,6 @@ def test_an_agents_answer_is_read_device_by_device() -> None:
 
 
 def test_a_batch_may_take_over_what_another_gives_back_at_the_same_instant() -> None:
-    assert levels([span(60, 0, 10), span(60, 10, 20)]) == [(0, 60), (10, 60), (20, 0)]
     assert overcommitted(device(span(60, 0, 10), span(60, 10, 20))) == 0
 
 
@@ -61,25 +48,3 @@ def test_an_overlap_past_100_is_found_even_if_the_agent_missed_it() -> None:
 
 def test_what_the_agent_saw_counts_even_if_the_trace_does_not_show_it() -> None:
     assert overcommitted(device(span(60, 0, 10), seen_by_agent=3)) == 3
-
-
-@given(st.lists(spans, max_size=12))
-def test_spans_running_at_once_never_overlap_in_the_picture(given_spans: list[Span]) -> None:
-    placed = stacked(given_spans)
-    assert Counter(s for s, _ in placed) == Counter(given_spans)
-    for i, (one, low) in enumerate(placed):
-        for other, other_low in placed[:i]:
-            at_once = one.start_ns < other.end_ns and other.start_ns < one.end_ns
-            apart = low >= other_low + other.gpu_percent or other_low >= low + one.gpu_percent
-            assert apart or not at_once
-
-
-@given(st.lists(spans, max_size=12), st.integers(1, 9))
-def test_the_strip_keeps_the_area(given_spans: list[Span], buckets: int) -> None:
-    area = sum(s.gpu_percent * (s.end_ns - s.start_ns) for s in given_spans)
-    percents = busy_percent(given_spans, 0, 70, buckets)
-    assert sum(percents) * 70 / buckets == pytest.approx(area)
-
-
-def test_the_strip_leaves_out_what_is_outside() -> None:
-    assert busy_percent([span(50, 0, 100)], 40, 60, 2) == pytest.approx([50, 50])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kneescale.core.configuration import Configuration
-from kneescale.core.placement import Demand, Device, Placed, place
+from kneescale.core.placement import Demand, Device, Placed, pack, place
 
 PRODUCTS = ("V100", "T4")
 GIB = 1 << 30
@@ -82,3 +82,17 @@ def test_the_order_of_what_is_asked_does_not_matter(
     demands: list[Demand], gpus: list[Device], current: dict[str, list[str]]
 ) -> None:
     assert place(demands[::-1], gpus[::-1], current) == place(demands, gpus, current)
+
+
+@given(demand_lists(), devices)
+def test_packing_passes_no_limit(demands: list[Demand], gpus: list[Device]) -> None:
+    outcome = pack(demands, gpus, area_limit_permille=LIMIT_PERMILLE)
+    placed = {model: found.devices for model, found in outcome.items() if isinstance(found, Placed)}
+    for gpu in gpus:
+        tenants = [demand for demand in demands if gpu.uuid in placed.get(demand.model, ())]
+        area = sum(
+            demand.configurations[gpu.product].area_permille / len(placed[demand.model]) for demand in tenants
+        )
+        assert area <= LIMIT_PERMILLE
+        assert sum(demand.memory_bytes for demand in tenants) <= gpu.memory_bytes
+        assert len(tenants) <= gpu.clients

@@ -2,12 +2,15 @@
 
 from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.run_costs import RunCosts
+from kneescale.core.run_costs import PRICE_OF_TIME, RunCosts
 from kneescale.core.surface import LatencySurface, Point
 
+SLO_NS = 50_000_000
 PERCENTS, BATCHES = range(1, 101, 9), range(1, 41, 3)
 
 points = st.dictionaries(
@@ -46,23 +49,37 @@ def test_less_gpu_never_costs_more_than_in_proportion_beyond_the_points(surface:
         assert abs(surface.latency_ms(percent, 1) - expected_ms) <= 1e-9 * expected_ms
 
 
+@given(surfaces)
+def test_a_grid_is_the_same_as_its_runs(surface: LatencySurface) -> None:
+    runs = [[surface.latency_ms(percent, batch) for percent in PERCENTS] for batch in BATCHES]
+    assert surface.latencies_ms(PERCENTS, BATCHES) == pytest.approx(np.array(runs))
+
+
+@given(surfaces, st.integers(1, 100), st.integers(1, 40))
+def test_an_estimate_holds_its_latency(surface: LatencySurface, percent: int, batch: int) -> None:
+    estimate = surface.estimate(percent, batch)
+    assert estimate.low_ms <= estimate.latency_ms == surface.latency_ms(percent, batch) <= estimate.high_ms
+
+
 @given(surfaces, st.integers(1, 40), st.integers(0, 10**10), st.integers(1, 100))
 def test_the_cheapest_run_is_the_cheapest(
     surface: LatencySurface, items: int, within_ns: int, free_percent: int
 ) -> None:
     lanes = range(5, 101, 5)
-    costs = RunCosts(surface, lanes)
+    costs = RunCosts(surface, lanes, SLO_NS)
     runs = [
-        (lane * costs.latency_ns(lane, batch) / batch, lane, batch)
+        lane
+        * costs.latency_ns(lane, batch)
+        / batch
+        * (1 + PRICE_OF_TIME * costs.latency_ns(lane, batch) / SLO_NS)
         for lane in lanes
         if lane <= free_percent
         for batch in range(1, min(items, costs.max_batch) + 1)
         if costs.latency_ns(lane, batch) <= within_ns
     ]
-    option = costs.cheapest(items, within_ns, free_percent)
+    option = costs.best(items, within_ns, free_percent)
     assert (option is None) == (not runs)
     if option:
         assert option.latency_ns == costs.latency_ns(option.gpu_percent, option.batch) <= within_ns
         assert option.batch <= items
-        largest = {lane: max(batch for _, other, batch in runs if other == lane) for _, lane, _ in runs}
-        assert option.area_per_item == min(cost for cost, lane, batch in runs if batch == largest[lane])
+        assert option.price == min(runs)

@@ -14,6 +14,10 @@ from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 _US_PER_MS = 1_000
 #: A worker alone may be busy for twice its planned share, so that it can work off a queue.
 _ALONE_FACTOR = 2
+#: The dispatcher does not see a request's way to the queue and back, on CPUs that do other things too: it may
+#: take this much, and where that is more this part of the SLO.
+_LEAST_MARGIN_NS = NS_PER_MS
+_MARGIN_PART_OF_SLO = 10
 _ROLES = {Role.SERVE: wire.Role.SERVE, Role.PROFILE: wire.Role.PROFILE}
 
 
@@ -63,14 +67,16 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
         Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
         for point in partition.surface
     ]
+    slo_ns = partition.slo_milliseconds * NS_PER_MS
     return PartitionTerms(
         role=_ROLES[partition.role],
-        slo_ns=partition.slo_milliseconds * NS_PER_MS,
+        slo_ns=slo_ns,
         weight=partition.weight,
         gpu_percent=partition.gpu_percent,
         batch=partition.batch,
         lanes=partition.lanes,
         surface=LatencySurface.from_points(points) if points else None,
+        margin_ns=max(_LEAST_MARGIN_NS, slo_ns // _MARGIN_PART_OF_SLO),
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.knee import find_knee
+from kneescale.core.knee import find_efficacy_knee, find_knee
 from kneescale.core.surface import LatencySurface
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ _HELP = """\
 Reads measured latency surfaces and says for each model:
 
   knee        the GPU% past which no further 10 GPU% save 10 % of the latency (largest batch measured)
-  GPU%, batch the measured run of the highest efficacy, b / (f^2 * p), with f <= SLO/2 and, where the rate
-              is known, f + the time to gather the batch <= SLO (D-STACK, arXiv 2304.13541)
+  by efficacy the GPU% of the highest efficacy, b / (f^2 * p), at the same batch; - where there is no knee
+  GPU%, batch the run of the highest efficacy with f <= SLO/2 and, where the rate is known, f + the time to
+              gather the batch <= SLO (D-STACK, arXiv 2304.13541)
   latency     of that run; throughput of one such run after the other
   GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
 
@@ -33,7 +34,7 @@ with holes are fine), or ModelProfile resources in a .yaml file."""
 
 _EXAMPLES = """\
 examples:
-  kneescale knee profiles.csv --slo-ms 50
+  kneescale knee profiles.csv --slo-ms 50 --plot knee.png
   kneescale knee profiles.csv --model resnet50 --slo-ms 60 --rate 120 --output json
   kubectl get modelprofiles.kneescale.dev resnet50 -o yaml > p.yaml; kneescale knee p.yaml"""
 
@@ -44,6 +45,7 @@ class Row:
 
     model: str
     knee_percent: int | None
+    efficacy_knee_percent: int | None
     gpu_percent: int | None = None
     batch: int | None = None
     latency_ms: float | None = None
@@ -74,16 +76,25 @@ def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--rate", metavar="R", type=_positive, help="requests per second (default: not known)"
     )
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="also draw each model's latency over GPU%%, to a .png or .svg",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
-    """Write one row for each model.
+    """Write one row for each model, and draw them where asked.
 
     Raises InvalidInputError where the file cannot be read or does not hold the model asked for.
     """
     profiles = _chosen(read_profiles(arguments.profiles), arguments.model, arguments.profiles)
-    rows = [_row(profile, arguments) for profile in profiles]
+    surfaces = {profile.model: _surface(profile, arguments.profiles) for profile in profiles}
+    rows = [_row(model, surface, arguments) for model, surface in surfaces.items()]
+    if arguments.plot:
+        _draw(surfaces, rows, arguments.plot)
     if arguments.output == "json":
         json.dump([asdict(row) for row in rows], out, indent=2)
         out.write("\n")
@@ -109,12 +120,15 @@ def _chosen(profiles: Sequence[Profile], model: str | None, path: Path) -> Seque
     return chosen
 
 
-def _row(profile: Profile, arguments: argparse.Namespace) -> Row:
+def _surface(profile: Profile, path: Path) -> LatencySurface:
     try:
-        surface = LatencySurface.from_points(profile.points)
+        return LatencySurface.from_points(profile.points)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{arguments.profiles}: model {profile.model}: {error}") from error
-    knee = find_knee(surface)
+        raise InvalidInputError(f"{path}: model {profile.model}: {error}") from error
+
+
+def _row(model: str, surface: LatencySurface, arguments: argparse.Namespace) -> Row:
+    knees = (find_knee(surface), find_efficacy_knee(surface))
     try:
         chosen = choose_configuration(
             surface,
@@ -124,10 +138,10 @@ def _row(profile: Profile, arguments: argparse.Namespace) -> Row:
             max_batch=surface.batches[-1],
         )
     except InfeasibleError as error:
-        return Row(profile.model, knee, reason=str(error))
+        return Row(model, *knees, reason=str(error))
     return Row(
-        model=profile.model,
-        knee_percent=knee,
+        model,
+        *knees,
         gpu_percent=chosen.gpu_percent,
         batch=chosen.batch,
         latency_ms=round(chosen.latency_ms, 3),
@@ -136,8 +150,28 @@ def _row(profile: Profile, arguments: argparse.Namespace) -> Row:
     )
 
 
+def _draw(surfaces: Mapping[str, LatencySurface], rows: Sequence[Row], path: Path) -> None:
+    # Only here: matplotlib is an extra, and takes longer to import than the command to run.
+    from kneescale.cli.knee_picture import KneeCurves, draw_knees
+
+    curves = [
+        KneeCurves(row.model, surfaces[row.model], row.knee_percent, row.gpu_percent, row.batch)
+        for row in rows
+    ]
+    draw_knees(curves, path)
+
+
 def _write_table(rows: Sequence[Row], out: TextIO) -> None:
-    titles = ("MODEL", "KNEE", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)", "GPU AREA (%)")
+    titles = (
+        "MODEL",
+        "KNEE",
+        "BY EFFICACY",
+        "GPU%",
+        "BATCH",
+        "LATENCY (ms)",
+        "THROUGHPUT (/s)",
+        "GPU AREA (%)",
+    )
     columns = [field.name for field in fields(Row)][: len(titles)]
     table = [titles, *(tuple(_cell(getattr(row, column)) for column in columns) for row in rows)]
     widths = [max(len(line[index]) for line in table) for index in range(len(titles))]

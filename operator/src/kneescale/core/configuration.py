@@ -61,6 +61,29 @@ def choose_configuration(
     return max(feasible, key=lambda candidate: candidate.efficacy)
 
 
+def cheapest_configuration(surface: LatencySurface, *, slo_ms: float, rate_rps: float) -> Configuration:
+    """The run of the least GPU area per item with f + gather time <= SLO, on any of the surface's GPU%s.
+
+    What is best for a set of models: the fluid bound's own choice (kneescale.core.fluid), where the rate is
+    enough to fill its batch. The paper's efficacy looks at one model and pays with area for latency that the
+    SLO does not ask for. Raises InfeasibleError, with the numbers.
+    """
+    candidates = [
+        _configuration(surface, percent, size, slo_ms, rate_rps)
+        for size in range(1, surface.batches[-1] + 1)
+        for percent in surface.gpu_percents
+    ]
+    feasible = [
+        candidate
+        for candidate in candidates
+        if candidate.latency_ms + gather_ms(candidate.batch, rate_rps) <= slo_ms
+    ]
+    if not feasible:
+        fastest = min(candidate.latency_ms for candidate in candidates)
+        raise InfeasibleError(f"the fastest run takes {fastest:.3g} ms; the SLO is {slo_ms:g} ms")
+    return min(feasible, key=lambda candidate: candidate.gpu_percent * candidate.latency_ms / candidate.batch)
+
+
 def _configuration(
     surface: LatencySurface, gpu_percent: int, batch: int, slo_ms: float, rate_rps: float | None
 ) -> Configuration:

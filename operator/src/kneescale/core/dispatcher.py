@@ -15,7 +15,7 @@ from kneescale.core.scoreboard import Scoreboard
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 
-__all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran"]
+__all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused"]
 
 #: A probe's length is not known before it ran; its worker may take this long and is still believed.
 PROBE_LIMIT_NS = 60 * NS_PER_S
@@ -42,6 +42,14 @@ class Ran:
     granted_ns: int
     started_ns: int
     ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The oldest `count` items of the queue of `partition`, which are to be answered with an error now."""
+
+    partition: str
+    count: int
 
 
 class Dispatcher:
@@ -139,14 +147,31 @@ class Dispatcher:
             self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
         return ran
 
+    def refuse(self, now_ns: int) -> list[Refused]:
+        """Give up what cannot be answered in time; call it before `tick`, where workers can refuse items.
+
+        Without it every item is served, be it late.
+        """
+        scoreboard = self._device.scoreboard
+        refused = []
+        for partition, count in list(self._policy.refusals(self._device, now_ns)):
+            area_per_item = partition.ready_costs.options[-1][0].area_per_item
+            scoreboard.refuse(count * area_per_item, now_ns)
+            partition.pop(count)
+            refused.append(Refused(partition.name, count))
+        return refused
+
     def tick(self, now_ns: int) -> list[Granted]:
         """Every grant that is to be made now."""
         return list(self._grants(now_ns))
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to `tick` next if no event comes before; None if only an event can change anything."""
-        ends = (running.grant.finish_by_ns for running in self._device.running.values())
-        wakes = (*ends, self._waiting.until_ns, patience_ends_ns(self._device))
+        wakes = (
+            self._device.next_end_ns(now_ns),
+            self._waiting.until_ns,
+            patience_ends_ns(self._device),
+        )
         return min((wake for wake in wakes if wake is not None and wake > now_ns), default=None)
 
     def _grants(self, now_ns: int) -> Iterator[Granted]:
@@ -168,12 +193,14 @@ class Dispatcher:
             self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, now_ns)
         grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, now_ns + lasts_ns)
         self._next_grant_id += 1
+        partition.held_lanes[grant.gpu_percent] += 1
         self._device.start(Running(run.partition, grant, now_ns, run.is_probe))
         return Granted(run.partition, grant)
 
     def _end(self, grant_id: int, started_ns: int, ended_ns: int) -> Ran:
         running = self._device.stop(grant_id)
         grant = running.grant
+        self._device.partitions[running.partition].held_lanes[grant.gpu_percent] -= 1
         return Ran(
             running.partition,
             grant_id,

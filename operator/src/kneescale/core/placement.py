@@ -2,10 +2,11 @@
 
 A device is bounded by its GPU area, memory and clients, never by the sum of GPU%: sharing in time lets that
 pass 100. Models are taken by area, largest first, each to the device it leaves the most area free
-(docs/adr/0010).
+(docs/adr/0010). A plan for GPUs that are yet to be bought packs them instead.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kneescale.core.configuration import Configuration
@@ -78,7 +79,7 @@ def place(
     in_order = sorted(devices, key=lambda device: (device.node, device.name, device.uuid))
     held = {demand.model: tuple(current.get(demand.model, ())) for demand in by_area}
     for _ in range(_MAX_PASSES):
-        outcome = _pass(by_area, [_Room(device, area_limit_permille) for device in in_order], held)
+        outcome = _pass(by_area, in_order, area_limit_permille, held, packed=False)
         settled = {
             model: placed.devices if isinstance(placed, Placed) else () for model, placed in outcome.items()
         }
@@ -88,21 +89,29 @@ def place(
     return outcome
 
 
+def pack(
+    demands: Iterable[Demand], devices: Iterable[Device], *, area_limit_permille: int
+) -> dict[str, Placed | Unplaced]:
+    """Place every model on devices on which nothing runs, filling as few as it can.
+
+    The largest replica first, each to the device it leaves the least area free (best fit). The devices'
+    order is kept: of two that are equally full the first is taken.
+    """
+    by_share = sorted(
+        demands, key=lambda demand: (-_largest_area(demand) / max(1, demand.min_replicas), demand.model)
+    )
+    nothing_runs: dict[str, tuple[str, ...]] = {demand.model: () for demand in by_share}
+    return _pass(by_share, tuple(devices), area_limit_permille, nothing_runs, packed=True)
+
+
 @dataclass(slots=True)
 class _Room:
     """What is left of a device while a pass goes on."""
 
     device: Device
-    area_limit_permille: int
+    free_area_permille: int
+    free_bytes: int
     tenants: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    @property
-    def free_area_permille(self) -> int:
-        return self.area_limit_permille - sum(area for area, _ in self.tenants.values())
-
-    @property
-    def free_bytes(self) -> int:
-        return self.device.memory_bytes - sum(size for _, size in self.tenants.values())
 
     def fits(self, demand: Demand, replicas: int) -> bool:
         configuration = demand.configurations.get(self.device.product)
@@ -115,30 +124,51 @@ class _Room:
 
     def add(self, demand: Demand, replicas: int) -> None:
         area = _share_permille(demand.configurations[self.device.product], replicas)
+        self.remove(demand.model)
         self.tenants[demand.model] = (area, demand.memory_bytes)
+        self.free_area_permille -= area
+        self.free_bytes -= demand.memory_bytes
+
+    def remove(self, model: str) -> None:
+        area, size = self.tenants.pop(model, (0, 0))
+        self.free_area_permille += area
+        self.free_bytes += size
 
     def free_area_after(self, demand: Demand, replicas: int) -> int:
         return self.free_area_permille - _share_permille(demand.configurations[self.device.product], replicas)
 
 
 def _pass(
-    demands: Sequence[Demand], rooms: Sequence[_Room], held: Mapping[str, tuple[str, ...]]
+    demands: Sequence[Demand],
+    devices: Sequence[Device],
+    area_limit_permille: int,
+    held: Mapping[str, tuple[str, ...]],
+    *,
+    packed: bool,
 ) -> dict[str, Placed | Unplaced]:
     """Keep what fits where it is, then give every model, largest first, the best number of replicas."""
+    rooms = [_Room(device, area_limit_permille, device.memory_bytes) for device in devices]
     by_uuid = {room.device.uuid: room for room in rooms}
+    products = {device.product for device in devices}
     for demand in demands:
         kept = [by_uuid[uuid] for uuid in held[demand.model] if uuid in by_uuid]
         if kept and all(room.fits(demand, len(kept)) for room in kept):
             _occupy(demand, kept)
-    return {demand.model: _place_one(demand, rooms, held[demand.model]) for demand in demands}
+    outcome: dict[str, Placed | Unplaced] = {}
+    for demand in demands:
+        for uuid in held[demand.model]:
+            if uuid in by_uuid:
+                by_uuid[uuid].remove(demand.model)
+        wanted = _wanted_replicas(demand, products, area_limit_permille)
+        outcome[demand.model] = _place_one(demand, wanted, rooms, held[demand.model], packed=packed)
+    return outcome
 
 
-def _place_one(demand: Demand, rooms: Sequence[_Room], held: Sequence[str]) -> Placed | Unplaced:
-    for room in rooms:
-        room.tenants.pop(demand.model, None)
-    wanted = _wanted_replicas(demand, rooms)
+def _place_one(
+    demand: Demand, wanted: int, rooms: Sequence[_Room], held: Sequence[str], *, packed: bool
+) -> Placed | Unplaced:
     for replicas in range(wanted, 0, -1):
-        chosen = _choose(demand, replicas, rooms, held)
+        chosen = _choose(demand, replicas, rooms, held, packed=packed)
         if chosen:
             _occupy(demand, chosen)
             uuids = tuple(room.device.uuid for room in chosen)
@@ -147,32 +177,42 @@ def _place_one(demand: Demand, rooms: Sequence[_Room], held: Sequence[str]) -> P
     return Unplaced(_why_not(demand, wanted, rooms))
 
 
-def _wanted_replicas(demand: Demand, rooms: Sequence[_Room]) -> int:
+def _wanted_replicas(demand: Demand, products: Collection[str], area_limit_permille: int) -> int:
     """As few replicas as carry the rate on otherwise empty devices, within the demand's bounds."""
     needed = [
-        -(-demand.configurations[room.device.product].area_permille // room.area_limit_permille)
-        for room in rooms
-        if room.device.product in demand.configurations
+        -(-configuration.area_permille // area_limit_permille)
+        for product, configuration in demand.configurations.items()
+        if product in products
     ]
     return min(max(demand.min_replicas, min(needed, default=1)), demand.max_replicas)
 
 
-def _choose(demand: Demand, replicas: int, rooms: Sequence[_Room], held: Sequence[str]) -> list[_Room]:
-    """The devices for so many replicas: those held first, then the freest; none if there are too few."""
+def _choose(
+    demand: Demand, replicas: int, rooms: Sequence[_Room], held: Sequence[str], *, packed: bool
+) -> list[_Room]:
+    """The devices for so many replicas: those held first, then the freest, or packed the fullest.
+
+    None if there are too few.
+    """
     fitting = {room.device.uuid: room for room in rooms if room.fits(demand, replicas)}
     chosen = [fitting.pop(uuid) for uuid in dict.fromkeys(held) if uuid in fitting][:replicas]
-    while len(chosen) < replicas and fitting:
-        used_nodes = [room.device.node for room in chosen]
-        best = max(
-            fitting.values(),
-            key=lambda room: (
-                -used_nodes.count(room.device.node),
-                room.free_area_after(demand, replicas),
-                -len(room.tenants),
-            ),
-        )
-        chosen.append(fitting.pop(best.device.uuid))
+    sign = 1 if packed else -1
+    best_first = sorted(
+        fitting.values(),
+        key=lambda room: (sign * room.free_area_after(demand, replicas), len(room.tenants)),
+    )
+    nodes = Counter(room.device.node for room in chosen)
+    chosen += _over_nodes(best_first, nodes)[: replicas - len(chosen)]
     return chosen if len(chosen) == replicas else []
+
+
+def _over_nodes(rooms: Sequence[_Room], used: Counter[str]) -> list[_Room]:
+    """The rooms in their order, but first one of each node that is used least, then a second one."""
+    turns = []
+    for room in rooms:
+        turns.append(used[room.device.node])
+        used[room.device.node] += 1
+    return [room for _, room in sorted(zip(turns, rooms, strict=True), key=lambda turn: turn[0])]
 
 
 def _occupy(demand: Demand, rooms: Sequence[_Room]) -> None:

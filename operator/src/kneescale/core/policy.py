@@ -3,11 +3,12 @@
 A policy holds no state of its own: it reads the device and the time.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from kneescale.core.device import DeviceState
-from kneescale.core.partition import PartitionTerms
+from kneescale.core.partition import Partition, PartitionTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Policy(Protocol):
 
     def adapt(self, terms: PartitionTerms) -> PartitionTerms:
         """A partition's terms as this policy uses them."""
+
+    def refusals(self, device: DeviceState, now_ns: int) -> Iterable[tuple[Partition, int]]:
+        """How many of the oldest items of which partitions cannot be in time, and are better refused."""
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run to start on `device` at `now_ns`."""

@@ -55,5 +55,5 @@ def _hurts(device: DeviceState, duration_ns: int, now_ns: int) -> bool:
     return any(
         partition.latest_start_ns() < now_ns + duration_ns
         for partition in device.partitions.values()
-        if partition.can_run
+        if partition.items
     )

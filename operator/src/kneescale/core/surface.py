@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import isfinite
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
@@ -29,6 +32,26 @@ class Point:
             raise InvalidInputError(f"batch must be at least 1, not {self.batch}")
         if not (isfinite(self.latency_ms) and self.latency_ms > 0):
             raise InvalidInputError(f"latency must be above 0 ms, not {self.latency_ms}")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A latency, and how sure it is.
+
+    `low_ms` to `high_ms` is what the points leave possible if more GPU and more items behave: at most in
+    proportion, and never the wrong way. Points that contradict that, or each other, widen it.
+    `is_extrapolated`: beyond the smallest or largest GPU% or batch that was measured.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    is_extrapolated: bool
+
+    @property
+    def relative_error(self) -> float:
+        """How far off the latency can be: 0.1 is 10 %."""
+        return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +96,39 @@ class LatencySurface:
         below = _at(self.gpu_percents, self._rows[upper - 1], gpu_percent)
         share = (batch - self.batches[upper - 1]) / (self.batches[upper] - self.batches[upper - 1])
         return below + share * (above - below)
+
+    def latencies_ms(self, gpu_percents: Sequence[int], batches: Sequence[int]) -> NDArray[np.float64]:
+        """`latency_ms` of a whole grid at once: a row for each batch, a column for each GPU%."""
+        percents, items = np.asarray(gpu_percents, dtype=float), np.asarray(batches, dtype=float)
+        known, largest = np.asarray(self.batches, dtype=float), self.batches[-1]
+        # Over -1/p, because np.interp wants rising positions; both ends of it are flat.
+        rows = np.array(
+            [np.interp(-1 / percents, -1 / np.array(self.gpu_percents), row) for row in self._rows]
+        )
+        rows *= np.maximum(1, self.gpu_percents[0] / percents)
+        inside = np.clip(items, known[0], largest)
+        upper = np.searchsorted(known, inside)
+        lower = np.maximum(upper - 1, 0)
+        share = (inside - known[lower]) / np.maximum(known[upper] - known[lower], 1)
+        between: NDArray[np.float64] = rows[lower] + share[:, None] * (rows[upper] - rows[lower])
+        return between * np.maximum(1, items / largest)[:, None]
+
+    def estimate(self, gpu_percent: int, batch: int) -> Estimate:
+        """f(p, b) with what the measured points say of its error."""
+        latency_ms = self.latency_ms(gpu_percent, batch)
+        scaled = [
+            (point.latency_ms, point.gpu_percent / gpu_percent, batch / point.batch) for point in self.points
+        ]
+        at_least = max(point_ms * min(1, gpu) * min(1, items) for point_ms, gpu, items in scaled)
+        at_most = min(point_ms * max(1, gpu) * max(1, items) for point_ms, gpu, items in scaled)
+        possible_ms = (latency_ms, at_least, at_most)
+        return Estimate(latency_ms, min(possible_ms), max(possible_ms), not self._spans(gpu_percent, batch))
+
+    def _spans(self, gpu_percent: int, batch: int) -> bool:
+        return (
+            self.gpu_percents[0] <= gpu_percent <= self.gpu_percents[-1]
+            and self.batches[0] <= batch <= self.batches[-1]
+        )
 
     def restricted_to(self, lanes: Iterable[int], max_batch: int) -> "LatencySurface":
         """This surface evaluated at `lanes` and batches 1, 2, 4, ... `max_batch`: what a schedule carries."""

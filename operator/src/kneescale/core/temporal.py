@@ -4,12 +4,13 @@ It has all that sharing in time alone can use: the same EDF, look-ahead and fair
 with the batch of the best efficacy there.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.device import DeviceState
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.partition import PartitionTerms
+from kneescale.core.partition import Partition, PartitionTerms
 from kneescale.core.policy import Run, Wait
 from kneescale.core.spatio_temporal import SpatioTemporal
 from kneescale.core.surface import LatencySurface
@@ -27,6 +28,10 @@ class Temporal:
         lane = max(terms.lanes)
         batch = _batch(terms.surface, lane, terms.slo_ns) if terms.surface else terms.batch
         return replace(terms, lanes=(lane,), gpu_percent=lane, batch=batch)
+
+    def refusals(self, device: DeviceState, now_ns: int) -> Iterable[tuple[Partition, int]]:
+        """As with the whole GPU."""
+        return self._one_lane.refusals(device, now_ns)
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run, once nothing else runs."""

@@ -81,6 +81,17 @@ class FakeWorker:
         """Say that `requests` were answered in time over the last ten seconds."""
         self.send(Measured(10_000, requests, requests, requests, 0, p99_us, p99_us, 0))
 
+    def grants_until(self, end_ns: int) -> list[Grant]:
+        """The grants that come next: as soon as there are some, or none by `end_ns`, monotonic."""
+        while not self._received:
+            self._sock.settimeout(max(1e-6, (end_ns - time.monotonic_ns()) / NS_PER_S))
+            try:
+                self._received += self._decoder.feed(self._sock.recv(65_536))
+            except TimeoutError:
+                return []
+        messages, self._received = self._received, deque()
+        return [message for message in messages if isinstance(message, Grant)]
+
     def receive(self, kind: type[Message]) -> Message:
         """The next message, which must be of that kind.
 

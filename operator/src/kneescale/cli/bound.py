@@ -1,0 +1,148 @@
+"""`kneescale bound`: the largest load that any schedule of a scenario's models can carry."""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.table import write_table
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.fluid import FluidBound, fluid_bound, temporal_bound
+from kneescale.core.static_partitions import StaticPartitions, best_static_partitions
+from kneescale.sim.scenario import Scenario
+
+if TYPE_CHECKING:
+    # argparse has no public name for what `add_subparsers` returns.
+    from argparse import _SubParsersAction
+
+_HELP = """\
+Reads a scenario and says by what factor all of its rates could grow before no schedule whatever could carry
+them: the optimum of a linear programme over each model's GPU% and batch, in runs that end within the SLO.
+Loads of 1 and more are carried by some schedule at best; a load below 1 by none.
+
+  fluid bound        GPU area (GPU% x time), and memory where it is given, are the only limits
+  temporal           every run has a whole GPU, one at a time
+  static partitions  each model has one GPU% for good, together at most 100, and one batch in flight; the
+                     best there are. With several GPUs, each holds every model.
+
+  runs               how the fluid bound's load is carried: GPU%, batch, runs per second
+  GPU area           the GPU% that those runs hold in the mean
+  share              the part of the limit that the model's rate takes (dual price x rate)
+  price              the GPU% that one more request per second takes"""
+
+_EXAMPLES = """\
+examples:
+  kneescale bound scenario.yaml
+  kneescale bound scenario.yaml --output json"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is said about a scenario."""
+
+    bound: FluidBound
+    temporal: FluidBound
+    static_partitions: StaticPartitions
+
+
+def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    parser = subcommands.add_parser(
+        "bound",
+        help="the largest load that any schedule of a scenario can carry",
+        description=_HELP,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: TextIO) -> None:
+    """Write the bounds.
+
+    Raises InvalidInputError where the scenario is wrong, InfeasibleError where no run of a model is in time.
+    """
+    scenario = read_scenario(arguments.scenario)
+    try:
+        bounds = _bounds(scenario)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"{arguments.scenario}: {error}") from error
+    if arguments.output == "json":
+        json.dump(_as_json(bounds), out, indent=2)
+        out.write("\n")
+    else:
+        _write(scenario, bounds, out)
+
+
+def _bounds(scenario: Scenario) -> Bounds:
+    workloads, pools = scenario.workloads(), scenario.pools()
+    return Bounds(
+        fluid_bound(workloads, pools), temporal_bound(workloads, pools), _static_partitions(scenario)
+    )
+
+
+def _static_partitions(scenario: Scenario) -> StaticPartitions:
+    """The sum of what the GPUs carry, and the partitions of the first one."""
+    workloads = scenario.workloads()
+    by_product = {
+        product: best_static_partitions(workloads, product)
+        for product in {gpu.product for gpu in scenario.gpus}
+    }
+    load = sum(by_product[gpu.product].load for gpu in scenario.gpus)
+    return StaticPartitions(load, by_product[scenario.gpus[0].product].gpu_percents)
+
+
+def _as_json(bounds: Bounds) -> dict[str, object]:
+    return {
+        "bound": {"load": bounds.bound.load, "limits": bounds.bound.limits},
+        "temporal": {"load": bounds.temporal.load},
+        "static_partitions": asdict(bounds.static_partitions),
+        "models": {
+            model.name: {
+                "area_percent": model.area_percent,
+                "share": model.share,
+                "price_percent": model.price_percent,
+                "runs": [asdict(run) for run in model.runs],
+            }
+            for model in bounds.bound.models
+        },
+    }
+
+
+def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
+    partitions = ", ".join(f"{name} {gpu}" for name, gpu in bounds.static_partitions.gpu_percents.items())
+    write_table(
+        ("", "LOAD", ""),
+        [
+            ("fluid bound", bounds.bound.load, f"limited by {', '.join(bounds.bound.limits)}"),
+            ("temporal", bounds.temporal.load, ""),
+            ("static partitions", bounds.static_partitions.load, partitions or "not all models find room"),
+        ],
+        out,
+    )
+    out.write("\n")
+    asked = {model.name: model for model in scenario.models}
+    titles = ("MODEL", "RATE (/s)", "SLO (ms)", "RUNS (GPU% x BATCH, ms, /s)", "GPU AREA (%)", "SHARE (%)")
+    write_table(
+        (*titles, "PRICE (GPU%)"),
+        [
+            (
+                model.name,
+                asked[model.name].rate_rps,
+                asked[model.name].slo_ms,
+                ", ".join(
+                    f"{run.gpu_percent} x {run.batch}, {run.latency_ms:.3g}, {run.runs_per_s:.3g}"
+                    for run in model.runs
+                ),
+                model.area_percent,
+                100 * model.share,
+                model.price_percent,
+            )
+            for model in bounds.bound.models
+        ],
+        out,
+    )

@@ -1,0 +1,71 @@
+"""`kneescale capacity`: the largest load that each policy can carry."""
+
+import argparse
+import json
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
+
+from kneescale.cli.pool import run_all
+from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.table import write_table
+from kneescale.cli.trial_arguments import add_trial_arguments, share, trial_of
+from kneescale.core.fluid import fluid_bound
+from kneescale.sim.fleet import best_capacity, fleet_of
+from kneescale.sim.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    # argparse has no public name for what `add_subparsers` returns.
+    from argparse import _SubParsersAction
+
+_HELP = """\
+Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
+attainment, under each policy and with those of its parameters that suit the scenario best; and the fraction
+of the fluid bound that this is. Dropped requests count as missed. With several GPUs, each must carry it."""
+
+_EXAMPLES = """\
+examples:
+  kneescale capacity scenario.yaml --policy dstack,triton,nexus
+  kneescale capacity scenario.yaml --policy all --attainment 0.95 --duration-s 20 --output json"""
+
+
+def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    parser = subcommands.add_parser(
+        "capacity",
+        help="the largest load that each policy can carry",
+        description=_HELP,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_trial_arguments(parser)
+    parser.add_argument(
+        "--attainment",
+        metavar="A",
+        type=share,
+        default=0.99,
+        help="what every model must keep (default: %(default)g)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: TextIO) -> None:
+    """Write the load that each policy can carry.
+
+    Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
+    """
+    scenario = read_scenario(arguments.scenario)
+    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
+    fleet = fleet_of(scenario, trial_of(arguments, scenario))
+    loads = run_all(
+        {
+            name: partial(best_capacity, fleet, SYSTEMS[name], arguments.attainment)
+            for name in arguments.policy
+        }
+    )
+    if arguments.output == "json":
+        policies = {name: {"load": load, "fraction_of_bound": load / bound} for name, load in loads.items()}
+        json.dump({"bound": {"load": bound}, "policies": policies}, out, indent=2)
+        out.write("\n")
+    else:
+        rows = [(name, load, load / bound) for name, load in loads.items()]
+        write_table(("POLICY", "LOAD", "OF THE BOUND"), [("(fluid bound)", bound, 1.0), *rows], out)

@@ -1,0 +1,198 @@
+"""Scenario files: YAML that names models, their SLOs and rates, GPUs, and where the latency surfaces are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from pathlib import Path
+
+import numpy as np
+
+from kneescale.cli.csv_rows import Row, rows
+from kneescale.cli.profiles import read_profiles
+from kneescale.cli.text_files import open_text
+from kneescale.cli.yaml_values import Value, read_yaml
+from kneescale.core.catalog import catalog
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surface import LatencySurface
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.sim.scenario import (
+    Arrivals,
+    Bursty,
+    Poisson,
+    Scenario,
+    ScenarioGpu,
+    ScenarioModel,
+    Trace,
+    Uniform,
+)
+
+#: What to write as `profiles` for the figures that come with the product, and the runs they are asked for:
+#: their sources measured no larger batches.
+SHIPPED = "shipped"
+_SHIPPED_GPU_PERCENTS = range(5, WHOLE_GPU_PERCENT + 1, 5)
+_SHIPPED_BATCHES = (1, 2, 4, 8)
+
+_PATTERNS: Mapping[str, Arrivals] = {"uniform": Uniform(), "poisson": Poisson(), "bursty": Bursty()}
+_TRACE_COLUMNS = ("time_s", "model")
+
+#: Some thirty years: an int64 holds it in ns. Times since 1970 are refused, as a simulation starts at 0.
+_MAX_TIME_S = 1e9
+
+#: The product of profiles that do not say which one they are of.
+UNNAMED = ""
+
+#: The surfaces of one profile by GPU product.
+_ByProduct = dict[str, LatencySurface]
+
+
+def read_scenario(path: Path) -> Scenario:
+    """The scenario in a file; what it names is relative to it.
+
+    Raises InvalidInputError, naming the file and the line, on what is wrong with it or with what it names.
+    """
+    with open_text(path) as file:
+        document = read_yaml(path, file)
+    fields = document.fields(("profiles", "models"), ("gpus", "arrivals"))
+    profiles = _profiles(fields["profiles"])
+    models = [
+        item.fields(("name", "profile", "slo_ms"), ("rate", "weight", "memory_gib"))
+        for item in fields["models"].items()
+    ]
+    names = _names(models)
+    surfaces = [_surfaces(of_model["profile"], profiles) for of_model in models]
+    gpus = _gpus(fields.get("gpus"), document, surfaces)
+    arrivals = _arrivals(fields["arrivals"], names) if "arrivals" in fields else Poisson()
+    return Scenario(
+        tuple(
+            _model(of_model, on_products, gpus, arrivals)
+            for of_model, on_products in zip(models, surfaces, strict=True)
+        ),
+        gpus,
+        arrivals,
+    )
+
+
+def _profiles(value: Value) -> dict[str, _ByProduct]:
+    name = value.text()
+    if name == SHIPPED:
+        return _shipped()
+    path = value.path.parent / name
+    profiles: dict[str, _ByProduct] = {}
+    for profile in read_profiles(path):
+        try:
+            surface = LatencySurface.from_points(profile.points)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}: model {profile.model}: {error}") from error
+        profiles.setdefault(profile.model, {})[profile.product] = surface
+    return profiles
+
+
+def _shipped() -> dict[str, _ByProduct]:
+    profiles: dict[str, _ByProduct] = {}
+    for model in catalog():
+        surface = model.surface(_SHIPPED_GPU_PERCENTS, _SHIPPED_BATCHES)
+        profiles.setdefault(model.name, {})[model.product] = surface
+    return profiles
+
+
+def _names(entries: Iterable[Mapping[str, Value]]) -> list[str]:
+    names: list[str] = []
+    for entry in entries:
+        name = entry["name"].text()
+        if name in names:
+            raise entry["name"].fault(f"{name!r} is given twice")
+        names.append(name)
+    return names
+
+
+def _surfaces(profile: Value, profiles: Mapping[str, _ByProduct]) -> _ByProduct:
+    name = profile.text()
+    if name not in profiles:
+        raise profile.fault(f"{name!r} is not among the profiles: {', '.join(sorted(profiles))}")
+    return profiles[name]
+
+
+def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) -> tuple[ScenarioGpu, ...]:
+    """The GPUs of a list; or so many, by default one, of the product that the profiles are of."""
+    if value and value.is_list:
+        entries = [item.fields(("name", "product"), ("memory_gib",)) for item in value.items()]
+        return tuple(map(_gpu, _names(entries), entries))
+    number = value.count() if value else 1
+    place = value or Value(document.path, "gpus", document.node)
+    products = sorted(set[str].intersection(*map(set, surfaces)))
+    if not products:
+        raise place.fault("cannot be of one product: none has a profile of every model")
+    if len(products) > 1:
+        raise place.fault(f"must be a list of name and product: there are profiles on {', '.join(products)}")
+    return tuple(ScenarioGpu(f"gpu{index}", products[0]) for index in range(number))
+
+
+def _gpu(name: str, fields: Mapping[str, Value]) -> ScenarioGpu:
+    return ScenarioGpu(name, fields["product"].text(), _memory_gib(fields, inf))
+
+
+def _memory_gib(fields: Mapping[str, Value], missing: float) -> float:
+    return fields["memory_gib"].positive() if "memory_gib" in fields else missing
+
+
+def _model(
+    fields: Mapping[str, Value], surfaces: _ByProduct, gpus: Sequence[ScenarioGpu], arrivals: Arrivals
+) -> ScenarioModel:
+    name = fields["name"].text()
+    products = {gpu.product for gpu in gpus}
+    if surfaces.keys() == {UNNAMED} and len(products) == 1:
+        surfaces = dict.fromkeys(products, surfaces[UNNAMED])
+    for product in sorted(products - surfaces.keys()):
+        have = ", ".join(sorted(surfaces)) or "no product by name"
+        raise fields["profile"].fault(f"has no surface on {product}, only on {have}")
+    return ScenarioModel(
+        name=name,
+        slo_ms=fields["slo_ms"].positive(),
+        rate_rps=_rate_rps(fields, arrivals),
+        weight=fields["weight"].count() if "weight" in fields else 1,
+        surface=surfaces[gpus[0].product],
+        surfaces=surfaces,
+        memory_gib=_memory_gib(fields, 0.0),
+    )
+
+
+def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
+    """The rate given, or the mean of the trace."""
+    name = fields["name"]
+    if not isinstance(arrivals, Trace):
+        if "rate" not in fields:
+            raise name.fault(f"{name.text()!r} needs a rate")
+        return fields["rate"].positive()
+    if "rate" in fields:
+        raise fields["rate"].fault("must not be given: the trace has it")
+    if name.text() not in arrivals.times_ns:
+        raise name.fault(f"{name.text()!r} has no request in the trace")
+    ends_ns = max(times[-1] for times in arrivals.times_ns.values())
+    return len(arrivals.times_ns[name.text()]) * NS_PER_S / max(1, int(ends_ns))
+
+
+def _arrivals(value: Value, names: Sequence[str]) -> Arrivals:
+    if value.is_mapping:
+        return _trace(value.path.parent / value.fields(("trace",))["trace"].text(), names)
+    name = value.text()
+    if name not in _PATTERNS:
+        raise value.fault(f"must be {', '.join(_PATTERNS)} or a mapping with trace, not {name!r}")
+    return _PATTERNS[name]
+
+
+def _trace(path: Path, names: Sequence[str]) -> Trace:
+    times_ns: dict[str, list[int]] = {}
+    with open_text(path) as file:
+        for row in rows(path, file, _TRACE_COLUMNS):
+            if row.text("model") not in names:
+                raise row.fault(f"model {row.text('model')!r} is not in the scenario")
+            times_ns.setdefault(row.text("model"), []).append(_time_ns(row))
+    if not times_ns:
+        raise InvalidInputError(f"{path}: holds no request")
+    return Trace({name: np.sort(np.array(times, dtype=np.int64)) for name, times in times_ns.items()})
+
+
+def _time_ns(row: Row) -> int:
+    time_s = row.number("time_s")
+    if not 0 <= time_s < _MAX_TIME_S:
+        raise row.fault(f"time_s must be from 0 to {_MAX_TIME_S:g}, not {time_s:g}")
+    return round(time_s * NS_PER_S)

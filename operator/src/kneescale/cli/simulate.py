@@ -1,0 +1,167 @@
+"""`kneescale simulate`: what each policy makes of a scenario."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kneescale.cli.pool import run_all
+from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.table import write_table
+from kneescale.cli.trial_arguments import add_trial_arguments, positive, trial_of
+from kneescale.core.fluid import fluid_bound
+from kneescale.sim.fleet import SimulatedGpu, fleet_of, serve
+from kneescale.sim.outcome import Outcome, outcome_of
+from kneescale.sim.spans import Span, spans_of
+from kneescale.sim.systems import SYSTEMS, Variant
+
+if TYPE_CHECKING:
+    # argparse has no public name for what `add_subparsers` returns.
+    from argparse import _SubParsersAction
+
+_HELP = """\
+Simulates a scenario, request by request, under each policy: the product's own dispatcher (dstack: the code
+that the node agent runs) and other systems, each with those of its parameters that suit the scenario best.
+The same seed gives the same arrivals to all, and the same result again.
+
+  attainment   the share of all requests, dropped ones included, that were answered within the SLO
+  utilization  the part of the GPUs that the answers would take at their cheapest: useful work
+  fairness     Jain's index of what each model had of what weighted fair GPUs owe it
+  bound        the load, as a factor on all rates, that no schedule can exceed (`kneescale bound`)"""
+
+_EXAMPLES = """\
+examples:
+  kneescale simulate scenario.yaml
+  kneescale simulate scenario.yaml --policy dstack,triton,nexus --load 1.2 --duration-s 30
+  kneescale simulate scenario.yaml --policy dstack,temporal --duration-s 10 --plot timeline.png
+  kneescale simulate scenario.yaml --policy all --output json"""
+
+
+#: A picture shows so many of the longest SLOs in detail.
+SESSIONS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What a policy made of a scenario, and the parameters that it did it with.
+
+    `spans` is what ran on each GPU, where a picture of it was asked for.
+    """
+
+    parameters: str
+    outcome: Outcome
+    spans: tuple[Sequence[Span], ...]
+
+
+def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    parser = subcommands.add_parser(
+        "simulate",
+        help="what each policy makes of a scenario",
+        description=_HELP,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_trial_arguments(parser)
+    parser.add_argument(
+        "--load", metavar="X", type=positive, default=1.0, help="factor on all rates (default: 1)"
+    )
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw what ran when: a .png, .svg or .pdf")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: TextIO) -> None:
+    """Write what became of each model under each policy.
+
+    Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
+    """
+    scenario = read_scenario(arguments.scenario)
+    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
+    fleet = fleet_of(scenario, trial_of(arguments, scenario))
+    wants_spans = arguments.plot is not None
+    outcomes = run_all(
+        {name: partial(_best, fleet, name, arguments.load, wants_spans) for name in arguments.policy}
+    )
+    if arguments.plot:
+        _draw(outcomes, fleet, arguments)
+    if arguments.output == "json":
+        policies = {name: _as_json(best) for name, best in outcomes.items()}
+        json.dump({"bound": {"load": bound}, "policies": policies}, out, indent=2)
+        out.write("\n")
+    else:
+        out.write(f"load {arguments.load:g} of at most {bound:.4g}\n\n")
+        _write(outcomes, out)
+
+
+def _best(fleet: tuple[SimulatedGpu, ...], policy: str, load: float, wants_spans: bool) -> Best:
+    """The policy with the parameters that give the worst model the most."""
+    tried = (_tried(fleet, variant, load, wants_spans) for variant in SYSTEMS[policy])
+    return max(tried, key=lambda best: best.outcome.attainment)
+
+
+def _tried(fleet: Sequence[SimulatedGpu], variant: Variant, load: float, wants_spans: bool) -> Best:
+    records = serve(fleet, variant.system, load)
+    spans = tuple(map(spans_of, records)) if wants_spans else ()
+    return Best(variant.parameters, outcome_of(records), spans)
+
+
+def _draw(outcomes: Mapping[str, Best], fleet: Sequence[SimulatedGpu], arguments: argparse.Namespace) -> None:
+    # matplotlib takes a second to import, and only pictures need it.
+    from kneescale.cli.timeline import Panel, draw_timeline
+
+    panels = [
+        Panel(f"{policy} on {gpu.name}", spans, 0, gpu.trial.duration_s)
+        for policy, best in outcomes.items()
+        for gpu, spans in zip(fleet, best.spans, strict=True)
+    ]
+    longest_slo_ms = max(tenant.slo_ms for gpu in fleet for tenant in gpu.tenants)
+    detail_s = SESSIONS_SHOWN * longest_slo_ms / 1000
+    title = f"GPU% in use at load {arguments.load:g}, simulated"
+    draw_timeline(panels, title, detail_s, arguments.plot)
+
+
+def _as_json(best: Best) -> Mapping[str, object]:
+    outcome = best.outcome
+    return {
+        "attainment": outcome.attainment,
+        "utilization": outcome.utilization,
+        "fairness": outcome.fairness,
+        "dropped": outcome.dropped,
+        "parameters": best.parameters,
+        "models": {
+            name: {
+                "sent": model.sent,
+                "goodput_rps": model.goodput_rps,
+                "attainment": model.attainment,
+                "p50_ms": model.p50_ms,
+                "p99_ms": model.p99_ms,
+                "mean_batch": model.mean_batch,
+            }
+            for name, model in outcome.models.items()
+        },
+    }
+
+
+def _write(outcomes: Mapping[str, Best], out: TextIO) -> None:
+    write_table(
+        ("POLICY", "ATTAINMENT", "UTILIZATION", "FAIRNESS", "DROPPED", "PARAMETERS"),
+        [
+            (name, o.attainment, o.utilization, o.fairness, o.dropped, best.parameters)
+            for name, best in outcomes.items()
+            if (o := best.outcome)
+        ],
+        out,
+    )
+    out.write("\n")
+    write_table(
+        ("POLICY", "MODEL", "SENT", "GOODPUT (/s)", "ATTAINMENT", "P50 (ms)", "P99 (ms)", "MEAN BATCH"),
+        [
+            (policy, name, m.sent, m.goodput_rps, m.attainment, m.p50_ms, m.p99_ms, m.mean_batch)
+            for policy, best in outcomes.items()
+            for name, m in best.outcome.models.items()
+        ],
+        out,
+    )

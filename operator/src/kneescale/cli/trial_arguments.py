@@ -1,0 +1,111 @@
+"""What `simulate` and `capacity` ask of a simulated run."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import NS_PER_S
+from kneescale.sim.scenario import Scenario, Trace
+from kneescale.sim.systems import SYSTEMS
+from kneescale.sim.trial import Trial
+
+_DEFAULT_POLICY = "dstack"
+_DEFAULT_DURATION_S = 60.0
+
+
+def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them."""
+    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
+    parser.add_argument(
+        "--policy",
+        metavar="P,...",
+        type=_policies,
+        default=[_DEFAULT_POLICY],
+        help=f"which to compare, or all (default: {_DEFAULT_POLICY}): {', '.join(SYSTEMS)}",
+    )
+    parser.add_argument(
+        "--duration-s",
+        metavar="T",
+        type=positive,
+        help="simulated time (default: 60, or a trace's length)",
+    )
+    parser.add_argument(
+        "--warmup-s",
+        metavar="T",
+        type=not_negative,
+        default=5.0,
+        help="requests that arrive before do not count (default: %(default)g)",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of all randomness (default: 1)")
+    parser.add_argument(
+        "--noise",
+        metavar="S",
+        type=not_negative,
+        default=0.0,
+        help="standard deviation of batch times, as a part of them (default: 0)",
+    )
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+
+
+def trial_of(arguments: argparse.Namespace, scenario: Scenario) -> Trial:
+    """The run that the arguments ask for.
+
+    Raises InvalidInputError where nothing would be left after the warm-up.
+    """
+    duration_s = arguments.duration_s or _length_s(scenario)
+    if arguments.warmup_s >= duration_s:
+        raise InvalidInputError(
+            f"--warmup-s {arguments.warmup_s:g} leaves nothing of {duration_s:g} s: make it shorter"
+        )
+    return Trial(scenario.arrivals, duration_s, arguments.warmup_s, (arguments.seed,), arguments.noise)
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number above 0 and below 1."""
+    value = positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be below 1, not {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A number of 0 or more."""
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, as {text} is")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("inf")
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}")
+    return value
+
+
+def _policies(text: str) -> Sequence[str]:
+    if text == "all":
+        return list(SYSTEMS)
+    names = text.split(",")
+    for name in names:
+        if name not in SYSTEMS:
+            raise argparse.ArgumentTypeError(f"no policy {name!r}: use all, or of {', '.join(SYSTEMS)}")
+    return list(dict.fromkeys(names))
+
+
+def _length_s(scenario: Scenario) -> float:
+    if not isinstance(scenario.arrivals, Trace):
+        return _DEFAULT_DURATION_S
+    return float(max(times[-1] for times in scenario.arrivals.times_ns.values())) / NS_PER_S

@@ -1,0 +1,42 @@
+"""GPU products: what their vendor's datasheets say of them."""
+
+from dataclasses import dataclass
+
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProduct:
+    """One product: its SMs, its peak in single precision (no tensor cores), and its memory's bandwidth."""
+
+    name: str
+    sm_count: int
+    flops_per_s: float
+    bytes_per_s: float
+    source: str
+
+    def sms(self, gpu_percent: int) -> int:
+        """SMs that a client of `gpu_percent` gets: MPS rounds up (NVIDIA, Multi-Process Service)."""
+        return -(-self.sm_count * gpu_percent // WHOLE_GPU_PERCENT)
+
+
+_PRODUCTS = (
+    GpuProduct("V100-SXM2-16GB", 80, 15.7e12, 900e9, "NVIDIA V100 Tensor Core GPU, datasheet"),
+    GpuProduct("T4", 40, 8.1e12, 320e9, "NVIDIA T4 Tensor Core GPU, datasheet"),
+    GpuProduct("A100-SXM4-40GB", 108, 19.5e12, 1555e9, "NVIDIA A100 Tensor Core GPU, datasheet"),
+    GpuProduct("H100-SXM5-80GB", 132, 67e12, 3350e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
+    GpuProduct("H100-PCIe-80GB", 114, 51e12, 2000e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
+)
+_BY_NAME = {product.name: product for product in _PRODUCTS}
+
+
+def gpu_product(name: str) -> GpuProduct:
+    """The product of that name.
+
+    Raises InvalidInputError, naming those there are, on any other.
+    """
+    product = _BY_NAME.get(name)
+    if product is None:
+        raise InvalidInputError(f"no datasheet of {name}; there are those of {', '.join(_BY_NAME)}")
+    return product

@@ -1,0 +1,57 @@
+"""What a model's kernels have to do, counted from its layers: before anything is measured."""
+
+from dataclasses import dataclass
+
+#: Bytes of a number in single precision.
+_BYTES = 4
+#: Multiplications that a 3 x 3 convolution of stride 1 is spared in tiles of 2 x 2 (Lavin and Gray, "Fast
+#: Algorithms for Convolutional Neural Networks", arXiv 1509.09308), which is what libraries then choose.
+_WINOGRAD_SAVING = 2.25
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWork:
+    """One kernel: its operations, how many of them can go on at once, and the memory that it moves.
+
+    `operations` (floating point; a multiplication and an addition are two), `results` (numbers computed
+    independently of each other: D-STACK's parallel operations, arXiv 2304.13541) and `item_bytes` are for
+    each item of a batch; `batch_bytes`, the weights, are read once a batch.
+    """
+
+    operations: float
+    results: int
+    item_bytes: int
+    batch_bytes: int = 0
+
+
+def convolution(
+    in_channels: int, in_size: int, out_channels: int, out_size: int, kernel_size: int, groups: int = 1
+) -> KernelWork:
+    """A convolution between square images of `in_size` and `out_size` pixels a side."""
+    results = out_channels * out_size**2
+    weights = out_channels * (in_channels // groups) * kernel_size**2
+    direct = 2 * weights * out_size**2
+    is_winograd = kernel_size == 3 and in_size == out_size and groups == 1
+    return KernelWork(
+        operations=direct / _WINOGRAD_SAVING if is_winograd else direct,
+        results=results,
+        item_bytes=_BYTES * (in_channels * in_size**2 + results),
+        batch_bytes=_BYTES * weights,
+    )
+
+
+def linear(in_features: int, out_features: int) -> KernelWork:
+    """A fully connected layer."""
+    return KernelWork(
+        operations=2 * in_features * out_features,
+        results=out_features,
+        item_bytes=_BYTES * (in_features + out_features),
+        batch_bytes=_BYTES * in_features * out_features,
+    )
+
+
+def elementwise(elements: int, inputs: int = 1) -> KernelWork:
+    """An activation, a normalisation, or a sum of `inputs` tensors of `elements` numbers each."""
+    return KernelWork(
+        operations=elements * inputs, results=elements, item_bytes=_BYTES * elements * (inputs + 1)
+    )

@@ -1,0 +1,1 @@
+"""A discrete-event simulator of GPUs, workers and arrivals, around the core that the node agent runs."""

@@ -1,0 +1,1 @@
+"""Published ways to share a GPU, which the product is measured against: one file each."""

@@ -1,0 +1,127 @@
+"""The product's own dispatcher as a scheduler of the simulator: the code that the node agent runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from kneescale.core.configuration import choose_configuration
+from kneescale.core.dispatcher import Dispatcher, PartitionTerms
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.fluid import Workload
+from kneescale.core.lanes import choose_lanes
+from kneescale.core.policy import Policy
+from kneescale.core.spatio_temporal import Settings, SpatioTemporal
+from kneescale.core.temporal import Temporal
+from kneescale.core.wire import Role
+from kneescale.sim.gpu import Gpu
+from kneescale.sim.queues import Queues
+from kneescale.sim.run import Run
+from kneescale.sim.scheduler import Command, Drop, Start
+from kneescale.sim.tenant import Tenant
+
+#: Which lanes a worker has: any GPU% for each batch, or the one that D-STACK's efficacy chooses.
+FREE, PAPER = "free", "paper"
+
+#: The policy with nothing left out.
+WHOLE = Settings()
+
+#: A simulated GPU needs no name for its product.
+_PRODUCT = ""
+
+
+class Dispatched:
+    """Drives a dispatcher as the agent does; every worker is there, and messages take no time."""
+
+    def __init__(
+        self, tenants: tuple[Tenant, ...], terms: Mapping[str, PartitionTerms], policy: Policy
+    ) -> None:
+        self._names = [tenant.name for tenant in tenants]
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._least_lane = min(min(of_one.lanes) for of_one in terms.values())
+        self._dispatcher = Dispatcher(policy)
+        self._dispatcher.configure(terms, 0)
+        for name in self._names:
+            self._dispatcher.joined(name, 0)
+
+    def arrived(self, model: int, arrived_ns: int) -> None:
+        """Tell the dispatcher."""
+        self._dispatcher.arrived(self._names[model], 1, arrived_ns, arrived_ns)
+
+    def ended(self, run: Run, queues: Queues) -> None:
+        """Tell the dispatcher."""
+        name = self._names[run.model]
+        self._dispatcher.done(name, run.tag, run.started_ns, run.end_ns, run.end_ns)
+
+    def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Command]:
+        """Carry out what it refuses and grants."""
+        for refused in self._dispatcher.refuse(now_ns):
+            yield Drop(self._numbers[refused.partition], refused.count)
+        for granted in self._dispatcher.tick(now_ns):
+            grant = granted.grant
+            yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)
+
+    def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
+        """When the dispatcher wants to be asked again."""
+        return self._dispatcher.next_wake_ns(now_ns)
+
+    def is_blocked(self, gpu: Gpu) -> bool:
+        """Whether not even the smallest lane is free."""
+        return self._dispatcher.free_percent < self._least_lane
+
+
+def dispatched(
+    tenants: tuple[Tenant, ...], *, lanes: int | str = FREE, settings: Settings = WHOLE
+) -> Dispatched:
+    """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or the PAPER's one."""
+    pools = _pools(tenants, lanes)
+    terms = {tenant.name: _terms(tenant, pools.get(tenant.name)) for tenant in tenants}
+    return Dispatched(tenants, terms, SpatioTemporal(settings))
+
+
+def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:
+    """The product's own temporal policy: the whole GPU for one batch at a time."""
+    return Dispatched(tenants, {tenant.name: _terms(tenant, None) for tenant in tenants}, Temporal())
+
+
+def _pools(tenants: tuple[Tenant, ...], lanes: int | str) -> Mapping[str, Sequence[int]]:
+    workloads = [
+        Workload(tenant.name, tenant.rate_rps, tenant.slo_ms, {_PRODUCT: tenant.surface})
+        for tenant in tenants
+    ]
+    if isinstance(lanes, int):
+        return choose_lanes(workloads, _PRODUCT, lanes)
+    return {tenant.name: (_plan(tenant)[0],) for tenant in tenants} if lanes == PAPER else {}
+
+
+def _terms(tenant: Tenant, pool: Sequence[int] | None) -> PartitionTerms:
+    """The terms of a worker with a pool of lanes, or without one with any GPU% of the surface."""
+    gpu_percent, batch = _plan(tenant)
+    if pool and gpu_percent not in pool:
+        gpu_percent = max(pool)
+    return PartitionTerms(
+        role=Role.SERVE,
+        slo_ns=tenant.slo_ns,
+        weight=tenant.weight,
+        gpu_percent=gpu_percent,
+        batch=batch,
+        lanes=tuple(pool or tenant.surface.gpu_percents),
+        surface=tenant.surface,
+        is_pool=pool is not None,
+    )
+
+
+def _plan(tenant: Tenant) -> tuple[int, int]:
+    """The GPU% and batch of the highest efficacy, as in D-STACK (arXiv 2304.13541).
+
+    Where not even one item takes half the SLO: single items on the whole GPU.
+    """
+    lanes = tenant.surface.gpu_percents
+    try:
+        plan = choose_configuration(
+            tenant.surface,
+            slo_ms=tenant.slo_ms,
+            rate_rps=tenant.rate_rps,
+            lanes=lanes,
+            max_batch=tenant.max_batch,
+        )
+    except InfeasibleError:
+        return lanes[-1], 1
+    return plan.gpu_percent, plan.batch

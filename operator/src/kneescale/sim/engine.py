@@ -1,0 +1,151 @@
+"""The event loop of one simulated GPU."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from kneescale.sim.arrivals import Times
+from kneescale.sim.gpu import Gpu
+from kneescale.sim.queues import Queues
+from kneescale.sim.record import Record
+from kneescale.sim.run import Run
+from kneescale.sim.scheduler import Drop, Scheduler, Start
+from kneescale.sim.tenant import Tenant
+
+_NEVER_NS = 1 << 62
+_NOISE_CHUNK = 4096
+
+SchedulerFactory = Callable[[tuple[Tenant, ...]], Scheduler]
+
+
+class Slowness:
+    """How many times as long as its surface says each batch takes: log-normal, of mean 1.
+
+    `deviation` is its standard deviation; 0.1 is a noise of 10 %.
+    """
+
+    def __init__(self, deviation: float, rng: np.random.Generator) -> None:
+        self._sigma = float(np.sqrt(np.log1p(deviation**2)))
+        self._rng = rng
+        self._drawn: list[float] = []
+
+    def draw(self) -> float:
+        """The next batch's factor."""
+        if not self._sigma:
+            return 1.0
+        if not self._drawn:
+            self._drawn = self._rng.lognormal(-(self._sigma**2) / 2, self._sigma, _NOISE_CHUNK).tolist()
+        return self._drawn.pop()
+
+
+class System(Protocol):
+    """Whatever can serve a GPU's requests: a scheduler in this event loop, or something with its own."""
+
+    def __call__(
+        self,
+        tenants: tuple[Tenant, ...],
+        arrivals: Sequence[Times],
+        *,
+        from_ns: int,
+        until_ns: int,
+        slowness: Slowness,
+        allowed_misses: Sequence[int] | None = None,
+    ) -> Record:
+        """Serve the arrivals (by tenant) and record what happens to those from `from_ns` to `until_ns`.
+
+        It ends when the longest SLO after `until_ns` is over: what waits then is missed whatever comes. With
+        `allowed_misses`, by tenant, it also ends as soon as one has missed more.
+        """
+
+
+def scheduled(make_scheduler: SchedulerFactory) -> System:
+    """The system whose GPU is run by that scheduler."""
+    return partial(simulate, make_scheduler=make_scheduler)
+
+
+def simulate(
+    tenants: tuple[Tenant, ...],
+    arrivals: Sequence[Times],
+    *,
+    make_scheduler: SchedulerFactory,
+    from_ns: int,
+    until_ns: int,
+    slowness: Slowness,
+    allowed_misses: Sequence[int] | None = None,
+) -> Record:
+    """Serve the arrivals with a scheduler, as System says."""
+    loop = _Loop(tenants, arrivals, make_scheduler(tenants), from_ns, until_ns, slowness)
+    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), allowed_misses)
+    return loop.record
+
+
+class _Loop:
+    def __init__(
+        self,
+        tenants: tuple[Tenant, ...],
+        arrivals: Sequence[Times],
+        scheduler: Scheduler,
+        from_ns: int,
+        until_ns: int,
+        slowness: Slowness,
+    ) -> None:
+        by_model: list[list[int]] = [times.tolist() for times in arrivals]
+        self._scheduler = scheduler
+        self._slowness = slowness
+        self._queues = Queues(tenants, by_model)
+        self._gpu = Gpu(tenants)
+        self.record = Record(tenants, by_model, from_ns, until_ns)
+        times = np.concatenate([*arrivals, np.array([_NEVER_NS])])
+        models = np.repeat(np.arange(len(arrivals) + 1), [*map(len, arrivals), 1])
+        order = np.argsort(times, kind="stable")
+        self._times: list[int] = times[order].tolist()
+        self._models: list[int] = models[order].tolist()
+        self._next = 0
+
+    def run(self, end_ns: int, allowed_misses: Sequence[int] | None) -> None:
+        scheduler, gpu = self._scheduler, self._gpu
+        wake_ns: int | None = None
+        while True:
+            now_ns = min(gpu.next_end_ns() or _NEVER_NS, wake_ns or _NEVER_NS)
+            if not scheduler.is_blocked(gpu):
+                now_ns = min(now_ns, self._times[self._next])
+            if now_ns > end_ns:
+                return
+            self._end_runs(now_ns)
+            self._take_arrivals(now_ns)
+            self._carry_out(now_ns)
+            if too_many(self.record.missed, allowed_misses):
+                return
+            wake_ns = scheduler.wake_ns(self._queues, now_ns)
+            assert wake_ns is None or wake_ns > now_ns, "a scheduler would be woken for ever"
+
+    def _take_arrivals(self, now_ns: int) -> None:
+        while self._times[self._next] <= now_ns:
+            model = self._models[self._next]
+            self._scheduler.arrived(model, self._queues.push(model))
+            self._next += 1
+
+    def _end_runs(self, now_ns: int) -> None:
+        for run in self._gpu.take_ended(now_ns):
+            self.record.end(run)
+            self._scheduler.ended(run, self._queues)
+
+    def _carry_out(self, now_ns: int) -> None:
+        for command in self._scheduler.decide(self._queues, self._gpu, now_ns):
+            if isinstance(command, Drop):
+                first = self._queues.pop(command.model, command.count)
+                self.record.drop(command.model, first, command.count)
+            else:
+                self._start(command, now_ns)
+
+    def _start(self, start: Start, now_ns: int) -> None:
+        first = self._queues.pop(start.model, start.batch)
+        factor = self._slowness.draw()
+        self._gpu.start(Run(start.model, start.batch, start.gpu_percent, now_ns, first, start.tag, factor))
+
+
+def too_many(missed: Sequence[int], allowed: Sequence[int] | None) -> bool:
+    """Whether a tenant has missed more than it may."""
+    return allowed is not None and any(map(int.__gt__, missed, allowed))

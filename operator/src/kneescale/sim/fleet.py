@@ -1,0 +1,134 @@
+"""A scenario on all of its GPUs: who serves where, and what a system makes of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from kneescale.core.configuration import Configuration, choose_configuration
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
+from kneescale.sim.engine import System
+from kneescale.sim.record import Record
+from kneescale.sim.scenario import Scenario, ScenarioGpu, ScenarioModel, Trace
+from kneescale.sim.systems import Variant, best_of
+from kneescale.sim.tenant import Tenant
+from kneescale.sim.trial import Trial
+
+#: A simulated GPU takes any number of workers; where no memory is given, any amount of it.
+_MANY = 1 << 62
+_GIB = 1 << 30
+
+#: An overload that does not fit is put on GPUs that are fuller by this factor, and so on.
+_FULLER = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedGpu:
+    """One GPU and the models, each with its part of their rates, that it serves."""
+
+    name: str
+    tenants: tuple[Tenant, ...]
+    trial: Trial
+
+
+def fleet_of(scenario: Scenario, trial: Trial) -> tuple[SimulatedGpu, ...]:
+    """The scenario's GPUs, with its models placed as the operator places them; idle ones are left out.
+
+    Each GPU has random arrivals of its own, and its part of a trace. Raises InfeasibleError where a model
+    cannot be planned on any GPU, or does not fit into their memory.
+    """
+    return fleet_with(scenario, _placement(scenario), trial)
+
+
+def fleet_with(
+    scenario: Scenario, placed: Mapping[str, Sequence[str]], trial: Trial
+) -> tuple[SimulatedGpu, ...]:
+    """The same where it is known which GPUs, by name, each model is on."""
+    fleet = []
+    for number, gpu in enumerate(scenario.gpus):
+        here = [model for model in scenario.models if gpu.name in placed[model.name]]
+        if here:
+            tenants = tuple(_tenant(model, gpu, len(placed[model.name])) for model in here)
+            fleet.append(SimulatedGpu(gpu.name, tenants, _trial_on(gpu, number, trial, placed)))
+    return tuple(fleet)
+
+
+def serve(fleet: Sequence[SimulatedGpu], system: System, load: float) -> list[Record]:
+    """What happens on each GPU at `load` times the scenario's rates."""
+    return [gpu.trial.run(gpu.tenants, system, load=load) for gpu in fleet]
+
+
+def best_capacity(fleet: Sequence[SimulatedGpu], variants: tuple[Variant, ...], attainment: float) -> float:
+    """The largest load at which each model keeps that attainment on every GPU that it is on.
+
+    Each GPU has the variant that suits its models best.
+    """
+    return min(best_of(variants, gpu.tenants, gpu.trial, attainment).load for gpu in fleet)
+
+
+def _placement(scenario: Scenario) -> Mapping[str, Sequence[str]]:
+    """The names of each model's GPUs."""
+    if len(scenario.gpus) == 1:
+        return {model.name: (scenario.gpus[0].name,) for model in scenario.models}
+    demands = [_demand(model, scenario.gpus) for model in scenario.models]
+    devices = [_device(gpu) for gpu in scenario.gpus]
+    limit = float(DEFAULT_AREA_LIMIT_PERMILLE)
+    while True:
+        outcome = place(demands, devices, {}, area_limit_permille=int(limit))
+        placed = {model: to.devices for model, to in outcome.items() if isinstance(to, Placed)}
+        if len(placed) == len(demands):
+            return placed
+        limit *= _FULLER
+        if limit > 1000 * sum(_area_permille(demand) for demand in demands) + 1000:
+            model, why = next((name, to) for name, to in outcome.items() if not isinstance(to, Placed))
+            raise InfeasibleError(f"model {model}: {why.reason}")
+
+
+def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu]) -> Demand:
+    return Demand(
+        model=model.name,
+        configurations={product: _planned(model, product) for product in {gpu.product for gpu in gpus}},
+        memory_bytes=round(model.memory_gib * _GIB),
+        min_replicas=1,
+        max_replicas=len(gpus),
+    )
+
+
+def _planned(model: ScenarioModel, product: str) -> Configuration:
+    surface = model.surfaces[product]
+    try:
+        return choose_configuration(
+            surface,
+            slo_ms=model.slo_ms,
+            rate_rps=model.rate_rps,
+            lanes=surface.gpu_percents,
+            max_batch=surface.batches[-1],
+        )
+    except InfeasibleError as error:
+        raise InfeasibleError(f"model {model.name}: {error}") from error
+
+
+def _device(gpu: ScenarioGpu) -> Device:
+    memory_bytes = _MANY if gpu.memory_gib == inf else round(gpu.memory_gib * _GIB)
+    return Device(gpu.name, gpu.name, gpu.name, gpu.product, memory_bytes, _MANY)
+
+
+def _area_permille(demand: Demand) -> int:
+    return max(configuration.area_permille for configuration in demand.configurations.values())
+
+
+def _tenant(model: ScenarioModel, gpu: ScenarioGpu, replicas: int) -> Tenant:
+    surface = model.surfaces[gpu.product]
+    return Tenant(model.name, model.slo_ms, model.rate_rps / replicas, surface, model.weight)
+
+
+def _trial_on(gpu: ScenarioGpu, number: int, trial: Trial, placed: Mapping[str, Sequence[str]]) -> Trial:
+    seeded = replace(trial, seed=(*trial.seed, number))
+    if not isinstance(trial.arrivals, Trace):
+        return seeded
+    parts = {
+        name: times_ns[placed[name].index(gpu.name) :: len(placed[name])]
+        for name, times_ns in trial.arrivals.times_ns.items()
+        if gpu.name in placed[name]
+    }
+    return replace(seeded, arrivals=Trace(parts))

@@ -1,0 +1,79 @@
+"""A simulated GPU: batches that run at once, and how fast each one is."""
+
+from operator import attrgetter
+
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.sim.run import Run
+from kneescale.sim.tenant import Tenant
+
+_END_NS = attrgetter("end_ns")
+
+
+class Gpu:
+    """Every run has the GPU% that it asked for while they fit together; else all shrink in proportion.
+
+    A scheduler that grants GPU% never lets it come to that. Without grants, as where processes share a GPU
+    on their own, runs that each take all they can get slow each other down.
+    """
+
+    def __init__(self, tenants: tuple[Tenant, ...]) -> None:
+        self._tenants = tenants
+        self._runs: dict[Run, None] = {}
+        #: What ends next; None where that is to be found out.
+        self._next: Run | None = None
+        self._asked_percent = 0
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """What runs now, oldest first."""
+        return tuple(self._runs)
+
+    @property
+    def asked_percent(self) -> int:
+        """The GPU% that all runs ask for; only without grants is it more than 100."""
+        return self._asked_percent
+
+    def start(self, run: Run) -> None:
+        """Start a batch, at its `started_ns`."""
+        run.since_ns, run.share_percent = run.started_ns, run.gpu_percent
+        self._set_end(run)
+        self._runs[run] = None
+        self._ask(run.gpu_percent, run.started_ns)
+
+    def next_end_ns(self) -> int | None:
+        """When the next batch ends."""
+        if self._next is None and self._runs:
+            self._next = min(self._runs, key=_END_NS)
+        return self._next.end_ns if self._next else None
+
+    def take_ended(self, now_ns: int) -> list[Run]:
+        """The batches that have ended by now, in order; their GPU% is free."""
+        ended: list[Run] = []
+        while (end_ns := self.next_end_ns()) is not None and end_ns <= now_ns:
+            assert self._next is not None
+            run, self._next = self._next, None
+            del self._runs[run]
+            ended.append(run)
+            self._ask(-run.gpu_percent, end_ns)
+        return ended
+
+    def _ask(self, more_percent: int, now_ns: int) -> None:
+        before_percent = self._asked_percent
+        self._asked_percent += more_percent
+        if max(before_percent, self._asked_percent) > WHOLE_GPU_PERCENT:
+            self._share_anew(now_ns)
+
+    def _share_anew(self, now_ns: int) -> None:
+        divisor = max(self._asked_percent, WHOLE_GPU_PERCENT)
+        for run in self._runs:
+            share_percent = run.gpu_percent * WHOLE_GPU_PERCENT / divisor
+            if share_percent != run.share_percent:
+                run.left = max(0.0, run.left - (now_ns - run.since_ns) / run.whole_ns)
+                run.since_ns, run.share_percent = now_ns, share_percent
+                self._set_end(run)
+
+    def _set_end(self, run: Run) -> None:
+        tenant = self._tenants[run.model]
+        run.whole_ns = run.slowness * tenant.shared_latency_ns(run.share_percent, run.batch)
+        run.end_ns = run.since_ns + round(run.left * run.whole_ns)
+        self._next = None

@@ -1,0 +1,108 @@
+"""One simulated run of a GPU's models under a system, and the search for the load that it can carry."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kneescale.core.units import NS_PER_S
+from kneescale.sim.arrivals import Times, bursty, poisson, uniform
+from kneescale.sim.engine import Slowness, System
+from kneescale.sim.record import Record
+from kneescale.sim.scenario import Arrivals, Bursty, Poisson, Trace, Uniform
+from kneescale.sim.tenant import Tenant, load_of
+
+#: A capacity is searched up to this many times the fluid bound, and to this part of it.
+_BEYOND_BOUND = 1.05
+_RESOLUTION = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How to load a GPU: requests that arrive from `warmup_s` to `duration_s` count."""
+
+    arrivals: Arrivals
+    duration_s: float = 60.0
+    warmup_s: float = 5.0
+    #: Whatever numbers tell one run's randomness from another's.
+    seed: tuple[int, ...] = (1,)
+    #: Standard deviation of batch times, as a part of what the surface says.
+    noise: float = 0.0
+
+    def run(
+        self,
+        tenants: tuple[Tenant, ...],
+        system: System,
+        *,
+        load: float = 1.0,
+        least_attainment: float = 0.0,
+    ) -> Record:
+        """Serve `load` times the tenants' rates.
+
+        It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
+        """
+        loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
+        times = [self._times(number, tenant, load) for number, tenant in enumerate(loaded)]
+        from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
+        return system(
+            loaded,
+            times,
+            from_ns=from_ns,
+            until_ns=until_ns,
+            slowness=Slowness(self.noise, np.random.default_rng(self.seed)),
+            allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in times],
+        )
+
+    def _times(self, number: int, tenant: Tenant, load: float) -> Times:
+        # Randomness of its own for each model: adding a model changes no other's arrivals.
+        rng = np.random.default_rng([*self.seed, 1 + number])
+        match self.arrivals:
+            case Uniform():
+                return uniform(tenant.rate_rps, self.duration_s, rng)
+            case Poisson():
+                return poisson(tenant.rate_rps, self.duration_s, rng)
+            case Bursty():
+                return bursty(tenant.rate_rps, self.duration_s, rng)
+            case Trace(times_ns):
+                return _compressed(times_ns[tenant.name], load, self.duration_s)
+
+
+def capacity(
+    tenants: tuple[Tenant, ...],
+    system: System,
+    trial: Trial,
+    attainment: float = 0.99,
+    *,
+    above: float = 0.0,
+) -> float:
+    """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
+
+    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried.
+    """
+    step = _RESOLUTION / load_of(tenants)
+    low, high = round(above / step), round(_BEYOND_BOUND / _RESOLUTION)
+    while high - low > 1:
+        middle = (low + high) // 2
+        record = trial.run(tenants, system, load=middle * step, least_attainment=attainment)
+        if keeps(record, attainment):
+            low = middle
+        else:
+            high = middle
+    return low * step
+
+
+def keeps(record: Record, attainment: float) -> bool:
+    """Whether each model's attainment is at least that."""
+    return all(
+        within >= attainment * sent for within, sent in zip(record.within_slo, record.sent, strict=True)
+    )
+
+
+def _allowed(times: Times, from_ns: int, attainment: float) -> int:
+    sent = int(np.count_nonzero(times >= from_ns))
+    return int((1 - attainment) * sent)
+
+
+def _compressed(times_ns: Times, load: float, duration_s: float) -> Times:
+    """A recorded trace at `load` times its rate, from its start."""
+    compressed = (times_ns / load).astype(np.int64)
+    return compressed[compressed < duration_s * NS_PER_S]

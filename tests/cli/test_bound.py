@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.main import main
+
+# a: 4 items in 10 ms at 20 GPU%, so 0.05 GPU% x s an item; b: 1 item in 10 ms at 50 GPU%, so 0.5.
+PROFILES = """\
+model,batch,gpu_percent,latency_ms
+a,4,20,10
+a,4,100,10
+b,1,50,10
+b,1,100,6
+"""
+SCENARIO = """\
+profiles: p.csv
+models:
+  - {name: a, profile: a, slo_ms: 50, rate: 1000}
+  - {name: b, profile: b, slo_ms: 50, rate: 100}
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    (tmp_path / "p.csv").write_text(PROFILES)
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def test_json_has_the_bounds_and_what_carries_them(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bound", str(scenario), "--output", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    # Area: 1000 * 0.05 + 100 * 0.5 = 100 GPU%. In time: 1000 * 2.5 ms + 100 * 6 ms = 3.1 s of every second.
+    assert said["bound"] == {"load": pytest.approx(1), "limits": ["GPU area"]}
+    assert said["temporal"]["load"] == pytest.approx(1 / 3.1)
+    # One batch in flight: a has 4 in 10 ms at any GPU%, so 0.4 of its rate.
+    assert said["static_partitions"]["load"] == pytest.approx(0.4)
+    assert said["static_partitions"]["gpu_percents"] == {"a": 20, "b": 50}
+    assert said["models"]["a"]["area_percent"] == pytest.approx(50)
+    assert said["models"]["b"]["price_percent"] == pytest.approx(0.5)
+    assert [(run["gpu_percent"], run["batch"]) for run in said["models"]["a"]["runs"]] == [(20, 4)]
+
+
+def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bound", str(scenario)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines[1:4]] == [
+        ["fluid", "bound", "1", "limited"],
+        ["temporal", "0.3226"],
+        ["static", "partitions", "0.4", "a"],
+    ]
+    assert lines[-1].split() == ["b", "100", "50", "50", "x", "1,", "10,", "100", "50", "50", "0.5"]
+
+
+def test_two_gpus_carry_twice_as_much(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO + "gpus: 2\n")
+    main(["bound", str(scenario), "--output", "json"])
+    said = json.loads(capsys.readouterr().out)
+    loads = [said[key]["load"] for key in ("bound", "temporal", "static_partitions")]
+    assert loads == pytest.approx([2, 2 / 3.1, 0.8])
+
+
+def test_wrong_input_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 2"))
+    assert main(["bound", str(scenario)]) == 2
+    assert capsys.readouterr().err == (f"kneescale: {scenario}: model a: no run on these GPUs ends in 2 ms\n")

@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.main import main
+from tests.cli.test_simulate import PROFILES, SCENARIO
+
+QUICK = ("--duration-s", "3", "--warmup-s", "0.5")
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    (tmp_path / "p.csv").write_text(PROFILES)
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def test_json_has_each_policys_load_and_its_fraction_of_the_bound(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["capacity", str(scenario), *QUICK, "--policy", "dstack,nexus", "--output", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    bound = said["bound"]["load"]
+    for policy in ("dstack", "nexus"):
+        load, fraction = said["policies"][policy]["load"], said["policies"][policy]["fraction_of_bound"]
+        assert fraction == pytest.approx(load / bound)
+        assert 0 < fraction <= 1.01
+    assert said["policies"]["dstack"]["load"] > said["policies"]["nexus"]["load"]
+
+
+def test_a_lower_attainment_is_carried_further(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loads = []
+    for attainment in ("0.99", "0.5"):
+        main(["capacity", str(scenario), *QUICK, "--attainment", attainment, "--output", "json"])
+        loads.append(json.loads(capsys.readouterr().out)["policies"]["dstack"]["load"])
+    assert loads[0] < loads[1]
+
+
+def test_the_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capacity", str(scenario), *QUICK]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["(fluid", "bound)", "2.5", "1"]
+    assert lines[2].startswith("dstack")
+
+
+def test_an_attainment_of_one_is_refused(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["capacity", str(scenario), "--attainment", "1"])
+    assert "must be below 1, not 1" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.scenario_file import read_scenario
+from kneescale.core.errors import InvalidInputError
+from kneescale.sim.scenario import Bursty, Poisson, Scenario, ScenarioGpu, Trace, Uniform
+
+PROFILES = """\
+model,batch,gpu_percent,latency_ms
+resnet,1,50,8
+resnet,1,100,5
+bert,4,100,20
+"""
+PROFILES_OF_PRODUCTS = """\
+product,model,batch,gpu_percent,latency_ms
+T4,resnet,1,100,9
+V100,resnet,1,100,5
+V100,bert,4,100,20
+"""
+SCENARIO = """\
+profiles: rapp.csv
+gpus: 1
+models:
+  - {name: a, profile: resnet, slo_ms: 50, rate: 320, weight: 2, memory_gib: 1.5}
+  - {name: b, profile: resnet, slo_ms: 25.5, rate: 0.5}
+arrivals: uniform
+"""
+ON_PRODUCTS = SCENARIO.replace("gpus: 1", "gpus: [{name: x, product: V100}, {name: y, product: T4}]")
+
+
+def read(tmp_path: Path, scenario: str, profiles: str = PROFILES, trace: str = "") -> Scenario:
+    (tmp_path / "rapp.csv").write_text(profiles)
+    (tmp_path / "trace.csv").write_text(trace)
+    path = tmp_path / "scenario.yaml"
+    path.write_text(scenario)
+    return read_scenario(path)
+
+
+def test_a_scenario_is_read(tmp_path: Path) -> None:
+    scenario = read(tmp_path, SCENARIO)
+    assert [
+        (model.name, model.slo_ms, model.rate_rps, model.weight, model.memory_gib)
+        for model in scenario.models
+    ] == [("a", 50, 320, 2, 1.5), ("b", 25.5, 0.5, 1, 0)]
+    assert scenario.models[0].surface.latency_ms(50, 1) == 8
+    assert scenario.gpus == (ScenarioGpu("gpu0", ""),)
+    assert scenario.arrivals == Uniform()
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "read_as"),
+    [("arrivals: bursty", Bursty()), ("arrivals: poisson", Poisson()), ("", Poisson())],
+)
+def test_arrivals_are_poisson_unless_said(arrivals: str, read_as: object, tmp_path: Path) -> None:
+    assert read(tmp_path, SCENARIO.replace("arrivals: uniform", arrivals)).arrivals == read_as
+
+
+def test_gpus_of_several_products_have_a_surface_each(tmp_path: Path) -> None:
+    scenario = read(tmp_path, ON_PRODUCTS, PROFILES_OF_PRODUCTS)
+    assert scenario.gpus == (ScenarioGpu("x", "V100"), ScenarioGpu("y", "T4"))
+    model = scenario.models[0]
+    assert model.surface is model.surfaces["V100"]
+    assert model.surfaces["T4"].latency_ms(100, 1) == 9
+
+
+def test_profiles_without_a_product_are_of_whatever_the_gpus_are(tmp_path: Path) -> None:
+    gpus = "gpus: [{name: x, product: A100, memory_gib: 40}]"
+    scenario = read(tmp_path, SCENARIO.replace("gpus: 1", gpus))
+    assert scenario.gpus == (ScenarioGpu("x", "A100", 40),)
+    assert set(scenario.models[0].surfaces) == {"A100"}
+
+
+def test_shipped_profiles_have_their_product(tmp_path: Path) -> None:
+    scenario = read(
+        tmp_path, "profiles: shipped\nmodels: [{name: a, profile: resnet50, slo_ms: 60, rate: 10}]"
+    )
+    assert scenario.gpus[0].product in scenario.models[0].surfaces
+
+
+def test_a_trace_has_the_rates(tmp_path: Path) -> None:
+    text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
+    scenario = read(tmp_path, text, trace="time_s,model\n2,a\n0,b\n0.5,a\n")
+    assert isinstance(scenario.arrivals, Trace)
+    assert {name: times.tolist() for name, times in scenario.arrivals.times_ns.items()} == {
+        "a": [500_000_000, 2_000_000_000],
+        "b": [0],
+    }
+    assert [model.rate_rps for model in scenario.models] == [1, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("models:", "model:", "3: model is not known; known are profiles, models, gpus, arrivals"),
+        ("gpus: 1", "gpus: 0", "2: gpus must be a whole number of at least 1, not '0'"),
+        ("gpus: 1", "gpus: {a: b}", "2: gpus must be a whole number of at least 1, not a mapping"),
+        ("gpus: 1", "gpus: []", "2: gpus must not be empty"),
+        ("gpus: 1", "gpus: [{name: x}]", "2: gpus[0] has no product"),
+        (
+            "gpus: 1",
+            "gpus: [{name: x, product: A}, {name: y, product: B}]",
+            "4: models[0].profile has no surface on A",
+        ),
+        ("slo_ms: 50,", "slo_ms: 0,", "4: models[0].slo_ms must be a number above 0, not '0'"),
+        ("slo_ms: 50,", "slo_ms: .nan,", "4: models[0].slo_ms must be a number above 0, not '.nan'"),
+        ("slo_ms: 50,", "slo_ms: 1, slo_ms: 2,", "4: models[0].slo_ms is given twice"),
+        ("slo_ms: 50,", "", "4: models[0] has no slo_ms"),
+        ("slo_ms: 50,", "slo: 50,", "4: models[0].slo is not known"),
+        ("rate: 320", "rate: -1", "4: models[0].rate must be a number above 0, not '-1'"),
+        ("rate: 320", "rate: many", "4: models[0].rate must be a number above 0, not 'many'"),
+        ("rate: 320", "rate: true", "4: models[0].rate must be a number above 0, not 'true'"),
+        ("rate: 320, ", "", "4: models[0].name 'a' needs a rate"),
+        ("weight: 2", "weight: 1.5", "4: models[0].weight must be a whole number of at least 1, not '1.5'"),
+        ("name: b", "name: a", "5: models[1].name 'a' is given twice"),
+        ("name: b", "name: [b]", "5: models[1].name must be a text, not a list"),
+        ("profile: resnet, slo_ms: 25.5", "slo_ms: 25.5", "5: models[1] has no profile"),
+        (
+            "profile: resnet, slo_ms: 25.5",
+            "profile: vgg, slo_ms: 25.5",
+            "5: models[1].profile 'vgg' is not among the profiles: bert, resnet",
+        ),
+        ("uniform", "often", "6: arrivals must be uniform, poisson, bursty or a mapping with trace"),
+        ("uniform", "[uniform]", "6: arrivals must be a text, not a list"),
+        ("uniform", "{trace: trace.csv}", "4: models[0].rate must not be given: the trace has it"),
+        ("arrivals: uniform", "- x", "6: is not YAML: "),
+    ],
+)
+def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_path: Path) -> None:
+    assert old in SCENARIO
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, SCENARIO.replace(old, new, 1), trace="time_s,model\n1,a\n")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/scenario.yaml:{fault}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("trace", "fault"),
+    [
+        ("time_s\n", ":1: has no column model; needs time_s, model"),
+        ("time_s,model\n1,c\n", ":2: model 'c' is not in the scenario"),
+        ("time_s,model\n1,a\nnan,a\n", ":3: time_s must be from 0 to 1e+09, not nan"),
+        ("time_s,model\n1,a\nsoon,a\n", ":3: time_s must be a number, not 'soon'"),
+        ("time_s,model\n", ": holds no request"),
+    ],
+)
+def test_a_fault_of_a_trace_has_its_place(trace: str, fault: str, tmp_path: Path) -> None:
+    text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, text, trace=trace)
+    assert str(caught.value) == f"{tmp_path}/trace.csv{fault}"
+
+
+def test_a_model_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
+    text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
+    with pytest.raises(InvalidInputError, match=r":5: models\[1\]\.name 'b' has no request in the trace$"):
+        read(tmp_path, text, trace="time_s,model\n1,a\n")
+
+
+def test_a_number_of_gpus_needs_one_product_with_every_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r":2: gpus must be a list of name and product.* T4, V100$"):
+        read(tmp_path, SCENARIO.replace("gpus: 1", "gpus: 2"), PROFILES_OF_PRODUCTS)
+    both = SCENARIO.replace("name: b, profile: resnet", "name: b, profile: bert")
+    assert read(tmp_path, both, PROFILES_OF_PRODUCTS).gpus == (ScenarioGpu("gpu0", "V100"),)
+
+
+def test_a_fault_in_the_profiles_names_their_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, SCENARIO, PROFILES + "bert,4,100,fast\n")
+    assert str(caught.value) == f"{tmp_path}/rapp.csv:5: latency_ms must be a number, not 'fast'"

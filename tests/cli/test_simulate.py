@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kneescale.cli.main import main
+
+# a: 8 items in 10 ms at 20 GPU%, so 0.025 GPU% x s an item; b: 4 items in 10 ms at 50 GPU%, so 0.125.
+PROFILES = """\
+model,batch,gpu_percent,latency_ms
+a,1,20,5
+a,1,100,2
+a,8,20,10
+a,8,100,4
+b,1,50,6
+b,1,100,4
+b,4,50,10
+b,4,100,8
+"""
+SCENARIO = """\
+profiles: p.csv
+models:
+  - {name: first, profile: a, slo_ms: 50, rate: 800}
+  - {name: second, profile: b, slo_ms: 50, rate: 160}
+"""
+QUICK = ("--duration-s", "4", "--warmup-s", "1")
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    (tmp_path / "p.csv").write_text(PROFILES)
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def simulated(scenario: Path, capsys: pytest.CaptureFixture[str], *options: str) -> Any:  # noqa: ANN401
+    assert main(["simulate", str(scenario), *QUICK, "--output", "json", *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_says_what_became_of_each_model(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = simulated(scenario, capsys, "--policy", "dstack,clockwork")
+    # 800 x 0.025 + 160 x 0.125 = 40 of 100 GPU%.
+    assert said["bound"]["load"] == pytest.approx(2.5)
+    assert said["policies"].keys() == {"dstack", "clockwork"}
+    dstack = said["policies"]["dstack"]
+    assert dstack["attainment"] > 0.99
+    assert dstack["utilization"] == pytest.approx(0.4, abs=0.04)
+    assert dstack["fairness"] == pytest.approx(1, abs=0.02)
+    assert dstack["dropped"] == 0
+    first = dstack["models"]["first"]
+    assert first.keys() == {"sent", "goodput_rps", "attainment", "p50_ms", "p99_ms", "mean_batch"}
+    assert first["sent"] == pytest.approx(3 * 800, rel=0.1)
+    assert first["goodput_rps"] == pytest.approx(800, rel=0.1)
+    assert 2 <= first["p50_ms"] <= first["p99_ms"] <= 50
+    assert 1 <= first["mean_batch"] <= 8
+
+
+def test_the_same_seed_gives_the_same_result(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy = ("--noise", "0.1", "--seed", "7")
+    assert simulated(scenario, capsys, *noisy) == simulated(scenario, capsys, *noisy)
+    assert simulated(scenario, capsys, *noisy) != simulated(scenario, capsys, "--noise", "0.1", "--seed", "8")
+
+
+def test_too_much_load_is_seen(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = simulated(scenario, capsys, "--load", "4")
+    assert said["policies"]["dstack"]["attainment"] < 0.7
+    assert said["policies"]["dstack"]["utilization"] <= 1
+
+
+def test_two_gpus_carry_what_one_cannot(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO + "gpus: 2\n")
+    said = simulated(scenario, capsys, "--load", "3")
+    assert said["bound"]["load"] == pytest.approx(5)
+    assert said["policies"]["dstack"]["attainment"] > 0.99
+    assert said["policies"]["dstack"]["utilization"] == pytest.approx(0.6, abs=0.06)
+
+
+def test_a_trace_is_replayed_faster_under_more_load(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number / 100},{'first' if number % 2 else 'second'}" for number in range(800)]
+    (tmp_path / "trace.csv").write_text("\n".join(["time_s,model", *rows]))
+    scenario.write_text(SCENARIO.replace(", rate: 800", "").replace(", rate: 160", ""))
+    with scenario.open("a") as file:
+        file.write("arrivals: {trace: trace.csv}\n")
+    sent = [
+        simulated(scenario, capsys, "--load", load)["policies"]["dstack"]["models"]["first"]["sent"]
+        for load in ("1", "2")
+    ]
+    assert sent == [150, 300]
+
+
+def test_the_table_has_a_line_for_each_policy_and_model(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), *QUICK]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "load 1 of at most 2.5"
+    assert lines[3].split()[:2] == ["dstack", "1"]
+    assert [line.split()[:2] for line in lines[-2:]] == [["dstack", "first"], ["dstack", "second"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--policy", "dstakc"), "no policy 'dstakc': use all, or of dstack,"),
+        (("--load", "0"), "must be above 0, not 0"),
+        (("--noise", "-1"), "must not be negative, as -1 is"),
+        (("--load", "much"), "must be a number, not 'much'"),
+    ],
+)
+def test_a_wrong_option_is_explained(
+    scenario: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", str(scenario), *options])
+    assert message in capsys.readouterr().err
+
+
+def test_a_warmup_that_leaves_nothing_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(scenario), "--duration-s", "5"]) == 2
+    assert capsys.readouterr().err == "kneescale: --warmup-s 5 leaves nothing of 5 s: make it shorter\n"
+
+
+def test_a_model_that_no_gpu_can_serve_is_one_line(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 1", 1))
+    assert main(["simulate", str(scenario)]) == 2
+    assert capsys.readouterr().err == "kneescale: model first: no run on these GPUs ends in 1 ms\n"

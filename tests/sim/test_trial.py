@@ -1,0 +1,74 @@
+from functools import partial
+
+import pytest
+
+from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
+from kneescale.sim.baselines.temporal import Temporal
+from kneescale.sim.engine import scheduled
+from kneescale.sim.outcome import outcome_of
+from kneescale.sim.scenario import Poisson, Uniform
+from kneescale.sim.systems import SYSTEMS, Variant, best_of
+from kneescale.sim.tenant import load_of
+from kneescale.sim.trial import Trial, capacity, keeps
+from tests.sim.serving import flat, mix, tenant
+
+SHORT = Trial(Uniform(), duration_s=2, warmup_s=0.5)
+ALONE = (tenant(rate_rps=50, of=flat(10, 1)),)
+TEMPORAL = scheduled(Temporal)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_no_system_passes_the_fluid_bound(name: str) -> None:
+    tenants = mix()
+    best = best_of(SYSTEMS[name], tenants, SHORT)
+    # One request in a hundred may miss, and what came last may be answered after the trial.
+    span_ms = 1000 * (SHORT.duration_s - SHORT.warmup_s)
+    longer = (span_ms + max(tenant.slo_ms for tenant in tenants)) / span_ms
+    assert best.load <= longer / 0.99 / load_of(tenants)
+    assert best.variant in SYSTEMS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "ideal"])
+def test_no_system_passes_the_ideal(name: str) -> None:
+    trial = Trial(Poisson(), duration_s=2, warmup_s=0.5)
+    ceiling = best_of(SYSTEMS["ideal"], mix(), trial).load
+    assert best_of(SYSTEMS[name], mix(), trial).load <= ceiling
+
+
+def test_the_capacity_of_one_model_alone_is_the_fluid_bound() -> None:
+    assert load_of(ALONE) == pytest.approx(0.5)
+    assert capacity(ALONE, TEMPORAL, SHORT) == pytest.approx(2, rel=0.04)
+
+
+def test_a_search_above_what_can_be_carried_finds_no_more() -> None:
+    assert capacity(ALONE, TEMPORAL, SHORT, above=2.05) == pytest.approx(2.05, abs=0.01)
+    assert capacity((tenant(slo_ms=5, of=flat(10)),), TEMPORAL, SHORT) == 0
+
+
+def test_the_best_variant_is_found_wherever_it_stands() -> None:
+    tenants = (tenant(slo_ms=20, rate_rps=300),)
+    variants = [
+        Variant(str(budget), scheduled(partial(FixedBatchMps, budget=budget, delay=0.1)))
+        for budget in (0.1, 0.5, 0.2)
+    ]
+    best = best_of(tuple(variants), tenants, SHORT)
+    assert best.variant is variants[1]
+    assert best.load == pytest.approx(capacity(tenants, variants[1].system, SHORT))
+
+
+def test_a_model_keeps_its_attainment_only_if_all_do() -> None:
+    tenants = (tenant("well", rate_rps=20), tenant("never", slo_ms=1, rate_rps=20))
+    record = SHORT.run(tenants, TEMPORAL)
+    assert [model.attainment for model in outcome_of([record]).models.values()] == [1, 0]
+    assert not keeps(record, 0.99)
+    assert keeps(SHORT.run(tenants[:1], TEMPORAL), 0.99)
+
+
+def test_another_model_changes_no_ones_arrivals() -> None:
+    alone = SHORT.run(ALONE, TEMPORAL)
+    beside = SHORT.run((*ALONE, tenant("b", rate_rps=1)), TEMPORAL)
+    assert alone.sent == beside.sent[:1]
+
+
+def test_requests_of_the_warm_up_do_not_count() -> None:
+    assert SHORT.run(ALONE, TEMPORAL, load=2).sent == [pytest.approx(150, abs=1)]

@@ -1,0 +1,1 @@
+"""Regenerates docs/results.md and its pictures: `python -m tools.results`."""

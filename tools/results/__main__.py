@@ -1,0 +1,78 @@
+"""Simulate all that docs/results.md shows, and write it and its pictures."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from kneescale.cli.pool import run_all
+from kneescale.cli.profiles import read_profiles
+from kneescale.core.catalog import catalog
+from kneescale.core.surface import LatencySurface
+from kneescale.sim.mixes import PAPER_MIXES
+from kneescale.sim.systems import SYSTEMS
+from tools.results.figures import Results
+from tools.results.mixes import Models, measured_mixes, unseen_mixes
+from tools.results.page import Page
+from tools.results.pictures import draw_capacities, draw_knees, draw_timelines
+from tools.results.study import jobs
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCENARIOS = Path("build/results")
+CATALOG = "the fitted figures that the product ships (`kneescale/core/catalog.py` names their source)"
+
+
+def main() -> None:
+    """Run everything; progress goes to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m tools.results", description=__doc__)
+    parser.add_argument("--profiles", type=Path, help="CSV of measured surfaces (default: the catalog's)")
+    parser.add_argument("--source", default=CATALOG, help="where they come from, for the page")
+    arguments = parser.parse_args()
+    surfaces = _measured(arguments.profiles) if arguments.profiles else _shipped()
+    measured, unseen = measured_mixes(surfaces), unseen_mixes()
+    _write_scenarios({**measured, **unseen})
+    results = Results(run_all(jobs(measured, unseen)))
+    page = Page(results, arguments.source, list(measured), list(unseen), list(SYSTEMS))
+    (DOCS / "results.md").write_text(page.text())
+    draw_capacities(results, [*measured, *unseen], list(SYSTEMS), DOCS / "capacity.png")
+    draw_timelines(measured["C-4"], DOCS / "schedules.png")
+    draw_knees({name: surfaces[name] for name in PAPER_MIXES["C-7"]}, DOCS / "knees.png")
+
+
+def _measured(path: Path) -> dict[str, LatencySurface]:
+    return {profile.model: LatencySurface.from_points(profile.points) for profile in read_profiles(path)}
+
+
+def _shipped() -> dict[str, LatencySurface]:
+    return {model.name: model.surface(range(5, 101, 5), (1, 2, 4, 8)) for model in catalog()}
+
+
+def _write_scenarios(mixes: Mapping[str, Models]) -> None:
+    """A scenario and its profiles for each mix, for `kneescale` to read."""
+    SCENARIOS.mkdir(parents=True, exist_ok=True)
+    for name, models in mixes.items():
+        rows = [
+            f"{model.name},{point.batch},{point.gpu_percent},{point.latency_ms}"
+            for model in models
+            for point in model.surface.points
+        ]
+        header = "model,batch,gpu_percent,latency_ms"
+        (SCENARIOS / f"{name}.csv").write_text("\n".join([header, *rows, ""]))
+        scenario = {
+            "profiles": f"{name}.csv",
+            "models": [
+                {
+                    "name": model.name,
+                    "profile": model.name,
+                    "slo_ms": round(model.slo_ms, 3),
+                    "rate": round(model.rate_rps, 3),
+                }
+                for model in models
+            ],
+        }
+        (SCENARIOS / f"{name}.yaml").write_text(yaml.safe_dump(scenario, sort_keys=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The mixes of models that policies are compared on, each with a fluid bound of load 1 on one GPU."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.sim.mixes import PAPER_MIXES, area_rate_rps, knee_percent, mix
+from kneescale.sim.scenario import ScenarioModel
+
+Models = tuple[ScenarioModel, ...]
+
+#: Which random mixes: another number, others.
+SEED = 2026
+
+RANDOM_SIZES = (5, 8)
+UNSEEN_SIZES = (2, 3, 4, 6, 8, 10)
+#: Of the SLO of a model that was not seen, in latencies at the knee; and of how many items a request has one.
+UNSEEN_SLO_FACTORS = (1.5, 5.0)
+
+
+def measured_mixes(surfaces: Mapping[str, LatencySurface]) -> dict[str, Models]:
+    """The paper's mixes, and random ones with random shares of the area."""
+    rng = np.random.default_rng(SEED)
+    mixes = {name: mix({model: surfaces[model] for model in models}) for name, models in PAPER_MIXES.items()}
+    for size in RANDOM_SIZES:
+        chosen = rng.choice(sorted(surfaces), size, replace=False)
+        shares = rng.dirichlet([4.0] * size).tolist()
+        mixes[f"R-{size}"] = mix({str(model): surfaces[str(model)] for model in chosen}, shares)
+    return mixes
+
+
+def unseen_mixes() -> dict[str, Models]:
+    """Models of GPUs and stacks that nothing was tuned on, by a physical form with random parameters."""
+    return {f"U-{size}": _unseen(size, np.random.default_rng([SEED, size])) for size in UNSEEN_SIZES}
+
+
+def _unseen(size: int, rng: np.random.Generator) -> Models:
+    shares = rng.dirichlet([4.0] * size).tolist()
+    return tuple(_unseen_model(f"u{number}", share, rng) for number, share in enumerate(shares))
+
+
+def _unseen_model(name: str, share: float, rng: np.random.Generator) -> ScenarioModel:
+    surface = LatencySurface.from_points(_points(rng))
+    batch = surface.batches[-1] // 2
+    knee_ms = surface.latency_ms(knee_percent(surface, batch), batch)
+    slo_ms = float(knee_ms * rng.uniform(*UNSEEN_SLO_FACTORS))
+    rate_rps = area_rate_rps(surface, slo_ms, share)
+    return ScenarioModel(name, slo_ms, rate_rps, 1, surface, {"": surface})
+
+
+def _points(rng: np.random.Generator) -> Iterator[Point]:
+    """A latency surface: a host floor, a serial part, and work over the GPU% that a batch can use.
+
+    With little of the first two and much parallelism, as of TensorRT's engines, it has no knee.
+    """
+    item_ms = rng.uniform(0.1, 2.0)
+    host_ms = rng.choice([0.2, 3.0, 15.0]) * rng.uniform(0.5, 1.5)
+    serial_ms = rng.choice([0.0, 0.1, 0.4]) * item_ms
+    fixed_ms = rng.uniform(0.0, 2.0) * item_ms
+    usable_percent, grows = rng.uniform(15, 100), rng.uniform(0.2, 0.6)
+    for batch in [1, 2, 4, 8, 16][: int(rng.integers(4, 6))]:
+        most_percent = min(float(WHOLE_GPU_PERCENT), usable_percent * batch**grows)
+        for gpu_percent in range(5, WHOLE_GPU_PERCENT + 1, 5):
+            spread = WHOLE_GPU_PERCENT / min(gpu_percent, most_percent)
+            work_ms = serial_ms * batch + (fixed_ms + item_ms * batch) * spread
+            yield Point(gpu_percent, batch, max(host_ms, work_ms))
