@@ -28,13 +28,16 @@ def serve_terms(draw: st.DrawFn) -> PartitionTerms:
         fixed_work=draw(st.floats(0, 100)),
         work=draw(st.floats(1, 200)),
     )
+    is_pool = draw(st.booleans())
     return PartitionTerms(
         role=Role.SERVE,
         slo_ns=ms_to_ns(draw(st.integers(1, 200))),
         weight=draw(st.integers(1, 100)),
         gpu_percent=draw(st.sampled_from(lanes)),
         batch=draw(st.integers(1, max_batch)),
-        lanes=lanes,
+        # A pool may have a lane twice.
+        lanes=(*lanes, lanes[0]) if is_pool else lanes,
+        is_pool=is_pool,
         surface=figures.surface(lanes, doubling_batches(max_batch)),
     )
 
@@ -170,7 +173,20 @@ class DispatcherMachine(RuleBasedStateMachine):
                 worker.grants[grant.grant_id] = []
                 continue
             assert len(worker.queue) >= grant.batch > 0
+            self.check_lane(granted)
             worker.grants[grant.grant_id] = [worker.queue.popleft() for _ in range(grant.batch)]
+
+    def check_lane(self, granted: Granted) -> None:
+        """A lane of a pool runs one batch at a time; with the Temporal policy it has one lane."""
+        terms = self.schedule.get(granted.partition)
+        if terms and terms.is_pool:
+            gpu_percent = granted.grant.gpu_percent
+            held = [
+                other
+                for other in self.in_flight.values()
+                if (other.partition, other.grant.gpu_percent) == (granted.partition, gpu_percent)
+            ]
+            assert len(held) <= terms.lanes.count(gpu_percent)
 
     def end(self, grant_id: int) -> None:
         granted = self.in_flight.pop(grant_id)

@@ -55,6 +55,7 @@ def _further(name: str, models: Models) -> dict[str, Job]:
         f"noise/{name}/dstack/1": partial(_capacity, models, "dstack", noisy),
         f"overload/{name}/dstack/1": partial(_overload, models, "dstack"),
         f"overload/{name}/dstack-no-fairness/1": partial(_overload, models, "dstack-no-fairness"),
+        f"overload/{name}/dstack-no-refusal/1": partial(_overload, models, "dstack-no-refusal"),
     }
 
 

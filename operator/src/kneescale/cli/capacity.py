@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, TextIO
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, share, trial_of
+from kneescale.cli.trial_arguments import add_trial_arguments, share, systems_of, trial_of
 from kneescale.core.fluid import fluid_bound
 from kneescale.sim.fleet import best_capacity, fleet_of
-from kneescale.sim.systems import SYSTEMS
 
 if TYPE_CHECKING:
     # argparse has no public name for what `add_subparsers` returns.
@@ -58,8 +57,8 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     fleet = fleet_of(scenario, trial_of(arguments, scenario))
     loads = run_all(
         {
-            name: partial(best_capacity, fleet, SYSTEMS[name], arguments.attainment)
-            for name in arguments.policy
+            name: partial(best_capacity, fleet, variants, arguments.attainment)
+            for name, variants in systems_of(arguments).items()
         }
     )
     if arguments.output == "json":

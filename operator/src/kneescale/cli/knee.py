@@ -3,11 +3,12 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kneescale.cli.profiles import Profile, read_profiles
+from kneescale.cli.table import write_table
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.knee import find_efficacy_knee, find_knee
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         json.dump([asdict(row) for row in rows], out, indent=2)
         out.write("\n")
     else:
-        _write_table(rows, out)
+        _write(rows, out)
 
 
 def _positive(text: str) -> float:
@@ -161,27 +162,6 @@ def _draw(surfaces: Mapping[str, LatencySurface], rows: Sequence[Row], path: Pat
     draw_knees(curves, path)
 
 
-def _write_table(rows: Sequence[Row], out: TextIO) -> None:
-    titles = (
-        "MODEL",
-        "KNEE",
-        "BY EFFICACY",
-        "GPU%",
-        "BATCH",
-        "LATENCY (ms)",
-        "THROUGHPUT (/s)",
-        "GPU AREA (%)",
-    )
-    columns = [field.name for field in fields(Row)][: len(titles)]
-    table = [titles, *(tuple(_cell(getattr(row, column)) for column in columns) for row in rows)]
-    widths = [max(len(line[index]) for line in table) for index in range(len(titles))]
-    reasons = ["", *(row.reason or "" for row in rows)]
-    for line, reason in zip(table, reasons, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        out.write("  ".join([*cells, reason]).rstrip() + "\n")
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _write(rows: Sequence[Row], out: TextIO) -> None:
+    titles = ("MODEL", "KNEE", "BY EFFICACY", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)")
+    write_table((*titles, "GPU AREA (%)", ""), [[*astuple(row)[:-1], row.reason or ""] for row in rows], out)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     # argparse has no public name for what `add_subparsers` returns.
     from argparse import _SubParsersAction
 
-#: The part of each GPU's fluid bound that a plan fills, in thousandths: about what our scheduler carries on a
-#: mix at 99 % attainment under Poisson arrivals.
+#: The part of each GPU's fluid bound that a plan fills, in thousandths: what our scheduler carried of every
+#: measured mix at 99 % attainment under Poisson arrivals (docs/results.md).
 PLANNED_LOAD_PERMILLE = 800
 
 _PERMILLE = 1000
@@ -256,9 +256,10 @@ def _utilization(plan: Plan) -> float:
 
 
 def _write(plan: Plan, out: TextIO) -> None:
-    product = f" {plan.product}" if plan.product else ""
+    kind = f"{plan.product} GPU" if plan.product else "GPU"
+    plural = "" if len(plan.gpus) == 1 else "s"
     out.write(
-        f"{len(plan.gpus)}{product} GPUs needed, {100 * _utilization(plan):.3g} % of their area in use; "
+        f"{len(plan.gpus)} {kind}{plural} needed, {100 * _utilization(plan):.3g} % of their area in use; "
         f"no fewer than {plan.bound} by the fluid bound at this load, {plan.bound_any_schedule} at any\n\n"
     )
     titles = ("MODEL", "GPUS", "GPU%", "BATCH", "LATENCY (ms)", "GATHER (ms)", "GPU AREA (%)")

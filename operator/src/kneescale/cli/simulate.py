@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TextIO
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, positive, trial_of
+from kneescale.cli.trial_arguments import add_trial_arguments, positive, systems_of, trial_of
 from kneescale.core.fluid import fluid_bound
 from kneescale.sim.fleet import SimulatedGpu, fleet_of, serve
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
-from kneescale.sim.systems import SYSTEMS, Variant
+from kneescale.sim.systems import Variant
 
 if TYPE_CHECKING:
     # argparse has no public name for what `add_subparsers` returns.
@@ -83,7 +83,10 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     fleet = fleet_of(scenario, trial_of(arguments, scenario))
     wants_spans = arguments.plot is not None
     outcomes = run_all(
-        {name: partial(_best, fleet, name, arguments.load, wants_spans) for name in arguments.policy}
+        {
+            name: partial(_best, fleet, variants, arguments.load, wants_spans)
+            for name, variants in systems_of(arguments).items()
+        }
     )
     if arguments.plot:
         _draw(outcomes, fleet, arguments)
@@ -96,9 +99,9 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         _write(outcomes, out)
 
 
-def _best(fleet: tuple[SimulatedGpu, ...], policy: str, load: float, wants_spans: bool) -> Best:
+def _best(fleet: Sequence[SimulatedGpu], variants: Sequence[Variant], load: float, wants_spans: bool) -> Best:
     """The policy with the parameters that give the worst model the most."""
-    tried = (_tried(fleet, variant, load, wants_spans) for variant in SYSTEMS[policy])
+    tried = (_tried(fleet, variant, load, wants_spans) for variant in variants)
     return max(tried, key=lambda best: best.outcome.attainment)
 
 

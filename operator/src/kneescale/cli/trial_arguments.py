@@ -7,11 +7,20 @@ from pathlib import Path
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.scenario import Scenario, Trace
-from kneescale.sim.systems import SYSTEMS
+from kneescale.sim.systems import SYSTEMS, Variant
 from kneescale.sim.trial import Trial
 
 _DEFAULT_POLICY = "dstack"
 _DEFAULT_DURATION_S = 60.0
+
+#: What `dstack` stands for with each choice of lanes.
+LANES = {
+    "free": "dstack",
+    "3": "dstack-3-lanes",
+    "2": "dstack-2-lanes",
+    "1": "dstack-1-lane",
+    "paper": "dstack-paper",
+}
 
 
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +32,12 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         type=_policies,
         default=[_DEFAULT_POLICY],
         help=f"which to compare, or all (default: {_DEFAULT_POLICY}): {', '.join(SYSTEMS)}",
+    )
+    parser.add_argument(
+        "--lanes",
+        choices=tuple(LANES),
+        default="free",
+        help="of dstack's workers: any GPU%% per batch, so many chosen by the planner, or the paper's one",
     )
     parser.add_argument(
         "--duration-s",
@@ -46,6 +61,14 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of batch times, as a part of them (default: 0)",
     )
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+
+
+def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
+    """The policies asked for, by name, with dstack's lanes as asked for."""
+    return {
+        name: SYSTEMS[LANES[arguments.lanes] if name == _DEFAULT_POLICY else name]
+        for name in arguments.policy
+    }
 
 
 def trial_of(arguments: argparse.Namespace, scenario: Scenario) -> Trial:

@@ -28,11 +28,20 @@ _PRODUCT = ""
 
 
 class Dispatched:
-    """Drives a dispatcher as the agent does; every worker is there, and messages take no time."""
+    """Drives a dispatcher as the agent does; every worker is there, and messages take no time.
+
+    One that `refuses` carries out what the dispatcher would refuse, which the agent does not do yet.
+    """
 
     def __init__(
-        self, tenants: tuple[Tenant, ...], terms: Mapping[str, PartitionTerms], policy: Policy
+        self,
+        tenants: tuple[Tenant, ...],
+        terms: Mapping[str, PartitionTerms],
+        policy: Policy,
+        *,
+        refuses: bool = True,
     ) -> None:
+        self._refuses = refuses
         self._names = [tenant.name for tenant in tenants]
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._least_lane = min(min(of_one.lanes) for of_one in terms.values())
@@ -52,8 +61,9 @@ class Dispatched:
 
     def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Command]:
         """Carry out what it refuses and grants."""
-        for refused in self._dispatcher.refuse(now_ns):
-            yield Drop(self._numbers[refused.partition], refused.count)
+        if self._refuses:
+            for refused in self._dispatcher.refuse(now_ns):
+                yield Drop(self._numbers[refused.partition], refused.count)
         for granted in self._dispatcher.tick(now_ns):
             grant = granted.grant
             yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)
@@ -68,12 +78,16 @@ class Dispatched:
 
 
 def dispatched(
-    tenants: tuple[Tenant, ...], *, lanes: int | str = FREE, settings: Settings = WHOLE
+    tenants: tuple[Tenant, ...],
+    *,
+    lanes: int | str = FREE,
+    settings: Settings = WHOLE,
+    refuses: bool = True,
 ) -> Dispatched:
     """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or the PAPER's one."""
     pools = _pools(tenants, lanes)
     terms = {tenant.name: _terms(tenant, pools.get(tenant.name)) for tenant in tenants}
-    return Dispatched(tenants, terms, SpatioTemporal(settings))
+    return Dispatched(tenants, terms, SpatioTemporal(settings), refuses=refuses)
 
 
 def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:

@@ -79,6 +79,7 @@ SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack-3-lanes": _alone(dispatched, lanes=3),
     "dstack-2-lanes": _alone(dispatched, lanes=2),
     "dstack-1-lane": _alone(dispatched, lanes=1),
+    "dstack-no-refusal": _alone(dispatched, refuses=False),
     "dstack-no-fill": _alone(dispatched, settings=Settings(fill=False)),
     "dstack-no-fairness": _alone(dispatched, settings=Settings(fairness=False)),
     "dstack-fixed-batch": _alone(dispatched, settings=Settings(free_batch=False)),

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.fluid import least_area_per_item
 from kneescale.core.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT, ms_to_ns
+from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,11 @@ class Tenant:
 
     @cached_property
     def area_per_item(self) -> float:
-        """GPU% x ns of one item at the cheapest of all runs that end within the SLO, or of all if none does.
-
-        p * f(p, b) is linear in p between the surface's GPU%s, so one of them is the cheapest.
-        """
-        runs = [
-            (percent, batch)
-            for percent in self.surface.gpu_percents
-            for batch in range(1, self.max_batch + 1)
-        ]
-        in_time = [run for run in runs if self.latency_ns(*run) <= self.slo_ns]
-        return min(percent * self.latency_ns(percent, batch) / batch for percent, batch in in_time or runs)
+        """GPU% x ns of one item in the cheapest run that ends within the SLO, or of all runs if none does."""
+        try:
+            return least_area_per_item(self.surface, self.slo_ms) * NS_PER_S
+        except InfeasibleError:
+            return least_area_per_item(self.surface, inf) * NS_PER_S
 
     def latency_ns(self, gpu_percent: int, batch: int) -> int:
         """f(p, b), in whole nanoseconds."""
