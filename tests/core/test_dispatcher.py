@@ -170,6 +170,20 @@ def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -
     assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]
 
 
+def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
+    surface = LatencySurface.from_points([Point(20, 1, 30.0), Point(100, 1, 14.0)])
+    device = dispatcher(a=serving(slo_ms=32, lanes=(20, 100), batch=1, surface=surface))
+    lanes = []
+    for second in range(30):
+        start_ns = second * NS_PER_S
+        device.arrived("a", 1, start_ns, start_ns)
+        (granted,) = device.tick(start_ns)
+        lanes.append(granted.grant.gpu_percent)
+        took_ns = (granted.grant.finish_by_ns - start_ns) * 6 // 5
+        device.done("a", granted.grant.grant_id, start_ns, start_ns + took_ns, start_ns + took_ns)
+    assert (lanes[0], lanes[-1]) == (20, 100)
+
+
 def test_what_cannot_be_in_time_is_refused_where_workers_can() -> None:
     device = dispatcher(a=whole())
     device.arrived("a", 3, 0, 45 * MS)

@@ -143,6 +143,8 @@ class Dispatcher:
         if running.is_probe:
             self._device.partitions[name].last_probe_ns = ended_ns - started_ns
         else:
+            planned_ns = running.grant.finish_by_ns - running.granted_ns
+            self._device.partitions[name].ran(planned_ns, ended_ns - started_ns)
             late_ns = ended_ns - running.grant.finish_by_ns
             self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
         return ran

@@ -54,6 +54,10 @@ RATE_ARRIVALS = 50
 #: A run for items that may still arrive is planned to leave this part of the SLO for finding room.
 ROOM_PART_OF_SLO = 0.15
 
+#: This part of the runs is to end by the time that was planned; the estimate moves by such steps.
+ON_TIME = 0.95
+SLOWNESS_STEP = 0.01
+
 
 @dataclass(slots=True, eq=False)
 class Partition:
@@ -82,6 +86,8 @@ class Partition:
     lost_ns: int = 0
     #: From then on there is nothing in waiting for more items.
     ripe_ns: int = 0
+    #: Most runs take up to this many times as long as the surface says; at least 1.
+    slowness: float = 1.0
     _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     _gap_ns: float = 0.0
     _gaps: int = 0
@@ -121,6 +127,11 @@ class Partition:
                 break
             count -= items
         self._queue_changed()
+
+    def ran(self, planned_ns: int, took_ns: int) -> None:
+        """Learn from a run: a quantile by stochastic approximation (Robbins and Monro, 1951)."""
+        up = took_ns > self.slowness * planned_ns
+        self.slowness = max(1.0, self.slowness + SLOWNESS_STEP * (ON_TIME if up else ON_TIME - 1))
 
     def clear(self) -> None:
         """The worker is gone, and its queue with it."""

@@ -172,7 +172,8 @@ class _Round:
         if is_late and not self._is_owed(partition):
             left_percent = self._left_by_others(partition)
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
-        within_ns = _FAR_NS if is_late else partition.end_by_ns - now_ns
+        slack_ns = int((partition.end_by_ns - now_ns) / partition.slowness)
+        within_ns = _FAR_NS if is_late else max(costs.fastest_ns, slack_ns)
         if self._timelines is None:
             best = next((option for option in options if option.latency_ns <= within_ns), None)
             if best is None:
