@@ -141,8 +141,8 @@ with the best of the parameters tried: one seed."""
 _PLANNING = """\
 ## Planning at scale
 
-`make bench` plans fleets of 10 to 1,000 models and prints the number of GPUs against the fluid bound on it, and how
-the time grows."""
+`make bench` plans fleets of 10 to 1,000 models and prints the number of GPUs against the fluid bound on it,
+and how the time grows."""
 
 
 def _kernel_study() -> str:
@@ -154,9 +154,9 @@ def _kernel_study() -> str:
     text = """\
 ## The paper's idealised study
 
-Three ConvNets whose kernels need different GPU%: in turns on the whole GPU, each at its knee, and with its right
-GPU% for each kernel. The kernels' demands are not at hand: those in `kneescale/sim/kernel_study.py` were chosen
-near the knees that are recalled, so this shows how the figures come about and proves none."""
+Three ConvNets whose kernels need different GPU%: in turns on the whole GPU, each at its knee, and with its
+right GPU% for each kernel. The kernels' demands are not at hand: those in `kneescale/sim/kernel_study.py` were
+chosen near the knees that are recalled, so this shows how the figures come about and proves none."""
     return f"{text}\n\n{_table(['sharing', 'utilisation here', 'in the paper, as recalled'], rows)}"
 
 
