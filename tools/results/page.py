@@ -155,8 +155,8 @@ def _kernel_study() -> str:
 ## The paper's idealised study
 
 Three ConvNets whose kernels need different GPU%: in turns on the whole GPU, each at its knee, and with its
-right GPU% for each kernel. The kernels' demands are not at hand: those in `kneescale/sim/kernel_study.py` were
-chosen near the knees that are recalled, so this shows how the figures come about and proves none."""
+right GPU% for each kernel. The kernels' demands are not at hand: those in `kneescale/sim/kernel_study.py`
+were chosen near the knees that are recalled, so this shows how the figures come about and proves none."""
     return f"{text}\n\n{_table(['sharing', 'utilisation here', 'in the paper, as recalled'], rows)}"
 
 
