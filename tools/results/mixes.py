@@ -65,4 +65,4 @@ def _points(rng: np.random.Generator) -> Iterator[Point]:
         for gpu_percent in range(5, WHOLE_GPU_PERCENT + 1, 5):
             spread = WHOLE_GPU_PERCENT / min(gpu_percent, most_percent)
             work_ms = serial_ms * batch + (fixed_ms + item_ms * batch) * spread
-            yield Point(gpu_percent, batch, max(host_ms, work_ms))
+            yield Point(gpu_percent, batch, float(max(host_ms, work_ms)))
