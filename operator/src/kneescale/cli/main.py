@@ -16,10 +16,15 @@ _WRONG_INPUT = 2
 _SUBCOMMANDS = (knee, bound, simulate, capacity, plan)
 
 
+def program() -> int:
+    """Be the process `kneescale`."""
+    # A reader that has seen enough (`| head`) ends it; that is no error to report.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return main()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, or 2 with one line on stderr where the input is wrong."""
-    # A reader that has seen enough (`| head`) ends the command; that is no error to report.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed, sys.stdout)
