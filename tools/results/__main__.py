@@ -35,7 +35,7 @@ def main() -> None:
     results = Results(run_all(jobs(measured, unseen)))
     page = Page(results, arguments.source, list(measured), list(unseen), list(SYSTEMS))
     (DOCS / "results.md").write_text(page.text())
-    draw_capacities(results, [*measured, *unseen], list(SYSTEMS), DOCS / "capacity.png")
+    draw_capacities(results, [*measured, *unseen], DOCS / "capacity.png")
     draw_timelines(measured["C-4"], DOCS / "schedules.png")
     draw_knees({name: surfaces[name] for name in PAPER_MIXES["C-7"]}, DOCS / "knees.png")
 
