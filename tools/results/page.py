@@ -38,7 +38,7 @@ here has run on a GPU.
 Surfaces: {self.source}.
 
 The mixes U-n are of random surfaces of a physical form, which nothing was tuned on. In most of them requests
-come too rarely to fill, within the SLO, the batches that the fluid bound counts with: no system comes near it.
+come too rarely to fill, within the SLO, the batches that the fluid bound counts on: nothing comes near it.
 SLOs, rates and mixes: `tools/results/mixes.py`; a load of 1 is the fluid bound, which no schedule can pass.
 *Capacity* is the largest load at which **every** model of the mix has {100 * ATTAINMENT:.0f} % of its
 requests answered within its SLO; dropped requests are missed ones. Poisson arrivals, {DURATION_S:.0f} s of
