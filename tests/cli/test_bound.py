@@ -21,14 +21,6 @@ models:
 """
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Path:
-    (tmp_path / "p.csv").write_text(PROFILES)
-    path = tmp_path / "s.yaml"
-    path.write_text(SCENARIO)
-    return path
-
-
 def test_json_has_the_bounds_and_what_carries_them(
     scenario: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,17 +4,10 @@ from pathlib import Path
 import pytest
 
 from kneescale.cli.main import main
-from tests.cli.test_simulate import PROFILES, SCENARIO
+from tests.cli import test_simulate
 
+PROFILES, SCENARIO = test_simulate.PROFILES, test_simulate.SCENARIO
 QUICK = ("--duration-s", "3", "--warmup-s", "0.5")
-
-
-@pytest.fixture
-def scenario(tmp_path: Path) -> Path:
-    (tmp_path / "p.csv").write_text(PROFILES)
-    path = tmp_path / "s.yaml"
-    path.write_text(SCENARIO)
-    return path
 
 
 def test_json_has_each_policys_load_and_its_fraction_of_the_bound(

@@ -24,14 +24,6 @@ models:
 """
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Path:
-    (tmp_path / "p.csv").write_text(PROFILES)
-    path = tmp_path / "s.yaml"
-    path.write_text(SCENARIO)
-    return path
-
-
 def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     assert main(["plan", *arguments, "--output", "json"]) == 0
     plan: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -27,14 +27,6 @@ models:
 QUICK = ("--duration-s", "4", "--warmup-s", "1")
 
 
-@pytest.fixture
-def scenario(tmp_path: Path) -> Path:
-    (tmp_path / "p.csv").write_text(PROFILES)
-    path = tmp_path / "s.yaml"
-    path.write_text(SCENARIO)
-    return path
-
-
 def simulated(scenario: Path, capsys: pytest.CaptureFixture[str], *options: str) -> Any:  # noqa: ANN401
     assert main(["simulate", str(scenario), *QUICK, "--output", "json", *options]) == 0
     return json.loads(capsys.readouterr().out)

@@ -1,21 +1,17 @@
 """`kneescale bound`: the largest load that any schedule of a scenario's models can carry."""
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.fluid import FluidBound, fluid_bound, temporal_bound
 from kneescale.core.static_partitions import StaticPartitions, best_static_partitions
 from kneescale.sim.scenario import Scenario
-
-if TYPE_CHECKING:
-    # argparse has no public name for what `add_subparsers` returns.
-    from argparse import _SubParsersAction
 
 _HELP = """\
 Reads a scenario and says by what factor all of its rates could grow before no schedule whatever could carry
@@ -47,14 +43,14 @@ class Bounds:
     static_partitions: StaticPartitions
 
 
-def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(subcommands: Subcommands) -> None:
     """Add the command's parser."""
-    parser = subcommands.add_parser(
+    parser = new_parser(
+        subcommands,
         "bound",
-        help="the largest load that any schedule of a scenario can carry",
+        summary="the largest load that any schedule of a scenario can carry",
         description=_HELP,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
@@ -72,8 +68,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     except InfeasibleError as error:
         raise InfeasibleError(f"{arguments.scenario}: {error}") from error
     if arguments.output == "json":
-        json.dump(_as_json(bounds), out, indent=2)
-        out.write("\n")
+        write_json(_as_json(bounds), out)
     else:
         _write(scenario, bounds, out)
 

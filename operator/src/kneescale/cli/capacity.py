@@ -1,20 +1,16 @@
 """`kneescale capacity`: the largest load that each policy can carry."""
 
 import argparse
-import json
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.cli.trial_arguments import add_trial_arguments, share, systems_of, trial_of
 from kneescale.core.fluid import fluid_bound
 from kneescale.sim.fleet import best_capacity, fleet_of
-
-if TYPE_CHECKING:
-    # argparse has no public name for what `add_subparsers` returns.
-    from argparse import _SubParsersAction
 
 _HELP = """\
 Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
@@ -27,14 +23,14 @@ examples:
   kneescale capacity scenario.yaml --policy all --attainment 0.95 --duration-s 20 --output json"""
 
 
-def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(subcommands: Subcommands) -> None:
     """Add the command's parser."""
-    parser = subcommands.add_parser(
+    parser = new_parser(
+        subcommands,
         "capacity",
-        help="the largest load that each policy can carry",
+        summary="the largest load that each policy can carry",
         description=_HELP,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add_trial_arguments(parser)
     parser.add_argument(
@@ -63,8 +59,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     )
     if arguments.output == "json":
         policies = {name: {"load": load, "fraction_of_bound": load / bound} for name, load in loads.items()}
-        json.dump({"bound": {"load": bound}, "policies": policies}, out, indent=2)
-        out.write("\n")
+        write_json({"bound": {"load": bound}, "policies": policies}, out)
     else:
         rows = [(name, load, load / bound) for name, load in loads.items()]
         write_table(("POLICY", "LOAD", "OF THE BOUND"), [("(fluid bound)", bound, 1.0), *rows], out)

@@ -1,22 +1,18 @@
 """`kneescale knee`: each model's knee, and the GPU% and batch that its SLO allows."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
 from kneescale.core.configuration import choose_configuration
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.knee import find_efficacy_knee, find_knee
 from kneescale.core.surface import LatencySurface
-
-if TYPE_CHECKING:
-    # argparse has no public name for what `add_subparsers` returns.
-    from argparse import _SubParsersAction
 
 _DEFAULT_SLO_MS = 100.0
 
@@ -55,14 +51,14 @@ class Row:
     reason: str | None = None
 
 
-def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(subcommands: Subcommands) -> None:
     """Add the command's parser."""
-    parser = subcommands.add_parser(
+    parser = new_parser(
+        subcommands,
         "knee",
-        help="find the knee and the best GPU%% and batch in measured profiles",
+        summary="find the knee and the best GPU%% and batch in measured profiles",
         description=_HELP,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     parser.add_argument("profiles", metavar="PROFILES", type=Path, help="CSV, or ModelProfile YAML")
     parser.add_argument("--model", metavar="M", help="only this model")
@@ -97,8 +93,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     if arguments.plot:
         _draw(surfaces, rows, arguments.plot)
     if arguments.output == "json":
-        json.dump([asdict(row) for row in rows], out, indent=2)
-        out.write("\n")
+        write_json([asdict(row) for row in rows], out)
     else:
         _write(rows, out)
 

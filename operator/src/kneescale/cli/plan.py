@@ -1,13 +1,13 @@
 """`kneescale plan`: how many GPUs a scenario's models need, and how each is placed and run."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.expectation import MOST_GPUS, expect
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
@@ -19,10 +19,6 @@ from kneescale.core.lanes import choose_lanes, paper_lanes
 from kneescale.core.placement import Demand
 from kneescale.sim.outcome import ModelOutcome
 from kneescale.sim.scenario import Scenario
-
-if TYPE_CHECKING:
-    # argparse has no public name for what `add_subparsers` returns.
-    from argparse import _SubParsersAction
 
 #: The part of each GPU's fluid bound that a plan fills, in thousandths: what our scheduler carried of every
 #: measured mix at 99 % attainment under Poisson arrivals (docs/results.md).
@@ -88,14 +84,14 @@ class Plan:
     models: Mapping[str, ModelPlan]
 
 
-def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(subcommands: Subcommands) -> None:
     """Add the command's parser."""
-    parser = subcommands.add_parser(
+    parser = new_parser(
+        subcommands,
         "plan",
-        help="how many GPUs a scenario needs, and how its models share them",
+        summary="how many GPUs a scenario needs, and how its models share them",
         description=_HELP,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
     parser.add_argument("--product", metavar="P", help="GPU product to plan for (default: the first GPU's)")
@@ -122,8 +118,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     except (InfeasibleError, InvalidInputError) as error:
         raise InvalidInputError(f"{arguments.scenario}: {error}") from error
     if arguments.output == "json":
-        json.dump(_as_json(plan), out, indent=2)
-        out.write("\n")
+        write_json(_as_json(plan), out)
     else:
         _write(plan, out)
 

@@ -1,13 +1,13 @@
 """`kneescale simulate`: what each policy makes of a scenario."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
@@ -17,10 +17,6 @@ from kneescale.sim.fleet import SimulatedGpu, fleet_of, serve
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
 from kneescale.sim.systems import Variant
-
-if TYPE_CHECKING:
-    # argparse has no public name for what `add_subparsers` returns.
-    from argparse import _SubParsersAction
 
 _HELP = """\
 Simulates a scenario, request by request, under each policy: the product's own dispatcher (dstack: the code
@@ -56,14 +52,14 @@ class Best:
     spans: tuple[Sequence[Span], ...]
 
 
-def add_to(subcommands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(subcommands: Subcommands) -> None:
     """Add the command's parser."""
-    parser = subcommands.add_parser(
+    parser = new_parser(
+        subcommands,
         "simulate",
-        help="what each policy makes of a scenario",
+        summary="what each policy makes of a scenario",
         description=_HELP,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add_trial_arguments(parser)
     parser.add_argument(
@@ -92,8 +88,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         _draw(outcomes, fleet, arguments)
     if arguments.output == "json":
         policies = {name: _as_json(best) for name, best in outcomes.items()}
-        json.dump({"bound": {"load": bound}, "policies": policies}, out, indent=2)
-        out.write("\n")
+        write_json({"bound": {"load": bound}, "policies": policies}, out)
     else:
         out.write(f"load {arguments.load:g} of at most {bound:.4g}\n\n")
         _write(outcomes, out)

@@ -1,5 +1,6 @@
 """Schedulers that fill the GPU with the run that is worth most to them, again and again."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Option:
     area: int
 
 
-class Greedy(Baseline):
+class Greedy(Baseline, ABC):
     """Starts runs while one fits the free GPU%. Which model goes first is for the subclass to say.
 
     Each model has one process at its knee: the smallest GPU% whose latency is within `knee` times the whole
@@ -59,9 +60,9 @@ class Greedy(Baseline):
         """Whether not even the smallest GPU% is free."""
         return gpu.asked_percent + self._least_percent > WHOLE_GPU_PERCENT
 
+    @abstractmethod
     def choose(self, found: Sequence[tuple[int, Option]]) -> tuple[int, Option]:
         """The one to start of (model, its run)."""
-        raise NotImplementedError
 
     def _found(self, queues: Queues, free_percent: int, now_ns: int) -> list[tuple[int, Option]]:
         """The cheapest run of each model that has one."""
