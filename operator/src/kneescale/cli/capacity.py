@@ -6,11 +6,9 @@ from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
-from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, share, systems_of, trial_of
-from kneescale.core.fluid import fluid_bound
-from kneescale.sim.fleet import best_capacity, fleet_of
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, share, systems_of
+from kneescale.sim.fleet import best_capacity
 
 _HELP = """\
 Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
@@ -48,9 +46,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
-    scenario = read_scenario(arguments.scenario)
-    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
-    fleet = fleet_of(scenario, trial_of(arguments, scenario))
+    bound, fleet = bound_and_fleet(arguments)
     loads = run_all(
         {
             name: partial(best_capacity, fleet, variants, arguments.attainment)

@@ -9,7 +9,7 @@ from typing import TextIO
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
-from kneescale.core.configuration import choose_configuration
+from kneescale.core.configuration import efficient_configuration
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.knee import find_efficacy_knee, find_knee
 from kneescale.core.surface import LatencySurface
@@ -126,13 +126,7 @@ def _surface(profile: Profile, path: Path) -> LatencySurface:
 def _row(model: str, surface: LatencySurface, arguments: argparse.Namespace) -> Row:
     knees = (find_knee(surface), find_efficacy_knee(surface))
     try:
-        chosen = choose_configuration(
-            surface,
-            slo_ms=arguments.slo_ms,
-            rate_rps=arguments.rate,
-            lanes=surface.gpu_percents,
-            max_batch=surface.batches[-1],
-        )
+        chosen = efficient_configuration(surface, slo_ms=arguments.slo_ms, rate_rps=arguments.rate)
     except InfeasibleError as error:
         return Row(model, *knees, reason=str(error))
     return Row(

@@ -9,11 +9,9 @@ from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
-from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, positive, systems_of, trial_of
-from kneescale.core.fluid import fluid_bound
-from kneescale.sim.fleet import SimulatedGpu, fleet_of, serve
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, positive, systems_of
+from kneescale.sim.fleet import SimulatedGpu, serve
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
 from kneescale.sim.systems import Variant
@@ -74,9 +72,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
-    scenario = read_scenario(arguments.scenario)
-    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
-    fleet = fleet_of(scenario, trial_of(arguments, scenario))
+    bound, fleet = bound_and_fleet(arguments)
     wants_spans = arguments.plot is not None
     outcomes = run_all(
         {

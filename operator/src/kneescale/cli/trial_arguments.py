@@ -4,8 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from kneescale.cli.scenario_file import read_scenario
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.fluid import fluid_bound
 from kneescale.core.units import NS_PER_S
+from kneescale.sim.fleet import SimulatedGpu, fleet_of
 from kneescale.sim.scenario import Scenario, Trace
 from kneescale.sim.systems import SYSTEMS, Variant
 from kneescale.sim.trial import Trial
@@ -71,7 +74,18 @@ def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
     }
 
 
-def trial_of(arguments: argparse.Namespace, scenario: Scenario) -> Trial:
+def bound_and_fleet(arguments: argparse.Namespace) -> tuple[float, tuple[SimulatedGpu, ...]]:
+    """The load that no schedule of the scenario exceeds, and its GPUs with their models.
+
+    Raises InvalidInputError where the scenario or a time is wrong, InfeasibleError where its models cannot be
+    placed.
+    """
+    scenario = read_scenario(arguments.scenario)
+    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
+    return bound, fleet_of(scenario, _trial(arguments, scenario))
+
+
+def _trial(arguments: argparse.Namespace, scenario: Scenario) -> Trial:
     """The run that the arguments ask for.
 
     Raises InvalidInputError where nothing would be left after the warm-up.

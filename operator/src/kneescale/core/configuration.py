@@ -61,6 +61,22 @@ def choose_configuration(
     return max(feasible, key=lambda candidate: candidate.efficacy)
 
 
+def efficient_configuration(
+    surface: LatencySurface, *, slo_ms: float, rate_rps: float | None
+) -> Configuration:
+    """The same over all of the surface's GPU%s and batches.
+
+    Raises InfeasibleError, with the numbers.
+    """
+    return choose_configuration(
+        surface,
+        slo_ms=slo_ms,
+        rate_rps=rate_rps,
+        lanes=surface.gpu_percents,
+        max_batch=surface.batches[-1],
+    )
+
+
 def cheapest_configuration(surface: LatencySurface, *, slo_ms: float, rate_rps: float) -> Configuration:
     """The run of the least GPU area per item with f + gather time <= SLO, on any of the surface's GPU%s.
 

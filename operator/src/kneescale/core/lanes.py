@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
 
-from kneescale.core.configuration import choose_configuration
+from kneescale.core.configuration import efficient_configuration
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.fluid import Workload, least_area_per_item
 from kneescale.core.surface import LatencySurface
@@ -71,13 +71,7 @@ def paper_lanes(workloads: Sequence[Workload], product: str) -> dict[str, Pool]:
 
 def _efficient_percent(workload: Workload, product: str) -> int:
     surface = workload.surfaces[product]
-    return choose_configuration(
-        surface,
-        slo_ms=workload.limit_ms,
-        rate_rps=workload.rate_rps,
-        lanes=surface.gpu_percents,
-        max_batch=surface.batches[-1],
-    ).gpu_percent
+    return efficient_configuration(surface, slo_ms=workload.limit_ms, rate_rps=workload.rate_rps).gpu_percent
 
 
 @dataclass(frozen=True, slots=True, order=True)

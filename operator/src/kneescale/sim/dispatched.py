@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kneescale.core.configuration import choose_configuration
+from kneescale.core.configuration import efficient_configuration
 from kneescale.core.dispatcher import Dispatcher, PartitionTerms
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.fluid import Workload
@@ -127,15 +127,8 @@ def _plan(tenant: Tenant) -> tuple[int, int]:
 
     Where not even one item takes half the SLO: single items on the whole GPU.
     """
-    lanes = tenant.surface.gpu_percents
     try:
-        plan = choose_configuration(
-            tenant.surface,
-            slo_ms=tenant.slo_ms,
-            rate_rps=tenant.rate_rps,
-            lanes=lanes,
-            max_batch=tenant.max_batch,
-        )
+        plan = efficient_configuration(tenant.surface, slo_ms=tenant.slo_ms, rate_rps=tenant.rate_rps)
     except InfeasibleError:
-        return lanes[-1], 1
+        return tenant.surface.gpu_percents[-1], 1
     return plan.gpu_percent, plan.batch

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from kneescale.core.configuration import Configuration, choose_configuration
+from kneescale.core.configuration import Configuration, efficient_configuration
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
 from kneescale.sim.engine import System
@@ -95,15 +95,8 @@ def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu]) -> Demand:
 
 
 def _planned(model: ScenarioModel, product: str) -> Configuration:
-    surface = model.surfaces[product]
     try:
-        return choose_configuration(
-            surface,
-            slo_ms=model.slo_ms,
-            rate_rps=model.rate_rps,
-            lanes=surface.gpu_percents,
-            max_batch=surface.batches[-1],
-        )
+        return efficient_configuration(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=model.rate_rps)
     except InfeasibleError as error:
         raise InfeasibleError(f"model {model.name}: {error}") from error
 
