@@ -10,11 +10,11 @@ import sys
 from itertools import cycle, islice
 from time import perf_counter_ns
 
-from kneescale.core.catalog import CatalogModel, catalog
-from kneescale.core.configuration import choose_configuration
-from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms
-from kneescale.core.policies import policy_named
-from kneescale.core.surface import doubling_batches
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.planning.configuration import choose_configuration
+from kneescale.core.surfaces.catalog import CatalogModel, catalog
+from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import NS_PER_US, ms_to_ns
 from kneescale.core.wire import Role
 from kneescale.testing.device_loop import DeviceLoop, Load

@@ -15,8 +15,8 @@ from threading import Thread
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.core.dispatcher import PartitionTerms
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.dispatching.dispatcher import PartitionTerms
+from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, NS_PER_US
 from kneescale.core.wire import Role, Terms
 from kneescale.testing.fake_worker import FakeWorker

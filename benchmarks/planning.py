@@ -12,12 +12,12 @@ import sys
 from itertools import cycle, islice
 from time import perf_counter
 
-from kneescale.core.catalog import catalog
-from kneescale.core.configuration import cheapest_configuration
-from kneescale.core.fleet import gpus_at_least, size_fleet
-from kneescale.core.fluid import Pool, Workload, least_area_per_item
-from kneescale.core.placement import Demand
-from kneescale.core.surface import LatencySurface
+from kneescale.core.planning.configuration import cheapest_configuration
+from kneescale.core.planning.fleet import gpus_at_least, size_fleet
+from kneescale.core.planning.fluid import Pool, Workload, least_area_per_item
+from kneescale.core.planning.placement import Demand
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 GPU_PERCENTS = range(5, 101, 5)

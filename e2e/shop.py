@@ -9,7 +9,7 @@ from typing import Any
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.wait import wait_until
-from kneescale.core.catalog import lookup
+from kneescale.core.surfaces.catalog import lookup
 
 Object = dict[str, Any]
 

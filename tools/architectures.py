@@ -7,7 +7,7 @@ torchvision runs them in eager mode on images of 224 x 224: a kernel for each op
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kneescale.core.kernel_work import KernelWork, convolution, elementwise, linear
+from kneescale.core.surfaces.kernel_work import KernelWork, convolution, elementwise, linear
 
 
 class _Network:

@@ -3,7 +3,7 @@
     python tools/fit_figures.py rapp_spatial.csv alexnet vgg19
 
 The file (columns model, batch, gpu_percent, latency_ms) is not part of the product; what this prints
-goes into `kneescale/core/catalog.py`. With no models named, it fits all of them.
+goes into `kneescale/core/surfaces/catalog.py`. With no models named, it fits all of them.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from kneescale.cli.profiles import read_profiles
-from kneescale.core.parametric import Parameters
-from kneescale.core.population import POPULATION
-from kneescale.core.surface import Point
+from kneescale.core.surfaces.parametric import Parameters
+from kneescale.core.surfaces.population import POPULATION
+from kneescale.core.surfaces.surface import Point
 
 _Floats = NDArray[np.float64]
 

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from kneescale.cli.profiles import read_profiles
-from kneescale.core.gpu_products import gpu_product
-from kneescale.core.latency_model import Floats, Runs
-from kneescale.core.prediction import ExecutionStack, predict_latency_ms
-from kneescale.core.surface import Point
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.latency_model import Floats, Runs
+from kneescale.core.surfaces.prediction import ExecutionStack, predict_latency_ms
+from kneescale.core.surfaces.surface import Point
 from tools.architectures import ARCHITECTURES
 
 _PRODUCT = gpu_product("V100-SXM2-16GB")

@@ -3,8 +3,9 @@
     python tools/fit_prior.py rapp_spatial.csv
 
 The file (columns model, batch, gpu_percent, latency_ms) is not part of the product; what this prints goes
-into `kneescale/core/population.py`. The errors are those of models that were held out: a fifth of the models
-is fitted from 8 points each with what the other four fifths have in common, and judged on all other points.
+into `kneescale/core/surfaces/population.py`. The errors are those of models that were held out: a fifth of
+the models is fitted from 8 points each with what the other four fifths have in common, and judged on all
+other points.
 """
 
 import argparse
@@ -16,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from kneescale.cli.profiles import read_profiles
-from kneescale.core.latency_model import Floats, Prior, Runs
-from kneescale.core.population import POPULATION
-from kneescale.core.profiling_choice import MeasuringCost, Run, next_point
-from kneescale.core.surface import Point
-from kneescale.core.surface_fit import fit_surface
+from kneescale.core.surfaces.latency_model import Floats, Prior, Runs
+from kneescale.core.surfaces.population import POPULATION
+from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, next_point
+from kneescale.core.surfaces.surface import Point
+from kneescale.core.surfaces.surface_fit import fit_surface
 
 _FOLDS = 5
 _POINTS = 8

@@ -14,7 +14,7 @@ from kneescale.agent.assignment import Assignment, assign
 from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.gpu_schedule import parse_gpu_schedule
-from kneescale.core.policies import policy_named
+from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.units import NS_PER_MS, NS_PER_S
 from kneescale.core.wire import Grant
 from kneescale.sim.arrivals import Times, poisson

@@ -1,11 +1,11 @@
 """Terms and dispatchers that several tests use."""
 
-from kneescale.core.dispatcher import Dispatcher, PartitionTerms
-from kneescale.core.policies import policy_named
-from kneescale.core.surface import LatencySurface
+from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
+from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import ms_to_ns
 from kneescale.core.wire import Role
-from tests.core.surfaces import LANES, small_surface
+from tests.core.sample_surfaces import LANES, small_surface
 
 
 def serving(

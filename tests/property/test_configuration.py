@@ -3,10 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.configuration import choose_configuration, efficacy
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.parametric import Parameters
-from kneescale.core.surface import doubling_batches
+from kneescale.core.planning.configuration import choose_configuration
+from kneescale.core.surfaces.knee import efficacy
+from kneescale.core.surfaces.parametric import Parameters
+from kneescale.core.surfaces.surface import doubling_batches
 
 figures = st.builds(
     Parameters,

@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms
-from kneescale.core.parametric import Parameters
-from kneescale.core.policies import policy_named
-from kneescale.core.surface import doubling_batches
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.surfaces.parametric import Parameters
+from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import NS_PER_MS, ms_to_ns
 from kneescale.core.wire import Role
 

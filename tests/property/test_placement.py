@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.configuration import Configuration
-from kneescale.core.placement import Demand, Device, Placed, pack, place
+from kneescale.core.planning.configuration import Configuration
+from kneescale.core.planning.placement import Demand, Device, Placed, pack, place
 
 PRODUCTS = ("V100", "T4")
 GIB = 1 << 30

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.run_costs import PRICE_OF_TIME, RunCosts
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.dispatching.run_costs import PRICE_OF_TIME, RunCosts
+from kneescale.core.surfaces.surface import LatencySurface, Point
 
 SLO_NS = 50_000_000
 PERCENTS, BATCHES = range(1, 101, 9), range(1, 41, 3)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kneescale.core.parametric import Parameters
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.surfaces.parametric import Parameters
+from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, NS_PER_S
 from kneescale.sim.engine import SchedulerFactory, Slowness, System, scheduled
 from kneescale.sim.record import Record

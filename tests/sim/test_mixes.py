@@ -1,8 +1,8 @@
 import pytest
 
-from kneescale.core.catalog import catalog
-from kneescale.core.fluid import Pool, Workload, fluid_bound
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.sim.mixes import knee_percent, mix, mix_slo_ms
 
 SURFACES = {model.name: model.surface(range(5, 101, 5), (1, 2, 4, 8)) for model in catalog()}

@@ -8,8 +8,8 @@ import yaml
 
 from kneescale.cli.pool import run_all
 from kneescale.cli.profiles import read_profiles
-from kneescale.core.catalog import catalog
-from kneescale.core.surface import LatencySurface
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.mixes import PAPER_MIXES
 from kneescale.sim.systems import SYSTEMS
 from tools.results.figures import Results
@@ -20,7 +20,7 @@ from tools.results.study import jobs
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCENARIOS = Path("build/results")
-CATALOG = "the fitted figures that the product ships (`kneescale/core/catalog.py` names their source)"
+CATALOG = "the fitted figures that the product ships (`core/surfaces/catalog.py` names their source)"
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.mixes import PAPER_MIXES, area_rate_rps, knee_percent, mix
 from kneescale.sim.scenario import ScenarioModel

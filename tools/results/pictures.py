@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from kneescale.cli.timeline import Panel, draw_timeline
-from kneescale.core.surface import LatencySurface
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.mixes import knee_percent
 from kneescale.sim.spans import spans_of

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from kneescale.core.catalog import lookup
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_S, ms_to_ns
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.errors import LoadError

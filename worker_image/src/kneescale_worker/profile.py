@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneescale.core.surface import doubling_batches
+from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, ns_to_ms
 from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Role
 from kneescale_worker.errors import AgentError

@@ -7,8 +7,8 @@ from kneescale.agent.claims import PreparedClaim
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition, Policy
 from kneescale.api.vocabulary import Role
 from kneescale.core import wire
-from kneescale.core.dispatcher import PartitionTerms
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.dispatching.dispatcher import PartitionTerms
+from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
 _US_PER_MS = 1_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import Policy
-from kneescale.core.dispatcher import Dispatcher, Granted
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted
+from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
-from kneescale.core.policies import policy_named
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Terms
 

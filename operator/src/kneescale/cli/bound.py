@@ -9,8 +9,8 @@ from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.fluid import FluidBound, fluid_bound, temporal_bound
-from kneescale.core.static_partitions import StaticPartitions, best_static_partitions
+from kneescale.core.planning.fluid import FluidBound, fluid_bound, temporal_bound
+from kneescale.core.planning.static_partitions import StaticPartitions, best_static_partitions
 from kneescale.sim.scenario import Scenario
 
 _HELP = """\

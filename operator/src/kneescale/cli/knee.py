@@ -9,10 +9,10 @@ from typing import TextIO
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
-from kneescale.core.configuration import efficient_configuration
 from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.knee import find_efficacy_knee, find_knee
-from kneescale.core.surface import LatencySurface
+from kneescale.core.planning.configuration import efficient_configuration
+from kneescale.core.surfaces.knee import find_efficacy_knee, find_knee
+from kneescale.core.surfaces.surface import LatencySurface
 
 _DEFAULT_SLO_MS = 100.0
 

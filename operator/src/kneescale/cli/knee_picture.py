@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 
 from kneescale.cli.plotting import Axes, Figure, LogFormatter, mpl, save
-from kneescale.core.surface import LatencySurface
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 _COLUMNS = 4

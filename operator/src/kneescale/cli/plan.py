@@ -11,12 +11,12 @@ from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.expectation import MOST_GPUS, expect
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
-from kneescale.core.configuration import Configuration, cheapest_configuration, gather_ms
 from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.fleet import Fleet, gpus_at_least, size_fleet
-from kneescale.core.fluid import Pool, Workload
-from kneescale.core.lanes import choose_lanes, paper_lanes
-from kneescale.core.placement import Demand
+from kneescale.core.planning.configuration import Configuration, cheapest_configuration, gather_ms
+from kneescale.core.planning.fleet import Fleet, gpus_at_least, size_fleet
+from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.lanes import choose_lanes, paper_lanes
+from kneescale.core.planning.placement import Demand
 from kneescale.sim.outcome import ModelOutcome
 from kneescale.sim.scenario import Scenario
 

@@ -12,7 +12,7 @@ from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_faults
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.surface import Point
+from kneescale.core.surfaces.surface import Point
 
 _COLUMNS = ("model", "batch", "gpu_percent", "latency_ms")
 _US_PER_MS = 1000

@@ -10,9 +10,9 @@ from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.profiles import read_profiles
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import Value, read_yaml
-from kneescale.core.catalog import catalog
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.surface import LatencySurface
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.scenario import (
     Arrivals,

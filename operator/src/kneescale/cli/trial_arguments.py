@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.fluid import fluid_bound
+from kneescale.core.planning.fluid import fluid_bound
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.fleet import SimulatedGpu, fleet_of
 from kneescale.sim.scenario import Scenario, Trace

@@ -7,7 +7,7 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import partition_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
-from kneescale.core.placement import Demand, Device, Placed, Unplaced, place
+from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, place
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.sizing import Size, Sizing

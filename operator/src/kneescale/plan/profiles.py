@@ -8,8 +8,8 @@ from kneescale.api.model_profile import ModelProfile, ModelProfileSpec
 from kneescale.api.names import profile_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, ModelFormat
-from kneescale.core.knee import find_knee
-from kneescale.core.surface import LatencySurface, Point
+from kneescale.core.surfaces.knee import find_knee
+from kneescale.core.surfaces.surface import LatencySurface, Point
 
 _US_PER_MS = 1000
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role, SurfacePoint
-from kneescale.core.surface import LatencySurface
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.plan.placing import Target
 from kneescale.plan.profiling import Run
 from kneescale.plan.state import Observed, Settings

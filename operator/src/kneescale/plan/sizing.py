@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from kneescale.api.gpu_schedule import Policy
 from kneescale.api.inference_model import InferenceModel, Overrides
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.core.configuration import Configuration, choose_configuration
 from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.configuration import Configuration, choose_configuration
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails

@@ -14,7 +14,7 @@ from kneescale.api.meta import Owner, parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.placement import DEFAULT_AREA_LIMIT_PERMILLE
+from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.plan.workloads import (
     Claim,
     Job,

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kneescale.core.configuration import efficient_configuration
-from kneescale.core.dispatcher import Dispatcher, PartitionTerms
+from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
+from kneescale.core.dispatching.policy import Policy
+from kneescale.core.dispatching.spatio_temporal import Settings, SpatioTemporal
+from kneescale.core.dispatching.temporal import Temporal
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.fluid import Workload
-from kneescale.core.lanes import choose_lanes
-from kneescale.core.policy import Policy
-from kneescale.core.spatio_temporal import Settings, SpatioTemporal
-from kneescale.core.temporal import Temporal
+from kneescale.core.planning.configuration import efficient_configuration
+from kneescale.core.planning.fluid import Workload
+from kneescale.core.planning.lanes import choose_lanes
 from kneescale.core.wire import Role
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from kneescale.core.configuration import Configuration, efficient_configuration
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
+from kneescale.core.planning.configuration import Configuration, efficient_configuration
+from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
 from kneescale.sim.engine import System
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Scenario, ScenarioGpu, ScenarioModel, Trace

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from kneescale.core.fluid import least_area_per_item
-from kneescale.core.surface import LatencySurface
+from kneescale.core.planning.fluid import least_area_per_item
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.scenario import ScenarioModel
 

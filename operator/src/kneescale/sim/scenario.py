@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from kneescale.core.fluid import Pool, Workload
-from kneescale.core.surface import LatencySurface
+from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.arrivals import Times
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-from kneescale.core.spatio_temporal import Settings
+from kneescale.core.dispatching.spatio_temporal import Settings
 from kneescale.sim.baselines.clipper import Clipper
 from kneescale.sim.baselines.clockwork import Clockwork
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps

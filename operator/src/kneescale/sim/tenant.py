@@ -5,8 +5,8 @@ from functools import cached_property
 from math import inf
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.fluid import least_area_per_item
-from kneescale.core.surface import LatencySurface
+from kneescale.core.planning.fluid import least_area_per_item
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from kneescale.core.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
 
 #: Each message between a worker and its agent takes this long.

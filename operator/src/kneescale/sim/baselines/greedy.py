@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kneescale.core.surface import doubling_batches
+from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.baselines.base import Baseline
 from kneescale.sim.gpu import Gpu

@@ -1,0 +1,1 @@
+"""The dispatcher of one device: what runs when."""

@@ -1,0 +1,54 @@
+"""One device as its dispatcher sees it: partitions, what runs, and how much GPU% is free."""
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+from kneescale.core.dispatching.partition import Partition
+from kneescale.core.dispatching.scoreboard import Scoreboard
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.wire import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A grant in flight: it holds its GPU% until its worker reports it done, or is gone."""
+
+    partition: str
+    grant: Grant
+    granted_ns: int
+    is_probe: bool
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """All that a policy decides from."""
+
+    partitions: dict[str, Partition] = field(default_factory=dict)
+    running: dict[int, Running] = field(default_factory=dict)
+    free_percent: int = WHOLE_GPU_PERCENT
+    scoreboard: Scoreboard = field(default_factory=Scoreboard)
+    #: (when it should end, its grant's id, its GPU%) of each run in flight, in order.
+    ends: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def start(self, running: Running) -> None:
+        """Take the GPU% of a run."""
+        grant = running.grant
+        self.running[grant.grant_id] = running
+        self.free_percent -= grant.gpu_percent
+        insort(self.ends, (grant.finish_by_ns, grant.grant_id, grant.gpu_percent))
+
+    def stop(self, grant_id: int) -> Running:
+        """Give back the GPU% of a run that is there."""
+        running = self.running.pop(grant_id)
+        self.free_percent += running.grant.gpu_percent
+        del self.ends[bisect_left(self.ends, (running.grant.finish_by_ns, grant_id))]
+        return running
+
+    def next_end_ns(self, now_ns: int) -> int | None:
+        """When the next run should end, of those that should not have ended by now."""
+        index = bisect_left(self.ends, (now_ns + 1,))
+        return self.ends[index][0] if index < len(self.ends) else None
+
+    def held_percent(self, partition: str) -> int:
+        """The GPU% that one partition's runs hold."""
+        return sum(run.grant.gpu_percent for run in self.running.values() if run.partition == partition)

@@ -1,0 +1,223 @@
+"""The dispatcher: the state machine that decides which batch runs on which lane of one device, and when.
+
+Events come in with integer nanoseconds, grants go out of `tick`. It does no I/O and reads no clock: the node
+agent and the simulator drive the same code. After any event, call `tick`; then again at `next_wake_ns`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kneescale.core.dispatching.device import DeviceState, Running
+from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
+from kneescale.core.dispatching.policy import Policy, Run, Wait
+from kneescale.core.dispatching.probing import next_probe, patience_ends_ns
+from kneescale.core.dispatching.scoreboard import Scoreboard
+from kneescale.core.units import NS_PER_S
+from kneescale.core.wire import Grant
+
+__all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused"]
+
+#: A probe's length is not known before it ran; its worker may take this long and is still believed.
+PROBE_LIMIT_NS = 60 * NS_PER_S
+
+_IDLE = Wait("nothing is queued")
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A grant to send to the worker of `partition`."""
+
+    partition: str
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A grant that is over: its GPU% was held from `granted_ns`, its batch ran from `started_ns`."""
+
+    partition: str
+    grant_id: int
+    gpu_percent: int
+    batch: int
+    granted_ns: int
+    started_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The oldest `count` items of the queue of `partition`, which are to be answered with an error now."""
+
+    partition: str
+    count: int
+
+
+class Dispatcher:
+    """One device's dispatcher, under one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._device = DeviceState()
+        self._configured: frozenset[str] = frozenset()
+        self._next_grant_id = 1
+        self._waiting = _IDLE
+
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """The grants in flight, oldest first."""
+        return tuple(self._device.running.values())
+
+    @property
+    def free_percent(self) -> int:
+        """The GPU% that no grant in flight holds."""
+        return self._device.free_percent
+
+    @property
+    def waiting(self) -> Wait:
+        """Why the last `tick` granted no more than it did."""
+        return self._waiting
+
+    @property
+    def scoreboard(self) -> Scoreboard:
+        """GPU area by partition."""
+        return self._device.scoreboard
+
+    def queued(self, name: str) -> int:
+        """Items that wait in the partition's queue; 0 for a partition that is not known."""
+        partition = self._device.partitions.get(name)
+        return partition.queued if partition else 0
+
+    def configure(self, partitions: Mapping[str, PartitionTerms], now_ns: int) -> None:
+        """Take a new schedule.
+
+        A partition that it no longer names but whose worker is still connected is served on, on its last
+        terms, until the worker leaves: a drain loses no request.
+        """
+        self._configured = frozenset(partitions)
+        for name, terms in partitions.items():
+            self._partition(name).set_terms(self._policy.adapt(terms))
+        for name in list(self._device.partitions):
+            self._forget_if_gone(name)
+        sessions = [
+            partition.terms.slo_ns for partition in self._device.partitions.values() if partition.terms
+        ]
+        if sessions:
+            self._device.scoreboard.set_session(max(sessions))
+
+    def joined(self, name: str, now_ns: int) -> list[Ran]:
+        """A worker connected, with an empty queue; whatever an earlier one of this name held is freed."""
+        freed = self.left(name, now_ns)
+        self._partition(name).connected = True
+        return freed
+
+    def left(self, name: str, now_ns: int) -> list[Ran]:
+        """The worker is gone, and so are its queue and its runs, which are returned as ended now."""
+        partition = self._device.partitions.get(name)
+        if partition is None:
+            return []
+        partition.connected = False
+        partition.clear()
+        mine = [running.grant.grant_id for running in self.running if running.partition == name]
+        freed = [self._end(grant_id, now_ns, now_ns) for grant_id in mine]
+        self._forget_if_gone(name)
+        return freed
+
+    def arrived(self, name: str, count: int, arrived_ns: int, now_ns: int) -> None:
+        """`count` items joined the tail of a connected worker's queue at `arrived_ns`."""
+        partition = self._device.partitions.get(name)
+        if partition is not None and partition.connected and count > 0:
+            partition.push(count, arrived_ns)
+
+    def probe(self, name: str, gpu_percent: int, batch: int, now_ns: int) -> None:
+        """A connected profiling worker asks for one batch alone on the device."""
+        partition = self._device.partitions.get(name)
+        if partition is not None and partition.connected:
+            partition.probes.append(ProbeRequest(gpu_percent, batch, now_ns))
+
+    def done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> Ran | None:
+        """The batch of a grant ended and its lane is free; None where that grant is not in flight."""
+        running = self._device.running.get(grant_id)
+        if running is None or running.partition != name:
+            return None
+        ran = self._end(grant_id, started_ns, ended_ns)
+        if running.is_probe:
+            self._device.partitions[name].last_probe_ns = ended_ns - started_ns
+        else:
+            planned_ns = running.grant.finish_by_ns - running.granted_ns
+            self._device.partitions[name].ran(planned_ns, ended_ns - started_ns)
+            late_ns = ended_ns - running.grant.finish_by_ns
+            self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
+        return ran
+
+    def refuse(self, now_ns: int) -> list[Refused]:
+        """Give up what cannot be answered in time; call it before `tick`, where workers can refuse items.
+
+        Without it every item is served, be it late.
+        """
+        scoreboard = self._device.scoreboard
+        refused = []
+        for partition, count in list(self._policy.refusals(self._device, now_ns)):
+            area_per_item = partition.ready_costs.options[-1][0].area_per_item
+            scoreboard.refuse(count * area_per_item, now_ns)
+            partition.pop(count)
+            refused.append(Refused(partition.name, count))
+        return refused
+
+    def tick(self, now_ns: int) -> list[Granted]:
+        """Every grant that is to be made now."""
+        return list(self._grants(now_ns))
+
+    def next_wake_ns(self, now_ns: int) -> int | None:
+        """When to `tick` next if no event comes before; None if only an event can change anything."""
+        wakes = (
+            self._device.next_end_ns(now_ns),
+            self._waiting.until_ns,
+            patience_ends_ns(self._device),
+        )
+        return min((wake for wake in wakes if wake is not None and wake > now_ns), default=None)
+
+    def _grants(self, now_ns: int) -> Iterator[Granted]:
+        while True:
+            decision = next_probe(self._device, now_ns) or self._policy.next_run(self._device, now_ns)
+            if isinstance(decision, Wait):
+                self._waiting = decision
+                return
+            yield self._grant(decision, now_ns)
+
+    def _grant(self, run: Run, now_ns: int) -> Granted:
+        partition = self._device.partitions[run.partition]
+        if run.is_probe:
+            partition.probes.popleft()
+            lasts_ns = PROBE_LIMIT_NS
+        else:
+            partition.pop(run.batch)
+            lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
+            self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, now_ns)
+        grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, now_ns + lasts_ns)
+        self._next_grant_id += 1
+        partition.held_lanes[grant.gpu_percent] += 1
+        self._device.start(Running(run.partition, grant, now_ns, run.is_probe))
+        return Granted(run.partition, grant)
+
+    def _end(self, grant_id: int, started_ns: int, ended_ns: int) -> Ran:
+        running = self._device.stop(grant_id)
+        grant = running.grant
+        self._device.partitions[running.partition].held_lanes[grant.gpu_percent] -= 1
+        return Ran(
+            running.partition,
+            grant_id,
+            grant.gpu_percent,
+            grant.batch,
+            running.granted_ns,
+            started_ns,
+            ended_ns,
+        )
+
+    def _partition(self, name: str) -> Partition:
+        return self._device.partitions.setdefault(name, Partition(name))
+
+    def _forget_if_gone(self, name: str) -> None:
+        partition = self._device.partitions[name]
+        if name not in self._configured and not partition.connected:
+            del self._device.partitions[name]
+            self._device.scoreboard.forget(name)

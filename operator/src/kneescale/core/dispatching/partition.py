@@ -1,0 +1,229 @@
+"""A partition as its dispatcher sees it: the terms it has, and the items that wait in its worker's queue."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from kneescale.core.dispatching.run_costs import Option, RunCosts
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.surface import LatencySurface, doubling_batches
+from kneescale.core.wire import Role
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionTerms:
+    """What the schedule says about one partition.
+
+    `gpu_percent` and `batch` are its planned run; it may use any of `lanes`, each any number of times at
+    once unless they are a pool, and batches up to the surface's largest. A partition that profiles has no
+    surface yet.
+    """
+
+    role: Role
+    slo_ns: int
+    weight: int
+    gpu_percent: int
+    batch: int
+    lanes: tuple[int, ...]
+    surface: LatencySurface | None
+    #: Runs are planned to end this much before the deadline: for a request's way to the queue and back.
+    margin_ns: int = 0
+    #: Whether each of `lanes` runs one batch at a time; a GPU% may then be there more than once.
+    is_pool: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError where the planned run is none that the lanes and the surface allow."""
+        if self.gpu_percent not in self.lanes:
+            raise InvalidInputError(f"the planned GPU% {self.gpu_percent} is none of the lanes {self.lanes}")
+        if self.surface and not 1 <= self.batch <= self.surface.batches[-1]:
+            most = self.surface.batches[-1]
+            raise InvalidInputError(f"the planned batch must be 1 to {most}, the largest, not {self.batch}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """A profiling worker's wish for one batch alone on the device."""
+
+    gpu_percent: int
+    batch: int
+    asked_ns: int
+
+
+#: A rate is the mean over about this many arrivals.
+RATE_ARRIVALS = 50
+
+#: A run for items that may still arrive is planned to leave this part of the SLO for finding room.
+ROOM_PART_OF_SLO = 0.15
+
+#: This part of the runs is to end by the time that was planned; the estimate moves by such steps.
+ON_TIME = 0.95
+SLOWNESS_STEP = 0.01
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """State of one partition; exists while it is configured or its worker is connected.
+
+    What a policy asks for at every decision about the queue is worked out when the queue changes.
+    """
+
+    name: str
+    terms: PartitionTerms | None = None
+    costs: RunCosts | None = None
+    connected: bool = False
+    probes: deque[ProbeRequest] = field(default_factory=deque)
+    queued: int = 0
+    #: The lanes that its runs hold: how many of each GPU%.
+    held_lanes: Counter[int] = field(default_factory=Counter)
+    #: How long the last probe ran: the only guess at how long the next one will.
+    last_probe_ns: int = 0
+    #: How many items the next batch can have.
+    items: int = 0
+    #: By when a run should end for the oldest item to be in time; `skip_late` moves it on to a younger one.
+    end_by_ns: int = 0
+    #: Until then a cheap run of those items still ends in time.
+    due_ns: int = 0
+    #: After that not even the fastest run of one item is in time.
+    lost_ns: int = 0
+    #: From then on there is nothing in waiting for more items.
+    ripe_ns: int = 0
+    #: Most runs take up to this many times as long as the surface says; at least 1.
+    slowness: float = 1.0
+    _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
+    _gap_ns: float = 0.0
+    _gaps: int = 0
+    _last_arrival_ns: int = 0
+    _expected: Option | None = None
+    _expected_until_ns: int = 0
+
+    def set_terms(self, terms: PartitionTerms) -> None:
+        """Take new terms; the costs are worked out again only where they changed."""
+        if terms == self.terms:
+            return
+        self.terms = terms
+        self.costs = None
+        if terms.surface:
+            self.costs = RunCosts(terms.surface, terms.lanes, terms.slo_ns, is_pool=terms.is_pool)
+        self._expected_until_ns = 0
+        self._queue_changed()
+
+    def push(self, count: int, arrived_ns: int) -> None:
+        """`count` items join the tail of the queue."""
+        if self._last_arrival_ns:
+            self._gaps += self._gaps < RATE_ARRIVALS
+            self._gap_ns += ((arrived_ns - self._last_arrival_ns) / count - self._gap_ns) / self._gaps
+        self._last_arrival_ns = arrived_ns
+        self._arrivals.append((arrived_ns, count))
+        self.queued += count
+        if self.items == 0 or self.costs is None or self.items < self.costs.max_batch:
+            self._queue_changed()
+
+    def pop(self, count: int) -> None:
+        """The oldest `count` items leave the queue; they are there."""
+        self.queued -= count
+        while count:
+            arrived_ns, items = self._arrivals.popleft()
+            if items > count:
+                self._arrivals.appendleft((arrived_ns, items - count))
+                break
+            count -= items
+        self._queue_changed()
+
+    def ran(self, planned_ns: int, took_ns: int) -> None:
+        """Learn from a run: a quantile by stochastic approximation (Robbins and Monro, 1951)."""
+        up = took_ns > self.slowness * planned_ns
+        self.slowness = max(1.0, self.slowness + SLOWNESS_STEP * (ON_TIME if up else ON_TIME - 1))
+
+    def clear(self) -> None:
+        """The worker is gone, and its queue with it."""
+        self._arrivals.clear()
+        self.probes.clear()
+        self.queued = 0
+        self._queue_changed()
+
+    def skip_late(self, now_ns: int) -> None:
+        """Plan for the oldest item of the next batch that can still be in time, if there is one."""
+        latest_ns = now_ns - self._slack_ns(self.ready_costs.fastest_ns)
+        seen = 0
+        for arrived_ns, count in self._arrivals:
+            if arrived_ns >= latest_ns:
+                self._plan_from(arrived_ns)
+                return
+            seen += count
+            if seen >= self.items:
+                return
+
+    def count_lost(self, now_ns: int, least_ns: int) -> int:
+        """How many of the oldest items would be late even if they took no longer than `least_ns` from now."""
+        latest_ns = now_ns - self._slack_ns(least_ns)
+        lost = 0
+        for arrived_ns, count in self._arrivals:
+            if arrived_ns >= latest_ns:
+                break
+            lost += count
+        return lost
+
+    def is_open(self, option: Option) -> bool:
+        """Whether a lane of that GPU% is not taken."""
+        terms = self.ready_terms
+        taken = self.held_lanes[option.gpu_percent]
+        return not terms.is_pool or taken < terms.lanes.count(option.gpu_percent)
+
+    def expected_run(self, now_ns: int) -> Option:
+        """The run that items which arrive now will need, at the rate of late; worked out once per SLO."""
+        if self._expected is None or now_ns >= self._expected_until_ns:
+            self._expected = self._cheapest_expected()
+            self._expected_until_ns = now_ns + self.ready_terms.slo_ns
+        return self._expected
+
+    @property
+    def ready_terms(self) -> PartitionTerms:
+        """The terms of a partition that has some."""
+        assert self.terms is not None
+        return self.terms
+
+    @property
+    def ready_costs(self) -> RunCosts:
+        """The costs of a partition that serves."""
+        assert self.costs is not None
+        return self.costs
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether items may arrive at any moment, and none waits."""
+        return self.queued == 0 and self.connected and self.costs is not None
+
+    def latest_start_ns(self) -> int:
+        """The last moment at which the planned run still ends by the deadline; there is an item and terms."""
+        terms = self.ready_terms
+        batch = min(self.queued, terms.batch)
+        deadline_ns = self._arrivals[0][0] + terms.slo_ns
+        return deadline_ns - self.ready_costs.latency_ns(terms.gpu_percent, batch)
+
+    def _queue_changed(self) -> None:
+        if self.costs is None or not self.queued:
+            self.items = 0
+            return
+        self.items = min(self.queued, self.costs.max_batch)
+        self._plan_from(self._arrivals[0][0])
+
+    def _plan_from(self, arrived_ns: int) -> None:
+        costs = self.ready_costs
+        self.end_by_ns = arrived_ns + self._slack_ns(0)
+        self.due_ns = self.end_by_ns - costs.cheap_ns[self.items]
+        self.lost_ns = self.end_by_ns - costs.fastest_ns
+        growths = costs.growths[self.items] if self._gaps else ()
+        needs_ns = (int(growth.more * self._gap_ns) + growth.latency_ns for growth in growths)
+        self.ripe_ns = self.end_by_ns - min(needs_ns, default=self.end_by_ns)
+
+    def _slack_ns(self, latency_ns: int) -> int:
+        """How long an item can wait for a run of that latency."""
+        terms = self.ready_terms
+        return terms.slo_ns - terms.margin_ns - latency_ns
+
+    def _cheapest_expected(self) -> Option:
+        costs = self.ready_costs
+        slack_ns = self._slack_ns(int(ROOM_PART_OF_SLO * self.ready_terms.slo_ns))
+        sizes = doubling_batches(costs.max_batch) if self._gaps else (1,)
+        runs = (costs.best(size, slack_ns - int((size - 1) * self._gap_ns)) for size in sizes)
+        fastest = Option(0.0, costs.lanes[-1], 1, costs.fastest_ns)
+        return min((run for run in runs if run), key=lambda run: run.price, default=fastest)

@@ -1,0 +1,42 @@
+"""What a scheduling policy is: it looks at a device and says what runs next, or why nothing does.
+
+A policy holds no state of its own: it reads the device and the time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kneescale.core.dispatching.device import DeviceState
+from kneescale.core.dispatching.partition import Partition, PartitionTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Grant the partition's oldest `batch` items a lane of `gpu_percent` now; or a probe of that size."""
+
+    partition: str
+    gpu_percent: int
+    batch: int
+    is_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Start nothing now, for `reason`; look again at `until_ns`, or at the next event where that is None."""
+
+    reason: str
+    until_ns: int | None = None
+
+
+class Policy(Protocol):
+    """Decides one run at a time; it is asked again after each one until it waits."""
+
+    def adapt(self, terms: PartitionTerms) -> PartitionTerms:
+        """A partition's terms as this policy uses them."""
+
+    def refusals(self, device: DeviceState, now_ns: int) -> Iterable[tuple[Partition, int]]:
+        """How many of the oldest items of which partitions cannot be in time, and are better refused."""
+
+    def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
+        """The next run to start on `device` at `now_ns`."""

@@ -1,0 +1,126 @@
+"""What each possible run of a model takes, laid out for the dispatcher's speed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import WHOLE_GPU_PERCENT, ms_to_ns
+
+#: A run that takes the whole SLO may cost this part more than its area says: the GPU% of a short run is back
+#: sooner, and its requests are answered sooner.
+PRICE_OF_TIME = 0.2
+
+#: The same on a calm device, which has area to spare.
+CALM_PRICE_OF_TIME = 2.0
+
+#: A run is still cheap at up to this much above the least area per item.
+CHEAP = 0.1
+
+#: A batch waits for more items where they save this part of its area.
+WORTH_WAITING = 0.1
+
+
+class Option(NamedTuple):
+    """One way to run: its price (GPU% x ns per item, dearer the longer it takes), lane, batch and latency."""
+
+    price: float
+    gpu_percent: int
+    batch: int
+    latency_ns: int
+
+    @property
+    def area_per_item(self) -> float:
+        """GPU% x ns that each item costs."""
+        return self.gpu_percent * self.latency_ns / self.batch
+
+
+class Growth(NamedTuple):
+    """With `more` items, a run of `latency_ns` would be worth having waited for them."""
+
+    more: int
+    latency_ns: int
+
+
+class RunCosts:
+    """The latency of every batch on every lane in ns, and for each number of items the runs worth choosing.
+
+    `options[n]` are the runs of at most n items, cheapest first; none of them has another beside it that is
+    as cheap, as short and as narrow. `calm_options[n]` are those for a device with area to spare.
+    """
+
+    def __init__(
+        self, surface: LatencySurface, lanes: Sequence[int], slo_ns: int, *, is_pool: bool = False
+    ) -> None:
+        self.lanes = tuple(sorted(set(lanes)))
+        self.max_batch = surface.batches[-1]
+        self._slo_ns = slo_ns
+        self._is_pool = is_pool
+        self._rows = {
+            lane: [0, *(ms_to_ns(surface.latency_ms(lane, batch)) for batch in range(1, self.max_batch + 1))]
+            for lane in self.lanes
+        }
+        #: How long one item takes on the largest lane: nothing is faster.
+        self.fastest_ns = self._rows[self.lanes[-1]][1]
+        self.options = self._by_items(PRICE_OF_TIME)
+        self.calm_options = self._by_items(CALM_PRICE_OF_TIME)
+        least = [0.0, *(self._least_area(options) for options in self.options[1:])]
+        #: By number of items: how long the shortest of the cheap runs takes.
+        self.cheap_ns = [0, *map(_shortest, self.options[1:], ((1 + CHEAP) * area for area in least[1:]))]
+        #: By number of items: what it may be worth to wait for.
+        self.growths = [tuple(self._growths(items, area)) for items, area in enumerate(least)]
+
+    def latency_ns(self, gpu_percent: int, batch: int) -> int:
+        """How long `batch` items (1 to `max_batch`) take on the lane of `gpu_percent`."""
+        return self._rows[gpu_percent][batch]
+
+    def best(self, items: int, within_ns: int, free_percent: int = WHOLE_GPU_PERCENT) -> Option | None:
+        """The run of up to `items` items at the least price that ends in time on a lane that is free."""
+        for option in self.options[min(items, self.max_batch)]:
+            if option.latency_ns <= within_ns and option.gpu_percent <= free_percent:
+                return option
+        return None
+
+    def _by_items(self, price_of_time: float) -> list[tuple[Option, ...]]:
+        options: list[tuple[Option, ...]] = [()]
+        for items in range(1, self.max_batch + 1):
+            candidates = [*options[-1], *self._full(items, price_of_time)]
+            options.append(_pareto(candidates, of_each_lane=self._is_pool))
+        return options
+
+    def _full(self, items: int, price_of_time: float) -> Iterator[Option]:
+        """Every run of just so many items."""
+        for lane in self.lanes:
+            latency_ns = self._rows[lane][items]
+            price = lane * latency_ns / items * (1 + price_of_time * latency_ns / self._slo_ns)
+            yield Option(price, lane, items, latency_ns)
+
+    def _least_area(self, options: Iterable[Option]) -> float:
+        """The least area per item of those that end within the SLO, or of all if none does."""
+        in_time = [option.area_per_item for option in options if option.latency_ns <= self._slo_ns]
+        return min(in_time or [option.area_per_item for option in options])
+
+    def _growths(self, items: int, least_area: float) -> Iterator[Growth]:
+        if not items:
+            return
+        shortest_ns = self._slo_ns
+        for more in range(1, self.max_batch - items + 1):
+            latency_ns = _shortest(self.options[items + more], (1 - WORTH_WAITING) * least_area)
+            if 0 < latency_ns < shortest_ns:
+                yield Growth(more, latency_ns)
+                shortest_ns = latency_ns
+
+
+def _pareto(options: Iterable[Option], *, of_each_lane: bool) -> tuple[Option, ...]:
+    """The options that no cheaper one makes useless; of each lane where any of the others may be taken."""
+    kept: list[Option] = []
+    for option in sorted(options):
+        _, percent, _, latency_ns = option
+        rivals = (other for other in kept if other.gpu_percent == percent or not of_each_lane)
+        if not any(other.gpu_percent <= percent and other.latency_ns <= latency_ns for other in rivals):
+            kept.append(option)
+    return tuple(kept)
+
+
+def _shortest(options: Iterable[Option], most_area: float) -> int:
+    """The latency of the shortest option of at most that area per item; 0 if there is none."""
+    return min((option.latency_ns for option in options if option.area_per_item <= most_area), default=0)

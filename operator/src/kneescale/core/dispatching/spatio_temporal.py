@@ -1,0 +1,225 @@
+"""D-STACK's schedule in space and time (arXiv 2304.13541): EDF for what is due, then opportunistic fill.
+
+A queue is *ripe* once there is nothing in waiting for a larger batch: it is full, or the items that its rate
+promises would not save a tenth of its area in the time that is left. Ripe queues go in the order in which
+their cheap runs become impossible: EDF, less how long a cheap run takes. Each gets the cheapest run that
+ends in time, on any lane, now or when GPU% comes free; who has to wait has its place kept, and the rest
+fills what that leaves. Runs also leave room, where they can, for queues that are not ripe and for items that
+may arrive. Beyond the paper (docs/adr/0017): GPU% and batch are chosen per run, with a price on time.
+
+Where late items are refused, an overload sheds early and evenly. Else they go behind all that can be in time,
+and are not starved: after the scoreboard's window they go first if their partition had less than its share.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from kneescale.core.dispatching.device import DeviceState
+from kneescale.core.dispatching.partition import Partition, PartitionTerms
+from kneescale.core.dispatching.policy import Run, Wait
+from kneescale.core.dispatching.run_costs import Option
+from kneescale.core.dispatching.timeline import MOST_STARTS, Timeline
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+#: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
+CALM = 0.45
+
+#: More than this part of the device refused of late is an overload.
+OVERLOAD = 0.02
+
+#: Late work of a partition that had its share leaves the others this many times what they used of late.
+BURST_FACTOR = 1.25
+
+_FAR_NS = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be left out, to see what it is worth."""
+
+    #: Whether work that is not due may use what is free, and overtake what waits for GPU%.
+    fill: bool = True
+    #: Whether a partition that had more than its weighted share of the area goes behind in an overload.
+    fairness: bool = True
+    #: Whether batches may be larger than planned.
+    free_batch: bool = True
+
+
+class SpatioTemporal:
+    """EDF for ripe queues, places kept for those that find no room yet, and fair fill."""
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self._settings = settings
+
+    def adapt(self, terms: PartitionTerms) -> PartitionTerms:
+        """The terms as they are, unless batches are fixed."""
+        if self._settings.free_batch or terms.surface is None:
+            return terms
+        return replace(terms, surface=terms.surface.restricted_to(terms.lanes, terms.batch))
+
+    def refusals(self, device: DeviceState, now_ns: int) -> Iterator[tuple[Partition, int]]:
+        """How many of the oldest items of which partitions to refuse: those that cannot be in time.
+
+        In an overload also those too late for a cheap run: with dear ones a GPU answers fewer.
+        """
+        is_overload = _is_overload(device, now_ns)
+        for partition in device.partitions.values():
+            if partition.items and now_ns > (partition.due_ns if is_overload else partition.lost_ns):
+                costs = partition.ready_costs
+                least_ns = costs.cheap_ns[partition.items] if is_overload else costs.fastest_ns
+                yield partition, partition.count_lost(now_ns, least_ns)
+
+    def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
+        """The next run, or until when every queued partition waits, and what for."""
+        queued = [partition for partition in device.partitions.values() if partition.items]
+        if not queued:
+            return Wait("nothing is queued")
+        free_percent = device.free_percent
+        if free_percent < min(partition.ready_costs.lanes[0] for partition in queued):
+            return Wait("all GPU% is granted")
+        return _Round(device, queued, now_ns, self._settings).decide()
+
+
+def _is_overload(device: DeviceState, now_ns: int) -> bool:
+    return device.scoreboard.refused_share(now_ns) > OVERLOAD
+
+
+class _Round:
+    """One decision over everything that waits."""
+
+    def __init__(self, device: DeviceState, queued: list[Partition], now_ns: int, settings: Settings) -> None:
+        self._device = device
+        self._now_ns = now_ns
+        self._settings = settings
+        self._is_calm = device.scoreboard.busy_share(now_ns) <= CALM
+        self._is_overload = settings.fairness and _is_overload(device, now_ns)
+        #: What can run: (when at the latest, or a rank behind all that can be in time; which).
+        self._ripe: list[tuple[int, str, Partition]] = []
+        self._growing: list[Partition] = []
+        for partition in queued:
+            self._sort_in(partition)
+        self._ripe.sort()
+        #: Made when first needed: with what is reserved, and with what is to be left for later work too.
+        self._timelines: tuple[Timeline, Timeline] | None = None
+        self._wake_ns = min(map(self._ripens_ns, self._growing), default=_FAR_NS)
+        self._expected = list(self._expected_runs())
+        self._expected_from_ns = min((start_ns for start_ns, _ in self._expected), default=_FAR_NS)
+
+    def decide(self) -> Run | Wait:
+        """The first of the ripe that can start; those before it have their places kept."""
+        for _, _, partition in self._ripe:
+            option = self._start(partition)
+            if option:
+                return Run(partition.name, option.gpu_percent, option.batch)
+            if not self._settings.fill:
+                break
+        until_ns = self._wake_ns if self._wake_ns < _FAR_NS else None
+        return Wait("what is queued grows its batch, or waits for GPU% to come free", until_ns)
+
+    def _sort_in(self, partition: Partition) -> None:
+        now_ns = self._now_ns
+        if partition.lost_ns < now_ns:
+            partition.skip_late(now_ns)
+        if partition.lost_ns < now_ns:
+            self._ripe.append((self._late_rank(partition), partition.name, partition))
+        elif self._is_ripe(partition):
+            last_ns = self._is_overload and not self._is_owed(partition)
+            self._ripe.append((partition.due_ns + _FAR_NS * last_ns, partition.name, partition))
+        else:
+            self._growing.append(partition)
+
+    def _is_ripe(self, partition: Partition) -> bool:
+        if self._settings.fill:
+            return self._is_calm or partition.ripe_ns <= self._now_ns
+        return partition.items >= partition.ready_terms.batch or partition.due_ns <= self._now_ns
+
+    def _ripens_ns(self, partition: Partition) -> int:
+        """When a growing queue is ripe, whatever arrives until then."""
+        return partition.ripe_ns if self._settings.fill else partition.due_ns
+
+    def _late_rank(self, partition: Partition) -> int:
+        put_off_ns = self._device.scoreboard.window_ns
+        if self._settings.fairness and not self._is_owed(partition):
+            put_off_ns += _FAR_NS
+        return partition.end_by_ns + put_off_ns
+
+    def _is_owed(self, partition: Partition) -> bool:
+        """Whether the partition had less than its weighted share of the area that all had of late."""
+        scoreboard = self._device.scoreboard
+        partitions = self._device.partitions.values()
+        total_weight = sum(partition.terms.weight for partition in partitions if partition.terms)
+        fair_area = scoreboard.total_area * partition.ready_terms.weight / total_weight
+        return scoreboard.area(partition.name) <= fair_area
+
+    def _expected_runs(self) -> Iterator[tuple[int, Option]]:
+        """The runs that room is to be left for: when they must start at the latest."""
+        now_ns = self._now_ns
+        for partition in self._growing:
+            run = partition.expected_run(now_ns)
+            yield max(now_ns + 1, partition.end_by_ns - run.latency_ns), run
+        for partition in self._device.partitions.values():
+            if partition.is_idle:
+                run, terms = partition.expected_run(now_ns), partition.ready_terms
+                yield max(now_ns + 1, now_ns + terms.slo_ns - terms.margin_ns - run.latency_ns), run
+
+    def _start(self, partition: Partition) -> Option | None:
+        """The run of this partition to start now; if it is to start later its place is kept."""
+        now_ns, is_late = self._now_ns, partition.lost_ns < self._now_ns
+        costs = partition.ready_costs
+        options = (costs.calm_options if self._is_calm else costs.options)[partition.items]
+        if partition.ready_terms.is_pool:
+            options = tuple(filter(partition.is_open, options))
+        if is_late and not self._is_owed(partition):
+            left_percent = self._left_by_others(partition)
+            options = tuple(option for option in options if option.gpu_percent <= left_percent)
+        slack_ns = int((partition.end_by_ns - now_ns) / partition.slowness)
+        within_ns = _FAR_NS if is_late else max(costs.fastest_ns, slack_ns)
+        if self._timelines is None:
+            best = next((option for option in options if option.latency_ns <= within_ns), None)
+            if best is None:
+                return None
+            is_free = best.gpu_percent <= self._device.free_percent
+            if is_free and now_ns + best.latency_ns <= self._expected_from_ns:
+                return best
+        return self._place(partition, options, now_ns + within_ns, is_late=is_late)
+
+    def _left_by_others(self, partition: Partition) -> int:
+        """The GPU% that late work of a partition which had its share may take: its overload stays its own.
+
+        It is what the others did not use of late, with room for their bursts; and always one lane.
+        """
+        device = self._device
+        whole_area = WHOLE_GPU_PERCENT * device.scoreboard.window_ns
+        others_area = device.scoreboard.total_area - device.scoreboard.area(partition.name)
+        held_percent = device.held_percent(partition.name)
+        left_percent = int(WHOLE_GPU_PERCENT * (1 - BURST_FACTOR * others_area / whole_area)) - held_percent
+        return max(left_percent, 0 if held_percent else partition.ready_costs.lanes[0])
+
+    def _place(
+        self, partition: Partition, options: Sequence[Option], end_by_ns: int, *, is_late: bool
+    ) -> Option | None:
+        slo_ns = partition.ready_terms.slo_ns
+        reserved, expected = self._reserved_and_expected()
+        is_idle = not self._device.running
+        place = expected.best_place(options, end_by_ns, slo_ns, 1 if is_late or is_idle else MOST_STARTS)
+        if place is None and (is_idle or not is_late):
+            # What may arrive holds up nothing for ever, and nothing that would be late.
+            place = reserved.best_place(options, end_by_ns, slo_ns, 1)
+        if place is None:
+            return None
+        if place.start_ns == self._now_ns:
+            return place.option
+        for timeline in (reserved, expected):
+            timeline.reserve(place.start_ns, place.option.latency_ns, place.option.gpu_percent)
+        if partition.due_ns > self._now_ns:
+            self._wake_ns = min(self._wake_ns, partition.due_ns)
+        return None
+
+    def _reserved_and_expected(self) -> tuple[Timeline, Timeline]:
+        if self._timelines is None:
+            reserved = Timeline(self._device, self._now_ns)
+            expected = reserved.copy()
+            for start_ns, run in self._expected:
+                expected.reserve(start_ns, run.latency_ns, run.gpu_percent)
+            self._timelines = reserved, expected
+        return self._timelines

@@ -1,0 +1,94 @@
+"""The GPU% that is free now and later, and the best place in it for a batch.
+
+As in conservative backfilling: who comes first takes its place, now or later, and who comes after it may only
+use what that leaves, so that narrow runs cannot keep a wide one waiting.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kneescale.core.dispatching.device import DeviceState
+from kneescale.core.dispatching.run_costs import Option
+
+#: A run that starts a whole SLO from now would be as dear as one of this much more area.
+PRICE_OF_DELAY = 3.0
+
+#: Only the first few moments at which GPU% comes free are looked at: later ones are hardly ever the best.
+MOST_STARTS = 4
+
+
+class Place(NamedTuple):
+    """A run and when it could start."""
+
+    start_ns: int
+    option: Option
+
+
+class Timeline:
+    """Free GPU% as a step function of time, from now on."""
+
+    def __init__(self, device: DeviceState, now_ns: int) -> None:
+        self._times_ns = [now_ns]
+        self._free_percents = [device.free_percent]
+        free_percent = device.free_percent
+        for end_ns, _, gpu_percent in device.ends:
+            free_percent += gpu_percent
+            # What should have ended holds its GPU% still: it may be free in a moment, not now.
+            end_ns = max(end_ns, now_ns + 1)
+            if end_ns == self._times_ns[-1]:
+                self._free_percents[-1] = free_percent
+            else:
+                self._times_ns.append(end_ns)
+                self._free_percents.append(free_percent)
+
+    def copy(self) -> "Timeline":
+        """The same, to be changed on its own."""
+        copied = Timeline.__new__(Timeline)
+        copied._times_ns, copied._free_percents = self._times_ns[:], self._free_percents[:]
+        return copied
+
+    def reserve(self, start_ns: int, duration_ns: int, gpu_percent: int) -> None:
+        """Keep `gpu_percent`, or what there is of it, for a run from `start_ns` on."""
+        first, last = self._step_at(start_ns), self._step_at(start_ns + duration_ns)
+        for index in range(first, last):
+            self._free_percents[index] = max(0, self._free_percents[index] - gpu_percent)
+
+    def best_place(
+        self, options: Sequence[Option], end_by_ns: int, slo_ns: int, most_starts: int = MOST_STARTS
+    ) -> Place | None:
+        """The run and start of the least price, delay counted; None where none is in time."""
+        now_ns = self._times_ns[0]
+        best: Place | None = None
+        best_price = float("inf")
+        for step in range(min(most_starts, len(self._times_ns))):
+            start_ns = self._times_ns[step]
+            factor = 1 + PRICE_OF_DELAY * (start_ns - now_ns) / slo_ns
+            for option in options:
+                if option.price * factor >= best_price:
+                    break
+                if option.latency_ns <= end_by_ns - start_ns and self._fits(step, option):
+                    best, best_price = Place(start_ns, option), option.price * factor
+                    break
+        return best
+
+    def _fits(self, step: int, option: Option) -> bool:
+        _, gpu_percent, _, latency_ns = option
+        free_percents = self._free_percents
+        if free_percents[step] < gpu_percent:
+            return False
+        end_ns = self._times_ns[step] + latency_ns
+        for later in range(step + 1, len(free_percents)):
+            if self._times_ns[later] >= end_ns:
+                return True
+            if free_percents[later] < gpu_percent:
+                return False
+        return True
+
+    def _step_at(self, time_ns: int) -> int:
+        """The step that begins at that time, from now on; made if there is none."""
+        index = bisect_left(self._times_ns, time_ns)
+        if index == len(self._times_ns) or self._times_ns[index] != time_ns:
+            self._times_ns.insert(index, time_ns)
+            self._free_percents.insert(index, self._free_percents[index - 1])
+        return index

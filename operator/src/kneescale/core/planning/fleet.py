@@ -1,0 +1,132 @@
+"""How many GPUs of one product a set of models needs: as few as they can be packed on.
+
+Models that would leave too much of their GPUs over are split into more replicas, each on a GPU of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, floor
+
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.placement import Demand, Device, Placed, pack
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+#: MPS clients of one GPU before CUDA 13.1 (60 since): one for each model on it.
+MPS_CLIENTS = 48
+
+#: Models are split into more replicas as long as that brings the GPUs to within this part of the bound.
+_SLACK = 0.05
+_MOST_PARTS = 6
+
+_PERMILLE = 1000
+_GIB = 1 << 30
+#: What stands for memory that is not known: more than any GPU has.
+_ENDLESS_GIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """So many GPUs, and the numbers of those that each model is on."""
+
+    gpus: int
+    placement: dict[str, tuple[int, ...]]
+
+    def models(self) -> list[tuple[str, ...]]:
+        """The models on each GPU."""
+        on: list[list[str]] = [[] for _ in range(self.gpus)]
+        for model, gpus in self.placement.items():
+            for gpu in gpus:
+                on[gpu].append(model)
+        return list(map(tuple, on))
+
+
+def gpus_at_least(workloads: Sequence[Workload], pool: Pool, utilization: float) -> int:
+    """The fewest GPUs like the pool's that can do, by area, memory and MPS clients, whatever its own number.
+
+    By the fluid bound, where no GPU is loaded above `utilization`; with 1 it holds for every schedule.
+    """
+    alone = fluid_bound([replace(workload, memory_gib=0) for workload in workloads], [Pool(pool.product, 1)])
+    areas = [model.area_percent / alone.load / (WHOLE_GPU_PERCENT * utilization) for model in alone.models]
+    workers = [max(1.0, area) for area in areas]
+    memory_gib = sum(
+        number * workload.memory_gib for number, workload in zip(workers, workloads, strict=True)
+    )
+    # A hair less, so that rounding in the solver does not ask for one GPU more.
+    least = max(sum(areas), memory_gib / pool.memory_gib, sum(workers) / MPS_CLIENTS)
+    return ceil(least * (1 - 1e-9))
+
+
+def size_fleet(demands: Sequence[Demand], pool: Pool, *, area_limit_permille: int, at_least: int) -> Fleet:
+    """The fewest GPUs like the pool's that hold every model; `at_least` bounds the search from below.
+
+    Models have as few replicas as lead to that, or to within 5 % of `at_least`. Raises InfeasibleError
+    where a model is larger than a GPU's memory.
+    """
+    _check_memory(demands, pool)
+    placers = [
+        _placer(
+            [_in_parts(demand, pool.product, area_limit_permille // parts) for demand in demands],
+            pool,
+            area_limit_permille,
+        )
+        for parts in range(1, _MOST_PARTS + 1)
+    ]
+    near = floor(at_least * (1 + _SLACK))
+    for placed in placers:
+        if fleet := _smallest(at_least, near, placed):
+            return fleet
+    # With a GPU for each whole GPU's worth of each model there is always room.
+    enough = near + sum(_replicas(demand, pool.product, area_limit_permille) for demand in demands)
+    fleets = (_smallest(near, enough, placed) for placed in placers)
+    return min(filter(None, fleets), key=lambda fleet: fleet.gpus)
+
+
+def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
+    largest = max(demands, key=lambda demand: demand.memory_bytes)
+    if largest.memory_bytes > pool.memory_gib * _GIB:
+        raise InfeasibleError(
+            f"model {largest.model}: needs {largest.memory_bytes / _GIB:.1f} GiB of GPU memory; "
+            f"a GPU has {pool.memory_gib:g}"
+        )
+
+
+def _in_parts(demand: Demand, product: str, most_permille: int) -> Demand:
+    """The demand in replicas of at most that area."""
+    replicas = _replicas(demand, product, most_permille)
+    return replace(demand, min_replicas=replicas, max_replicas=replicas)
+
+
+def _replicas(demand: Demand, product: str, most_permille: int) -> int:
+    return max(1, ceil(demand.configurations[product].area_permille / most_permille))
+
+
+def _placer(demands: Sequence[Demand], pool: Pool, area_limit_permille: int) -> Callable[[int], Fleet | None]:
+    memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * _GIB)
+
+    def placed(gpus: int) -> Fleet | None:
+        devices = [
+            Device(str(number), str(number), "", pool.product, memory_bytes, MPS_CLIENTS)
+            for number in range(gpus)
+        ]
+        outcome = pack(demands, devices, area_limit_permille=area_limit_permille)
+        placement: dict[str, tuple[int, ...]] = {}
+        for model, of_model in outcome.items():
+            if not isinstance(of_model, Placed) or of_model.shortfall:
+                return None
+            placement[model] = tuple(sorted(map(int, of_model.devices)))
+        return Fleet(gpus, placement)
+
+    return placed
+
+
+def _smallest(low: int, high: int, placed: Callable[[int], Fleet | None]) -> Fleet | None:
+    """The placement on the fewest GPUs from `low` to `high`, by bisection; None where `high` are too few."""
+    best = placed(high)
+    while best and low < high:
+        middle = (low + high) // 2
+        if fleet := placed(middle):
+            best, high = fleet, middle
+        else:
+            low = middle + 1
+    return best

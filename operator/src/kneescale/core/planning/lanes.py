@@ -1,0 +1,192 @@
+"""Which lanes each model's worker holds, chosen for the set of models on one GPU.
+
+A pool of lanes is worth what it does under bursts and beside others, not what its cheapest lane costs. Two
+things are asked of it: throughput for the bursts of Poisson arrivals, by what is known of queues in heavy
+traffic; and then the least GPU area. The load for which the pools are chosen is the largest at which all of
+them, and the GPU, still do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log, sqrt
+
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.configuration import efficient_configuration
+from kneescale.core.planning.fluid import Workload, least_area_per_item
+from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+#: One entry for each lane: its GPU%. A lane runs one batch at a time.
+Pool = tuple[int, ...]
+
+#: A planned run ends, after waiting for a lane, within this part of the SLO. This figure and the next ones
+#: were tuned by simulation, with three lanes, on the paper's mixes and random ones; asking for one lane that
+#: runs the largest batch in 0.4 to 0.6 of the SLO made them worse.
+_PLANNED_PART = 0.9
+
+#: Of the time that a request can wait, this part is left for its lane; the rest goes to waiting for the GPU.
+_LANE_PART = 0.5
+
+#: No more than this part of the requests may wait longer.
+_LATE_PART = 0.005
+
+#: Together the pools may take this part of the GPU's area.
+_AREA_PART = 0.85
+
+#: Sharing a lane with bursts, planned runs take no more than this part of its time.
+_LANE_UTILIZATION = 0.8
+
+_LOAD_STEPS = 6
+_SWEEPS = 3
+
+
+def choose_lanes(workloads: Sequence[Workload], product: str, lanes: int) -> dict[str, Pool]:
+    """So many lanes for each model, by name, for all of them on one GPU of the product.
+
+    Raises InfeasibleError where no run of a model ends in time.
+    """
+    choices = [_Chooser(workload, workload.surfaces[product], lanes) for workload in workloads]
+    low, high = 0.0, WHOLE_GPU_PERCENT / sum(choice.least_area_percent for choice in choices)
+    pools = [choice.pool(high / 2**_LOAD_STEPS) for choice in choices]
+    for _ in range(_LOAD_STEPS):
+        load = (low + high) / 2
+        found = [choice.pool(load) for choice in choices]
+        costs = [choice.cost(pool, load) for choice, pool in zip(choices, found, strict=True)]
+        fits = sum(cost.area_percent for cost in costs) <= _AREA_PART * WHOLE_GPU_PERCENT
+        if fits and not any(cost.shortfall for cost in costs):
+            low, pools = load, found
+        else:
+            high = load
+    return {workload.name: pool for workload, pool in zip(workloads, pools, strict=True)}
+
+
+def paper_lanes(workloads: Sequence[Workload], product: str) -> dict[str, Pool]:
+    """One lane for each model, at the GPU% of the highest efficacy: D-STACK's own choice (arXiv 2304.13541).
+
+    Raises InfeasibleError where no run of a model keeps its rules.
+    """
+    return {workload.name: (_efficient_percent(workload, product),) for workload in workloads}
+
+
+def _efficient_percent(workload: Workload, product: str) -> int:
+    surface = workload.surfaces[product]
+    return efficient_configuration(surface, slo_ms=workload.limit_ms, rate_rps=workload.rate_rps).gpu_percent
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Cost:
+    """What a pool lacks in throughput, as a part of the rate, and the GPU% that it takes in the mean."""
+
+    shortfall: float
+    area_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The planned run of one lane."""
+
+    gpu_percent: int
+    batch: int
+    latency_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Items per ms."""
+        return self.batch / self.latency_ms
+
+    @property
+    def area_per_item(self) -> float:
+        """GPU% x ms."""
+        return self.gpu_percent / self.rate
+
+
+class _Chooser:
+    """The best pool of one model for any load."""
+
+    def __init__(self, workload: Workload, surface: LatencySurface, lanes: int) -> None:
+        self._name = workload.name
+        self._slo_ms = workload.limit_ms
+        self._rate = workload.rate_rps / 1000
+        self._lanes = lanes
+        self._max_batch = surface.batches[-1]
+        self._percents = surface.gpu_percents
+        self._surface = surface
+        self._latencies_ms = {
+            percent: [surface.latency_ms(percent, batch) for batch in range(1, self._max_batch + 1)]
+            for percent in self._percents
+        }
+        if self._latencies_ms[self._percents[-1]][0] > self._slo_ms:
+            raise InfeasibleError(f"model {self._name}: no run ends in {self._slo_ms:g} ms")
+
+    @cached_property
+    def least_area_percent(self) -> float:
+        """The GPU% that the rate takes at best."""
+        return 1000 * self._rate * least_area_per_item(self._surface, self._slo_ms)
+
+    def pool(self, load: float) -> Pool:
+        """The pool of the least cost at that factor on the rate: lane by lane, then each one again."""
+        chosen: list[int] = []
+        while len(chosen) < self._lanes:
+            chosen.append(self._best(chosen, load))
+        for _ in range(_SWEEPS):
+            before = list(chosen)
+            for lane in range(self._lanes):
+                others = chosen[:lane] + chosen[lane + 1 :]
+                chosen[lane] = self._best(others, load)
+            if chosen == before:
+                break
+        return tuple(sorted(chosen))
+
+    def cost(self, pool: Pool, load: float) -> _Cost:
+        """What the pool lacks and takes at that factor on the rate."""
+        rate = load * self._rate
+        runs, gap_ms = self._runs(pool, rate)
+        if not runs:
+            return _Cost(float("inf"), float("inf"))
+        throughput = sum(run.rate for run in runs)
+        patience_ms = _LANE_PART * (self._slo_ms - min(run.latency_ms for run in runs) - gap_ms)
+        lacking = max(0.0, _throughput_for(rate, patience_ms) - throughput) / rate
+        return _Cost(round(lacking, 6), self._area_percent(runs, rate))
+
+    def _best(self, others: Sequence[int], load: float) -> int:
+        return min(self._percents, key=lambda percent: (self.cost((*others, percent), load), percent))
+
+    def _runs(self, pool: Pool, rate: float) -> tuple[list[_Run], float]:
+        """The largest batch for each lane that ends in time after the gap in which some lane gets free."""
+        gap_ms = 0.0
+        runs: list[_Run] = []
+        for _ in range(_SWEEPS):
+            runs = [run for percent in pool if (run := self._run(percent, rate, gap_ms))]
+            gap_ms = 1 / sum(1 / run.latency_ms for run in runs) if runs else 0.0
+        return runs, gap_ms
+
+    def _run(self, percent: int, rate: float, gap_ms: float) -> _Run | None:
+        """In the mean an item of a batch waits half as long as the batch takes to gather."""
+        limit_ms = _PLANNED_PART * self._slo_ms
+        for batch in range(self._max_batch, 0, -1):
+            latency_ms = self._latencies_ms[percent][batch - 1]
+            if latency_ms + max(gap_ms, (batch - 1) / rate / 2) <= limit_ms:
+                return _Run(percent, batch, latency_ms)
+        return None
+
+    def _area_percent(self, runs: Sequence[_Run], rate: float) -> float:
+        """The cheapest lanes first, each up to its utilisation; what is left at the dearest's price."""
+        area = 0.0
+        for run in sorted(runs, key=lambda run: run.area_per_item):
+            served = min(rate, _LANE_UTILIZATION * run.rate)
+            area += served * run.area_per_item
+            rate -= served
+            dearest = run.area_per_item
+        return area + rate * dearest
+
+
+def _throughput_for(rate: float, patience_ms: float) -> float:
+    """The throughput at which no more than `_LATE_PART` of Poisson arrivals wait longer than that.
+
+    In heavy traffic, where service is regular, P(wait > t) = exp(-2 (m/r - 1) m t) for arrivals of rate r and
+    throughput m (Kingman's bound for M/D/1), solved for m.
+    """
+    if patience_ms <= 0:
+        return float("inf")
+    return rate / 2 + sqrt(rate**2 / 4 + rate * log(1 / _LATE_PART) / (2 * patience_ms))

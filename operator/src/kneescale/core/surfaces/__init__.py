@@ -1,0 +1,1 @@
+"""Latency over GPU% and batch: measured, fitted or predicted; and its knee."""

@@ -1,0 +1,320 @@
+from dataclasses import replace
+
+import pytest
+
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Ran, Refused
+from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.surface import LatencySurface, Point
+from kneescale.core.units import NS_PER_MS, NS_PER_S
+from tests.core.partitions import dispatcher, serving
+
+MS = NS_PER_MS
+WHOLE = (100,)
+
+
+def ten_ms() -> LatencySurface:
+    """One lane of 100 GPU%; every batch up to 8 takes 10 ms."""
+    return LatencySurface.from_points(Point(100, batch, 10.0) for batch in (1, 8))
+
+
+def whole(*, slo_ms: float = 50, weight: int = 1) -> PartitionTerms:
+    """A partition whose every batch takes the whole device for 10 ms."""
+    return serving(slo_ms=slo_ms, weight=weight, lanes=WHOLE, surface=ten_ms())
+
+
+def run_to_end(device: Dispatcher, granted: Granted, now_ns: int) -> Ran:
+    ran = device.done(granted.partition, granted.grant.grant_id, now_ns - 1, now_ns, now_ns)
+    assert ran is not None
+    return ran
+
+
+def test_work_on_an_idle_device_runs_at_once() -> None:
+    device = dispatcher(a=serving())
+    device.arrived("a", 3, 0, 0)
+    (granted,) = device.tick(0)
+    assert (granted.partition, granted.grant.batch) == ("a", 3)
+    assert device.free_percent == 100 - granted.grant.gpu_percent
+    assert device.queued("a") == 0
+
+
+def test_a_grant_names_the_time_by_which_it_ends() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 1, 0, 0)
+    (granted,) = device.tick(5 * MS)
+    assert granted.grant.finish_by_ns == 15 * MS
+    assert device.next_wake_ns(5 * MS) == 15 * MS
+
+
+def test_a_grant_that_is_done_gives_its_gpu_percent_back() -> None:
+    device = dispatcher(a=serving())
+    device.arrived("a", 1, 0, 0)
+    (granted,) = device.tick(0)
+    ran = device.done("a", granted.grant.grant_id, 1 * MS, 3 * MS, 4 * MS)
+    assert ran == Ran("a", granted.grant.grant_id, granted.grant.gpu_percent, 1, 0, 1 * MS, 3 * MS)
+    assert device.free_percent == 100
+
+
+def test_the_earliest_deadline_goes_first() -> None:
+    device = dispatcher(late=whole(slo_ms=90), soon=whole(slo_ms=60))
+    device.arrived("late", 8, 0, 0)
+    device.arrived("soon", 8, 0, 0)
+    assert [granted.partition for granted in device.tick(0)] == ["soon"]
+
+
+def test_a_run_takes_the_least_area_that_is_in_time() -> None:
+    surface = LatencySurface.from_points([Point(20, 1, 30.0), Point(100, 1, 10.0)])
+    relaxed = dispatcher(a=serving(slo_ms=100, lanes=(20, 100), batch=1, surface=surface))
+    pressed = dispatcher(a=serving(slo_ms=20, lanes=(20, 100), batch=1, surface=surface))
+    for device in (relaxed, pressed):
+        device.arrived("a", 1, 0, 0)
+    assert [granted.grant.gpu_percent for granted in relaxed.tick(0)] == [20]
+    assert [granted.grant.gpu_percent for granted in pressed.tick(0)] == [100]
+
+
+def test_several_batches_of_one_model_run_at_once() -> None:
+    device = dispatcher(a=serving(batch=8, lanes=(10, 20, 30)))
+    device.arrived("a", 48, 0, 0)
+    grants = device.tick(0)
+    assert len(grants) >= 3
+    assert sum(granted.grant.batch for granted in grants) == 48
+    assert sum(granted.grant.gpu_percent for granted in grants) <= 100
+
+
+def test_a_batch_is_cut_where_the_deadline_asks_for_it() -> None:
+    surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
+    device = dispatcher(a=serving(slo_ms=50, lanes=WHOLE, surface=surface))
+    device.arrived("a", 8, 0, 0)
+    assert [granted.grant.batch for granted in device.tick(0)] == [6]
+
+
+def test_a_run_is_planned_to_end_a_margin_before_the_deadline() -> None:
+    surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
+    terms = serving(slo_ms=50, lanes=WHOLE, surface=surface)
+    device = dispatcher(a=replace(terms, margin_ns=5 * MS))
+    device.arrived("a", 8, 0, 0)
+    assert [granted.grant.batch for granted in device.tick(0)] == [5]
+
+
+def test_late_work_is_still_served_in_batches_as_large_as_they_come() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 8, 0, 1 * NS_PER_S)
+    assert [granted.grant.batch for granted in device.tick(1 * NS_PER_S)] == [8]
+
+
+def test_late_work_goes_behind_what_can_be_in_time() -> None:
+    device = dispatcher(a=whole(), b=whole())
+    device.arrived("a", 8, 0, 200 * MS)
+    device.arrived("b", 8, 190 * MS, 200 * MS)
+    assert [granted.partition for granted in device.tick(200 * MS)] == ["b"]
+
+
+def test_a_long_run_leaves_room_for_what_may_arrive() -> None:
+    lanes = (40, 100)
+    long = serving(
+        slo_ms=500,
+        lanes=lanes,
+        batch=1,
+        surface=LatencySurface.from_points([Point(40, 1, 90), Point(100, 1, 30)]),
+    )
+    short = serving(
+        slo_ms=20,
+        lanes=lanes,
+        batch=1,
+        surface=LatencySurface.from_points([Point(40, 1, 5), Point(100, 1, 4)]),
+    )
+    alone, beside = dispatcher(long=long), dispatcher(long=long, short=short)
+    for device in (alone, beside):
+        device.arrived("long", 1, 0, 0)
+    assert [granted.grant.gpu_percent for granted in alone.tick(0)] == [100]
+    assert [granted.grant.gpu_percent for granted in beside.tick(0)] == [40]
+
+
+def test_a_due_run_that_does_not_fit_has_its_gpu_percent_kept() -> None:
+    surface = LatencySurface.from_points([Point(50, 1, 20.0)])
+    wide = LatencySurface.from_points([Point(80, 1, 20.0)])
+    device = dispatcher(
+        fill=serving(slo_ms=500, lanes=(50,), batch=1, surface=surface),
+        wide=serving(slo_ms=60, lanes=(80,), batch=1, surface=wide),
+    )
+    device.arrived("fill", 1, 0, 0)
+    (running,) = device.tick(0)
+    device.arrived("wide", 1, 0, 1 * MS)
+    device.arrived("fill", 1, 0, 1 * MS)
+    assert device.tick(1 * MS) == []
+    run_to_end(device, running, 20 * MS)
+    assert [granted.partition for granted in device.tick(20 * MS)] == ["wide"]
+
+
+def test_waiting_has_a_reason_and_an_end() -> None:
+    device = dispatcher(a=serving())
+    assert device.tick(0) == []
+    assert device.waiting.reason == "nothing is queued"
+    assert device.next_wake_ns(0) is None
+
+
+def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -> None:
+    device = dispatcher(a=serving(slo_ms=50), b=serving())
+    for ms in range(1, 20):
+        device.arrived("a", 1, ms * MS, ms * MS)
+        for granted in device.tick(ms * MS):
+            run_to_end(device, granted, ms * MS)
+    device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 20 * MS)
+    device.arrived("a", 1, 20 * MS, 20 * MS)
+    assert device.tick(20 * MS) == []
+    ripe_ns = device.waiting.until_ns
+    assert ripe_ns is not None
+    assert 20 * MS < ripe_ns < 70 * MS
+    assert device.next_wake_ns(20 * MS) == ripe_ns
+    assert device.tick(ripe_ns - 1) == []
+    assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]
+
+
+def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
+    surface = LatencySurface.from_points([Point(20, 1, 30.0), Point(100, 1, 14.0)])
+    device = dispatcher(a=serving(slo_ms=32, lanes=(20, 100), batch=1, surface=surface))
+    lanes = []
+    for second in range(30):
+        start_ns = second * NS_PER_S
+        device.arrived("a", 1, start_ns, start_ns)
+        (granted,) = device.tick(start_ns)
+        lanes.append(granted.grant.gpu_percent)
+        took_ns = (granted.grant.finish_by_ns - start_ns) * 6 // 5
+        device.done("a", granted.grant.grant_id, start_ns, start_ns + took_ns, start_ns + took_ns)
+    assert (lanes[0], lanes[-1]) == (20, 100)
+
+
+def test_what_cannot_be_in_time_is_refused_where_workers_can() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 3, 0, 45 * MS)
+    device.arrived("a", 2, 40 * MS, 45 * MS)
+    assert device.refuse(40 * MS) == []
+    assert device.refuse(45 * MS) == [Refused("a", 3)]
+    assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
+
+
+def test_in_an_overload_who_had_its_share_goes_behind() -> None:
+    device = dispatcher(a=whole(slo_ms=50), b=whole(slo_ms=60))
+    for name in "ab":
+        device.arrived(name, 500, 0, 55 * MS)
+    device.refuse(55 * MS)
+    device.scoreboard.charge("a", 100, 30 * MS, 55 * MS)
+    for name in "ab":
+        device.arrived(name, 8, 55 * MS, 55 * MS)
+    assert [granted.partition for granted in device.tick(55 * MS)] == ["b"]
+
+
+def test_on_a_busy_device_a_full_batch_does_not_wait() -> None:
+    device = dispatcher(a=serving(slo_ms=50, batch=8), b=serving())
+    device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 0)
+    device.arrived("a", 8, 0, 0)
+    assert [granted.grant.batch for granted in device.tick(0)] == [8]
+
+
+def test_fill_goes_to_who_had_the_least_weighted_area() -> None:
+    device = dispatcher(a=whole(slo_ms=100, weight=4), b=whole(slo_ms=100))
+    device.scoreboard.charge("a", 100, 30 * MS, 0)
+    device.scoreboard.charge("b", 100, 10 * MS, 0)
+    device.arrived("b", 1, 0, 0)
+    device.arrived("a", 1, 0, 0)
+    assert [granted.partition for granted in device.tick(0)] == ["a"]
+
+
+def test_a_worker_that_leaves_frees_its_queue_and_its_grants() -> None:
+    device = dispatcher(a=serving(batch=1))
+    device.arrived("a", 30, 0, 0)
+    grants = device.tick(0)
+    freed = device.left("a", 7 * MS)
+    assert [ran.grant_id for ran in freed] == [granted.grant.grant_id for granted in grants]
+    assert all(ran.ended_ns == 7 * MS for ran in freed)
+    assert (device.free_percent, device.queued("a"), device.running) == (100, 0, ())
+
+
+def test_a_second_worker_of_a_name_starts_afresh() -> None:
+    device = dispatcher(a=serving())
+    device.arrived("a", 2, 0, 0)
+    device.tick(0)
+    assert len(device.joined("a", 1)) == 1
+    assert device.free_percent == 100
+    device.arrived("a", 2, 0, 1)
+    assert len(device.tick(1)) == 1
+
+
+def test_done_for_a_grant_that_is_not_in_flight_changes_nothing() -> None:
+    device = dispatcher(a=serving(), b=serving())
+    device.arrived("a", 1, 0, 0)
+    (granted,) = device.tick(0)
+    assert device.done("a", granted.grant.grant_id + 1, 0, 1, 1) is None
+    assert device.done("b", granted.grant.grant_id, 0, 1, 1) is None
+    assert device.free_percent == 100 - granted.grant.gpu_percent
+
+
+def test_an_overrun_keeps_its_gpu_percent() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 1, 0, 0)
+    device.tick(0)
+    device.arrived("a", 1, 1 * NS_PER_S, 1 * NS_PER_S)
+    assert device.tick(1 * NS_PER_S) == []
+    assert device.waiting.reason == "all GPU% is granted"
+
+
+def test_items_of_a_worker_that_is_not_connected_are_not_taken() -> None:
+    device = dispatcher(a=serving())
+    device.left("a", 0)
+    device.arrived("a", 1, 0, 0)
+    device.arrived("unknown", 1, 0, 0)
+    assert (device.tick(0), device.queued("a"), device.queued("unknown")) == ([], 0, 0)
+
+
+def test_a_worker_may_join_before_its_partition_is_in_the_schedule() -> None:
+    device = dispatcher()
+    device.joined("a", 0)
+    device.arrived("a", 1, 0, 0)
+    assert device.tick(0) == []
+    device.configure({"a": serving()}, 1)
+    assert len(device.tick(1)) == 1
+
+
+def test_a_partition_that_left_the_schedule_is_served_until_its_worker_leaves() -> None:
+    device = dispatcher(a=serving())
+    device.arrived("a", 1, 0, 0)
+    (running,) = device.tick(0)
+    device.configure({}, 1)
+    assert device.free_percent < 100
+    device.arrived("a", 1, 1, 1)
+    assert len(device.tick(1)) == 1
+    run_to_end(device, running, 2)
+    device.left("a", 3)
+    assert device.free_percent == 100
+    device.arrived("a", 1, 4, 4)
+    assert device.queued("a") == 0
+
+
+def test_new_terms_hold_from_the_next_grant_on() -> None:
+    device = dispatcher(a=serving(lanes=(20, 100), gpu_percent=20, surface=None))
+    device.configure({"a": whole()}, 0)
+    device.arrived("a", 1, 0, 0)
+    assert [granted.grant.gpu_percent for granted in device.tick(0)] == [100]
+
+
+def test_temporal_sharing_gives_the_whole_gpu_to_one_batch_at_a_time() -> None:
+    device = dispatcher("Temporal", a=serving(), b=serving())
+    device.arrived("a", 20, 0, 0)
+    device.arrived("b", 20, 0, 0)
+    (granted,) = device.tick(0)
+    assert granted.grant.gpu_percent == 100
+    assert device.waiting.reason == "a batch has the whole GPU"
+    run_to_end(device, granted, 5 * MS)
+    assert len(device.tick(5 * MS)) == 1
+
+
+def test_a_policy_has_to_be_one_there_is() -> None:
+    with pytest.raises(InvalidInputError, match="policy must be SpatioTemporal or Temporal, not 'FIFO'"):
+        policy_named("FIFO")
+
+
+def test_a_planned_run_has_to_be_possible() -> None:
+    with pytest.raises(InvalidInputError, match="planned GPU% 45 is none of the lanes"):
+        serving(gpu_percent=45)
+    with pytest.raises(InvalidInputError, match="planned batch must be 1 to 16, the largest, not 17"):
+        serving(batch=17)

@@ -1,0 +1,80 @@
+from itertools import combinations_with_replacement
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.lanes import choose_lanes, paper_lanes
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.surface import LatencySurface, Point
+
+PERCENTS = tuple(range(5, 101, 5))
+SURFACES = {model.name: model.surface(PERCENTS, (1, 2, 4, 8)) for model in catalog()}
+
+
+def workload(name: str, area_percent: float, slo_factor: float = 3) -> Workload:
+    """A model at the rate that takes about that area in batches of 8 at 40 GPU%."""
+    surface = SURFACES[name]
+    latency_ms = surface.latency_ms(40, 8)
+    return Workload(name, area_percent / 40 * 8000 / latency_ms, slo_factor * latency_ms, {"": surface})
+
+
+names = st.lists(st.sampled_from(sorted(SURFACES)), min_size=1, max_size=4, unique=True)
+
+
+@given(names, st.integers(1, 4), st.floats(5, 60), st.floats(1.6, 5))
+@settings(max_examples=25, deadline=None)
+def test_every_model_has_its_lanes_and_one_of_them_is_in_time(
+    chosen: list[str], lanes: int, area_percent: float, slo_factor: float
+) -> None:
+    workloads = [workload(name, area_percent, slo_factor) for name in chosen]
+    pools = choose_lanes(workloads, "", lanes)
+    assert list(pools) == chosen
+    for of_one in workloads:
+        pool = pools[of_one.name]
+        assert len(pool) == lanes
+        assert set(pool) <= set(PERCENTS)
+        assert SURFACES[of_one.name].latency_ms(max(pool), 1) <= of_one.limit_ms
+
+
+def test_more_lanes_carry_more_of_the_bound() -> None:
+    workloads = [workload(name, 100 / 3) for name in ("alexnet", "mobilenet_v2", "resnet50")]
+
+    def load(lanes: int) -> float:
+        pools = choose_lanes(workloads, "", lanes)
+        laned = [
+            Workload(one.name, one.rate_rps, one.limit_ms, one.surfaces, lanes=_counted(pools[one.name]))
+            for one in workloads
+        ]
+        return fluid_bound(laned, [Pool("", 1)]).load
+
+    one, three = load(1), load(3)
+    assert one < three <= fluid_bound(workloads, [Pool("", 1)]).load
+
+
+def _counted(pool: tuple[int, ...]) -> dict[int, float]:
+    return {percent: pool.count(percent) for percent in pool}
+
+
+def test_lanes_too_slow_for_the_slo_are_not_chosen_for_being_cheap() -> None:
+    """10 and 30 GPU% cost a third of the area of 60, but take longer than the SLO."""
+    surface = LatencySurface.from_points(
+        Point(percent, batch, latency_ms)
+        for percent, latency_ms in ((10, 60), (30, 50), (60, 20), (100, 20))
+        for batch in (1, 4)
+    )
+    assert choose_lanes([Workload("a", 50, 40, {"": surface})], "", 3) == {"a": (60, 60, 60)}
+
+
+def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent() -> None:
+    assert paper_lanes([workload("resnet50", 50)], "")["resnet50"] in combinations_with_replacement(
+        PERCENTS, 1
+    )
+
+
+def test_a_model_that_cannot_be_in_time_is_named() -> None:
+    late = Workload("resnet50", 10, 5, {"": SURFACES["resnet50"]})
+    with pytest.raises(InfeasibleError, match=r"^model resnet50: no run ends in 5 ms$"):
+        choose_lanes([late], "", 3)

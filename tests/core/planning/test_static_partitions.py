@@ -1,0 +1,47 @@
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.static_partitions import best_static_partitions
+from kneescale.core.surfaces.surface import LatencySurface, Point
+
+PERCENTS = (20, 30, 50, 70, 100)
+
+
+def workload(name: str, rate_rps: float, latencies_ms: list[float]) -> Workload:
+    points = map(Point, PERCENTS, [1] * len(PERCENTS), latencies_ms)
+    return Workload(name, rate_rps, 1000, {"": LatencySurface.from_points(points)})
+
+
+workloads = st.lists(
+    st.tuples(st.floats(1, 100), st.lists(st.floats(1, 50), min_size=5, max_size=5)), min_size=1, max_size=4
+).map(lambda drawn: [workload(str(number), *one) for number, one in enumerate(drawn)])
+
+
+@given(workloads)
+def test_no_other_split_is_better(models: list[Workload]) -> None:
+    loads = [
+        min(
+            1000 / model.surfaces[""].latency_ms(percent, 1) / model.rate_rps
+            for model, percent in zip(models, split, strict=True)
+        )
+        for split in product(PERCENTS, repeat=len(models))
+        if sum(split) <= 100
+    ]
+    assert best_static_partitions(models, "").load == pytest.approx(max(loads))
+
+
+@given(workloads)
+def test_partitions_are_below_the_bound_of_every_schedule(models: list[Workload]) -> None:
+    partitions = best_static_partitions(models, "")
+    assert partitions.load <= fluid_bound(models, [Pool("", 1)]).load * (1 + 1e-9)
+    assert sum(partitions.gpu_percents.values()) <= 100
+
+
+def test_models_that_find_no_room_carry_nothing() -> None:
+    models = [workload(str(number), 1, [1.0] * 5) for number in range(6)]
+    assert best_static_partitions(models, "").gpu_percents == {}
+    assert best_static_partitions(models, "").load == 0
