@@ -63,7 +63,7 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
         worker.hello()
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x01\x01\x00\x00", b"\x01\x07\x13\x00" + b"\0" * 19])
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x02\x01\x00\x00", b"\x02\x07\x13\x00" + b"\0" * 19])
 def test_garbage_ends_the_connection_and_nothing_else(
     host: DispatcherHost, path: Path, garbage: bytes
 ) -> None:

@@ -14,6 +14,7 @@ from kneescale.core.wire import (
     Measured,
     Message,
     Probe,
+    Refuse,
     Role,
     Terms,
     encode,
@@ -32,6 +33,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Measured, *[_U32] * 8),
     st.builds(Terms, slo_ns=_U64, batch=_U16, gpu_percent=_U8, share_permille=_U16),
     st.builds(Grant, grant_id=_U64, gpu_percent=_U8, batch=_U16, finish_by_ns=_U64),
+    st.builds(Refuse, count=_U32),
 )
 
 
@@ -46,9 +48,9 @@ def test_messages_survive_any_split_of_the_stream(messages: list[Message], piece
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x02\x01\x00\x00", "version 2"),
-        (b"\x01\x63\x00\x00", "unknown message kind 99"),
-        (b"\x01\x01\x09\x00", "Hello has 3 bytes, not 9"),
+        (b"\x01\x01\x00\x00", "version 1 of the grant protocol, this is version 2: they do not mix"),
+        (b"\x02\x63\x00\x00", "unknown message kind 99"),
+        (b"\x02\x01\x09\x00", "Hello has 3 bytes, not 9"),
     ],
 )
 def test_foreign_bytes_are_refused(frame: bytes, reason: str) -> None:

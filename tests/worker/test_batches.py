@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from kneescale_worker.batches import BatchRunner
+from kneescale_worker.batches import BatchRun, BatchRunner
 from kneescale_worker.errors import BatchFailedError, UnavailableError
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request
@@ -23,17 +23,20 @@ class _Rig:
         self.queue.push(request)
         return request
 
+    async def run(self, gpu_percent: int, batch: int) -> BatchRun:
+        return await self.runner.run(gpu_percent, self.queue.take(batch))
+
 
 async def test_a_batch_spans_requests_and_leaves_their_inputs_alone() -> None:
     rig = _Rig()
     first, second = rig.push(1, 2), rig.push(3, 4)
-    run = await rig.runner.run(50, 3)
+    run = await rig.run(50, 3)
     assert rig.executor.batches == [(50, 3)]
     assert run.ended_ns >= run.started_ns
     assert (await first.answer)[0][:, 0].tolist() == [2, 4]
     assert first.inputs[0][:, 0].tolist() == [1, 2]
     assert not second.answer.done()
-    await rig.runner.run(100, 3)
+    await rig.run(100, 3)
     assert (await second.answer)[0][:, 0].tolist() == [6, 8]
 
 
@@ -45,7 +48,7 @@ async def test_a_failed_batch_fails_its_requests_and_no_other(
     good, bad, mate, later = rig.push(1), rig.push(fault), rig.push(2), rig.push(3)
     with caplog.at_level(logging.CRITICAL, "kneescale_worker"):
         for batch in (1, 2, 1):
-            await rig.runner.run(100, batch)
+            await rig.run(100, batch)
     assert (await good.answer)[0].tolist() == [[2, 2]]
     assert (await later.answer)[0].tolist() == [[6, 6]]
     for request in (bad, mate):
@@ -55,7 +58,7 @@ async def test_a_failed_batch_fails_its_requests_and_no_other(
 
 async def test_nothing_to_run_takes_no_time() -> None:
     rig = _Rig()
-    run = await rig.runner.run(100, 4)
+    run = await rig.run(100, 4)
     assert run.started_ns == run.ended_ns
     assert rig.executor.batches == []
 

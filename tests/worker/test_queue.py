@@ -77,13 +77,29 @@ async def test_a_request_fails_whole() -> None:
         await request.answer
 
 
+async def test_a_request_of_which_an_item_is_refused_fails_whole_and_its_other_items_are_counted() -> None:
+    queue = ItemQueue(limit=10)
+    refused, wanted = _request(4), _request(2, first=4)
+    queue.push(refused)
+    queue.push(wanted)
+    [running] = queue.take(1)
+    queue.fail(2, RuntimeError("late"))
+    assert len(queue) == 3
+    _answer(running)
+    with pytest.raises(RuntimeError, match="late"):
+        await refused.answer
+    assert [part.request for part in queue.take(2)] == [wanted]
+    assert [part.request for part in queue.take(2)] == [wanted]
+    assert not queue.has_items.is_set()
+
+
 async def test_failing_all_answers_all() -> None:
     queue = ItemQueue(limit=10)
     requests = [_request(2), _request(3)]
     for request in requests:
         queue.push(request)
     queue.take(1)
-    queue.fail_all(RuntimeError("over"))
+    queue.fail(len(queue), RuntimeError("over"))
     assert len(queue) == 0
     for request in requests:
         with pytest.raises(RuntimeError):

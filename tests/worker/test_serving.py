@@ -1,7 +1,9 @@
 """A worker process, the agent's end of its socket, and clients that know nothing of either."""
 
+import http.client
 import json
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import ModuleType
@@ -9,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from kneescale.core.wire import Arrived, Done, Hello, Measured, Probe, Role, Terms
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Probe, Refuse, Role, Terms, encode
 from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
@@ -192,6 +194,64 @@ def test_a_full_queue_refuses(library: ModuleType, start_worker: StartWorker) ->
         seen = len(agent.received(Measured))
         measured = agent.wait_for(Measured, seen + 2)[-1]
         assert (measured.requests, measured.answered, measured.failed) == (2, 1, 1)
+
+
+@TRANSPORTS
+def test_what_the_agent_refuses_is_answered_at_once_and_the_rest_runs(
+    library: ModuleType, worker: Worker
+) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(2) as pool:
+        worker.wait_connected()
+        late = pool.submit(infer, library, address(library, worker), rows(3))
+        agent.wait_for(Arrived, 1)
+        in_time = pool.submit(infer, library, address(library, worker), rows(2, 9))
+        agent.wait_for(Arrived, 2)
+        agent.refuse(2)
+        with pytest.raises(InferenceServerException, match="within the SLO of 100 ms") as refused:
+            late.result()
+        assert refused.value.status() in ("503", "StatusCode.RESOURCE_EXHAUSTED")
+        # The item that is left of the refused request counts, but does not run.
+        agent.grant(batch=3, gpu_percent=100)
+        assert np.array_equal(in_time.result(), rows(2, 9))
+        seen = len(agent.received(Measured))
+        measured = agent.wait_for(Measured, seen + 2)[-1]
+        assert (measured.requests, measured.answered, measured.failed) == (2, 1, 1)
+        metrics = worker.metrics()
+        assert metrics["kneescale_worker_batch_items_sum"] == 2
+        assert metrics['kneescale_worker_requests_total{outcome="refused"}'] == 1
+
+
+def test_grants_and_refusals_meet_the_queue_in_the_order_in_which_they_were_sent(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(3) as pool:
+        worker.wait_connected()
+        requests = []
+        for number in range(3):
+            requests.append(pool.submit(infer, grpc, worker.grpc, rows(1, number)))
+            agent.wait_for(Arrived, number + 1)
+        first, last = (Grant(number, 100, 1, time.monotonic_ns()) for number in (1, 2))
+        agent.send_bytes(encode(first) + encode(Refuse(1)) + encode(last))
+        assert np.array_equal(requests[0].result(), rows(1, 0))
+        with pytest.raises(InferenceServerException, match="within the SLO"):
+            requests[1].result()
+        assert np.array_equal(requests[2].result(), rows(1, 2))
+
+
+def test_a_refusal_over_rest_says_when_to_come_again(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        answer = pool.submit(_status_and_retry_after, worker)
+        agent.wait_for(Arrived)
+        agent.refuse(1)
+        assert answer.result() == (503, "1")
+
+
+def _status_and_retry_after(worker: Worker) -> tuple[int, str | None]:
+    body = {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+    with closing(http.client.HTTPConnection("127.0.0.1", worker.http_port)) as connection:
+        connection.request("POST", f"/v2/models/{MODEL}/infer", json.dumps(body))
+        response = connection.getresponse()
+        assert json.loads(response.read())["error"]
+        return response.status, response.headers.get("Retry-After")
 
 
 @TRANSPORTS

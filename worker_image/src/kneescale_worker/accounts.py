@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Measured
-from kneescale_worker.errors import ModelNotFoundError, QueueFullError, UnavailableError
+from kneescale_worker.errors import ModelNotFoundError, QueueFullError, TooLateError, UnavailableError
 from kneescale_worker.measure import Window
 from kneescale_worker.metrics import Metrics, Outcome
 
@@ -38,7 +38,7 @@ class RequestAccounts:
         except (InvalidInputError, ModelNotFoundError):
             outcome = Outcome.INVALID
             raise
-        except (QueueFullError, UnavailableError):
+        except (QueueFullError, TooLateError, UnavailableError):
             outcome = Outcome.REFUSED
             raise
         except asyncio.CancelledError:

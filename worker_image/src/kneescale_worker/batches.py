@@ -1,4 +1,4 @@
-"""Runs batches: takes items from the queue, runs them on a thread of their own, hands out the answers."""
+"""Runs batches: items from the queue, on a thread of their own, and hands out the answers."""
 
 import asyncio
 import logging
@@ -46,9 +46,8 @@ class BatchRunner:
         await loop.run_in_executor(self._threads, self._executor.load)
         await loop.run_in_executor(self._threads, self._executor.warm_up)
 
-    async def run(self, gpu_percent: int, batch: int) -> BatchRun:
-        """Run the oldest `batch` items on a lane of `gpu_percent`; at once over when nothing waits."""
-        slices = self._queue.take(batch)
+    async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
+        """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing."""
         if not slices:
             now_ns = time.monotonic_ns()
             return BatchRun(now_ns, now_ns)
@@ -62,7 +61,7 @@ class BatchRunner:
 
     def close(self) -> None:
         """Refuse what still waits and let the threads end."""
-        self._queue.fail_all(UnavailableError("the worker exits; send the request again"))
+        self._queue.fail(len(self._queue), UnavailableError("the worker exits; send the request again"))
         self._threads.shutdown(wait=False)
 
 

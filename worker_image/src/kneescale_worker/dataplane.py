@@ -92,7 +92,7 @@ class DataPlane:
     async def infer(self, call: InferCall, arrived_ns: int) -> InferAnswer:
         """The model's outputs.
 
-        Raises InvalidInputError, QueueFullError, UnavailableError or BatchFailedError.
+        Raises InvalidInputError, QueueFullError, TooLateError, UnavailableError or BatchFailedError.
         """
         self.check_loaded()
         inputs = self._inputs(call)

@@ -11,6 +11,10 @@ class QueueFullError(KneescaleError):
     """The queue holds as many items as it may; the client should back off."""
 
 
+class TooLateError(KneescaleError):
+    """The request cannot be answered within its SLO any more: more is asked of the GPU than it can do."""
+
+
 class UnavailableError(KneescaleError):
     """The model is not loaded yet, or the worker is about to exit; another replica may answer."""
 

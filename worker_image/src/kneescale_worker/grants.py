@@ -4,17 +4,19 @@ import asyncio
 import logging
 from pathlib import Path
 
-from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Role, Terms
+from kneescale.core.units import NS_PER_MS
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Refuse, Role, Terms
 from kneescale_worker.batches import BatchRunner
+from kneescale_worker.errors import TooLateError
 from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, connect
 from kneescale_worker.metrics import Metrics
-from kneescale_worker.queue import ItemQueue
+from kneescale_worker.queue import ItemQueue, Slice
 
 _log = logging.getLogger(__name__)
 
 
 class GrantClient:
-    """Announces items to the agent, and runs what the agent grants.
+    """Announces items to the agent, runs what the agent grants and gives up what it refuses.
 
     A connection counts once its first Terms came: only then are the waiting items announced, and until
     then, as without a connection, `alone` is set.
@@ -67,17 +69,21 @@ class GrantClient:
                 self.terms = message
                 if self._link is None:
                     self._joined(link)
-            case Grant():
+            case Grant(batch=batch):
+                # Taken now and not by the task: the next message speaks of the items behind these.
+                slices = self._queue.take(batch)
                 # Held here, because the event loop itself holds tasks only weakly.
-                task = asyncio.create_task(self._serve(link, message))
+                task = asyncio.create_task(self._serve(link, message, slices))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
+            case Refuse(count) if self.terms is not None:
+                self._queue.fail(count, _too_late(self.terms))
             case _:
                 _log.error("closing the connection: the agent sent a %s", type(message).__name__)
                 link.close()
 
-    async def _serve(self, link: AgentLink, grant: Grant) -> None:
-        run = await self._runner.run(grant.gpu_percent, grant.batch)
+    async def _serve(self, link: AgentLink, grant: Grant, slices: list[Slice]) -> None:
+        run = await self._runner.run(grant.gpu_percent, slices)
         link.send(Done(grant.grant_id, run.started_ns, run.ended_ns))
 
     def _joined(self, link: AgentLink) -> None:
@@ -91,3 +97,10 @@ class GrantClient:
         self._link = None
         self.alone.set()
         self._metrics.agent_connected.set(0)
+
+
+def _too_late(terms: Terms) -> TooLateError:
+    return TooLateError(
+        f"refused: it cannot be answered within the SLO of {terms.slo_ns // NS_PER_MS} ms any more; "
+        "more is asked of the GPU than it can do in time"
+    )

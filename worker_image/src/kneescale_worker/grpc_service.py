@@ -18,7 +18,7 @@ from kneescale_worker.dataplane import (
     SERVER_VERSION,
     DataPlane,
 )
-from kneescale_worker.errors import ModelNotFoundError, QueueFullError, UnavailableError
+from kneescale_worker.errors import ModelNotFoundError, QueueFullError, TooLateError, UnavailableError
 from kneescale_worker.proto import open_inference_pb2 as pb
 from kneescale_worker.tensors import TensorSpec
 
@@ -26,7 +26,10 @@ _SERVICE = "inference.GRPCInferenceService"
 _CODES: dict[type[KneescaleError], grpc.StatusCode] = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
+    # Not UNAVAILABLE: clients retry that by themselves, which makes an overload worse. Nor DEADLINE_EXCEEDED,
+    # which is what a client says of its own deadline.
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLateError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 #: Connections are closed (gracefully: no call is lost) at this age. A gRPC client stays on its connection

@@ -14,7 +14,7 @@ class Outcome(StrEnum):
     ANSWERED = "answered"
     #: The client's fault; says nothing about this worker.
     INVALID = "invalid"
-    #: The queue is full, or the model is not there.
+    #: The queue is full, the SLO cannot be kept any more, or the model is not there.
     REFUSED = "refused"
     FAILED = "failed"
     #: The client went away before its answer came.

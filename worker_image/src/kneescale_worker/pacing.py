@@ -33,7 +33,7 @@ class SelfPacer:
             if not self._client.alone.is_set():
                 continue
             terms = self._client.terms or self._first_terms
-            run = await self._runner.run(terms.gpu_percent, terms.batch)
+            run = await self._runner.run(terms.gpu_percent, self._queue.take(terms.batch))
             await asyncio.sleep(idle_ns(run.ended_ns - run.started_ns, terms.share_permille) / NS_PER_S)
 
 

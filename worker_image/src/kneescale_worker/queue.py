@@ -99,9 +99,12 @@ class ItemQueue:
             yield request.items - taken, request.arrived_ns
             taken = 0
 
-    def fail_all(self, error: Exception) -> None:
-        """Empty the queue, answering every request in it with `error`."""
-        for part in self.take(self._items):
+    def fail(self, count: int, error: Exception) -> None:
+        """Remove the oldest `count` items (fewer when there are fewer); their requests fail with `error`.
+
+        A request fails whole: what is left of it is still counted here, and run no more.
+        """
+        for part in self.take(count):
             part.request.fail(error)
 
     def _cut(self, count: int) -> Iterator[Slice]:

@@ -20,7 +20,7 @@ from kneescale_worker.dataplane import (
     DataPlane,
     State,
 )
-from kneescale_worker.errors import ModelNotFoundError, QueueFullError, UnavailableError
+from kneescale_worker.errors import ModelNotFoundError, QueueFullError, TooLateError, UnavailableError
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.tensors import TensorSpec
 
@@ -28,8 +28,11 @@ _STATUS: dict[type[KneescaleError], HTTPStatus] = {
     InvalidInputError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
     QueueFullError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooLateError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+#: The least that a 503 can tell clients to wait.
+_RETRY_AFTER_S = 1
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -95,6 +98,8 @@ class RestServer:
         except KneescaleError as error:
             status = _STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
             response = web.json_response({"error": str(error)}, status=status)
+            if status is HTTPStatus.SERVICE_UNAVAILABLE:
+                response.headers["Retry-After"] = str(_RETRY_AFTER_S)
         except web.HTTPException as error:
             message = error.text or error.reason
             document = {"error": f"{request.method} {request.path}: {message}"}

@@ -4,6 +4,9 @@ One Unix stream socket per claim; the agent listens, the worker connects and say
 A frame is a 4-byte header (version, kind, body length; little endian) and a fixed-size body.
 Times are CLOCK_MONOTONIC nanoseconds, which all processes of a host share.
 The unit of work is an *item*: one row of a request's batch dimension.
+
+`Grant` and `Refuse` both speak of the oldest items of the worker's queue, and the worker takes them off in
+the order in which they were sent. What arrives meanwhile joins the tail, so both ends count the same items.
 """
 
 import struct
@@ -14,7 +17,7 @@ from typing import ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<BBH")
 
 
@@ -106,7 +109,15 @@ class Grant:
     finish_by_ns: int
 
 
-Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Agent to worker: give up the oldest `count` items; their requests cannot be answered within the SLO."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<I")
+    count: int
+
+
+Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant | Refuse
 
 _KINDS: dict[int, type[Message]] = {
     1: Hello,
@@ -116,6 +127,7 @@ _KINDS: dict[int, type[Message]] = {
     5: Measured,
     6: Terms,
     7: Grant,
+    8: Refuse,
 }
 _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 
@@ -158,7 +170,10 @@ class Decoder:
 
 def _message_class(version: int, kind: int, length: int) -> type[Message]:
     if version != VERSION:
-        raise ProtocolError(f"peer speaks version {version} of the grant protocol, this is version {VERSION}")
+        raise ProtocolError(
+            f"peer speaks version {version} of the grant protocol, this is version {VERSION}: "
+            "they do not mix, agent and worker must be of one release"
+        )
     cls = _KINDS.get(kind)
     if cls is None:
         raise ProtocolError(f"unknown message kind {kind}")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Arrived, Decoder, Done, Grant, Hello, Message, Probe, Terms, encode
+from kneescale.core.wire import Arrived, Decoder, Done, Grant, Hello, Message, Probe, Refuse, Terms, encode
 
 M = TypeVar("M", bound=Message)
 _RECEIVE_BYTES = 65536
@@ -45,7 +45,7 @@ class FakeAgent:
         self._connection: socket.socket | None = None
         self._connections = 0
         self._running = 0
-        #: Items announced on this connection and not granted yet.
+        #: Items announced on this connection and neither granted nor refused yet.
         self.waiting = 0
 
     def __enter__(self) -> Self:
@@ -100,6 +100,12 @@ class FakeAgent:
             self.waiting = max(0, self.waiting - batch)
             self.send(grant)
             return grant
+
+    def refuse(self, count: int) -> None:
+        """Refuse the oldest items, whether or not so many wait."""
+        with self._changed:
+            self.waiting = max(0, self.waiting - count)
+            self.send(Refuse(count))
 
     @property
     def granted(self) -> list[Grant]:
