@@ -38,6 +38,7 @@ def serve_terms(draw: st.DrawFn) -> PartitionTerms:
         # A pool may have a lane twice.
         lanes=(*lanes, lanes[0]) if is_pool else lanes,
         is_pool=is_pool,
+        refuses_late=draw(st.booleans()),
         surface=figures.surface(lanes, doubling_batches(max_batch)),
     )
 
@@ -163,6 +164,12 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert not any(self.workers[name].queue for name in servable)
 
     def tick(self) -> None:
+        for refused in self.dispatcher.refuse(self.now_ns):
+            assert refused.count > 0
+            terms = self.schedule.get(refused.partition)
+            assert terms is None or terms.refuses_late
+            for _ in range(refused.count):
+                self.workers[refused.partition].queue.popleft()
         for granted in self.dispatcher.tick(self.now_ns):
             worker, grant = self.workers[granted.partition], granted.grant
             assert grant.grant_id not in self.in_flight

@@ -184,13 +184,22 @@ def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
     assert (lanes[0], lanes[-1]) == (20, 100)
 
 
-def test_what_cannot_be_in_time_is_refused_where_workers_can() -> None:
-    device = dispatcher(a=whole())
+@pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
+def test_what_cannot_be_in_time_is_refused(policy: str) -> None:
+    device = dispatcher(policy, a=whole())
     device.arrived("a", 3, 0, 45 * MS)
     device.arrived("a", 2, 40 * MS, 45 * MS)
     assert device.refuse(40 * MS) == []
     assert device.refuse(45 * MS) == [Refused("a", 3)]
     assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
+
+
+@pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
+def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
+    device = dispatcher(policy, a=replace(whole(), refuses_late=False))
+    device.arrived("a", 3, 0, 60 * MS)
+    assert device.refuse(60 * MS) == []
+    assert [granted.grant.batch for granted in device.tick(60 * MS)] == [3]
 
 
 def test_in_an_overload_who_had_its_share_goes_behind() -> None:

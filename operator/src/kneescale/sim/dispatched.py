@@ -1,6 +1,7 @@
 """The product's own dispatcher as a scheduler of the simulator: the code that the node agent runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
 from kneescale.core.dispatching.policy import Policy
@@ -28,20 +29,11 @@ _PRODUCT = ""
 
 
 class Dispatched:
-    """Drives a dispatcher as the agent does; every worker is there, and messages take no time.
-
-    One that `refuses` carries out what the dispatcher would refuse, which the agent does not do yet.
-    """
+    """Drives a dispatcher as the agent does; every worker is there, and messages take no time."""
 
     def __init__(
-        self,
-        tenants: tuple[Tenant, ...],
-        terms: Mapping[str, PartitionTerms],
-        policy: Policy,
-        *,
-        refuses: bool = True,
+        self, tenants: tuple[Tenant, ...], terms: Mapping[str, PartitionTerms], policy: Policy
     ) -> None:
-        self._refuses = refuses
         self._names = [tenant.name for tenant in tenants]
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._least_lane = min(min(of_one.lanes) for of_one in terms.values())
@@ -61,9 +53,8 @@ class Dispatched:
 
     def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterator[Command]:
         """Carry out what it refuses and grants."""
-        if self._refuses:
-            for refused in self._dispatcher.refuse(now_ns):
-                yield Drop(self._numbers[refused.partition], refused.count)
+        for refused in self._dispatcher.refuse(now_ns):
+            yield Drop(self._numbers[refused.partition], refused.count)
         for granted in self._dispatcher.tick(now_ns):
             grant = granted.grant
             yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)
@@ -86,8 +77,11 @@ def dispatched(
 ) -> Dispatched:
     """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or the PAPER's one."""
     pools = _pools(tenants, lanes)
-    terms = {tenant.name: _terms(tenant, pools.get(tenant.name)) for tenant in tenants}
-    return Dispatched(tenants, terms, SpatioTemporal(settings), refuses=refuses)
+    terms = {
+        tenant.name: replace(_terms(tenant, pools.get(tenant.name)), refuses_late=refuses)
+        for tenant in tenants
+    }
+    return Dispatched(tenants, terms, SpatioTemporal(settings))
 
 
 def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:

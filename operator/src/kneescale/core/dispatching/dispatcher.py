@@ -1,7 +1,8 @@
 """The dispatcher: the state machine that decides which batch runs on which lane of one device, and when.
 
 Events come in with integer nanoseconds, grants go out of `tick`. It does no I/O and reads no clock: the node
-agent and the simulator drive the same code. After any event, call `tick`; then again at `next_wake_ns`.
+agent and the simulator drive the same code. After any event, call `refuse` and `tick`; then again at
+`next_wake_ns`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -150,10 +151,7 @@ class Dispatcher:
         return ran
 
     def refuse(self, now_ns: int) -> list[Refused]:
-        """Give up what cannot be answered in time; call it before `tick`, where workers can refuse items.
-
-        Without it every item is served, be it late.
-        """
+        """Give up what cannot be in time, of the partitions that refuse it; call it before `tick`."""
         scoreboard = self._device.scoreboard
         refused = []
         for partition, count in list(self._policy.refusals(self._device, now_ns)):

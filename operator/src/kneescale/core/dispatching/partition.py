@@ -29,6 +29,8 @@ class PartitionTerms:
     margin_ns: int = 0
     #: Whether each of `lanes` runs one batch at a time; a GPU% may then be there more than once.
     is_pool: bool = False
+    #: Whether items that cannot be in time are refused; else they are served, be it late.
+    refuses_late: bool = True
 
     def __post_init__(self) -> None:
         """Raise InvalidInputError where the planned run is none that the lanes and the surface allow."""
