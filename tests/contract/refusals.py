@@ -13,7 +13,7 @@ def inference_model(name: str = "lite0") -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {
             "model": {"uri": "oci://example.org/lite0:1", "format": "TorchScript"},
-            "slo": {"latencyMilliseconds": 50, "percentile": 99},
+            "slo": {"latencyMilliseconds": 50, "percentile": 99, "lateRequests": "Serve"},
             "expectedRequestsPerSecond": 10,
             "scaling": {"minReplicas": 1, "maxReplicas": 2, "replicas": 1},
             "gpu": {"products": ["V100-SXM2-16GB"], "memory": "2Gi"},
@@ -127,6 +127,7 @@ REFUSALS = [
     _schema(MODEL, "spec.slo.latencyMilliseconds", "50ms", "of type int", "must be of type integer"),
     _schema(MODEL, "spec.slo", {}, "latencyMilliseconds is missing", "latencyMilliseconds: Required value"),
     _schema(MODEL, "spec.slo.percentile", 100, "between 50 and 99", "less than or equal to 99"),
+    _schema(MODEL, "spec.slo.lateRequests", "Drop", "one of Refuse, Serve", 'values: "Refuse", "Serve"'),
     _schema(MODEL, "spec.overrides.gpuPercent", 101, "between 1 and 100", "less than or equal to 100"),
     _schema(MODEL, "spec.maxBatch", 129, "between 1 and 128", "less than or equal to 128"),
     _schema(MODEL, "spec.weight", 0, "between 1 and 100", "greater than or equal to 1"),

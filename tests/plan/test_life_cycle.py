@@ -95,6 +95,16 @@ def test_another_slo_is_a_new_plan_on_the_same_worker() -> None:
     assert reasons(world) == ["Replanned"]
 
 
+def test_late_requests_are_refused_until_the_spec_says_otherwise_and_that_needs_no_new_worker() -> None:
+    world = serving_world(model("resnet50"))
+    (pod,) = world.find("Pod")
+    assert partitions(world)[0]["lateRequests"] == "Refuse"
+    world.edit("InferenceModel", "resnet50", lambda spec: spec["slo"].update(lateRequests="Serve"))
+    settle(world)
+    assert partitions(world)[0]["lateRequests"] == "Serve"
+    assert world.find("Pod") == [pod]
+
+
 def test_another_gpu_percent_is_a_swap_without_an_outage() -> None:
     world = serving_world(model("resnet50"))
     (before,) = ready_pods(world, "resnet50")

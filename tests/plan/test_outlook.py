@@ -147,9 +147,10 @@ def test_the_slo_is_met_or_missed_as_measured() -> None:
     }
 
     world.now += timedelta(minutes=1)
-    bad = measured(world, requests=1000, withinSLO=900)
+    bad = measured(world, requests=1000, withinSLO=900, failed=70)
     missed = condition(bad, "SLOMet")
     assert (missed["status"], missed["reason"]) == ("False", "SLOMissed")
+    assert missed["message"].endswith("99 % asked; 70 were refused or failed")
     assert missed["lastTransitionTime"] == "2026-01-01T00:01:00Z"
     assert [event.type for event in world.events if event.reason == "SLOMissed"] == ["Warning"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kneescale.agent.claims import PreparedClaim
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition, Policy
-from kneescale.api.vocabulary import Role
+from kneescale.api.vocabulary import LateRequests, Role
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.surface import LatencySurface, Point
@@ -77,6 +77,7 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
         lanes=partition.lanes,
         surface=LatencySurface.from_points(points) if points else None,
         margin_ns=max(_LEAST_MARGIN_NS, slo_ns // _MARGIN_PART_OF_SLO),
+        refuses_late=partition.late_requests is LateRequests.REFUSE,
     )
 
 

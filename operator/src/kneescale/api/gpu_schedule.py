@@ -17,6 +17,7 @@ from kneescale.api.vocabulary import (
     Generation,
     GpuPercent,
     Label,
+    LateRequests,
     Milliseconds,
     ObjectName,
     Permille,
@@ -62,6 +63,7 @@ class Partition:
     area_permille: Permille
     #: f(p, b) at each lane and batch; empty for a partition that is being profiled.
     surface: Annotated[tuple[SurfacePoint, ...], Items(max_items=1000)]
+    late_requests: LateRequests = LateRequests.REFUSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kneescale.api.vocabulary import (
     Generation,
     GpuPercent,
     Label,
+    LateRequests,
     Milliseconds,
     ModelFormat,
     ModelUri,
@@ -57,6 +58,7 @@ class Slo:
 
     latency_milliseconds: SloMilliseconds
     percentile: Annotated[int, Range(50, 99)] = 99
+    late_requests: LateRequests = LateRequests.REFUSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,13 @@ class Role(StrEnum):
     PROFILE = "Profile"
 
 
+class LateRequests(StrEnum):
+    """What becomes of requests that cannot be answered within the SLO any more."""
+
+    REFUSE = "Refuse"
+    SERVE = "Serve"
+
+
 @dataclass(frozen=True, slots=True)
 class SurfacePoint:
     """One point of a latency surface f(GPU%, batch)."""

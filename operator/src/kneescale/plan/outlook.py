@@ -148,6 +148,9 @@ def _slo_met(outlook: Outlook) -> Finding:
         f"{attained:.1f} % of {requests} requests in the last {window} s were answered within "
         f"{slo.latency_milliseconds} ms; {slo.percentile} % asked"
     )
+    failed = sum(partition.failed for partition in outlook.measured)
+    if failed:
+        message += f"; {failed} were refused or failed"
     return holds("SLOMet", message) if attained >= slo.percentile else fails("SLOMissed", message)
 
 

@@ -66,6 +66,7 @@ def _serving_partition(target: Target) -> Partition:
         lanes=target.lanes,
         area_permille=target.area_permille,
         surface=_points(surface),
+        late_requests=spec.slo.late_requests,
     )
 
 
