@@ -12,9 +12,10 @@ from kneescale.agent.broker import GrantBroker
 from kneescale.agent.claims import PreparedClaim, parse_allocated_claim
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Policy, parse_gpu_schedule
+from kneescale.core.dispatching.dispatcher import Refused
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT
-from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Role, Terms
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Refuse, Role, Terms
 from tests.agent.builders import LANES, NODE, allocated_claim, partition, schedule
 
 NAMES = ("a", "b", "p")
@@ -77,6 +78,7 @@ def test_hello_is_answered_with_terms() -> None:
         [HELLO, Probe(33, 1)],
         [HELLO, *[Probe(10, 1)] * 257],
         [HELLO, Grant(1, 10, 1, 0)],
+        [HELLO, Refuse(1)],
         [HELLO, Terms(1, 1, 1, 1)],
     ],
 )
@@ -118,6 +120,29 @@ def test_a_partition_that_left_the_schedule_is_served_until_its_worker_leaves() 
     broker.left("a", NS_PER_S)
     with pytest.raises(ProtocolError, match="left the schedule"):
         broker.handle("a", HELLO, NS_PER_S)
+
+
+def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:
+    trace = Trace()
+    broker = GrantBroker(trace)
+    broker.assign(_assignment(), 0)
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", Arrived(3, 1), 1)
+    broker.handle("a", Arrived(2, 80 * NS_PER_MS), 100 * NS_PER_MS)
+    assert broker.refuse(100 * NS_PER_MS) == [Refused("a", 3)]
+    assert broker.views()[0].queued_items == 2
+    totals = trace.totals()["a"]
+    assert (totals.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
+
+
+def test_a_partition_that_serves_late_requests_refuses_none() -> None:
+    broker = _broker()
+    spec = parse_gpu_schedule(schedule([partition("a", lateRequests="Serve")])).spec
+    broker.assign(assign(spec, _claims()), 1)
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", Arrived(3, 1), NS_PER_S)
+    assert broker.refuse(NS_PER_S) == []
+    assert [granted.grant.batch for granted in broker.tick(NS_PER_S)] == [3]
 
 
 def test_a_new_policy_asks_all_workers_to_connect_anew() -> None:
@@ -209,6 +234,8 @@ class Workers(RuleBasedStateMachine):
     @rule(passed_ms=st.integers(0, 120))
     def time_passes(self, passed_ms: int) -> None:
         self.now_ns += passed_ms * NS_PER_MS
+        for refused in self.broker.refuse(self.now_ns):
+            assert refused.partition in self.joined
         for granted in self.broker.tick(self.now_ns):
             assert granted.partition in self.joined
             self.running[granted.grant.grant_id] = (granted.partition, granted.grant.gpu_percent)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
@@ -15,7 +16,8 @@ from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.errors import ProtocolError
-from kneescale.core.wire import Grant, Hello, Role
+from kneescale.core.units import NS_PER_S
+from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Role, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.waiting import wait_until
@@ -23,8 +25,8 @@ from tests.waiting import wait_until
 StartHost = Callable[[], DispatcherHost]
 
 
-def _assignment(*names: str) -> Assignment:
-    spec = parse_gpu_schedule(schedule([partition(name) for name in names])).spec
+def _assignment(*names: str, **changes: object) -> Assignment:
+    spec = parse_gpu_schedule(schedule([partition(name, **changes) for name in names])).spec
     return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in names])
 
 
@@ -71,7 +73,7 @@ def test_garbage_ends_the_connection_and_nothing_else(
     with FakeWorker(path) as bad, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as good:
         good.hello()
         bad.hello()
-        bad.send_garbage(garbage)
+        bad.send_bytes(garbage)
         bad.wait_for_hang_up()
         good.arrive(8)
         assert good.next_grant().batch == 8
@@ -121,14 +123,33 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
 def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:
     with FakeWorker(path) as worker:
         worker.hello()
-        spec = parse_gpu_schedule(schedule([partition("a", sloMilliseconds=60)])).spec
-        host.assign(assign(spec, [parse_allocated_claim(allocated_claim("a"), NODE)]))
+        host.assign(_assignment("a", sloMilliseconds=60))
         worker.receive_terms()
     assert [terms.slo_ns for terms in worker.terms] == [100_000_000, 60_000_000]
 
 
+def test_what_is_late_is_refused_before_the_rest_is_granted(
+    host: DispatcherHost, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FakeWorker(path) as worker:
+        worker.hello()
+        for count in (3, 5):
+            now_ns = time.monotonic_ns()
+            # In one piece, so that one turn of the host decides about both.
+            worker.send_bytes(encode(Arrived(count, now_ns - NS_PER_S)) + encode(Arrived(2, now_ns)))
+            assert worker.next_refusal() == Refuse(count)
+            grant = worker.next_grant()
+            assert grant.batch == 2
+            worker.done(grant)
+        wait_until(lambda: host.trace.running_percent == 0, "the last batch to come back")
+    assert host.trace.totals()["a"].refused_items == 8
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "partition a refuses requests: more is asked than can be in time"
+    ]
+
+
 def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:
-    host.assign(_assignment("a", "b"))
+    host.assign(_assignment("a", "b", lateRequests="Serve"))
     with FakeWorker(path) as first, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as second:
         for worker in (first, second):
             worker.hello()

@@ -57,14 +57,17 @@ def served(tmp_path: Path) -> Iterator[Served]:
     served.host.run()
 
 
-def test_metrics_count_grants_and_say_emulated(served: Served) -> None:
+def test_metrics_count_grants_and_refusals_and_say_emulated(served: Served) -> None:
     for grant_id in range(3):
         served.grant(grant_id, time.monotonic_ns())
+    served.host.trace.refused("lite0-1", "lite0", 5)
     families = {family.name: family for family in text_string_to_metric_families(served.get("/metrics"))}
     (grants,) = families["kneescale_grants"].samples
     assert (grants.value, grants.labels["partition"], grants.labels["backend"]) == (3, "lite0-1", "emulated")
     (seconds,) = families["kneescale_granted_gpu_seconds"].samples
     assert seconds.value == pytest.approx(1.2)
+    (refused,) = families["kneescale_refused_items"].samples
+    assert (refused.value, refused.labels["model"]) == (5, "lite0")
     (over,) = families["kneescale_overcommitted"].samples
     assert over.value == 0
 

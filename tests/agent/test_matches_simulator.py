@@ -1,8 +1,9 @@
-"""The node agent in real time grants as the simulator says: the same arrivals, surfaces and dispatcher."""
+"""The node agent in real time grants and refuses as the simulator says: the same arrivals and dispatcher."""
 
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,47 +31,65 @@ from tests.waiting import wait_until
 
 #: Requests per second, and what a batch of one takes at 100 GPU%.
 MODELS = {"a": (60, 10.0), "b": (30, 20.0), "c": (20, 30.0)}
-SLO_MS = 250
-DURATION_S = 4.0
-#: What timers, sockets and a machine that does other things may change of each model's grants and GPU area.
+#: What timers, sockets and a machine that does other things may change of each model's grants and GPU area,
+#: and of the share of its requests that were refused or in time.
 NOISE = 0.15
 
 
-def test_grants_in_real_time_are_those_of_the_simulator(
-    start_host: Callable[[], DispatcherHost], short_dir: Path
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`times` as many requests to models that are `times` as slow: the load goes by its square."""
+
+    times: int
+    slo_ms: int
+    duration_s: float
+
+
+CALM = Case(times=1, slo_ms=250, duration_s=4.0)
+#: About one and a half times what batches of eight can answer.
+OVERLOAD = Case(times=4, slo_ms=750, duration_s=6.0)
+
+
+@pytest.mark.parametrize("case", [CALM, OVERLOAD], ids=["calm", "overload"])
+def test_grants_and_refusals_in_real_time_are_those_of_the_simulator(
+    case: Case, start_host: Callable[[], DispatcherHost], short_dir: Path
 ) -> None:
-    assignment = _assignment()
-    tenants = _tenants(assignment)
+    assignment = _assignment(case)
+    tenants = _tenants(case, assignment)
     arrivals = [
-        poisson(tenant.rate_rps, DURATION_S, np.random.default_rng([1, number]))
+        poisson(tenant.rate_rps, case.duration_s, np.random.default_rng([1, number]))
         for number, tenant in enumerate(tenants)
     ]
-    record = _simulated(assignment, tenants, arrivals)
+    record = _simulated(case, assignment, tenants, arrivals)
     host = start_host()
     host.assign(assignment)
-    attainments = _in_real_time(short_dir, tenants, arrivals)
+    workers = _in_real_time(case, short_dir, tenants, arrivals)
 
     wait_until(lambda: host.trace.running_percent == 0, "the last batches to come back")
     assert host.trace.overcommitted == 0
+    assert (sum(record.dropped) > 0) == (case is OVERLOAD)
     totals = host.trace.totals()
-    for number, tenant in enumerate(tenants):
+    for number, (tenant, worker) in enumerate(zip(tenants, workers, strict=True)):
         runs = [run for run in record.runs if run.model == number]
         area_ns = sum(run.gpu_percent * (run.end_ns - run.started_ns) for run in runs)
-        assert totals[tenant.name].items == len(arrivals[number])
-        assert totals[tenant.name].grants == pytest.approx(len(runs), rel=NOISE)
-        assert totals[tenant.name].area_ns == pytest.approx(area_ns, rel=NOISE)
-        simulated = record.within_slo[number] / len(arrivals[number])
-        assert attainments[number] == pytest.approx(simulated, abs=NOISE)
+        of_one, sent = totals[tenant.name], len(arrivals[number])
+        assert of_one.items == len(worker.waits_ns) == sent - worker.refused
+        assert of_one.refused_items == worker.refused
+        assert of_one.grants == pytest.approx(len(runs), rel=NOISE)
+        assert of_one.area_ns == pytest.approx(area_ns, rel=NOISE)
+        assert worker.refused / sent == pytest.approx(record.dropped[number] / sent, abs=NOISE)
+        in_time = sum(wait_ns <= case.slo_ms * NS_PER_MS for wait_ns in worker.waits_ns)
+        assert in_time / sent == pytest.approx(record.within_slo[number] / sent, abs=NOISE)
 
 
-def _assignment() -> Assignment:
-    spec = parse_gpu_schedule(schedule([_partition(name) for name in MODELS])).spec
+def _assignment(case: Case) -> Assignment:
+    spec = parse_gpu_schedule(schedule([_partition(case, name) for name in MODELS])).spec
     return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in MODELS])
 
 
-def _partition(name: str) -> dict[str, Any]:
+def _partition(case: Case, name: str) -> dict[str, Any]:
     """Batches of 8 take twice as long as one request; the knee is at 20 GPU%."""
-    _, one_ms = MODELS[name]
+    one_ms = case.times * MODELS[name][1]
     surface = [
         {
             "gpuPercent": percent,
@@ -80,26 +99,31 @@ def _partition(name: str) -> dict[str, Any]:
         for percent in LANES
         for batch in (1, 8)
     ]
-    return a_partition(name, sloMilliseconds=SLO_MS, gpuPercent=20, surface=surface)
+    return a_partition(name, sloMilliseconds=case.slo_ms, gpuPercent=20, surface=surface)
 
 
-def _tenants(assignment: Assignment) -> tuple[Tenant, ...]:
+def _tenants(case: Case, assignment: Assignment) -> tuple[Tenant, ...]:
     tenants = []
     for of_one in assignment.partitions:
         assert of_one.terms.surface is not None
-        tenants.append(Tenant(of_one.name, SLO_MS, MODELS[of_one.name][0], of_one.terms.surface))
+        rate_rps = case.times * MODELS[of_one.name][0]
+        tenants.append(Tenant(of_one.name, case.slo_ms, rate_rps, of_one.terms.surface))
     return tuple(tenants)
 
 
-def _simulated(assignment: Assignment, tenants: tuple[Tenant, ...], arrivals: list[Times]) -> Record:
+def _simulated(
+    case: Case, assignment: Assignment, tenants: tuple[Tenant, ...], arrivals: list[Times]
+) -> Record:
     terms = {of_one.name: of_one.terms for of_one in assignment.partitions}
     system = scheduled(partial(Dispatched, terms=terms, policy=policy_named("SpatioTemporal")))
-    until_ns = int(DURATION_S * NS_PER_S)
+    until_ns = int(case.duration_s * NS_PER_S)
     exact = Slowness(0.0, np.random.default_rng())
     return system(tenants, arrivals, from_ns=0, until_ns=until_ns, slowness=exact)
 
 
-def _in_real_time(short_dir: Path, tenants: tuple[Tenant, ...], arrivals: list[Times]) -> list[float]:
+def _in_real_time(
+    case: Case, short_dir: Path, tenants: tuple[Tenant, ...], arrivals: list[Times]
+) -> list[PacedWorker]:
     with ExitStack() as stack:
         fakes = [
             stack.enter_context(FakeWorker(short_dir / f"{claim_uid(tenant.name)}.sock"))
@@ -115,15 +139,9 @@ def _in_real_time(short_dir: Path, tenants: tuple[Tenant, ...], arrivals: list[T
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(DURATION_S + 20)
-    return [_attainment(worker, times) for worker, times in zip(workers, arrivals, strict=True)]
+            worker.join(case.duration_s + 20)
+    return workers
 
 
 def _batch_ns(tenant: Tenant, grant: Grant) -> int:
     return tenant.latency_ns(grant.gpu_percent, grant.batch)
-
-
-def _attainment(worker: PacedWorker, arrivals: Times) -> float:
-    ends_ns = np.repeat([end_ns for end_ns, _ in worker.answers], [batch for _, batch in worker.answers])
-    assert len(ends_ns) == len(arrivals)
-    return float(np.mean(np.sort(ends_ns) - arrivals <= SLO_MS * NS_PER_MS))

@@ -42,6 +42,15 @@ def test_area_counts_what_ended_and_what_runs() -> None:
     assert trace.area_ns(2 * NS_PER_S) == 60 * NS_PER_S
 
 
+def test_refused_items_are_counted_beside_the_granted_ones() -> None:
+    trace = Trace()
+    _grant(trace, 1, 50, 0)
+    trace.ended(1, 0, 10)
+    trace.refused("p1", "lite0", 3)
+    trace.refused("p1", "lite0", 2)
+    assert (trace.totals()["p1"].items, trace.totals()["p1"].refused_items) == (4, 5)
+
+
 def test_totals_are_kept_only_of_partitions_that_are_there() -> None:
     trace = Trace()
     for grant_id in (1, 2):

@@ -52,7 +52,8 @@ def _least_area_s(surface: LatencySurface, slo_ms: int) -> float:
 
 def run(policy: str, on: Mapping[str, Load], *, seed: int = 1, slowdown: float = 1.0) -> Result:
     result = DeviceLoop(Dispatcher(policy_named(policy)), on, seed=seed, slowdown=slowdown).run(duration_s=5)
-    assert all(len(outcome.waits_ns) == outcome.arrived for outcome in result.outcomes.values())
+    for outcome in result.outcomes.values():
+        assert len(outcome.waits_ns) + outcome.refused == outcome.arrived
     assert result.peak_percent <= 100
     return result
 
@@ -73,18 +74,25 @@ def test_sharing_in_time_alone_cannot_carry_that(fraction: float) -> None:
     assert run("Temporal", loads(C4, fraction)).worst_attainment < spatio_temporal - 0.2
 
 
-def test_one_models_overload_is_its_own() -> None:
+@pytest.mark.parametrize(("refuses_late", "most"), [(True, 0.6), (False, 0.3)])
+def test_one_models_overload_is_its_own(refuses_late: bool, most: float) -> None:
     mix = loads(C4, 0.4)
-    mix["vgg19"] = replace(mix["vgg19"], rate_rps=10 * mix["vgg19"].rate_rps)
+    crowded = mix["vgg19"]
+    terms = replace(crowded.terms, refuses_late=refuses_late)
+    mix["vgg19"] = Load(terms, rate_rps=10 * crowded.rate_rps)
     outcomes = run("SpatioTemporal", mix).outcomes
-    assert outcomes["vgg19"].attainment < 0.5
+    assert outcomes["vgg19"].attainment < most
+    assert (outcomes["vgg19"].refused > 0) == refuses_late
     others = [outcomes[name].attainment for name in ("alexnet", "mobilenet_v2", "resnet50")]
     assert min(others) >= 0.95
 
 
-@pytest.mark.parametrize("weight", [1, 3])
-def test_two_saturated_models_share_by_weight(weight: int) -> None:
-    mix = {name: replace(load, rate_rps=4 * load.rate_rps) for name, load in loads(PAIR, 1.0).items()}
+@pytest.mark.parametrize(("weight", "refuses_late"), [(1, True), (3, True), (3, False)])
+def test_two_saturated_models_share_by_weight(weight: int, refuses_late: bool) -> None:
+    mix = {
+        name: Load(replace(load.terms, refuses_late=refuses_late), rate_rps=4 * load.rate_rps)
+        for name, load in loads(PAIR, 1.0).items()
+    }
     heavy = mix["vgg19"]
     mix["vgg19"] = replace(heavy, terms=replace(heavy.terms, weight=weight))
     outcomes = run("SpatioTemporal", mix).outcomes

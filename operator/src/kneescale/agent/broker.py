@@ -1,4 +1,4 @@
-"""The broker of one device: workers' messages in, the core's dispatcher asked, answers and grants out.
+"""The broker of one device: workers' messages in, the core's dispatcher asked; answers, refusals, grants out.
 
 No I/O and no clock: what it is told and when decides what it says.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import Policy
-from kneescale.core.dispatching.dispatcher import Dispatcher, Granted
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
@@ -104,8 +104,15 @@ class GrantBroker:
         for ran in self._dispatcher.left(name, now_ns):
             self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns)
 
+    def refuse(self, now_ns: int) -> list[Refused]:
+        """Every refusal that is to be sent now, before the grants of `tick`."""
+        refusals = self._dispatcher.refuse(now_ns)
+        for refused in refusals:
+            self._trace.refused(refused.partition, self._workers[refused.partition].model, refused.count)
+        return refusals
+
     def tick(self, now_ns: int) -> list[Granted]:
-        """Every grant that is to be sent now."""
+        """Every grant that is to be sent now, after the refusals of `refuse`."""
         grants = self._dispatcher.tick(now_ns)
         for granted in grants:
             worker = self._workers[granted.partition]
@@ -114,7 +121,7 @@ class GrantBroker:
         return grants
 
     def next_wake_ns(self, now_ns: int) -> int | None:
-        """When to `tick` next if no message comes before; None if only a message can change anything."""
+        """When to ask again if no message comes before; None if only a message can change anything."""
         return self._dispatcher.next_wake_ns(now_ns)
 
     def overdue(self, now_ns: int) -> set[str]:

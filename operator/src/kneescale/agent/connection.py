@@ -9,7 +9,8 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Message, encode
 
 _READ_BYTES = 65_536
-#: A worker has at most a grant per lane outstanding; one that lets this much pile up does not read.
+#: A worker has at most a grant per lane outstanding, and no more refusals than it announced items; one that
+#: lets this much pile up does not read.
 _MAX_PENDING_BYTES = 65_536
 _UCRED = struct.Struct("3i")
 

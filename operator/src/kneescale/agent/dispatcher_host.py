@@ -21,13 +21,15 @@ from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS, NS_PER_S
-from kneescale.core.wire import Message
+from kneescale.core.wire import Message, Refuse
 
 log = logging.getLogger(__name__)
 
 #: At least this often the host looks for workers that are overdue.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
+#: An overload is over, and the next one logged anew, once nothing was refused for so long.
+_QUIET_NS = 60 * NS_PER_S
 
 _Handler = Callable[[int], None]
 
@@ -51,6 +53,8 @@ class DispatcherHost:
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[str, _Listener] = {}
         self._connections: dict[str, WorkerConnection] = {}
+        #: When each partition last refused requests.
+        self._refused_ns: dict[str, int] = {}
         self._next_assignment: Assignment | None = None
         self._stopping = False
         self._closed = False
@@ -91,7 +95,7 @@ class DispatcherHost:
                     handler: _Handler = key.data
                     handler(mask)
                 self._drop_overdue()
-                self._send_grants()
+                self._send_decisions()
             self._turned_ns = time.monotonic_ns()
         self._close()
 
@@ -139,6 +143,7 @@ class DispatcherHost:
 
     def _close_listener(self, name: str) -> None:
         listener = self._listeners.pop(name)
+        self._refused_ns.pop(name, None)
         self._selector.unregister(listener.sock)
         listener.sock.close()
         self._socket_path(listener.claim_uid).unlink(missing_ok=True)
@@ -181,10 +186,24 @@ class DispatcherHost:
             if answer is not None:
                 self._send(name, answer)
 
-    def _send_grants(self) -> None:
-        while grants := self._broker.tick(time.monotonic_ns()):
+    def _send_decisions(self) -> None:
+        """Refusals, then grants, until there are none: a worker that is hung up on makes room for others."""
+        decided = True
+        while decided:
+            now_ns = time.monotonic_ns()
+            refusals, grants = self._broker.refuse(now_ns), self._broker.tick(now_ns)
+            for refused in refusals:
+                self._note_refusal(refused.partition, now_ns)
+                self._send(refused.partition, Refuse(refused.count))
             for granted in grants:
                 self._send(granted.partition, granted.grant)
+            decided = bool(refusals or grants)
+
+    def _note_refusal(self, name: str, now_ns: int) -> None:
+        """Log the first refusal of a partition in a while; how many there are, the metrics count."""
+        if now_ns - self._refused_ns.get(name, -_QUIET_NS) >= _QUIET_NS:
+            log.warning("partition %s refuses requests: more is asked than can be in time", name)
+        self._refused_ns[name] = now_ns
 
     def _send(self, name: str, message: Message) -> None:
         """Send to the worker of a partition; one that cannot be sent to is hung up on."""

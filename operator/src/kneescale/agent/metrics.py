@@ -55,13 +55,17 @@ class _AgentCollector(Collector):
         area = CounterMetricFamily(
             "kneescale_granted_gpu_seconds", "GPU area granted, in seconds of a whole GPU", labels=labels
         )
+        refused = CounterMetricFamily(
+            "kneescale_refused_items", "Items refused because they could not be in time", labels=labels
+        )
         for device, host in self._hosts.items():
             for partition, totals in host.trace.totals().items():
                 values = [self._backend, device, partition, totals.model]
                 grants.add_metric(values, totals.grants)
                 items.add_metric(values, totals.items)
                 area.add_metric(values, totals.area_ns / (WHOLE_GPU_PERCENT * NS_PER_S))
-        yield from (grants, items, area)
+                refused.add_metric(values, totals.refused_items)
+        yield from (grants, items, area, refused)
 
     def _partition_metrics(self) -> Iterable[Metric]:
         labels = ["backend", *_PARTITION_LABELS]

@@ -34,13 +34,17 @@ class GrantRecord:
 
 
 @dataclass(slots=True)
-class GrantTotals:
-    """Counts of one partition's ended grants since the agent started; `area_ns` is GPU% times nanoseconds."""
+class Totals:
+    """Counts of one partition's ended grants and refused items since the agent started.
+
+    `area_ns` is GPU% times nanoseconds.
+    """
 
     model: str
     grants: int = 0
     items: int = 0
     area_ns: int = 0
+    refused_items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Trace:
         self._running_percent = 0
         self._overcommitted = 0
         self._ended_area_ns = 0
-        self._totals: dict[str, GrantTotals] = {}
+        self._totals: dict[str, Totals] = {}
 
     def granted(self, partition: str, model: str, grant: Grant, granted_ns: int) -> None:
         """A grant goes out."""
@@ -89,10 +93,15 @@ class Trace:
             )
             self._ended.append(astuple(record))
             self._ended_area_ns += record.area_ns
-            totals = self._totals.setdefault(record.partition, GrantTotals(record.model))
+            totals = self._totals_of(record.partition, record.model)
             totals.grants += 1
             totals.items += record.batch
             totals.area_ns += record.area_ns
+
+    def refused(self, partition: str, model: str, items: int) -> None:
+        """Items of a partition are refused."""
+        with self._lock:
+            self._totals_of(partition, model).refused_items += items
 
     def keep_totals_of(self, partitions: Collection[str]) -> None:
         """Drop the totals of all other partitions."""
@@ -109,7 +118,7 @@ class Trace:
         """The GPU% that is out now."""
         return self._running_percent
 
-    def totals(self) -> dict[str, GrantTotals]:
+    def totals(self) -> dict[str, Totals]:
         """Totals by partition."""
         with self._lock:
             return {name: replace(totals) for name, totals in self._totals.items()}
@@ -125,3 +134,6 @@ class Trace:
         with self._lock:
             running = sum(grant.gpu_percent * (now_ns - grant.granted_ns) for grant in self._open.values())
             return self._ended_area_ns + running
+
+    def _totals_of(self, partition: str, model: str) -> Totals:
+        return self._totals.setdefault(partition, Totals(model))

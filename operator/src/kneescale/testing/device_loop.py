@@ -1,7 +1,7 @@
 """A device, its workers and Poisson arrivals around a dispatcher, as a deterministic event loop.
 
 What the tests of the core and its benchmark drive the dispatcher with: workers that run each grant for the
-time that their surface says, and answer.
+time that their surface says and answer, or refuse what they are told to.
 """
 
 import heapq
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Refused
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
 
 #: Each message between a worker and its agent takes this long.
@@ -32,6 +32,7 @@ class Outcome:
 
     waits_ns: list[int] = field(default_factory=list)
     arrived: int = 0
+    refused: int = 0
     within_slo: int = 0
     #: GPU% x ns of the batches that ended while arrivals went on.
     area_percent_ns: int = 0
@@ -80,7 +81,7 @@ class DeviceLoop:
         self.result = Result({name: Outcome() for name in loads})
 
     def run(self, duration_s: float) -> Result:
-        """Arrivals for `duration_s`, then until everything is answered."""
+        """Arrivals for `duration_s`, then until everything is answered or refused."""
         self._arrivals_end_ns = round(duration_s * NS_PER_S)
         self._dispatcher.configure({name: load.terms for name, load in self._loads.items()}, 0)
         for name, load in self._loads.items():
@@ -92,6 +93,8 @@ class DeviceLoop:
             now_ns = self._next_ns(wake_ns)
             while self._events and self._events[0][0] <= now_ns:
                 self._handle(heapq.heappop(self._events)[2], now_ns)
+            for refused in self._dispatcher.refuse(now_ns):
+                self._refuse(refused)
             for granted in self._dispatcher.tick(now_ns):
                 self._start(granted, now_ns)
             self.result.ticks += 1
@@ -114,6 +117,11 @@ class DeviceLoop:
             area = grant.gpu_percent * (event.ended_ns - event.started_ns)
             self.result.outcomes[name].area_percent_ns += area
         self._dispatcher.done(name, grant.grant_id, event.started_ns, event.ended_ns, now_ns)
+
+    def _refuse(self, refused: Refused) -> None:
+        self.result.outcomes[refused.partition].refused += refused.count
+        for _ in range(refused.count):
+            self._queues[refused.partition].popleft()
 
     def _start(self, granted: Granted, now_ns: int) -> None:
         name, grant = granted.partition, granted.grant

@@ -10,7 +10,19 @@ from threading import Thread
 from types import TracebackType
 
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Arrived, Decoder, Done, Grant, Hello, Measured, Message, Role, Terms, encode
+from kneescale.core.wire import (
+    Arrived,
+    Decoder,
+    Done,
+    Grant,
+    Hello,
+    Measured,
+    Message,
+    Refuse,
+    Role,
+    Terms,
+    encode,
+)
 
 _DEADLINE_S = 10.0
 
@@ -64,8 +76,8 @@ class FakeWorker:
         """Send one message."""
         self._sock.sendall(encode(message))
 
-    def send_garbage(self, data: bytes) -> None:
-        """Send bytes that are no message."""
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes, which need not be a message."""
         self._sock.sendall(data)
 
     def arrive(self, count: int = 1) -> None:
@@ -81,8 +93,8 @@ class FakeWorker:
         """Say that `requests` were answered in time over the last ten seconds."""
         self.send(Measured(10_000, requests, requests, requests, 0, p99_us, p99_us, 0))
 
-    def grants_until(self, end_ns: int) -> list[Grant]:
-        """The grants that come next: as soon as there are some, or none by `end_ns`, monotonic."""
+    def decisions_until(self, end_ns: int) -> list[Grant | Refuse]:
+        """The next grants and refusals: as soon as there are some, or none by `end_ns`, monotonic."""
         while not self._received:
             self._sock.settimeout(max(1e-6, (end_ns - time.monotonic_ns()) / NS_PER_S))
             try:
@@ -90,7 +102,7 @@ class FakeWorker:
             except TimeoutError:
                 return []
         messages, self._received = self._received, deque()
-        return [message for message in messages if isinstance(message, Grant)]
+        return [message for message in messages if isinstance(message, Grant | Refuse)]
 
     def receive(self, kind: type[Message]) -> Message:
         """The next message, which must be of that kind.
@@ -115,6 +127,12 @@ class FakeWorker:
         """The next message, which must be a grant."""
         message = self.receive(Grant)
         assert isinstance(message, Grant)
+        return message
+
+    def next_refusal(self) -> Refuse:
+        """The next message, which must be a refusal."""
+        message = self.receive(Refuse)
+        assert isinstance(message, Refuse)
         return message
 
     def wait_for_hang_up(self) -> None:

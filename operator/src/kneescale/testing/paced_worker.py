@@ -2,10 +2,11 @@
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 
-from kneescale.core.wire import Arrived, Done, Grant
+from kneescale.core.wire import Arrived, Done, Grant, Refuse
 from kneescale.testing.fake_worker import FakeWorker
 
 #: When nothing is due it looks up this often.
@@ -13,7 +14,7 @@ _IDLE_NS = 10_000_000
 
 
 class PacedWorker(Thread):
-    """Lets requests arrive `arrivals_ns` after `start_ns`, monotonic, and runs its grants until all are done.
+    """Lets requests arrive `arrivals_ns` after `start_ns`, monotonic, and serves until none is left.
 
     A grant of `batch_ns(grant)` takes that long; any number run at once.
     """
@@ -23,37 +24,45 @@ class PacedWorker(Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._worker = worker
-        self._due_ns = [start_ns + arrival_ns for arrival_ns in arrivals_ns]
+        self._due_ns = deque(start_ns + arrival_ns for arrival_ns in arrivals_ns)
+        self._queued_ns: deque[int] = deque()
         self._batch_ns = batch_ns
-        self._running: list[tuple[int, int, Grant]] = []
-        #: When each batch ended, after `start_ns`, and how many requests it had.
-        self.answers: list[tuple[int, int]] = []
-        self._start_ns = start_ns
+        #: When each batch ends, its grant, when it started, and when its requests arrived.
+        self._running: list[tuple[int, int, int, list[int]]] = []
+        #: How long each answered request took, and how many were refused.
+        self.waits_ns: list[int] = []
+        self.refused = 0
 
     def run(self) -> None:
         """Serve."""
-        arrived = answered = 0
-        while answered < len(self._due_ns):
-            next_ns = min(
-                self._due_ns[arrived] if arrived < len(self._due_ns) else 1 << 62,
-                self._running[0][0] if self._running else 1 << 62,
-                time.monotonic_ns() + _IDLE_NS,
-            )
-            for grant in self._worker.grants_until(next_ns):
-                started_ns = time.monotonic_ns()
-                end_ns = started_ns + self._batch_ns(grant)
-                heapq.heappush(self._running, (end_ns, started_ns, grant))
+        while self._due_ns or self._queued_ns or self._running:
+            for decision in self._worker.decisions_until(self._next_ns()):
+                if isinstance(decision, Refuse):
+                    self.refused += len(self._take(decision.count))
+                else:
+                    self._start(decision)
             now_ns = time.monotonic_ns()
-            while arrived < len(self._due_ns) and self._due_ns[arrived] <= now_ns:
-                self._worker.send(Arrived(1, self._due_ns[arrived]))
-                arrived += 1
-            answered += self._end_due(now_ns)
+            while self._due_ns and self._due_ns[0] <= now_ns:
+                self._queued_ns.append(self._due_ns.popleft())
+                self._worker.send(Arrived(1, self._queued_ns[-1]))
+            while self._running and self._running[0][0] <= now_ns:
+                self._end()
 
-    def _end_due(self, now_ns: int) -> int:
-        answered = 0
-        while self._running and self._running[0][0] <= now_ns:
-            end_ns, started_ns, grant = heapq.heappop(self._running)
-            self._worker.send(Done(grant.grant_id, started_ns, end_ns))
-            self.answers.append((end_ns - self._start_ns, grant.batch))
-            answered += grant.batch
-        return answered
+    def _next_ns(self) -> int:
+        times_ns = [time.monotonic_ns() + _IDLE_NS]
+        times_ns += [self._due_ns[0]] if self._due_ns else []
+        times_ns += [self._running[0][0]] if self._running else []
+        return min(times_ns)
+
+    def _take(self, count: int) -> list[int]:
+        return [self._queued_ns.popleft() for _ in range(count)]
+
+    def _start(self, grant: Grant) -> None:
+        started_ns = time.monotonic_ns()
+        end_ns = started_ns + self._batch_ns(grant)
+        heapq.heappush(self._running, (end_ns, grant.grant_id, started_ns, self._take(grant.batch)))
+
+    def _end(self) -> None:
+        end_ns, grant_id, started_ns, arrived_ns = heapq.heappop(self._running)
+        self._worker.send(Done(grant_id, started_ns, end_ns))
+        self.waits_ns += [end_ns - each_ns for each_ns in arrived_ns]
