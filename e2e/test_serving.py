@@ -37,7 +37,8 @@ Way = Callable[[Kubectl, str, str], AbstractContextManager[Endpoint]]
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop whose one model has served requests just now."""
     with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        model = inference_model("resnet18", slo={"latencyMilliseconds": SLO_MS, "percentile": 90})
+        slo = {"latencyMilliseconds": SLO_MS, "percentile": 90, "lateRequests": "Serve"}
+        model = inference_model("resnet18", slo=slo)
         shop.apply(imported_profile("resnet18"), model)
         shop.wait_for(MODEL, "Ready", "True", STARTED_S)
         with steady_load(shop, MODEL, RATE_RPS) as outcomes:
