@@ -84,7 +84,7 @@ def test_in_an_overload_some_are_refused_in_time_and_the_others_answered_in_time
     assert all(sentence in error for error in errors)
     assert {error.partition("]")[0] for error in errors} == {"[503", "[StatusCode.RESOURCE_EXHAUSTED"}
     for some in (refused, answered):
-        assert len(some) > 0.25 * len(replies)
+        assert len(some) > 0.15 * len(replies)
         assert np.mean([reply.after_ms <= SLO_MS for reply in some]) >= MOSTLY
 
     shop.wait_for(MODEL, "SLOMet", "False", TOLD_S)

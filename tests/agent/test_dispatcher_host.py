@@ -144,7 +144,7 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
         wait_until(lambda: host.trace.running_percent == 0, "the last batch to come back")
     assert host.trace.totals()["a"].refused_items == 8
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "partition a refuses requests: more is asked than can be in time"
+        "partition a refuses requests that cannot be in time"
     ]
 
 

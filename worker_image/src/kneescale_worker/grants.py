@@ -102,5 +102,5 @@ class GrantClient:
 def _too_late(terms: Terms) -> TooLateError:
     return TooLateError(
         f"refused: it cannot be answered within the SLO of {terms.slo_ns // NS_PER_MS} ms any more; "
-        "more is asked of the GPU than it can do in time"
+        "send fewer requests, or this one later"
     )

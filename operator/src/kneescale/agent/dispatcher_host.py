@@ -202,7 +202,7 @@ class DispatcherHost:
     def _note_refusal(self, name: str, now_ns: int) -> None:
         """Log the first refusal of a partition in a while; how many there are, the metrics count."""
         if now_ns - self._refused_ns.get(name, -_QUIET_NS) >= _QUIET_NS:
-            log.warning("partition %s refuses requests: more is asked than can be in time", name)
+            log.warning("partition %s refuses requests that cannot be in time", name)
         self._refused_ns[name] = now_ns
 
     def _send(self, name: str, message: Message) -> None:
