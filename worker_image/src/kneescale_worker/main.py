@@ -45,8 +45,8 @@ def _run(command: str, env: Mapping[str, str]) -> None:
     if command == "serve":
         asyncio.run(serve(settings, executor))
     else:
-        points = asyncio.run(profile(settings, executor))
-        _leave_message(settings.termination_path, {"points": points})
+        measured = asyncio.run(profile(settings, executor))
+        _leave_message(settings.termination_path, measured.message())
 
 
 def _leave_message(path: Path, document: Mapping[str, Any]) -> None:
