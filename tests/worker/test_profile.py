@@ -25,12 +25,13 @@ def test_the_largest_profile_fits_a_termination_message() -> None:
     # 4096 bytes, by the kubelet; no batch is to take more than 2 s.
     grid = product(lanes_to_measure(range(1, 101)), doubling_batches(128))
     points = [Point(lane, batch, 2000.0) for lane, batch in grid]
-    profile = Profile(points[:10], points[10:], expected_error=0.081)
+    profile = Profile(points[:10], points[10:], expected_error=0.081, prediction_error=0.144)
     message = profile.message()
     assert len(json.dumps(message, separators=(",", ":"))) <= 4096
     assert message["points"][0] == (1, 1, 2_000_000)
-    assert message["expectedErrorPercent"] == 9
+    assert (message["expectedErrorPercent"], message["predictionErrorPercent"]) == (9, 14)
 
 
 def test_a_profile_that_was_measured_whole_is_just_its_points() -> None:
-    assert Profile([Point(100, 1, 4.0)], [], expected_error=0.3).message() == {"points": [(100, 1, 4000)]}
+    whole = Profile([Point(100, 1, 4.0)], [], expected_error=0.3, prediction_error=None)
+    assert whole.message() == {"points": [(100, 1, 4000)]}

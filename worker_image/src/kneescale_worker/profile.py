@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_to_measured
 from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, SequentialDesign
 from kneescale.core.surfaces.surface import Point, doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, ns_to_ms
+from kneescale_worker.errors import LoadError
 from kneescale_worker.executor import Executor
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
@@ -38,11 +42,16 @@ _PERCENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The points that were measured, and the rest of the grid as they tell it, with its error (0.08: 8 %)."""
+    """The points that were measured, and the rest of the grid as they tell it, with its error (0.08: 8 %).
+
+    `prediction_error`: how far off the measured points are predicted from the model's kernels, at the median;
+    None where that cannot be done.
+    """
 
     measured: Sequence[Point]
     fitted: Sequence[Point]
     expected_error: float
+    prediction_error: float | None
 
     def message(self) -> dict[str, Any]:
         """As the operator reads it: points as [GPU%, batch, latency in us]."""
@@ -50,6 +59,8 @@ class Profile:
         if self.fitted:
             message["fitted"] = _triples(self.fitted)
             message["expectedErrorPercent"] = ceil(_PERCENT * self.expected_error)
+        if self.prediction_error is not None:
+            message["predictionErrorPercent"] = round(_PERCENT * self.prediction_error)
         return message
 
 
@@ -75,8 +86,8 @@ class Profiler:
         self._deadline_ns = time.monotonic_ns() + budget_ns
         self._design = SequentialDesign(grid, _COST, longest_ms=_LONGEST_BATCH_MS)
 
-    async def measure(self) -> Profile:
-        """Measure as many runs as it takes.
+    async def measure(self) -> SequentialDesign:
+        """Measure as many runs as it takes; all that they tell.
 
         Raises AgentError.
         """
@@ -85,10 +96,7 @@ class Profiler:
             latency_ms = ns_to_ms(await self._median_ns(*run, share_ns))
             self._design.add(Point(*run, latency_ms))
             _log.info("%d GPU%%, batch %d: %.2f ms", *run, latency_ms)
-        profile = Profile(self._design.points, self._design.fitted_points(), self._design.expected_error())
-        counts = len(profile.measured), len(profile.fitted)
-        _log.info("%d runs measured, %d fitted: known to %.1f %%", *counts, _PERCENT * profile.expected_error)
-        return profile
+        return self._design
 
     def _is_enough(self) -> bool:
         if self._left_ns() <= 0:
@@ -119,7 +127,24 @@ async def profile(settings: Settings, executor: Executor) -> Profile:
     executor.warm_up()
     client = ProbeClient(settings.socket, settings.max_batch)
     grid = tuple(product(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch)))
-    return await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
+    design = await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
+    fitted, error = design.fitted_points(), design.expected_error()
+    _log.info(
+        "%d runs measured, %d fitted: known to %.1f %%", len(design.points), len(fitted), _PERCENT * error
+    )
+    return Profile(design.points, fitted, error, _prediction_error(executor, settings.product, design.points))
+
+
+def _prediction_error(executor: Executor, product_name: str, measured: Sequence[Point]) -> float | None:
+    """How far off the prediction from the model's kernels and the device's datasheet is, at the median."""
+    try:
+        gpu, kernels = gpu_product(product_name), executor.kernels()
+    except (InvalidInputError, LoadError) as error:
+        _log.info("there is no prediction to compare with: %s", error)
+        return None
+    off = np.abs(predicted_to_measured(kernels, gpu, EAGER_PYTORCH, measured) - 1)
+    _log.info("predicted from its kernels: %.1f %% off at the median", _PERCENT * np.median(off))
+    return float(np.median(off))
 
 
 def _triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
