@@ -25,10 +25,10 @@ _BATCHES = (2, 3)
 #: TorchScript's own preparations dispatch operators, too, until it has seen the same shapes so often.
 _PREPARING_RUNS = 2
 _CONVOLUTIONS = ("convolution", "_convolution")
+#: Whole layers in one operator, which torch.utils.flop_counter does not know.
+_TRANSFORMER_LAYERS = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 #: Operators that only reserve memory.
 _RESERVING = ("empty", "new_empty")
-#: Whole layers in one operator, of which torch.utils.flop_counter does not know the work.
-_OPAQUE = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd", "mkldnn_rnn_layer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def read_kernels(
 
     Matrix products, convolutions and attention are counted as torch.utils.flop_counter does, everything else
     as one operation for each number that is read. Raises LoadError where batches of different sizes launch
-    different operators, and on operators that stand for whole layers.
+    different operators.
     """
     small, large = (_launches(module, inputs_of(batch)) for batch in _BATCHES)
     if [launch.operator for launch in small] != [launch.operator for launch in large]:
@@ -66,9 +66,6 @@ def _launches(module: Callable[..., object], inputs: Sequence[_Torch]) -> list[_
         with torch.backends.mkldnn.flags(enabled=False), _Recorder() as recorder:
             module(*inputs)
     launches: list[_Launch] = recorder.launches
-    for launch in launches:
-        if launch.operator in _OPAQUE:
-            raise LoadError(f"its kernels cannot be read: no formula has the work of {launch.operator}")
     return launches
 
 
@@ -130,11 +127,20 @@ def _is_view(operator: _Torch, taken: Iterable[_Torch], made: _Torch) -> bool:
 def _operations(
     operator: _Torch, args: Sequence[_Torch], kwargs: Mapping[str, _Torch], result: _Torch
 ) -> float:
+    if _name(operator) in _TRANSFORMER_LAYERS:
+        return _transformer_operations(args)
     formula = flop_registry.get(operator.overloadpacket)
     if formula is None:
         return float(sum(tensor.numel() for tensor in _tensors((args, kwargs))))
     operations = float(formula(*args, **kwargs, out_val=result))
     return operations / _saving(args, result) if _name(operator) in _CONVOLUTIONS else operations
+
+
+def _transformer_operations(args: Sequence[_Torch]) -> float:
+    """Each item's rows by each weight; and twice, for scores and for values, by each other."""
+    items, rows, width = args[0].shape
+    weights = sum(tensor.numel() for tensor in _tensors(args) if tensor.dim() == 2)
+    return float(2 * items * rows * (weights + 2 * rows * width))
 
 
 def _saving(args: Sequence[_Torch], result: _Torch) -> float:
