@@ -29,9 +29,10 @@ A KERNELS file is what the worker reads in a model; the model's name is the file
 
   python -m kneescale_worker kernels MODEL_DIR > resnet50.json
 
-It is a first answer, for single precision in eager PyTorch. On published models that a V100 measured, half of
-the runs were within 14 % and nine in ten within 59 %, for hosts launch kernels at very different speeds; of
-those that the GPU itself bounds, within 9 % and 21 %. A measured profile is within 3 % and 9 %."""
+It is a first answer, for single precision in eager PyTorch. On a V100, of published models that it had not
+been fitted to, half of the runs that the GPU bounds were within 10 % and nine in ten within 31 %; of all
+runs, half within 20 % and nine in ten within 80 %, for hosts launch kernels at very different speeds. Where
+it matters, measure."""
 
 _EXAMPLES = """\
 examples:
