@@ -48,12 +48,14 @@ def read_kernels(
 
     Matrix products, convolutions and attention are counted as torch.utils.flop_counter does, everything else
     as one operation for each number that is read. Raises LoadError where batches of different sizes launch
-    different operators.
+    different operators, or none.
     """
     small, large = (_launches(module, inputs_of(batch)) for batch in _BATCHES)
     if [launch.operator for launch in small] != [launch.operator for launch in large]:
         sizes = " and ".join(map(str, _BATCHES))
         raise LoadError(f"its kernels cannot be read: batches of {sizes} items launch different ones")
+    if not small:
+        raise LoadError("it launches no kernels that could be read")
     return [_per_item(*pair) for pair in zip(small, large, strict=True)]
 
 
