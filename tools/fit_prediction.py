@@ -17,8 +17,8 @@ from scipy.optimize import minimize
 
 from kneescale.cli.profiles import read_profiles
 from kneescale.core.surfaces.gpu_products import gpu_product
-from kneescale.core.surfaces.latency_model import Floats, Runs
-from kneescale.core.surfaces.prediction import ExecutionStack, predict_latency_ms
+from kneescale.core.surfaces.latency_model import Floats
+from kneescale.core.surfaces.prediction import ExecutionStack, predicted_to_measured
 from kneescale.core.surfaces.surface import Point
 from tools.architectures import ARCHITECTURES
 
@@ -76,10 +76,7 @@ def _held_out_errors(surfaces: _Surfaces) -> list[tuple[Floats, Floats]]:
 
 
 def _ratio(name: str, points: Sequence[Point], stack: ExecutionStack) -> Floats:
-    runs = Runs.of((point.gpu_percent, point.batch) for point in points)
-    measured = np.array([point.latency_ms for point in points])
-    ratio: Floats = predict_latency_ms(ARCHITECTURES[name](), _PRODUCT, stack, runs) / measured
-    return ratio
+    return predicted_to_measured(ARCHITECTURES[name](), _PRODUCT, stack, points)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,8 @@ REFUSALS = [
     _schema(PROFILE, "spec.points", [], "1 to 1000 items", "should have at least 1 items"),
     _schema(PROFILE, "spec.points", PROFILE["spec"]["points"] * 2, "holds 10, 1 twice", "Duplicate value"),
     _schema(PROFILE, "spec.points.0.latencyMicroseconds", 0, "between 1 and", "greater than or equal to 1"),
+    _schema(PROFILE, "spec.points.0.fitted", "yes", "of type bool", "must be of type boolean"),
+    _schema(PROFILE, "spec.expectedErrorPercent", -1, "0 or more, not -1", "greater than or equal to 0"),
     _rule(SCHEDULE, "spec.partitions.0.gpuPercent", 30, "gpuPercent must be one of lanes"),
     _rule(SCHEDULE, "spec.partitions.0.surface", [], "a partition that serves needs a surface"),
     _schema(

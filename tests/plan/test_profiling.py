@@ -6,7 +6,7 @@ import pytest
 
 from kneescale.api.vocabulary import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
-from kneescale.plan.profiles import Subject
+from kneescale.plan.profiles import Subject, make_profile
 from kneescale.plan.profiling import parse_result
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import moves, settle
@@ -184,6 +184,29 @@ def test_a_result_becomes_a_profile() -> None:
     assert (spec.model_uri, spec.product_name, spec.source) == ("catalog://resnet50", PRODUCT, "Measured")
 
 
+def test_what_was_fitted_is_told_from_what_was_measured() -> None:
+    spec = parse_result(
+        SUBJECT, '{"points": [[100, 1, 4000]], "fitted": [[20, 1, 9000]], "expectedErrorPercent": 7}'
+    )
+    assert [(point.gpu_percent, point.fitted) for point in spec.points] == [(100, False), (20, True)]
+    assert (spec.expected_error_percent, spec.prediction_error_percent) == (7, None)
+    surface = make_profile("p", spec).surface
+    assert (surface.latency_ms(100, 1), surface.latency_ms(20, 1)) == (4, 9)
+
+
+def test_a_profile_says_how_much_of_it_was_measured_and_how_sure_the_rest_is() -> None:
+    world = emulated_world()
+    profile = imported_profile()
+    profile["spec"]["points"][0]["fitted"] = True
+    profile["spec"] |= {"expectedErrorPercent": 8, "predictionErrorPercent": 14}
+    world.create(profile)
+    world.reconcile()
+    assert condition(world.get("ModelProfile", "from-git"), "Accepted")["message"] == (
+        "1 of 2 points measured, the rest fitted, nine in ten to 8 %; the prediction from its layers was "
+        "14 % off at the median; no knee, latency falls up to 100 GPU%"
+    )
+
+
 @pytest.mark.parametrize(
     ("message", "error"),
     [
@@ -192,6 +215,8 @@ def test_a_result_becomes_a_profile() -> None:
         ("Killed", "the profiling worker ended with 'Killed', not with points"),
         ('{"points": []}', "profile.points must have 1 to 1000 items, not 0"),
         ('{"points": [[20, 1]]}', "not with points"),
+        ('{"points": [[20, 1, 9000]], "fitted": 3}', "not with points"),
+        ("[]", "not with points"),
         ('{"points": [[120, 1, 9000]]}', "gpuPercent must be between 1 and 100, not 120"),
     ],
 )

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Probe, Refuse, Role, Terms, encode
 from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
@@ -327,17 +328,47 @@ def test_a_profile_can_be_ended(start_worker: StartWorker) -> None:
         assert worker.wait() == 128 + signal.SIGTERM
 
 
-def test_a_profile_measures_each_lane(start_worker: StartWorker) -> None:
-    worker = start_worker("profile", {"KNEESCALE_PROFILE_SECONDS": "2"})
+def test_a_small_grid_is_profiled_whole(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_PROFILE_SECONDS": "2", "KNEESCALE_MAX_BATCH": "4"})
     with FakeAgent(worker.socket, TERMS, generous=True) as agent:
         agent.wait_for(Hello)
         agent.hang_up()
         assert worker.wait() == 0
-        assert agent.received(Hello) == [Hello(Role.PROFILE, 8)] * 2
-    points = {
-        (gpu_percent, batch): latency_us for gpu_percent, batch, latency_us in worker.message()["points"]
-    }
-    assert points.keys() == {(lane, batch) for lane in (10, 20, 40, 100) for batch in (1, 2, 4, 8)}
-    # The catalog's alexnet, 8 items on 10 GPU%: 11.5 ms; a late wake-up may add to it.
-    assert 11_000 < points[10, 8] < 14_000
-    assert points[100, 8] < points[10, 8]
+        assert agent.received(Hello) == [Hello(Role.PROFILE, 4)] * 2
+    points = _latencies_us(worker, "points")
+    assert points.keys() == {(lane, batch) for lane in (10, 20, 40, 100) for batch in (1, 2, 4)}
+    # The catalog's alexnet, 4 items on 10 GPU%: 6.5 ms; a late wake-up may add to it.
+    assert 6_000 < points[10, 4] < 9_000
+    assert points[100, 4] < points[10, 4]
+    assert "fitted" not in worker.message()
+
+
+def test_of_a_large_grid_few_runs_are_measured_and_tell_the_rest(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_LANES": "10,20,30,40,50,60,70,80,90,100"})
+    with FakeAgent(worker.socket, TERMS, generous=True) as agent:
+        assert worker.wait() == 0
+        probed = {(probe.gpu_percent, probe.batch) for probe in agent.received(Probe)}
+    measured, fitted = _latencies_us(worker, "points"), _latencies_us(worker, "fitted")
+    assert probed == measured.keys()
+    assert len(measured) <= 16
+    assert len(measured) + len(fitted) == 8 * 4
+    assert worker.message()["expectedErrorPercent"] <= 8
+    model = lookup(MODEL, "V100-SXM2-16GB")
+    errors = [abs(latency_us / 1000 / model.latency_ms(*run) - 1) for run, latency_us in fitted.items()]
+    assert sorted(errors)[round(0.9 * len(errors)) - 1] < 0.2
+
+
+def test_when_its_time_is_up_a_profile_is_what_was_measured_and_a_fit(start_worker: StartWorker) -> None:
+    # 58 ms a batch at least, each four times: the dozen runs of this grid would take 3 s.
+    slow = {"KNEESCALE_MODEL_URI": "catalog://densenet201", "KNEESCALE_MAX_BATCH": "4"}
+    worker = start_worker("profile", {**slow, "KNEESCALE_PROFILE_SECONDS": "1"})
+    with FakeAgent(worker.socket, TERMS, generous=True):
+        assert worker.wait() == 0
+    measured, fitted = _latencies_us(worker, "points"), _latencies_us(worker, "fitted")
+    assert 4 <= len(measured) < 12
+    assert len(measured) + len(fitted) == 12
+    assert worker.message()["expectedErrorPercent"] > 0
+
+
+def _latencies_us(worker: Worker, kind: str) -> dict[tuple[int, int], int]:
+    return {(gpu_percent, batch): latency_us for gpu_percent, batch, latency_us in worker.message()[kind]}

@@ -13,13 +13,14 @@ import pytest
 from e2e.debian import MissingPackagesError
 from e2e.images import cpu_torch_site
 from e2e.runner import CommandError
+from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.testing.fake_agent import FakeAgent
-from tests.worker import torch_model
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import Array, InferenceServerException, grpc
 from tests.worker.process import TERMS, Worker
 
 _MODEL = "affine"
+_HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +32,25 @@ def torch_site() -> Path:
         pytest.skip(f"no CPU build of torch can be made here: {error}")
 
 
+@pytest.fixture(scope="session")
+def models(torch_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of each kind."""
+    folder = tmp_path_factory.mktemp("models")
+    script = [sys.executable, str(_HERE / "torch_models.py"), str(folder)]
+    subprocess.run(script, check=True, env={**os.environ, "PYTHONPATH": str(torch_site)})
+    return folder
+
+
 @pytest.fixture
-def model_env(torch_site: Path, folder: Path, kind: str) -> dict[str, str]:
+def model_env(torch_site: Path, models: Path, kind: str) -> dict[str, str]:
     """The environment of a worker with a model of this kind."""
-    model_dir = folder / "model"
-    env = {"PYTHONPATH": str(torch_site)}
-    script = [sys.executable, torch_model.__file__, str(model_dir), kind]
-    subprocess.run(script, check=True, env={**os.environ, **env})
-    return env | {
+    return {
+        "PYTHONPATH": str(torch_site),
         "KNEESCALE_MODEL_NAME": _MODEL,
         "KNEESCALE_MODEL_FORMAT": "TorchScript",
-        "KNEESCALE_MODEL_DIR": str(model_dir),
+        "KNEESCALE_MODEL_DIR": str(models / kind),
         "KNEESCALE_BACKEND": "cpu",
+        "KNEESCALE_PRODUCT": "CPU-2x",
         "KNEESCALE_LANES": "100",
         "KNEESCALE_CORES": ",".join(str(core) for core in sorted(os.sched_getaffinity(0))),
     }
@@ -79,7 +87,7 @@ def test_lanes_that_run_at_once_have_the_threads_of_their_cores(model_env: dict[
     cores = model_env["KNEESCALE_CORES"].split(",")[:2]
     script = [
         sys.executable,
-        str(Path(torch_model.__file__).with_name("torch_threads.py")),
+        str(_HERE / "torch_threads.py"),
         model_env["KNEESCALE_MODEL_DIR"],
         *cores,
     ]
@@ -93,8 +101,68 @@ def test_a_model_is_profiled(start_worker: StartWorker, model_env: dict[str, str
     with FakeAgent(worker.socket, TERMS, generous=True):
         assert worker.wait() == 0
     points = worker.message()["points"]
-    assert [(lane, batch) for lane, batch, _ in points] == [(100, 1), (100, 2), (100, 4), (100, 8)]
+    assert sorted((lane, batch) for lane, batch, _ in points) == [(100, 1), (100, 2), (100, 4), (100, 8)]
     assert all(latency_us > 0 for _, _, latency_us in points)
+    assert "there is no prediction to compare with: no datasheet of CPU-2x" in worker.log()
+
+
+@pytest.mark.parametrize("kind", ["layers"])
+def test_on_a_product_with_a_datasheet_the_prediction_is_compared(
+    start_worker: StartWorker, model_env: dict[str, str]
+) -> None:
+    on_v100 = {"KNEESCALE_PRODUCT": "V100-SXM2-16GB", "KNEESCALE_PROFILE_SECONDS": "1"}
+    worker = start_worker("profile", model_env | on_v100)
+    with FakeAgent(worker.socket, TERMS, generous=True):
+        assert worker.wait() == 0
+    assert worker.message()["predictionErrorPercent"] >= 0
+    assert "predicted from its kernels" in worker.log()
+
+
+def _kernels(model_env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kneescale_worker", "kernels", model_env["KNEESCALE_MODEL_DIR"]]
+    return subprocess.run(
+        command, env={**os.environ, **model_env}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("kind", ["layers"])
+def test_the_work_of_each_kernel_is_read_and_views_are_none(model_env: dict[str, str]) -> None:
+    single = 4
+    assert [KernelWork(**entry) for entry in json.loads(_kernels(model_env).stdout)] == [
+        # 3 x 3, as Winograd computes it: by 2.25 fewer multiplications.
+        KernelWork(2 * 128 * 27 / 2.25, 128, single * (48 + 128), single * (8 * 27 + 8)),
+        KernelWork(128, 128, single * (128 + 128)),
+        # In groups and with a stride: nothing is spared.
+        KernelWork(2 * 32 * 18, 32, single * (128 + 32), single * (8 * 18 + 8)),
+        # A copy into the layout that the next one needs.
+        KernelWork(32, 32, single * (32 + 32)),
+        KernelWork(2 * 48 * 32, 48, single * (32 + 48), single * (48 * 32 + 48)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["recurrent"])
+def test_a_recurrent_layer_is_read_step_by_step(model_env: dict[str, str]) -> None:
+    kernels = [KernelWork(**entry) for entry in json.loads(_kernels(model_env).stdout)]
+    # All inputs at once, but the states one after the other, by weights of 4 gates x 16 x 16 each.
+    steps = [kernel for kernel in kernels if kernel.operations == 2 * 4 * 16 * 16]
+    assert len(steps) == 3
+    assert any(kernel.operations == 3 * 2 * 4 * 16 * 16 for kernel in kernels)
+
+
+@pytest.mark.parametrize("kind", ["attention"])
+def test_attention_in_one_operator_is_read(model_env: dict[str, str]) -> None:
+    (layer,) = (KernelWork(**entry) for entry in json.loads(_kernels(model_env).stdout))
+    # 3 rows of 16 by 4 weights of 16 x 16; scores of 3 rows by 3, and as much again for the values.
+    assert layer.operations == 2 * 3 * 16 * 4 * 16 + 2 * (2 * 3 * 3 * 16)
+
+
+@pytest.mark.parametrize("kind", ["moody"])
+def test_a_model_whose_kernels_depend_on_the_batch_says_so(model_env: dict[str, str]) -> None:
+    done = _kernels(model_env)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "kneescale_worker: its kernels cannot be read: batches of 2 and 3 items launch different ones"
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork, convolution, elementwise, linear
 from kneescale.core.surfaces.latency_model import Runs
-from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predict_latency_ms, predicted_surface
+from kneescale.core.surfaces.prediction import (
+    EAGER_PYTORCH,
+    predict_latency_ms,
+    predicted_surface,
+    predicted_to_measured,
+)
+from kneescale.core.surfaces.surface import Point
 from tests.core.sample_surfaces import LANES
 
 V100 = gpu_product("V100-SXM2-16GB")
@@ -70,6 +76,28 @@ def test_layers_are_counted_as_published() -> None:
     # Grouped: every output looks at its own inputs alone; 3 x 3 at stride 1 is spared multiplications.
     assert convolution(64, 56, 64, 56, 3, groups=64).operations == 2 * 64 * 56**2 * 9
     assert convolution(64, 56, 64, 56, 3).operations == pytest.approx(2 * 64 * 56**2 * 64 * 9 / 2.25)
+
+
+@pytest.mark.parametrize(
+    ("operations", "results", "item_bytes", "fault"),
+    [
+        (1, 0, 4, "at least 1 result, not 0"),
+        (-1, 1, 4, "at least 0, not -1"),
+        (float("nan"), 1, 4, "at least 0, not nan"),
+        (1, 1, -4, "at least 0, not -4"),
+    ],
+)
+def test_what_no_kernel_can_be_is_refused(
+    operations: float, results: int, item_bytes: int, fault: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=fault):
+        KernelWork(operations, results, item_bytes)
+
+
+def test_a_prediction_is_compared_with_what_was_measured() -> None:
+    points = [Point(percent, 4, 2 * latency_ms([LARGE], percent, 4)) for percent in (10, 100)]
+    ratio = predicted_to_measured([LARGE], V100, EAGER_PYTORCH, points)
+    assert ratio == pytest.approx([0.5, 0.5])
 
 
 def test_mps_rounds_sms_up() -> None:

@@ -14,7 +14,7 @@ from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_surface
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from tools.architectures import ARCHITECTURES
 from tools.fit_prediction import errors
-from tools.fit_prior import Choose, chosen_points, fixed_points, held_out_errors
+from tools.fit_prior import Choose, chosen_points, enough_points, fixed_points, held_out_errors
 
 WHERE = os.environ.get("KNEESCALE_PROFILES")
 
@@ -27,8 +27,8 @@ def surfaces() -> Mapping[str, Sequence[Point]]:
     return {profile.model: profile.points for profile in read_profiles(Path(WHERE) / "rapp_spatial.csv")}
 
 
-@pytest.mark.parametrize("choose", [chosen_points, fixed_points])
-def test_eight_points_of_a_model_held_out_give_the_rest_of_its_surface(
+@pytest.mark.parametrize("choose", [chosen_points, fixed_points, enough_points])
+def test_few_points_of_a_model_held_out_give_the_rest_of_its_surface(
     choose: Choose, surfaces: Mapping[str, Sequence[Point]]
 ) -> None:
     errors = np.concatenate(held_out_errors(surfaces, choose))

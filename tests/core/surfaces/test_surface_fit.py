@@ -64,11 +64,12 @@ def test_a_run_given_twice_is_refused() -> None:
         fit_surface([Point(50, 1, 1.0), Point(50, 1, 2.0)])
 
 
-def test_the_surface_has_a_point_at_each_lane_and_batch() -> None:
+def test_points_are_given_where_they_are_asked_for() -> None:
     fitted = fit_surface(points_of(Parameters(20, 0.5, 50, 60)))
-    surface = fitted.surface((20, 100), (1, 16))
-    assert (surface.gpu_percents, surface.batches) == ((20, 100), (1, 16))
-    assert surface.latency_ms(20, 16) == pytest.approx(fitted.latency_ms(Runs.of([(20, 16)]))[0])
+    near, beyond = fitted.points([(20, 4), (20, 16)])
+    assert (near.gpu_percent, near.batch, beyond.batch) == (20, 4, 16)
+    assert near.latency_ms == pytest.approx(fitted.latency_ms(Runs.of([(20, 4)]))[0])
+    assert near.latency_ms < beyond.latency_ms
 
 
 @given(some_points)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.catalog import lookup
@@ -44,3 +45,7 @@ class EmulatedExecutor:
         # The wait is the emulated kernel itself; it overshoots by the timer slack of 50 us.
         time.sleep(max(0, began_ns + lasts_ns - time.monotonic_ns()) / NS_PER_S)
         return list(inputs)
+
+    def kernels(self) -> NoReturn:
+        """Raise LoadError: there are none."""
+        raise LoadError("an emulated model has no kernels to read")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
@@ -39,6 +40,12 @@ class Executor(Protocol):
         """Run one batch on a lane: inputs and outputs in the metadata's order, batch first.
 
         The inputs belong to the callee, which may overwrite them.
+        """
+
+    def kernels(self) -> Sequence[KernelWork]:
+        """What each kernel of the loaded model has to do, in the order of their launch.
+
+        Raises LoadError where there are none to read.
         """
 
 

@@ -1,4 +1,4 @@
-"""The worker's command line: `python -m kneescale_worker serve|profile`."""
+"""The worker's command line: `python -m kneescale_worker serve|profile|kernels`."""
 
 import argparse
 import asyncio
@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +25,58 @@ _EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code. Why it failed also becomes the termination message."""
-    parser = argparse.ArgumentParser("kneescale_worker", description=__doc__)
-    parser.add_argument("command", choices=("serve", "profile"))
-    command = parser.parse_args(argv).command
+    """Run a command; the exit code. Why it failed also becomes a pod's termination message."""
+    arguments = _parser().parse_args(argv)
     # As a container's first process it would ignore SIGTERM otherwise; `serve` drains instead.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        _run(command, os.environ)
+        arguments.run(arguments)
     except KneescaleError as error:
         sys.stderr.write(f"kneescale_worker: {error}\n")
-        _leave_message(termination_path(os.environ), {"error": str(error)})
+        if arguments.run is not _kernels:
+            _leave_message(termination_path(os.environ), {"error": str(error)})
         return _EXIT_ERROR
     return _EXIT_OK
 
 
-def _run(command: str, env: Mapping[str, str]) -> None:
-    settings = parse_settings(env)
-    executor = make_executor(settings)
-    if command == "serve":
-        asyncio.run(serve(settings, executor))
-    else:
-        points = asyncio.run(profile(settings, executor))
-        _leave_message(settings.termination_path, {"points": points})
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("kneescale_worker", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serving = commands.add_parser("serve", help="serve the model that KNEESCALE_* variables name")
+    serving.set_defaults(run=_serve)
+    profiling = commands.add_parser("profile", help="measure its latency surface, as the agent grants")
+    profiling.set_defaults(run=_profile)
+    kernels = commands.add_parser(
+        "kernels", help="print the work of a model's kernels as JSON, for `kneescale predict`"
+    )
+    kernels.add_argument("model_dir", metavar="MODEL_DIR", type=Path, help="holds model.pt and metadata.json")
+    kernels.set_defaults(run=_kernels)
+    return parser
+
+
+def _serve(_: argparse.Namespace) -> None:
+    settings = parse_settings(os.environ)
+    asyncio.run(serve(settings, make_executor(settings)))
+
+
+def _profile(_: argparse.Namespace) -> None:
+    settings = parse_settings(os.environ)
+    measured = asyncio.run(profile(settings, make_executor(settings)))
+    _leave_message(settings.termination_path, measured.message())
+
+
+def _kernels(arguments: argparse.Namespace) -> None:
+    # Only here: an emulated worker runs without torch.
+    from kneescale_worker.torch_executor import TorchExecutor
+
+    # torch has some to give of what nobody who reads kernels can change.
+    warnings.simplefilter("ignore")
+    executor = TorchExecutor(arguments.model_dir, frozenset(os.sched_getaffinity(0)))
+    executor.load()
+    executor.warm_up()
+    json.dump([asdict(kernel) for kernel in executor.kernels()], sys.stdout)
+    sys.stdout.write("\n")
 
 
 def _leave_message(path: Path, document: Mapping[str, Any]) -> None:

@@ -1,35 +1,67 @@
-"""`profile`: measures f(p, b), one granted batch after the other, and leaves it as termination message."""
+"""`profile`: measures f(p, b) where it tells most, fits the rest, and leaves both as termination message."""
 
-import asyncio
 import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+from typing import Any
 
 import numpy as np
 
-from kneescale.core.surfaces.surface import doubling_batches
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_to_measured
+from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, SequentialDesign
+from kneescale.core.surfaces.surface import Point, doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, ns_to_ms
-from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Role
-from kneescale_worker.errors import AgentError
+from kneescale_worker.errors import LoadError
 from kneescale_worker.executor import Executor
-from kneescale_worker.link import FIRST_BACKOFF_S, AgentLink, connect
+from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import DTYPES, Array
 
 _log = logging.getLogger(__name__)
-#: Every lane is measured up to this batch, whatever the time.
-_ALWAYS_MEASURED_BATCH = 2
-#: Larger batches are left out where they would take longer than this.
-_LONGEST_BATCH_NS = 2 * NS_PER_S
+#: Nine in ten runs are to be known to this standard deviation: noise is half of it (ADR 14).
+_TOLERANCE = 0.08
+#: A grid of so few runs is measured as a whole: there is little time to save.
+_SMALL_GRID = 12
+#: Fewer say nothing of a surface, whatever the time: its formula has as many parameters.
+_FEWEST_POINTS = 4
+#: Larger batches than the smallest are left out where they would take longer than this.
+_LONGEST_BATCH_MS = 2000.0
 _FEWEST_REPEATS = 3
 _MOST_REPEATS = 25
-#: The agent may have to find a gap between other models' batches, but not for so long.
-_LONGEST_WAIT_S = 60.0
+#: Beside its batches, a run takes the waits for its probes on a device that serves others.
+_COST = MeasuringCost(set_up_s=1, batches=_MOST_REPEATS + 1)
+_US_PER_MS = 1000
+_PERCENT = 100
 
-Point = tuple[int, int, int]
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The points that were measured, and the rest of the grid as they tell it, with its error (0.08: 8 %).
+
+    `prediction_error`: how far off the measured points are predicted from the model's kernels, at the median;
+    None where that cannot be done.
+    """
+
+    measured: Sequence[Point]
+    fitted: Sequence[Point]
+    expected_error: float
+    prediction_error: float | None
+
+    def message(self) -> dict[str, Any]:
+        """As the operator reads it: points as [GPU%, batch, latency in us]."""
+        message: dict[str, Any] = {"points": _triples(self.measured)}
+        if self.fitted:
+            message["fitted"] = _triples(self.fitted)
+            message["expectedErrorPercent"] = ceil(_PERCENT * self.expected_error)
+        if self.prediction_error is not None:
+            message["predictionErrorPercent"] = round(_PERCENT * self.prediction_error)
+        return message
 
 
 def lanes_to_measure(lanes: Sequence[int]) -> list[int]:
@@ -44,72 +76,32 @@ def lanes_to_measure(lanes: Sequence[int]) -> list[int]:
     return kept if kept[-1] == max(lanes) else [*kept, max(lanes)]
 
 
-class ProbeClient:
-    """Asks the agent for probes, one at a time, over as many connections as it takes."""
-
-    def __init__(self, socket: Path, max_batch: int) -> None:
-        self._socket = socket
-        self._hello = Hello(Role.PROFILE, max_batch)
-        self._link: AgentLink | None = None
-        self._grants: asyncio.Queue[tuple[AgentLink, Grant]] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
-
-    async def probe(self, gpu_percent: int, batch: int, run: Callable[[], object]) -> int:
-        """Run `run` when the agent grants it; its time in ns.
-
-        Raises AgentError when no grant comes.
-        """
-        try:
-            link, grant = await asyncio.wait_for(self._granted(gpu_percent, batch), _LONGEST_WAIT_S)
-        except TimeoutError as error:
-            raise AgentError(f"the agent granted no probe within {_LONGEST_WAIT_S:.0f} s") from error
-        started_ns, ended_ns = await asyncio.get_running_loop().run_in_executor(self._thread, _timed, run)
-        link.send(Done(grant.grant_id, started_ns, ended_ns))
-        return ended_ns - started_ns
-
-    async def _granted(self, gpu_percent: int, batch: int) -> tuple[AgentLink, Grant]:
-        while True:
-            if self._link is None or self._link.closed.is_set():
-                self._link = await connect(self._socket, self._hello, self._on_message)
-            self._link.send(Probe(gpu_percent, batch))
-            granted = asyncio.create_task(self._grants.get())
-            closed = asyncio.create_task(self._link.closed.wait())
-            try:
-                await asyncio.wait({granted, closed}, return_when=asyncio.FIRST_COMPLETED)
-                if granted.done():
-                    return granted.result()
-                await asyncio.sleep(FIRST_BACKOFF_S)
-            finally:
-                granted.cancel()
-                closed.cancel()
-
-    def _on_message(self, link: AgentLink, message: Message) -> None:
-        if isinstance(message, Grant):
-            self._grants.put_nowait((link, message))
-
-
 class Profiler:
-    """Goes through the grid, small batches first, so that what time is left decides how far up it gets."""
+    """Measures a grid's runs, the most telling first, until the rest is known or the time is up."""
 
-    def __init__(self, client: ProbeClient, executor: Executor, budget_ns: int) -> None:
+    def __init__(self, client: ProbeClient, executor: Executor, grid: Sequence[Run], budget_ns: int) -> None:
         self._client = client
         self._executor = executor
+        self._grid = grid
         self._deadline_ns = time.monotonic_ns() + budget_ns
+        self._design = SequentialDesign(grid, _COST, longest_ms=_LONGEST_BATCH_MS)
 
-    async def measure(self, lanes: Sequence[int], batches: Sequence[int]) -> list[Point]:
-        """(gpu_percent, batch, latency in us) of each point that was measured."""
-        points: list[Point] = []
-        latest_ns = dict.fromkeys(lanes, 0)
-        cells = [(lane, batch) for batch in batches for lane in lanes]
-        for index, (lane, batch) in enumerate(cells):
-            if batch > _ALWAYS_MEASURED_BATCH and (
-                self._left_ns() <= 0 or 2 * latest_ns[lane] > _LONGEST_BATCH_NS
-            ):
-                continue
-            latest_ns[lane] = await self._median_ns(lane, batch, self._left_ns() // (len(cells) - index))
-            points.append((lane, batch, max(1, latest_ns[lane] // NS_PER_US)))
-            _log.info("%d GPU%%, batch %d: %.2f ms", lane, batch, ns_to_ms(latest_ns[lane]))
-        return points
+    async def measure(self) -> SequentialDesign:
+        """Measure as many runs as it takes; all that they tell.
+
+        Raises AgentError.
+        """
+        while not self._is_enough() and (run := self._design.next_run()):
+            share_ns = self._left_ns() // (len(self._grid) - len(self._design.points))
+            latency_ms = ns_to_ms(await self._median_ns(*run, share_ns))
+            self._design.add(Point(*run, latency_ms))
+            _log.info("%d GPU%%, batch %d: %.2f ms", *run, latency_ms)
+        return self._design
+
+    def _is_enough(self) -> bool:
+        if self._left_ns() <= 0:
+            return len(self._design.points) >= _FEWEST_POINTS
+        return len(self._grid) > _SMALL_GRID and self._design.expected_error() <= _TOLERANCE
 
     async def _median_ns(self, lane: int, batch: int, share_ns: int) -> int:
         """Median over as many repeats as fit into `share_ns`, after one to warm up."""
@@ -120,13 +112,13 @@ class Profiler:
             if repeat > _FEWEST_REPEATS and time.monotonic_ns() >= until_ns:
                 break
             times_ns.append(await self._client.probe(lane, batch, lambda: self._executor.run(lane, inputs)))
-        return round(statistics.median(times_ns[1:]))
+        return max(NS_PER_US, round(statistics.median(times_ns[1:])))
 
     def _left_ns(self) -> int:
         return self._deadline_ns - time.monotonic_ns()
 
 
-async def profile(settings: Settings, executor: Executor) -> list[Point]:
+async def profile(settings: Settings, executor: Executor) -> Profile:
     """Load the model and measure its surface on this device's lanes.
 
     Raises LoadError or AgentError.
@@ -134,14 +126,31 @@ async def profile(settings: Settings, executor: Executor) -> list[Point]:
     executor.load()
     executor.warm_up()
     client = ProbeClient(settings.socket, settings.max_batch)
-    profiler = Profiler(client, executor, settings.profile_seconds * NS_PER_S)
-    return await profiler.measure(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch))
+    grid = tuple(product(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch)))
+    design = await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
+    fitted, error = design.fitted_points(), design.expected_error()
+    _log.info(
+        "%d runs measured, %d fitted: known to %.1f %%", len(design.points), len(fitted), _PERCENT * error
+    )
+    return Profile(design.points, fitted, error, _prediction_error(executor, settings.product, design.points))
 
 
-def _timed(run: Callable[[], object]) -> tuple[int, int]:
-    started_ns = time.monotonic_ns()
-    run()
-    return started_ns, time.monotonic_ns()
+def _prediction_error(executor: Executor, product_name: str, measured: Sequence[Point]) -> float | None:
+    """How far off the prediction from the model's kernels and the device's datasheet is, at the median."""
+    try:
+        gpu, kernels = gpu_product(product_name), executor.kernels()
+    except (InvalidInputError, LoadError) as error:
+        _log.info("there is no prediction to compare with: %s", error)
+        return None
+    off = np.abs(predicted_to_measured(kernels, gpu, EAGER_PYTORCH, measured) - 1)
+    _log.info("predicted from its kernels: %.1f %% off at the median", _PERCENT * np.median(off))
+    return float(np.median(off))
+
+
+def _triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
+    return [
+        (point.gpu_percent, point.batch, max(1, round(_US_PER_MS * point.latency_ms))) for point in points
+    ]
 
 
 def _sample_inputs(executor: Executor, batch: int) -> list[Array]:

@@ -1,4 +1,4 @@
-"""TorchScript on CPU cores. The only module that imports torch."""
+"""TorchScript on CPU cores."""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.artefact import ModelMetadata, read_metadata
 from kneescale_worker.errors import LoadError
@@ -19,6 +20,7 @@ import torch
 
 WEIGHTS_FILE = "model.pt"
 _WARM_UP_RUNS = 2
+_RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
 
 
 class TorchExecutor:
@@ -51,11 +53,10 @@ class TorchExecutor:
 
     def warm_up(self) -> None:
         """Run batches of one item, which compiles the module, and compare the answer with the metadata."""
-        inputs = [np.zeros((1, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in self.metadata.inputs]
         try:
             for _ in range(_WARM_UP_RUNS):
-                outputs = self.run(WHOLE_GPU_PERCENT, inputs)
-        except (RuntimeError, TypeError, torch.jit.Error) as error:
+                outputs = self.run(WHOLE_GPU_PERCENT, self._zeros(1))
+        except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {_one_line(error)}") from error
         self._check(outputs)
 
@@ -66,6 +67,23 @@ class TorchExecutor:
             answer = self._module(*(_tensor(array) for array in inputs))
         tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
         return [tensor.contiguous().numpy() for tensor in tensors]
+
+    def kernels(self) -> list[KernelWork]:
+        """The work of the kernels that a batch launches, in their order.
+
+        Raises LoadError where they cannot be told.
+        """
+        # Only here: on its way in, it complains of what this image has no use for.
+        from kneescale_worker.kernels import read_kernels
+
+        _use_threads(len(self._cores))
+        try:
+            return read_kernels(self._module, lambda batch: [_tensor(array) for array in self._zeros(batch)])
+        except _RUN_ERRORS as error:
+            raise LoadError(f"the model does not run on zeros: {_one_line(error)}") from error
+
+    def _zeros(self, batch: int) -> list[Array]:
+        return [np.zeros((batch, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in self.metadata.inputs]
 
     def _check(self, outputs: Sequence[Array]) -> None:
         if len(outputs) != len(self.metadata.outputs):

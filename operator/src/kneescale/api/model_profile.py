@@ -11,6 +11,7 @@ from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
 from kneescale.api.vocabulary import (
     Backend,
+    ErrorPercent,
     Generation,
     GpuPercent,
     ModelFormat,
@@ -30,17 +31,28 @@ class ProfileSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ProfilePoint(SurfacePoint):
+    """One point, measured unless it is `fitted`: what the measured ones say of it."""
+
+    fitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelProfileSpec:
-    """The measured points, and what they were measured on."""
+    """The points, what they were measured on, and how far they may be off."""
 
     model_uri: Annotated[ModelUri, JsonName("modelURI")]
     format: ModelFormat
     product_name: ProductName
     backend: Backend
     points: Annotated[
-        tuple[SurfacePoint, ...], Items(max_items=1000, min_items=1, map_keys=("gpuPercent", "batch"))
+        tuple[ProfilePoint, ...], Items(max_items=1000, min_items=1, map_keys=("gpuPercent", "batch"))
     ]
     source: ProfileSource = ProfileSource.IMPORTED
+    #: Nine in ten points are known to this standard deviation.
+    expected_error_percent: ErrorPercent | None = None
+    #: How far the prediction from the model's layers alone was off at the measured points, at the median.
+    prediction_error_percent: ErrorPercent | None = None
 
 
 @dataclass(frozen=True, slots=True)

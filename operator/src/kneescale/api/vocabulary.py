@@ -12,6 +12,8 @@ SloMilliseconds = Annotated[int, Range(1, 60_000)]
 Weight = Annotated[int, Range(1, 100)]
 Milliseconds = Annotated[int, Range(0)]
 Count = Annotated[int, Range(0)]
+#: How far a figure may be off; 100 and more where it is hardly known.
+ErrorPercent = Annotated[int, Range(0)]
 Permille = Annotated[int, Range(0)]
 Generation = Annotated[int, Range(0)]
 #: A measured number for people, with one decimal: "5.2".

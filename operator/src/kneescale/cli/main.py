@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kneescale.cli import bound, capacity, knee, plan, simulate
+from kneescale.cli import bound, capacity, knee, plan, predict, simulate
 from kneescale.core.errors import KneescaleError
 
 #: What a shell calls wrong usage; wrong input is no different.
 _WRONG_INPUT = 2
 
 #: Each module has `add_to(subcommands)`, which names the function that runs it in `run`.
-_SUBCOMMANDS = (knee, bound, simulate, capacity, plan)
+_SUBCOMMANDS = (knee, predict, bound, simulate, capacity, plan)
 
 
 def program() -> int:

@@ -207,8 +207,10 @@ def parse_result(subject: Subject, message: str) -> ModelProfileSpec:
     Raises InvalidInputError when it holds none.
     """
     try:
-        points = [dict(zip(_POINT_KEYS, point, strict=True)) for point in json.loads(message)["points"]]
-    except (ValueError, TypeError, KeyError):
+        result = json.loads(message)
+        points = _points(result["points"], fitted=False) + _points(result.get("fitted", ()), fitted=True)
+        errors = {name: result[name] for name in _ERRORS if name in result}
+    except (ValueError, TypeError, KeyError, AttributeError):
         said = worker_error(message) or f"the profiling worker ended with {message[:80]!r}, not with points"
         raise InvalidInputError(said) from None
     spec: dict[str, Any] = {
@@ -218,11 +220,17 @@ def parse_result(subject: Subject, message: str) -> ModelProfileSpec:
         "backend": subject.backend,
         "points": points,
         "source": ProfileSource.MEASURED,
+        **errors,
     }
     return decode(ModelProfileSpec, spec, "profile")
 
 
 _POINT_KEYS = ("gpuPercent", "batch", "latencyMicroseconds")
+_ERRORS = ("expectedErrorPercent", "predictionErrorPercent")
+
+
+def _points(triples: Iterable[Sequence[int]], *, fitted: bool) -> list[dict[str, Any]]:
+    return [{**dict(zip(_POINT_KEYS, triple, strict=True)), "fitted": fitted} for triple in triples]
 
 
 def _latest_attempts(jobs: Sequence[Job]) -> Mapping[tuple[str, str], Job]:

@@ -16,7 +16,7 @@ from kneescale.api.inference_model import (
     render_inference_model_status,
 )
 from kneescale.api.model_profile import KIND as PROFILE_KIND
-from kneescale.api.model_profile import ModelProfileStatus, render_model_profile_status
+from kneescale.api.model_profile import ModelProfileSpec, ModelProfileStatus, render_model_profile_status
 from kneescale.api.names import API_VERSION
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.plan.finding import Finding, fails, holds
@@ -100,10 +100,10 @@ def rejected_statuses(observed: Observed) -> Iterator[Manifest]:
 
 
 def profile_statuses(observed: Observed) -> Iterator[Manifest]:
-    """Yield the knee that each ModelProfile shows."""
+    """Yield what each ModelProfile shows: its knee, how much of it was measured and how sure the rest is."""
     for profile in observed.profiles:
         knee_percent = make_profile(profile.metadata.name, profile.spec).knee_percent
-        message = f"{len(profile.spec.points)} points, {knee_in_words(knee_percent)}"
+        message = f"{_points_in_words(profile.spec)}; {knee_in_words(knee_percent)}"
         generation = profile.metadata.generation
         findings = {ACCEPTED: holds("Accepted", message)}
         status = ModelProfileStatus(
@@ -112,6 +112,16 @@ def profile_statuses(observed: Observed) -> Iterator[Manifest]:
             knee_percent=knee_percent,
         )
         yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
+
+
+def _points_in_words(spec: ModelProfileSpec) -> str:
+    count, fitted = len(spec.points), sum(point.fitted for point in spec.points)
+    words = f"{count - fitted} of {count} points measured, the rest fitted" if fitted else f"{count} points"
+    if spec.expected_error_percent is not None:
+        words += f", nine in ten to {spec.expected_error_percent} %"
+    if spec.prediction_error_percent is not None:
+        words += f"; the prediction from its layers was {spec.prediction_error_percent} % off at the median"
+    return words
 
 
 def _manifest(kind: str, key: tuple[str, str], status: Mapping[str, Any]) -> Manifest:

@@ -1,6 +1,10 @@
 """What a model's kernels have to do, counted from its layers: before anything is measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
+
+from kneescale.core.errors import InvalidInputError
 
 #: Bytes of a number in single precision.
 _BYTES = 4
@@ -23,6 +27,22 @@ class KernelWork:
     item_bytes: int
     batch_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError on what no kernel can be."""
+        if self.results < 1:
+            raise InvalidInputError(f"a kernel has at least 1 result, not {self.results}")
+        for work in (self.operations, self.item_bytes, self.batch_bytes):
+            if not (isfinite(work) and work >= 0):
+                raise InvalidInputError(f"a kernel's operations and bytes are at least 0, not {work}")
+
+
+def winograd_saving(
+    in_size: Sequence[int], out_size: Sequence[int], kernel_size: Sequence[int], groups: int
+) -> float:
+    """By how much libraries lower the operations of a convolution between images of these sides."""
+    applies = tuple(kernel_size) == (3, 3) and tuple(in_size) == tuple(out_size) and groups == 1
+    return _WINOGRAD_SAVING if applies else 1.0
+
 
 def convolution(
     in_channels: int, in_size: int, out_channels: int, out_size: int, kernel_size: int, groups: int = 1
@@ -30,10 +50,9 @@ def convolution(
     """A convolution between square images of `in_size` and `out_size` pixels a side."""
     results = out_channels * out_size**2
     weights = out_channels * (in_channels // groups) * kernel_size**2
-    direct = 2 * weights * out_size**2
-    is_winograd = kernel_size == 3 and in_size == out_size and groups == 1
+    saving = winograd_saving((in_size,) * 2, (out_size,) * 2, (kernel_size,) * 2, groups)
     return KernelWork(
-        operations=direct / _WINOGRAD_SAVING if is_winograd else direct,
+        operations=2 * weights * out_size**2 / saving,
         results=results,
         item_bytes=_BYTES * (in_channels * in_size**2 + results),
         batch_bytes=_BYTES * weights,

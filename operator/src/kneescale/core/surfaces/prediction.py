@@ -58,6 +58,16 @@ def predict_latency_ms(
     return latency_ms
 
 
+def predicted_to_measured(
+    kernels: Sequence[KernelWork], product: GpuProduct, stack: ExecutionStack, points: Sequence[Point]
+) -> Floats:
+    """Predicted over measured latency at each of the measured points."""
+    runs = Runs.of((point.gpu_percent, point.batch) for point in points)
+    measured_ms = np.array([point.latency_ms for point in points])
+    ratio: Floats = predict_latency_ms(kernels, product, stack, runs) / measured_ms
+    return ratio
+
+
 def predicted_surface(
     kernels: Sequence[KernelWork],
     product: GpuProduct,

@@ -6,6 +6,7 @@ run of the grid (MacKay, "Information-based objective functions for active data 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot, inf, log
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from kneescale.core.surfaces.surface_fit import FittedSurface, fit_surface
 _MS_PER_S = 1000
 #: So many of the grid's runs must be known well enough.
 _SHARE_KNOWN = 0.9
+#: Without batches of one and of two items nothing is known of the larger ones: they may take however long.
+_LARGEST_NEEDED_BATCH = 2
 
 #: GPU% and batch.
 Run = tuple[int, int]
@@ -35,32 +38,85 @@ class MeasuringCost:
         return seconds
 
 
-def next_point(
-    points: Sequence[Point], grid: Sequence[Run], cost: MeasuringCost, prior: Prior = POPULATION
-) -> Run | None:
-    """The run of `grid` that tells most about all of it per second of measuring; None if all are measured.
+class SequentialDesign:
+    """Chooses the runs of a grid to measure one after the other, each by what those before it told.
 
-    `points` are the measurements so far; there may be none.
+    `next_run` says what to measure, `add` takes what came of it, `expected_error` says how well the whole
+    grid is known by then. Runs that are expected to take longer than `longest_ms` are left out of the grid.
     """
-    measured = {(point.gpu_percent, point.batch) for point in points}
-    candidates = [run for run in grid if run not in measured]
-    if not candidates:
-        return None
-    fitted, runs = fit_surface(points, prior), Runs.of(candidates)
-    rate = _information(fitted, runs, Runs.of(grid)) / cost.seconds(fitted.latency_ms(runs))
-    return candidates[int(np.argmax(rate))]
+
+    def __init__(
+        self, grid: Sequence[Run], cost: MeasuringCost, prior: Prior = POPULATION, longest_ms: float = inf
+    ) -> None:
+        self._grid = tuple(grid)
+        self._cost = cost
+        self._longest_ms = longest_ms
+        self._fitted = fit_surface((), prior)
+        #: ln(measured / foretold) of each point after the first, in standard deviations.
+        self._residuals: list[float] = []
+        #: The measurements so far, in their order.
+        self.points: list[Point] = []
+
+    def next_run(self) -> Run | None:
+        """The run that tells most about all of the grid per second of measuring; None if all are measured.
+
+        The first is the fastest, whatever it tells: until then nobody knows how slow the model is.
+        """
+        candidates = self._unmeasured()
+        if not candidates:
+            return None
+        runs = Runs.of(candidates)
+        latency_ms = self._fitted.latency_ms(runs)
+        if not self.points:
+            return candidates[int(np.argmin(latency_ms))]
+        rate = _information(self._fitted, runs, Runs.of(self._runs())) / self._cost.seconds(latency_ms)
+        return candidates[int(np.argmax(rate))]
+
+    def add(self, point: Point) -> None:
+        """Take a measurement of a run.
+
+        Raises InvalidInputError where it was measured before.
+        """
+        fitted = fit_surface((*self.points, point), self._fitted.prior)
+        if self.points:
+            self._residuals.append(_residual(self._fitted, point))
+        self.points.append(point)
+        self._fitted = fitted
+
+    def expected_error(self) -> float:
+        """The standard deviation of ln f to which nine in ten runs of the grid are known: 0.08 is 8 %.
+
+        That of the fit, and more where it foretold the points worse than it should have: a surface that is
+        none of the model's surprises it again and again, and no lucky guess makes up for that. A tolerance
+        near the noise is met by no number of points.
+        """
+        of_fit = np.quantile(self._fitted.relative_error(Runs.of(self._runs())), _SHARE_KNOWN)
+        surprise = np.sqrt(np.mean(np.square(self._residuals))) if self._residuals else 1.0
+        return float(of_fit * max(1.0, surprise))
+
+    def fitted_points(self) -> list[Point]:
+        """The rest of the grid, as the measurements so far tell it."""
+        return self._fitted.points(self._unmeasured())
+
+    def _unmeasured(self) -> list[Run]:
+        measured = {(point.gpu_percent, point.batch) for point in self.points}
+        return [run for run in self._runs() if run not in measured]
+
+    def _runs(self) -> list[Run]:
+        """The grid, without what takes too long."""
+        latencies_ms = self._fitted.latency_ms(Runs.of(self._grid))
+        return [
+            run
+            for run, latency_ms in zip(self._grid, latencies_ms, strict=True)
+            if latency_ms <= self._longest_ms or run[1] <= _LARGEST_NEEDED_BATCH
+        ]
 
 
-def is_done(
-    points: Sequence[Point], grid: Sequence[Run], tolerance: float, prior: Prior = POPULATION
-) -> bool:
-    """Whether nine in ten runs of `grid` are known with a standard deviation of at most `tolerance`.
-
-    0.08 is 8 %, and takes about eight points. A tolerance near the noise is met by no number of points: end
-    at `next_point`'s None, too.
-    """
-    errors = fit_surface(points, prior).relative_error(Runs.of(grid))
-    return float(np.quantile(errors, _SHARE_KNOWN)) <= tolerance
+def _residual(fitted: FittedSurface, point: Point) -> float:
+    """ln(measured / fitted), in the standard deviations that are expected of it, noise included."""
+    run = Runs.of([(point.gpu_percent, point.batch)])
+    expected = hypot(float(fitted.relative_error(run)[0]), fitted.prior.noise)
+    return log(point.latency_ms / float(fitted.latency_ms(run)[0])) / expected
 
 
 def _information(fitted: FittedSurface, candidates: Runs, grid: Runs) -> Floats:

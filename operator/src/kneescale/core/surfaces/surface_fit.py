@@ -9,7 +9,7 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.latency_model import Floats, Prior, Runs, State, Tangent, covariance, tangent
 from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.population import POPULATION
-from kneescale.core.surfaces.surface import LatencySurface, Point
+from kneescale.core.surfaces.surface import Point
 
 #: Gauss-Newton steps, damped: whole ones can swing between a run bound by the host and one bound by the GPU.
 _STEPS = 25
@@ -49,13 +49,10 @@ class FittedSurface:
         remaining: Floats = unmeasured - of_first @ self._precision @ of_second.T
         return remaining
 
-    def surface(self, lanes: Sequence[int], batches: Sequence[int]) -> LatencySurface:
-        """The surface with a point at each lane and batch."""
-        pairs = [(lane, batch) for lane in lanes for batch in batches]
-        fitted = self.latency_ms(Runs.of(pairs))
-        return LatencySurface.from_points(
-            Point(*pair, float(latency_ms)) for pair, latency_ms in zip(pairs, fitted, strict=True)
-        )
+    def points(self, runs: Sequence[tuple[int, int]]) -> list[Point]:
+        """What measuring each (GPU%, batch) is most likely to give."""
+        latencies_ms = self.latency_ms(Runs.of(runs))
+        return [Point(*run, float(latency_ms)) for run, latency_ms in zip(runs, latencies_ms, strict=True)]
 
     def _at(self, runs: Runs) -> Tangent:
         return tangent(self._state, runs, self.prior)

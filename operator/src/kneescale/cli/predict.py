@@ -1,0 +1,101 @@
+"""`kneescale predict`: surfaces of models that nobody has measured, from their kernels and a datasheet."""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.text_files import open_text
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.kernel_work import KernelWork
+from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_surface
+from kneescale.core.surfaces.surface import doubling_batches
+
+_GPU_PERCENTS = range(5, 101, 5)
+_BATCHES = doubling_batches(128)
+_COLUMNS = ("model", "product", "batch", "gpu_percent", "latency_ms")
+_FIELDS = tuple(field.name for field in fields(KernelWork))
+
+_HELP = """\
+Predicts f(GPU%, batch) from the work of a model's kernels and a GPU's datasheet, and writes it as profiles:
+the columns model, product, batch, gpu_percent, latency_ms, which `knee`, `plan` and `simulate` read.
+
+A KERNELS file is what the worker reads in a model; the model's name is the file's:
+
+  python -m kneescale_worker kernels MODEL_DIR > resnet50.json
+
+It is a first answer, for single precision in eager PyTorch. On a V100, of published models that it had not
+been fitted to, half of the runs that the GPU bounds were within 10 % and nine in ten within 31 %; of all
+runs, half within 20 % and nine in ten within 80 %, for hosts launch kernels at very different speeds. Where
+it matters, measure."""
+
+_EXAMPLES = """\
+examples:
+  kneescale predict resnet50.json vgg19.json --product V100-SXM2-16GB > profiles.csv
+  kneescale knee profiles.csv --slo-ms 50"""
+
+
+def add_to(subcommands: Subcommands) -> None:
+    """Add the command's parser."""
+    parser = new_parser(
+        subcommands,
+        "predict",
+        summary="predict profiles of models that were never measured",
+        description=_HELP,
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("kernels", metavar="KERNELS", type=Path, nargs="+", help="JSON, one file a model")
+    parser.add_argument("--product", metavar="P", required=True, help="a GPU product, like V100-SXM2-16GB")
+    parser.add_argument("--output", choices=("csv", "json"), default="csv", help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: TextIO) -> None:
+    """Write a row for each model, batch and GPU%.
+
+    Raises InvalidInputError where a file cannot be read, or nothing is known of the product.
+    """
+    rows = list(_rows(arguments.kernels, arguments.product))
+    if arguments.output == "json":
+        write_json(rows, out)
+        return
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:
+    product = gpu_product(product_name)
+    for path in paths:
+        surface = predicted_surface(_kernels(path), product, EAGER_PYTORCH, _GPU_PERCENTS, _BATCHES)
+        for point in surface.points:
+            values = (path.stem, product.name, point.batch, point.gpu_percent, round(point.latency_ms, 3))
+            yield dict(zip(_COLUMNS, values, strict=True))
+
+
+def _kernels(path: Path) -> list[KernelWork]:
+    with open_text(path) as file:
+        try:
+            entries = json.load(file)
+        except ValueError as error:
+            raise InvalidInputError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise InvalidInputError(f"{path}: should list a model's kernels")
+    return [_kernel(entry, f"{path}: kernel {index}") for index, entry in enumerate(entries)]
+
+
+def _kernel(entry: object, where: str) -> KernelWork:
+    if not isinstance(entry, Mapping) or entry.keys() != set(_FIELDS):
+        raise InvalidInputError(f"{where} should have {', '.join(_FIELDS)} and nothing else")
+    for name, value in entry.items():
+        if type(value) not in (int, float):
+            raise InvalidInputError(f"{where}: {name} must be a number, not {value!r}")
+    try:
+        return KernelWork(**entry)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from error

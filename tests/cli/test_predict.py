@@ -1,0 +1,74 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.main import main
+from kneescale.cli.profiles import read_profiles
+
+V100 = "V100-SXM2-16GB"
+#: 10 GFLOP for each item, in more blocks than a V100 has SMs.
+KERNEL = {"operations": 1e10, "results": 10**7, "item_bytes": 4, "batch_bytes": 0}
+
+
+def kernels_file(path: Path, *kernels: object) -> str:
+    path.write_text(json.dumps(kernels))
+    return str(path)
+
+
+def test_the_prediction_is_a_profile_that_the_other_commands_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = kernels_file(tmp_path / "large.json", KERNEL)
+    small = kernels_file(tmp_path / "small.json", {**KERNEL, "operations": 1e9})
+    assert main(["predict", large, small, "--product", V100]) == 0
+    (tmp_path / "p.csv").write_text(capsys.readouterr().out)
+    profiles = {profile.model: profile for profile in read_profiles(tmp_path / "p.csv")}
+    assert profiles.keys() == {"large", "small"}
+    assert profiles["large"].product == V100
+    latencies_ms = {(point.gpu_percent, point.batch): point.latency_ms for point in profiles["large"].points}
+    # 10 GFLOP at 64 % of 15.7 TFLOP/s.
+    assert latencies_ms[100, 1] == pytest.approx(1.1, abs=0.1)
+    assert latencies_ms[10, 1] == pytest.approx(10 * latencies_ms[100, 1], rel=0.1)
+    assert main(["knee", str(tmp_path / "p.csv"), "--model", "small"]) == 0
+
+
+def test_json_has_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kernels = kernels_file(tmp_path / "large.json", KERNEL)
+    outputs = []
+    for style in ("csv", "json"):
+        assert main(["predict", kernels, "--product", V100, "--output", style]) == 0
+        outputs.append(capsys.readouterr().out)
+    rows = list(csv.DictReader(io.StringIO(outputs[0])))
+    assert rows == [{name: str(value) for name, value in row.items()} for row in json.loads(outputs[1])]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", ": is not JSON: Expecting value"),
+        ("{}", ": should list a model's kernels"),
+        ("[]", ": should list a model's kernels"),
+        ("[3]", ": kernel 0 should have operations, results, item_bytes, batch_bytes and nothing else"),
+        (json.dumps([KERNEL, {**KERNEL, "name": "a"}]), ": kernel 1 should have operations"),
+        (json.dumps([{**KERNEL, "results": "many"}]), ": kernel 0: results must be a number, not 'many'"),
+        (json.dumps([{**KERNEL, "results": 0}]), ": kernel 0: a kernel has at least 1 result, not 0"),
+    ],
+)
+def test_a_bad_file_is_one_line_with_its_place(
+    text: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "k.json"
+    path.write_text(text)
+    assert main(["predict", str(path), "--product", V100]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"kneescale: {path}{fault}")
+    assert captured.out == ""
+
+
+def test_an_unknown_product_is_told_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", kernels_file(tmp_path / "k.json", KERNEL), "--product", "K80"]) == 2
+    assert capsys.readouterr().err.startswith("kneescale: no datasheet of K80; there are those of V100")

@@ -1,0 +1,160 @@
+"""What a model's kernels have to do, read from the operators that it dispatches while a few items run.
+
+So it is the same for models that were scripted, traced or frozen, and sees what is launched, not what was
+written: fused operators, copies between layouts, unrolled loops. Each operator counts as one kernel.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from kneescale.core.surfaces.kernel_work import KernelWork, winograd_saving
+from kneescale_worker.errors import LoadError
+
+#: What torch gives has no types here.
+_Torch: TypeAlias = Any
+
+#: Batches that are compared: what grows with them belongs to the items, the rest to the batch. A batch of one
+#: would not do, for it can go without copies that all others need.
+_BATCHES = (2, 3)
+#: TorchScript's own preparations dispatch operators, too, until it has seen the same shapes so often.
+_PREPARING_RUNS = 2
+_CONVOLUTIONS = ("convolution", "_convolution")
+#: Whole layers in one operator, which torch.utils.flop_counter does not know.
+_TRANSFORMER_LAYERS = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
+#: Operators that only reserve memory.
+_RESERVING = ("empty", "new_empty")
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """One kernel as it ran, for all of its batch."""
+
+    operator: str
+    operations: float
+    results: int
+    moved_bytes: int
+
+
+def read_kernels(
+    module: Callable[..., object], inputs_of: Callable[[int], Sequence[_Torch]]
+) -> list[KernelWork]:
+    """The kernels of a model, in the order of their launch; `inputs_of(n)` makes a batch of n items.
+
+    Matrix products, convolutions and attention are counted as torch.utils.flop_counter does, everything else
+    as one operation for each number that is read. Raises LoadError where batches of different sizes launch
+    different operators, or none.
+    """
+    small, large = (_launches(module, inputs_of(batch)) for batch in _BATCHES)
+    if [launch.operator for launch in small] != [launch.operator for launch in large]:
+        sizes = " and ".join(map(str, _BATCHES))
+        raise LoadError(f"its kernels cannot be read: batches of {sizes} items launch different ones")
+    if not small:
+        raise LoadError("it launches no kernels that could be read")
+    return [_per_item(*pair) for pair in zip(small, large, strict=True)]
+
+
+def _launches(module: Callable[..., object], inputs: Sequence[_Torch]) -> list[_Launch]:
+    # Under inference_mode operators would show that are none yet, but made of others.
+    with torch.no_grad():
+        for _ in range(_PREPARING_RUNS):
+            module(*inputs)
+        # oneDNN would run a whole LSTM as one operator.
+        with torch.backends.mkldnn.flags(enabled=False), _Recorder() as recorder:
+            module(*inputs)
+    launches: list[_Launch] = recorder.launches
+    return launches
+
+
+def _per_item(small: _Launch, large: _Launch) -> KernelWork:
+    more = _BATCHES[1] - _BATCHES[0]
+    item_bytes = max(0, (large.moved_bytes - small.moved_bytes) // more)
+    return KernelWork(
+        operations=max(0.0, (large.operations - small.operations) / more),
+        results=max(1, (large.results - small.results) // more),
+        item_bytes=item_bytes,
+        batch_bytes=max(0, small.moved_bytes - _BATCHES[0] * item_bytes),
+    )
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[misc]  # torch is in the image, not in the venv
+    """Records each operator that launches a kernel, whether Python or TorchScript's interpreter calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches: list[_Launch] = []
+
+    def __torch_dispatch__(
+        self,
+        operator: _Torch,
+        _types: object,
+        args: Sequence[_Torch] = (),
+        kwargs: Mapping[str, _Torch] | None = None,
+    ) -> object:
+        given = dict(kwargs or {})
+        # By itself torch takes many seconds for a depthwise convolution.
+        with torch.backends.mkldnn.flags(enabled=True):
+            result = operator(*args, **given)
+        taken, made = list(_tensors((args, given))), list(_tensors(result))
+        if made and not _is_view(operator, taken, made[0]):
+            self.launches.append(
+                _Launch(
+                    operator=_name(operator),
+                    operations=_operations(operator, args, given, result),
+                    results=made[0].numel(),
+                    moved_bytes=sum(tensor.numel() * tensor.element_size() for tensor in (*taken, *made)),
+                )
+            )
+        return result
+
+
+def _tensors(tree: object) -> Iterator[_Torch]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
+
+
+def _is_view(operator: _Torch, taken: Iterable[_Torch], made: _Torch) -> bool:
+    """Whether no kernel runs: the result is reserved memory, or an argument's in another shape."""
+    if operator._schema.is_mutable:
+        return False
+    if _name(operator).startswith(_RESERVING):
+        return True
+    return made.untyped_storage().data_ptr() in {tensor.untyped_storage().data_ptr() for tensor in taken}
+
+
+def _operations(
+    operator: _Torch, args: Sequence[_Torch], kwargs: Mapping[str, _Torch], result: _Torch
+) -> float:
+    if _name(operator) in _TRANSFORMER_LAYERS:
+        return _transformer_operations(args)
+    formula = flop_registry.get(operator.overloadpacket)
+    if formula is None:
+        return float(sum(tensor.numel() for tensor in _tensors((args, kwargs))))
+    operations = float(formula(*args, **kwargs, out_val=result))
+    return operations / _saving(args, result) if _name(operator) in _CONVOLUTIONS else operations
+
+
+def _transformer_operations(args: Sequence[_Torch]) -> float:
+    """Each item's rows by each weight; and twice, for scores and for values, by each other."""
+    items, rows, width = args[0].shape
+    weights = sum(tensor.numel() for tensor in _tensors(args) if tensor.dim() == 2)
+    return float(2 * items * rows * (weights + 2 * rows * width))
+
+
+def _saving(args: Sequence[_Torch], result: _Torch) -> float:
+    """Of a convolution's operations, so many times fewer are done.
+
+    `args`: input, weight, bias, stride, padding, dilation, transposed, output_padding, groups, ...
+    """
+    images, weight, dilation, groups = args[0], args[1], args[5], args[8]
+    kernel_size = [(side - 1) * apart + 1 for side, apart in zip(weight.shape[2:], dilation, strict=True)]
+    return winograd_saving(images.shape[2:], result.shape[2:], kernel_size, groups)
+
+
+def _name(operator: _Torch) -> str:
+    name: str = operator.overloadpacket.__name__
+    return name
