@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from statistics import geometric_mean, mean
 
 from kneescale.sim.outcome import Outcome
+from kneescale.sim.systems import SYSTEMS
 from tools.results.study import Capacity
 
-#: What no schedule that an admin can run today does: a bound, and greedy rules with the product's own lanes.
-NOT_PUBLISHED = ("ideal", "max-throughput-free", "max-min-free")
+#: A bound, and greedy rules with the product's own lanes: nothing that an admin can run today.
+_NO_BASELINES = ("ideal", "max-throughput-free", "max-min-free")
+BASELINES = [name for name in SYSTEMS if not name.startswith("dstack") and name not in _NO_BASELINES]
+#: Static partitions found by search over all of them are nobody's system (docs/adr/0018).
+PUBLISHED = [name for name in BASELINES if name != "static-partitions"]
 
 #: A capacity of nothing at all would make every ratio infinite: it counts as the search's resolution.
 LEAST_FRACTION = 0.01
@@ -38,14 +42,9 @@ class Results:
         assert isinstance(found, Capacity)
         return found.parameters
 
-    def baselines(self) -> list[str]:
-        """The published systems, and temporal sharing."""
-        systems = dict.fromkeys(job.split("/")[2] for job in self.by_job if job.startswith("capacity/"))
-        return [name for name in systems if not name.startswith("dstack") and name not in NOT_PUBLISHED]
-
-    def best_baseline(self, mix: str) -> str:
-        """The baseline that carries most of the mix."""
-        return max(self.baselines(), key=lambda system: self.capacity(mix, system))
+    def best(self, mix: str, among: Iterable[str]) -> str:
+        """The system that carries most of the mix."""
+        return max(among, key=lambda system: self.capacity(mix, system))
 
     def gain(self, mixes: Iterable[str], over: str) -> float:
         """How many times the load of a system dstack carries: the geometric mean over mixes."""
@@ -53,9 +52,9 @@ class Results:
             self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, over)) for mix in mixes
         )
 
-    def gain_over_best(self, mixes: Iterable[str]) -> float:
-        """The same over the baseline that is best for each mix."""
+    def gain_over_best(self, mixes: Iterable[str], among: Iterable[str]) -> float:
+        """The same over the one of those systems that is best for each mix."""
         return geometric_mean(
-            self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, self.best_baseline(mix)))
+            self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, self.best(mix, among)))
             for mix in mixes
         )

@@ -6,8 +6,9 @@ import numpy as np
 
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import WHOLE_GPU_PERCENT
-from kneescale.sim.mixes import PAPER_MIXES, area_rate_rps, knee_percent, mix
+from kneescale.sim.mixes import PAPER_MIXES, mix, mix_slo_ms
 from kneescale.sim.scenario import ScenarioModel
+from tools.results.compiled import compiled_surfaces
 
 Models = tuple[ScenarioModel, ...]
 
@@ -15,8 +16,9 @@ Models = tuple[ScenarioModel, ...]
 SEED = 2026
 
 RANDOM_SIZES = (5, 8)
-UNSEEN_SIZES = (2, 3, 4, 6, 8, 10)
-#: Of the SLO of a model that was not seen, in latencies at the knee; and of how many items a request has one.
+COMPILED_SIZES = (2, 3, 4)
+RANDOM_UNSEEN_SIZES = (2, 5, 8, 10)
+#: The SLO of a model that was not seen, in latencies at the knee.
 UNSEEN_SLO_FACTORS = (1.5, 5.0)
 
 
@@ -32,26 +34,31 @@ def measured_mixes(surfaces: Mapping[str, LatencySurface]) -> dict[str, Models]:
 
 
 def unseen_mixes() -> dict[str, Models]:
-    """Models of GPUs and stacks that nothing was tuned on, by a physical form with random parameters."""
-    return {f"U-{size}": _unseen(size, np.random.default_rng([SEED, size])) for size in UNSEEN_SIZES}
+    """Models of other stacks and GPUs, which nothing was tuned on: compiled engines, and random ones."""
+    compiled = list(compiled_surfaces().items())
+    mixes = {}
+    for size in COMPILED_SIZES:
+        rng = np.random.default_rng([SEED, size])
+        mixes[f"T-{size}"] = _unseen(dict(compiled[:size]), rng)
+    for size in RANDOM_UNSEEN_SIZES:
+        rng = np.random.default_rng([SEED, size])
+        random = {f"u{number}": LatencySurface.from_points(_points(rng)) for number in range(size)}
+        mixes[f"U-{size}"] = _unseen(random, rng)
+    return mixes
 
 
-def _unseen(size: int, rng: np.random.Generator) -> Models:
-    shares = rng.dirichlet([4.0] * size).tolist()
-    return tuple(_unseen_model(f"u{number}", share, rng) for number, share in enumerate(shares))
-
-
-def _unseen_model(name: str, share: float, rng: np.random.Generator) -> ScenarioModel:
-    surface = LatencySurface.from_points(_points(rng))
-    batch = surface.batches[-1] // 2
-    knee_ms = surface.latency_ms(knee_percent(surface, batch), batch)
-    slo_ms = float(knee_ms * rng.uniform(*UNSEEN_SLO_FACTORS))
-    rate_rps = area_rate_rps(surface, slo_ms, share)
-    return ScenarioModel(name, slo_ms, rate_rps, 1, surface, {"": surface})
+def _unseen(surfaces: Mapping[str, LatencySurface], rng: np.random.Generator) -> Models:
+    """The mix with random SLOs, by the rule of the paper's mixes with another factor, and random shares."""
+    shares = rng.dirichlet([4.0] * len(surfaces)).tolist()
+    slos_ms = {
+        name: mix_slo_ms(surface, float(rng.uniform(*UNSEEN_SLO_FACTORS)))
+        for name, surface in surfaces.items()
+    }
+    return mix(surfaces, shares, slos_ms=slos_ms)
 
 
 def _points(rng: np.random.Generator) -> Iterator[Point]:
-    """A latency surface: a host floor, a serial part, and work over the GPU% that a batch can use.
+    """A random latency surface: a host floor, a serial part, and work over the GPU% that a batch can use.
 
     With little of the first two and much parallelism, as of TensorRT's engines, it has no knee.
     """

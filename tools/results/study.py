@@ -15,12 +15,14 @@ from tools.results.mixes import Models
 SEEDS = (1, 2, 3)
 OURS = ("dstack", "dstack-3-lanes", "dstack-1-lane")
 ATTAINMENT = 0.99
-DURATION_S = 12.0
+LEAST_DURATION_S = 12.0
+#: A run lasts until the rarest model had about this many requests that count.
+LEAST_REQUESTS = 300
 WARMUP_S = 2.0
 OVERLOAD = 1.5
 NOISE = 0.1
 
-POISSON = Trial(Poisson(), DURATION_S, WARMUP_S)
+POISSON = Trial(Poisson(), LEAST_DURATION_S, WARMUP_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def jobs(measured: Mapping[str, Models], unseen: Mapping[str, Models]) -> dict[s
     for name, models in {**measured, **unseen}.items():
         for system in SYSTEMS:
             for seed in SEEDS if system in OURS else SEEDS[:1]:
-                trial = replace(POISSON, seed=(seed,))
+                trial = replace(POISSON, duration_s=duration_s(models), seed=(seed,))
                 found[f"capacity/{name}/{system}/{seed}"] = partial(_capacity, models, system, trial)
     for name, models in measured.items():
         found |= _further(name, models)
@@ -48,15 +50,21 @@ def jobs(measured: Mapping[str, Models], unseen: Mapping[str, Models]) -> dict[s
 
 
 def _further(name: str, models: Models) -> dict[str, Job]:
-    uniform = replace(POISSON, arrivals=Uniform())
-    noisy = replace(POISSON, noise=NOISE)
-    return {
-        f"uniform/{name}/dstack/1": partial(_capacity, models, "dstack", uniform),
-        f"noise/{name}/dstack/1": partial(_capacity, models, "dstack", noisy),
-        f"overload/{name}/dstack/1": partial(_overload, models, "dstack"),
-        f"overload/{name}/dstack-no-fairness/1": partial(_overload, models, "dstack-no-fairness"),
-        f"overload/{name}/dstack-no-refusal/1": partial(_overload, models, "dstack-no-refusal"),
-    }
+    found: dict[str, Job] = {}
+    for seed in SEEDS:
+        poisson = replace(POISSON, duration_s=duration_s(models), seed=(seed,))
+        uniform, noisy = replace(poisson, arrivals=Uniform()), replace(poisson, noise=NOISE)
+        found[f"uniform/{name}/dstack/{seed}"] = partial(_capacity, models, "dstack", uniform)
+        found[f"noise/{name}/dstack/{seed}"] = partial(_capacity, models, "dstack", noisy)
+    for system in ("dstack", "dstack-no-fairness", "dstack-no-refusal"):
+        found[f"overload/{name}/{system}/1"] = partial(_overload, models, system)
+    return found
+
+
+def duration_s(models: Models) -> float:
+    """How long a capacity run of the mix lasts."""
+    rarest_rps = min(model.rate_rps for model in models)
+    return max(LEAST_DURATION_S, WARMUP_S + LEAST_REQUESTS / rarest_rps)
 
 
 def tenants_of(models: Models) -> tuple[Tenant, ...]:

@@ -146,6 +146,29 @@ def test_a_due_run_that_does_not_fit_has_its_gpu_percent_kept() -> None:
     assert [granted.partition for granted in device.tick(20 * MS)] == ["wide"]
 
 
+def test_many_narrow_runs_do_not_keep_a_wide_one_out() -> None:
+    """Each 5 GPU% that comes free would be taken again: the wide run's place is many runs away."""
+    narrow = LatencySurface.from_points([Point(5, 1, 40.0)])
+    wide = LatencySurface.from_points([Point(60, 1, 20.0)])
+    device = dispatcher(
+        narrow=serving(slo_ms=500, lanes=(5,), batch=1, surface=narrow),
+        wide=serving(slo_ms=100, lanes=(60,), batch=1, surface=wide),
+    )
+    granted_wide_ns = None
+    for now_ns in range(0, 200 * MS, 2 * MS):
+        for running in device.running:
+            if running.grant.finish_by_ns <= now_ns:
+                device.done(running.partition, running.grant.grant_id, now_ns - 1, now_ns, now_ns)
+        device.arrived("narrow", 1, now_ns, now_ns)
+        if now_ns == 100 * MS:
+            assert device.free_percent == 5, "the narrow runs that end one by one fill the device"
+            device.arrived("wide", 1, now_ns, now_ns)
+        if "wide" in [granted.partition for granted in device.tick(now_ns)]:
+            granted_wide_ns = now_ns
+    assert granted_wide_ns is not None
+    assert granted_wide_ns <= 180 * MS
+
+
 def test_waiting_has_a_reason_and_an_end() -> None:
     device = dispatcher(a=serving())
     assert device.tick(0) == []

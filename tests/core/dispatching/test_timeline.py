@@ -1,6 +1,6 @@
 from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.run_costs import Option
-from kneescale.core.dispatching.timeline import Place, Timeline
+from kneescale.core.dispatching.timeline import Place, Room, Timeline
 from kneescale.core.wire import Grant
 
 SLO_NS = 100
@@ -37,3 +37,22 @@ def test_a_place_that_is_kept_is_left_by_others() -> None:
 
 def test_no_place_where_no_run_is_in_time() -> None:
     assert busy((60, 50)).best_place([option(80, 50)], 90, SLO_NS) is None
+
+
+def test_where_only_a_few_starts_are_looked_at_a_later_one_is_not_found() -> None:
+    timeline = busy(*((20, end_ns) for end_ns in range(10, 60, 10)))
+    assert timeline.best_place([option(80, 10)], 90, SLO_NS, most_starts=3) is None
+    assert timeline.best_place([option(80, 10)], 90, SLO_NS) == Place(40, option(80, 10))
+
+
+def test_a_run_leaves_each_room_on_its_own_and_not_all_at_once() -> None:
+    rooms = [Room(20, 30, 60), Room(20, 30, 50)]
+    assert busy().best_place([option(40, 40)], 90, SLO_NS, rooms=rooms) == Place(0, option(40, 40))
+    assert busy().best_place([option(50, 40)], 90, SLO_NS, rooms=rooms) is None
+    assert busy().best_place([option(50, 20)], 90, SLO_NS, rooms=rooms) == Place(0, option(50, 20))
+
+
+def test_of_a_room_that_is_taken_already_nothing_more_is_taken() -> None:
+    room = Room(20, 30, 60)
+    assert busy((70, 50)).best_place([option(20, 40)], 45, SLO_NS, rooms=[room]) is None
+    assert busy((70, 50)).best_place([option(20, 20)], 45, SLO_NS, rooms=[room]) == Place(0, option(20, 20))

@@ -40,9 +40,9 @@ def knee_percent(surface: LatencySurface, batch: int = SLO_BATCH) -> int:
     )
 
 
-def mix_slo_ms(surface: LatencySurface) -> float:
-    """The SLO of a model in a mix: three times its latency at the knee, and no less than 25 ms."""
-    return max(LEAST_SLO_MS, SLO_FACTOR * surface.latency_ms(knee_percent(surface), SLO_BATCH))
+def mix_slo_ms(surface: LatencySurface, factor: float = SLO_FACTOR) -> float:
+    """The SLO of a model in a mix: so many times its latency at the knee, and no less than 25 ms."""
+    return max(LEAST_SLO_MS, factor * surface.latency_ms(knee_percent(surface), SLO_BATCH))
 
 
 def area_rate_rps(surface: LatencySurface, slo_ms: float, share: float) -> float:
@@ -54,15 +54,20 @@ def area_rate_rps(surface: LatencySurface, slo_ms: float, share: float) -> float
 
 
 def mix(
-    surfaces: Mapping[str, LatencySurface], shares: Sequence[float] | None = None, *, product: str = ""
+    surfaces: Mapping[str, LatencySurface],
+    shares: Sequence[float] | None = None,
+    *,
+    slos_ms: Mapping[str, float] | None = None,
+    product: str = "",
 ) -> tuple[ScenarioModel, ...]:
-    """Models by name, each with its share of one GPU's area, by default all alike."""
+    """Models by name, each with its share of one GPU's area, by default all alike, and its SLO."""
     shares = shares or [1 / len(surfaces)] * len(surfaces)
+    slos_ms = slos_ms or {name: mix_slo_ms(surface) for name, surface in surfaces.items()}
     return tuple(
         ScenarioModel(
             name=name,
-            slo_ms=(slo_ms := mix_slo_ms(surface)),
-            rate_rps=area_rate_rps(surface, slo_ms, share),
+            slo_ms=slos_ms[name],
+            rate_rps=area_rate_rps(surface, slos_ms[name], share),
             weight=1,
             surface=surface,
             surfaces={product: surface},

@@ -211,10 +211,10 @@ class Partition:
     def _plan_from(self, arrived_ns: int) -> None:
         costs = self.ready_costs
         self.end_by_ns = arrived_ns + self._slack_ns(0)
-        self.due_ns = self.end_by_ns - costs.cheap_ns[self.items]
+        self.due_ns = self.end_by_ns - int(costs.cheap_ns[self.items] * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
         growths = costs.growths[self.items] if self._gaps else ()
-        needs_ns = (int(growth.more * self._gap_ns) + growth.latency_ns for growth in growths)
+        needs_ns = (int(growth.more * self._gap_ns + growth.latency_ns * self.slowness) for growth in growths)
         self.ripe_ns = self.end_by_ns - min(needs_ns, default=self.end_by_ns)
 
     def _slack_ns(self, latency_ns: int) -> int:

@@ -4,8 +4,8 @@ A queue is *ripe* once there is nothing in waiting for a larger batch: it is ful
 promises would not save a tenth of its area in the time that is left. Ripe queues go in the order in which
 their cheap runs become impossible: EDF, less how long a cheap run takes. Each gets the cheapest run that
 ends in time, on any lane, now or when GPU% comes free; who has to wait has its place kept, and the rest
-fills what that leaves. Runs also leave room, where they can, for queues that are not ripe and for items that
-may arrive. Beyond the paper (docs/adr/0017): GPU% and batch are chosen per run, with a price on time.
+fills what that leaves. Runs also leave room, where they can, for what any one other model may need at once.
+Beyond the paper (docs/adr/0017): GPU% and batch are chosen per run, with a price on time.
 
 Where late items are refused, an overload sheds early and evenly. Else they go behind all that can be in time,
 and are not starved: after the scoreboard's window they go first if their partition had less than its share.
@@ -18,7 +18,7 @@ from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
 from kneescale.core.dispatching.policy import Run, Wait
 from kneescale.core.dispatching.run_costs import Option
-from kneescale.core.dispatching.timeline import MOST_STARTS, Timeline
+from kneescale.core.dispatching.timeline import Place, Room, Timeline
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 #: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
@@ -29,6 +29,10 @@ OVERLOAD = 0.02
 
 #: Late work of a partition that had its share leaves the others this many times what they used of late.
 BURST_FACTOR = 1.25
+
+#: A run that leaves room for others starts at one of the first few moments at which GPU% comes free: later
+#: ones are hardly ever the best.
+MOST_STARTS = 4
 
 _FAR_NS = 1 << 60
 
@@ -96,15 +100,14 @@ class _Round:
         self._is_overload = settings.fairness and _is_overload(device, now_ns)
         #: What can run: (when at the latest, or a rank behind all that can be in time; which).
         self._ripe: list[tuple[int, str, Partition]] = []
-        self._growing: list[Partition] = []
+        self._wake_ns = _FAR_NS
         for partition in queued:
             self._sort_in(partition)
         self._ripe.sort()
-        #: Made when first needed: with what is reserved, and with what is to be left for later work too.
-        self._timelines: tuple[Timeline, Timeline] | None = None
-        self._wake_ns = min(map(self._ripens_ns, self._growing), default=_FAR_NS)
-        self._expected = list(self._expected_runs())
-        self._expected_from_ns = min((start_ns for start_ns, _ in self._expected), default=_FAR_NS)
+        #: Made when one of them cannot have just what it wants: with the places that are kept.
+        self._timeline: Timeline | None = None
+        self._rooms: tuple[Room, ...] = tuple(self._rooms_to_leave()) if self._ripe else ()
+        self._rooms_from_ns = min((room.start_ns for room in self._rooms), default=_FAR_NS)
 
     def decide(self) -> Run | Wait:
         """The first of the ripe that can start; those before it have their places kept."""
@@ -127,7 +130,7 @@ class _Round:
             last_ns = self._is_overload and not self._is_owed(partition)
             self._ripe.append((partition.due_ns + _FAR_NS * last_ns, partition.name, partition))
         else:
-            self._growing.append(partition)
+            self._wake_ns = min(self._wake_ns, self._ripens_ns(partition))
 
     def _is_ripe(self, partition: Partition) -> bool:
         if self._settings.fill:
@@ -152,16 +155,14 @@ class _Round:
         fair_area = scoreboard.total_area * partition.ready_terms.weight / total_weight
         return scoreboard.area(partition.name) <= fair_area
 
-    def _expected_runs(self) -> Iterator[tuple[int, Option]]:
-        """The runs that room is to be left for: when they must start at the latest."""
-        now_ns = self._now_ns
-        for partition in self._growing:
-            run = partition.expected_run(now_ns)
-            yield max(now_ns + 1, partition.end_by_ns - run.latency_ns), run
+    def _rooms_to_leave(self) -> Iterator[Room]:
+        """For each model that has nothing queued, the room that it will need if something arrives now."""
         for partition in self._device.partitions.values():
             if partition.is_idle:
-                run, terms = partition.expected_run(now_ns), partition.ready_terms
-                yield max(now_ns + 1, now_ns + terms.slo_ns - terms.margin_ns - run.latency_ns), run
+                run, terms = partition.expected_run(self._now_ns), partition.ready_terms
+                latest_ns = self._now_ns + terms.slo_ns - terms.margin_ns - run.latency_ns
+                start_ns = max(self._now_ns + 1, latest_ns)
+                yield Room(start_ns, start_ns + run.latency_ns, run.gpu_percent)
 
     def _start(self, partition: Partition) -> Option | None:
         """The run of this partition to start now; if it is to start later its place is kept."""
@@ -175,14 +176,21 @@ class _Round:
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
         slack_ns = int((partition.end_by_ns - now_ns) / partition.slowness)
         within_ns = _FAR_NS if is_late else max(costs.fastest_ns, slack_ns)
-        if self._timelines is None:
+        if self._timeline is None:
             best = next((option for option in options if option.latency_ns <= within_ns), None)
             if best is None:
                 return None
             is_free = best.gpu_percent <= self._device.free_percent
-            if is_free and now_ns + best.latency_ns <= self._expected_from_ns:
+            if is_free and now_ns + best.latency_ns <= self._rooms_from_ns:
                 return best
-        return self._place(partition, options, now_ns + within_ns, is_late=is_late)
+            self._timeline = Timeline(self._device, now_ns)
+        place = self._place(self._timeline, partition, options, now_ns + within_ns, is_late=is_late)
+        if place is None or place.start_ns == now_ns:
+            return place and place.option
+        self._timeline.reserve(place.start_ns, place.option.latency_ns, place.option.gpu_percent)
+        if partition.due_ns > now_ns:
+            self._wake_ns = min(self._wake_ns, partition.due_ns)
+        return None
 
     def _left_by_others(self, partition: Partition) -> int:
         """The GPU% that late work of a partition which had its share may take: its overload stays its own.
@@ -197,30 +205,17 @@ class _Round:
         return max(left_percent, 0 if held_percent else partition.ready_costs.lanes[0])
 
     def _place(
-        self, partition: Partition, options: Sequence[Option], end_by_ns: int, *, is_late: bool
-    ) -> Option | None:
-        slo_ns = partition.ready_terms.slo_ns
-        reserved, expected = self._reserved_and_expected()
-        is_idle = not self._device.running
-        place = expected.best_place(options, end_by_ns, slo_ns, 1 if is_late or is_idle else MOST_STARTS)
-        if place is None and (is_idle or not is_late):
+        self,
+        timeline: Timeline,
+        partition: Partition,
+        options: Sequence[Option],
+        end_by_ns: int,
+        *,
+        is_late: bool,
+    ) -> Place | None:
+        slo_ns, most_starts = partition.ready_terms.slo_ns, 1 if is_late else MOST_STARTS
+        place = timeline.best_place(options, end_by_ns, slo_ns, most_starts=most_starts, rooms=self._rooms)
+        if place is None and (not is_late or not self._device.running):
             # What may arrive holds up nothing for ever, and nothing that would be late.
-            place = reserved.best_place(options, end_by_ns, slo_ns, 1)
-        if place is None:
-            return None
-        if place.start_ns == self._now_ns:
-            return place.option
-        for timeline in (reserved, expected):
-            timeline.reserve(place.start_ns, place.option.latency_ns, place.option.gpu_percent)
-        if partition.due_ns > self._now_ns:
-            self._wake_ns = min(self._wake_ns, partition.due_ns)
-        return None
-
-    def _reserved_and_expected(self) -> tuple[Timeline, Timeline]:
-        if self._timelines is None:
-            reserved = Timeline(self._device, self._now_ns)
-            expected = reserved.copy()
-            for start_ns, run in self._expected:
-                expected.reserve(start_ns, run.latency_ns, run.gpu_percent)
-            self._timelines = reserved, expected
-        return self._timelines
+            place = timeline.best_place(options, end_by_ns, slo_ns)
+        return place

@@ -4,7 +4,7 @@ As in conservative backfilling: who comes first takes its place, now or later, a
 use what that leaves, so that narrow runs cannot keep a wide one waiting.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,15 +14,20 @@ from kneescale.core.dispatching.run_costs import Option
 #: A run that starts a whole SLO from now would be as dear as one of this much more area.
 PRICE_OF_DELAY = 3.0
 
-#: Only the first few moments at which GPU% comes free are looked at: later ones are hardly ever the best.
-MOST_STARTS = 4
-
 
 class Place(NamedTuple):
     """A run and when it could start."""
 
     start_ns: int
     option: Option
+
+
+class Room(NamedTuple):
+    """GPU% that is better left free for a time: something may arrive that needs it."""
+
+    start_ns: int
+    end_ns: int
+    gpu_percent: int
 
 
 class Timeline:
@@ -42,12 +47,6 @@ class Timeline:
                 self._times_ns.append(end_ns)
                 self._free_percents.append(free_percent)
 
-    def copy(self) -> "Timeline":
-        """The same, to be changed on its own."""
-        copied = Timeline.__new__(Timeline)
-        copied._times_ns, copied._free_percents = self._times_ns[:], self._free_percents[:]
-        return copied
-
     def reserve(self, start_ns: int, duration_ns: int, gpu_percent: int) -> None:
         """Keep `gpu_percent`, or what there is of it, for a run from `start_ns` on."""
         first, last = self._step_at(start_ns), self._step_at(start_ns + duration_ns)
@@ -55,35 +54,51 @@ class Timeline:
             self._free_percents[index] = max(0, self._free_percents[index] - gpu_percent)
 
     def best_place(
-        self, options: Sequence[Option], end_by_ns: int, slo_ns: int, most_starts: int = MOST_STARTS
+        self,
+        options: Sequence[Option],
+        end_by_ns: int,
+        slo_ns: int,
+        *,
+        most_starts: int | None = None,
+        rooms: Sequence[Room] = (),
     ) -> Place | None:
-        """The run and start of the least price, delay counted; None where none is in time."""
+        """The run and start of the least price, delay counted; None where none is in time.
+
+        Only the first `most_starts` moments at which GPU% comes free are looked at, by default all. Beside
+        the run each of `rooms` is left on its own, not all at once: hardly ever everything arrives together.
+        """
         now_ns = self._times_ns[0]
         best: Place | None = None
         best_price = float("inf")
-        for step in range(min(most_starts, len(self._times_ns))):
-            start_ns = self._times_ns[step]
+        for step, start_ns in enumerate(self._times_ns[:most_starts]):
             factor = 1 + PRICE_OF_DELAY * (start_ns - now_ns) / slo_ns
             for option in options:
                 if option.price * factor >= best_price:
                     break
-                if option.latency_ns <= end_by_ns - start_ns and self._fits(step, option):
+                end_ns = start_ns + option.latency_ns
+                if end_ns <= end_by_ns and self._fits(step, end_ns, option.gpu_percent, rooms):
                     best, best_price = Place(start_ns, option), option.price * factor
                     break
         return best
 
-    def _fits(self, step: int, option: Option) -> bool:
-        _, gpu_percent, _, latency_ns = option
+    def _fits(self, step: int, end_ns: int, gpu_percent: int, rooms: Sequence[Room]) -> bool:
         free_percents = self._free_percents
         if free_percents[step] < gpu_percent:
             return False
-        end_ns = self._times_ns[step] + latency_ns
         for later in range(step + 1, len(free_percents)):
             if self._times_ns[later] >= end_ns:
-                return True
+                break
             if free_percents[later] < gpu_percent:
                 return False
-        return True
+        start_ns = self._times_ns[step]
+        return not any(self._is_in_the_way(start_ns, end_ns, gpu_percent, room) for room in rooms)
+
+    def _is_in_the_way(self, start_ns: int, end_ns: int, gpu_percent: int, room: Room) -> bool:
+        """Whether a run takes of a room what there is of it."""
+        if end_ns <= room.start_ns or room.end_ns <= start_ns:
+            return False
+        free_percent = self._free_percents[bisect_right(self._times_ns, max(start_ns, room.start_ns)) - 1]
+        return free_percent - gpu_percent < min(free_percent, room.gpu_percent)
 
     def _step_at(self, time_ns: int) -> int:
         """The step that begins at that time, from now on; made if there is none."""
