@@ -30,6 +30,10 @@ class Results:
         found = [done for job, done in self.by_job.items() if job.startswith(prefix)]
         return mean(done.fraction for done in found if isinstance(done, Capacity))
 
+    def has_capacity(self, mix: str, system: str) -> bool:
+        """Whether that system was tried on that mix."""
+        return f"capacity/{mix}/{system}/1" in self.by_job
+
     def overload(self, mix: str, system: str) -> Outcome:
         """What became of a mix at more than the bound's load."""
         outcome = self.by_job[f"overload/{mix}/{system}/1"]

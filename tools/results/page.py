@@ -106,10 +106,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
 
     def _capacities(self) -> str:
         mixes = (*self.measured, *self.unseen)
-        rows = [
-            [system, *(f"{self.results.capacity(mix, system):.2f}" for mix in mixes)]
-            for system in self.systems
-        ]
+        rows = [[system, *(self._capacity(mix, system) for mix in mixes)] for system in self.systems]
         command = "kneescale capacity build/results/MIX.yaml --policy all"
         return "\n\n".join(
             [
@@ -121,6 +118,10 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
                 "![Latency over GPU%, and the knees](knees.png)",
             ]
         )
+
+    def _capacity(self, mix: str, system: str) -> str:
+        is_known = self.results.has_capacity(mix, system)
+        return f"{self.results.capacity(mix, system):.2f}" if is_known else ""
 
     def _parameters(self) -> str:
         rows = [

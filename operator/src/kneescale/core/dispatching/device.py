@@ -26,6 +26,7 @@ class DeviceState:
     partitions: dict[str, Partition] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
     free_percent: int = WHOLE_GPU_PERCENT
+    probes_running: int = 0
     scoreboard: Scoreboard = field(default_factory=Scoreboard)
     #: (when it should end, its grant's id, its GPU%) of each run in flight, in order.
     ends: list[tuple[int, int, int]] = field(default_factory=list)
@@ -35,12 +36,14 @@ class DeviceState:
         grant = running.grant
         self.running[grant.grant_id] = running
         self.free_percent -= grant.gpu_percent
+        self.probes_running += running.is_probe
         insort(self.ends, (grant.finish_by_ns, grant.grant_id, grant.gpu_percent))
 
     def stop(self, grant_id: int) -> Running:
         """Give back the GPU% of a run that is there."""
         running = self.running.pop(grant_id)
         self.free_percent += running.grant.gpu_percent
+        self.probes_running -= running.is_probe
         del self.ends[bisect_left(self.ends, (running.grant.finish_by_ns, grant_id))]
         return running
 

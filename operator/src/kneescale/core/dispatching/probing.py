@@ -20,7 +20,7 @@ _DRAINING = Wait("the device drains for a profile probe")
 
 def next_probe(device: DeviceState, now_ns: int) -> Run | Wait | None:
     """The probe to start now, or why nothing else may start; None where probes have no say."""
-    if any(running.is_probe for running in device.running.values()):
+    if device.probes_running:
         return _ALONE
     partition = _first_asked(device)
     if partition is None:
@@ -41,8 +41,9 @@ def patience_ends_ns(device: DeviceState) -> int | None:
 
 
 def _first_asked(device: DeviceState) -> Partition | None:
-    asking = (partition for partition in device.partitions.values() if partition.probes)
-    return min(asking, key=lambda partition: partition.probes[0].asked_ns, default=None)
+    # Asked at every decision, and hardly ever is there one.
+    asking = [partition for partition in device.partitions.values() if partition.probes]
+    return min(asking, key=lambda partition: partition.probes[0].asked_ns) if asking else None
 
 
 def _patience_ends_ns(partition: Partition) -> int:

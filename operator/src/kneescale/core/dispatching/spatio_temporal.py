@@ -79,8 +79,7 @@ class SpatioTemporal:
         queued = [partition for partition in device.partitions.values() if partition.items]
         if not queued:
             return Wait("nothing is queued")
-        free_percent = device.free_percent
-        if free_percent < min(partition.ready_costs.lanes[0] for partition in queued):
+        if device.free_percent < min([partition.ready_costs.lanes[0] for partition in queued]):
             return Wait("all GPU% is granted")
         return _Round(device, queued, now_ns, self._settings).decide()
 
