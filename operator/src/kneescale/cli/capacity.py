@@ -54,7 +54,9 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         }
     )
     if arguments.output == "json":
-        policies = {name: {"load": load, "fraction_of_bound": round(load / bound, 6)} for name, load in loads.items()}
+        policies = {
+            name: {"load": load, "fraction_of_bound": round(load / bound, 6)} for name, load in loads.items()
+        }
         write_json({"bound": {"load": bound}, "policies": policies}, out)
     else:
         rows = [(name, load, load / bound) for name, load in loads.items()]
