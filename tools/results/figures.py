@@ -50,15 +50,14 @@ class Results:
         """The system that carries most of the mix."""
         return max(among, key=lambda system: self.capacity(mix, system))
 
+    def ratio(self, mix: str, over: str) -> float:
+        """How many times the load of a system dstack carries of a mix."""
+        return self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, over))
+
     def gain(self, mixes: Iterable[str], over: str) -> float:
-        """How many times the load of a system dstack carries: the geometric mean over mixes."""
-        return geometric_mean(
-            self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, over)) for mix in mixes
-        )
+        """The ratio to a system: the geometric mean over mixes."""
+        return geometric_mean(self.ratio(mix, over) for mix in mixes)
 
     def gain_over_best(self, mixes: Iterable[str], among: Iterable[str]) -> float:
-        """The same over the one of those systems that is best for each mix."""
-        return geometric_mean(
-            self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, self.best(mix, among)))
-            for mix in mixes
-        )
+        """The same to the one of those systems that is best for each mix."""
+        return geometric_mean(self.ratio(mix, self.best(mix, among)) for mix in mixes)

@@ -75,12 +75,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             yield f"{times} {system}", f"{self.results.gain(self.measured, system):.2f}x"
         yield (
             "0.90 of the ideal scheduler's throughput (the paper's claim)",
-            _mean_and_least(
-                [
-                    self.results.capacity(mix, "dstack") / self.results.capacity(mix, "ideal")
-                    for mix in self.measured
-                ]
-            ),
+            _mean_and_least([self.results.ratio(mix, "ideal") for mix in self.measured]),
         )
         overloads = [self.results.overload(mix, "dstack") for mix in self.measured]
         yield (
@@ -97,8 +92,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
 
     def _worst_against_best(self) -> str:
         ratios = {
-            mix: self.results.capacity(mix, "dstack")
-            / max(0.01, self.results.capacity(mix, self.results.best(mix, BASELINES)))
+            mix: self.results.ratio(mix, self.results.best(mix, BASELINES))
             for mix in (*self.measured, *self.unseen)
         }
         worst = min(ratios, key=lambda mix: ratios[mix])
