@@ -8,6 +8,7 @@ from kneescale.agent.cluster_api import ClusterError
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
+from kneescale.api.vocabulary import Tier
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
 
@@ -28,7 +29,7 @@ def test_a_slice_says_what_the_operator_reads(api: FakeClusterApi, publisher: Sl
     publisher.publish()
     first, second = parse_resource_slice(api.slices[NAME])
     assert (first.name, first.uuid, second.uuid) == ("gpu0", "EMU-node1-0", "EMU-node1-1")
-    assert (first.memory_bytes, first.clients, first.tier) == (16 * 1024**3, 48, "contexts")
+    assert (first.memory_bytes, first.clients, first.tier) == (16 * 1024**3, 48, Tier.GREEN_CONTEXTS)
     assert first.lanes == tuple(range(10, 101, 10))
     (owner,) = api.slices[NAME]["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Node", NODE, "node-uid")

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
-from kneescale.api.vocabulary import Backend
+from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 
 SLICE = {
@@ -20,7 +20,7 @@ SLICE = {
                     "uuid": {"string": "EMU-node1-0"},
                     "productName": {"string": "V100-SXM2-16GB"},
                     "backend": {"string": "emulated"},
-                    "tier": {"string": "contexts"},
+                    "tier": {"string": "green-contexts"},
                     "lanePercentStep": {"int": 25},
                 },
                 "capacity": {"memory": {"value": "16Gi"}, "clients": {"value": "48"}},
@@ -38,7 +38,7 @@ def test_a_device() -> None:
         uuid="EMU-node1-0",
         product_name="V100-SXM2-16GB",
         backend=Backend.EMULATED,
-        tier="contexts",
+        tier=Tier.GREEN_CONTEXTS,
         lane_percent_step=25,
         memory_bytes=16 << 30,
         clients=48,
@@ -56,7 +56,12 @@ def test_another_drivers_devices_are_not_ours() -> None:
     [
         ("attributes", "uuid", None, "device node1/gpu0 has no attribute uuid of type string"),
         ("attributes", "lanePercentStep", {"int": 0}, "lanePercentStep must be between 1 and 100, not 0"),
-        ("attributes", "backend", {"string": "tpu"}, "backend must be one of cpu, emulated, not 'tpu'"),
+        (
+            "attributes",
+            "backend",
+            {"string": "tpu"},
+            "backend must be one of cpu, emulated, cuda-mps, not 'tpu'",
+        ),
         ("capacity", "memory", None, "device node1/gpu0 has no capacity memory"),
         ("capacity", "memory", {"value": "lots"}, "'lots' is no quantity"),
     ],
@@ -70,3 +75,12 @@ def test_a_device_that_lacks_something_is_refused(group: str, name: str, value: 
         members[name] = value
     with pytest.raises(InvalidInputError, match=error):
         parse_resource_slice(broken)
+
+
+def test_a_tainted_device_says_what_ails_it() -> None:
+    sick = deepcopy(SLICE)
+    sick["spec"]["devices"][0]["taints"] = [  # type: ignore[index]
+        {"key": "example.org/other", "value": "x", "effect": "NoSchedule"},
+        {"key": "gpu.kneescale.dev/sick", "value": "XidError", "effect": "NoSchedule"},
+    ]
+    assert [device.sickness for device in parse_resource_slice(sick)] == ["XidError"]

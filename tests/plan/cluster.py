@@ -41,7 +41,7 @@ def device(name: str, uuid: str, product: str, backend: str, step: int, memory: 
             "uuid": {"string": uuid},
             "productName": {"string": product},
             "backend": {"string": backend},
-            "tier": {"string": "contexts"},
+            "tier": {"string": "green-contexts"},
             "lanePercentStep": {"int": step},
         },
         "capacity": {"memory": {"value": memory}, "clients": {"value": "48"}},

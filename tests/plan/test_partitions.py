@@ -5,7 +5,7 @@ import pytest
 from kneescale.api.inference_model import Scaling
 from kneescale.api.meta import Metadata
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend
+from kneescale.api.vocabulary import Backend, Tier
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Manifest
 from kneescale.plan.workloads import Claim
@@ -14,7 +14,9 @@ from kneescale.testing.world import World
 from tests.plan.cluster import condition, emulated_world, model
 
 GIB = 1 << 30
-GPU = GpuDevice("node1", "gpu0", "EMU-1", "V100", Backend.EMULATED, "contexts", 10, 16 * GIB, clients=3)
+GPU = GpuDevice(
+    "node1", "gpu0", "EMU-1", "V100", Backend.EMULATED, Tier.GREEN_CONTEXTS, 10, 16 * GIB, clients=3
+)
 
 
 def serving_world(**spec: object) -> World:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kneescale.api.vocabulary import Tier
+
 #: The longest string that a ResourceSlice attribute may hold (k8s.io/api resource/v1).
 _ATTRIBUTE_LENGTH = 64
 
@@ -24,6 +26,9 @@ class Device:
     clients: int
     lane_percent_step: int
     sm_count: int = 0
+    tier: Tier = Tier.GREEN_CONTEXTS
+    #: Why nothing may run on it, in one CamelCase word; empty while it is healthy.
+    sickness: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,11 @@ from typing import Any
 
 from kneescale.agent.backend import Backend, Device
 from kneescale.agent.cluster_api import ClusterApi, ClusterError, ConflictError, Manifest, NotFoundError
-from kneescale.api.names import DRIVER, MANAGED_BY, MANAGED_BY_LABEL
+from kneescale.api.names import DRIVER, MANAGED_BY, MANAGED_BY_LABEL, TAINT
 
 log = logging.getLogger(__name__)
 
 _API_VERSION = "resource.k8s.io/v1"
-#: Every lane is an execution context of the one worker process.
-_TIER = "contexts"
 _MIB = 1024**2
 #: The kubelet deletes the slice when it restarts; until the next look nothing can be allocated here.
 _PERIOD_S = 5.0
@@ -105,12 +103,12 @@ def _render(device: Device, backend: str) -> dict[str, Any]:
         "uuid": {"string": device.uuid},
         "productName": {"string": device.product_name},
         "backend": {"string": backend},
-        "tier": {"string": _TIER},
+        "tier": {"string": device.tier.value},
         "lanePercentStep": {"int": device.lane_percent_step},
     }
     if device.sm_count:
         attributes["smCount"] = {"int": device.sm_count}
-    return {
+    rendered: dict[str, Any] = {
         "name": device.name,
         "attributes": attributes,
         "capacity": {
@@ -119,6 +117,9 @@ def _render(device: Device, backend: str) -> dict[str, Any]:
         },
         "allowMultipleAllocations": True,
     }
+    if device.sickness:
+        rendered["taints"] = [{"key": TAINT, "value": device.sickness, "effect": "NoSchedule"}]
+    return rendered
 
 
 def _shared(value: str, *, default: str, step: str) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from kneescale.api.codec import Json
-from kneescale.api.names import DRIVER
+from kneescale.api.names import DRIVER, TAINT
 from kneescale.api.quantity import parse_quantity
-from kneescale.api.vocabulary import Backend
+from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import WHOLE_GPU_PERCENT
+
+T = TypeVar("T", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,13 @@ class GpuDevice:
     uuid: str
     product_name: str
     backend: Backend
-    #: How lanes are made: "contexts" gives each worker a lane of every multiple of the step.
-    tier: str
+    tier: Tier
     lane_percent_step: int
     memory_bytes: int
     #: Most partitions at once.
     clients: int
+    #: Why nothing may run on it, as its taint says; empty on a healthy device.
+    sickness: str = ""
 
     @property
     def kind(self) -> str:
@@ -60,19 +64,20 @@ def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:
         name=device["name"],
         uuid=_attribute(device, "uuid", "string", path),
         product_name=_attribute(device, "productName", "string", path),
-        backend=_backend(device, path),
-        tier=_attribute(device, "tier", "string", path),
+        backend=_one_of(Backend, device, "backend", path),
+        tier=_one_of(Tier, device, "tier", path),
         lane_percent_step=step,
         memory_bytes=_capacity(device, "memory", path),
         clients=_capacity(device, "clients", path),
+        sickness=next((taint["value"] for taint in device.get("taints") or () if taint["key"] == TAINT), ""),
     )
 
 
-def _backend(device: Mapping[str, Any], path: str) -> Backend:
-    name = _attribute(device, "backend", "string", path)
-    if name not in set(Backend):
-        raise InvalidInputError(f"{path}: backend must be one of {', '.join(Backend)}, not {name!r}")
-    return Backend(name)
+def _one_of(kind: type[T], device: Mapping[str, Any], name: str, path: str) -> T:
+    value = _attribute(device, name, "string", path)
+    if value not in set(kind):
+        raise InvalidInputError(f"{path}: {name} must be one of {', '.join(kind)}, not {value!r}")
+    return kind(value)
 
 
 def _attribute(device: Mapping[str, Any], name: str, kind: str, path: str) -> Json:

@@ -31,6 +31,18 @@ class Backend(StrEnum):
 
     CPU = "cpu"
     EMULATED = "emulated"
+    CUDA_MPS = "cuda-mps"
+
+
+class Tier(StrEnum):
+    """How a worker makes its lanes, the best first; on the cpu and emulated backends what is imitated."""
+
+    #: One process; any GPU% per batch, several batches at once.
+    GREEN_CONTEXTS = "green-contexts"
+    #: One MPS client with contexts of fixed GPU%, made up front.
+    MPS_CONTEXTS = "mps-contexts"
+    #: One process, with its own copy of the weights, for each lane.
+    MPS_PROCESSES = "mps-processes"
 
 
 class ModelFormat(StrEnum):
