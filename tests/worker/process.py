@@ -104,6 +104,11 @@ class Worker:
         """Wait until it runs what an agent grants."""
         wait_until(lambda: self.metrics()["kneescale_worker_agent_connected"] == 1, "it is connected")
 
+    def children(self) -> list[int]:
+        """PIDs of the processes that it started."""
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
     def log(self) -> str:
         """What it wrote so far."""
         return Path(self._log.name).read_text()

@@ -45,6 +45,7 @@ class BatchRunner:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, self._executor.load)
         await loop.run_in_executor(self._threads, self._executor.warm_up)
+        self._metrics.lane_sms(self._executor.lane_sms)
 
     async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
         """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing."""

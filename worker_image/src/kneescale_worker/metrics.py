@@ -1,5 +1,6 @@
 """The worker's own metrics, in a registry of their own."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -52,6 +53,12 @@ class Metrics:
             registry=self.registry,
         )
         self.queued_items = Gauge("kneescale_worker_queued_items", "Items that wait.", registry=self.registry)
+        self._lane_sms = Gauge(
+            "kneescale_worker_lane_sms",
+            "SMs of a lane, as the driver says.",
+            ["gpu_percent"],
+            registry=self.registry,
+        )
         self.agent_connected = Gauge(
             "kneescale_worker_agent_connected",
             "1 when the agent grants batches, 0 when the worker paces itself.",
@@ -68,6 +75,11 @@ class Metrics:
         """Count a batch."""
         self._batch_items.observe(items)
         self._batch_seconds.observe(seconds)
+
+    def lane_sms(self, sms: Mapping[int, int]) -> None:
+        """Show how many SMs the lane of each GPU% has."""
+        for gpu_percent, count in sms.items():
+            self._lane_sms.labels(gpu_percent).set(count)
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -19,7 +19,7 @@ _SOCKET_NAME = "dispatcher.sock"
 _CONTAINER_DIR = "/run/kneescale"
 
 Name = Annotated[str, Text(253, 1, _NAME)]
-Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1, unique=True)]
+Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,8 @@ class ClaimFolders:
                 "KNEESCALE_SOCKET": f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
                 "KNEESCALE_BACKEND": backend_name,
                 "KNEESCALE_PRODUCT": device.product_name,
+                "KNEESCALE_TIER": device.tier,
+                "KNEESCALE_SM_COUNT": str(device.sm_count),
                 "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
             },
             mounts=(Mount(str(self._claims_dir / claim.uid), _CONTAINER_DIR),),
