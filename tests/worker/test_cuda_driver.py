@@ -11,7 +11,7 @@ from kneescale_worker.cuda_driver import LibCuda, SmResource
 from kneescale_worker.errors import LoadError
 
 #: As ctypes passes them: values, and references whose target is in `_obj`.
-Argument: TypeAlias = Any
+Arg: TypeAlias = Any
 _DEVICE, _SMS, _UNIT = 0, 132, 8
 
 
@@ -44,12 +44,12 @@ class FakeLibrary:
         ):
             setattr(self, name, self._recorded(name, getattr(self, f"_{name}")))
 
-    def cuGetErrorName(self, status: int, name: Argument) -> int:
+    def cuGetErrorName(self, status: int, name: Arg) -> int:
         name._obj.value = b"CUDA_ERROR_NOT_SUPPORTED"
         return 0 * status
 
     def _recorded(self, name: str, function: Callable[..., None]) -> Callable[..., int]:
-        def call(*arguments: Argument) -> int:
+        def call(*arguments: Arg) -> int:
             self.calls.append(name)
             if name == self._fails:
                 return 801
@@ -58,32 +58,32 @@ class FakeLibrary:
 
         return call
 
-    def _handle(self, place: Argument) -> None:
+    def _handle(self, place: Arg) -> None:
         self._handles += 16
         place._obj.value = self._handles
 
-    def _cuInit(self, flags: Argument) -> None:
+    def _cuInit(self, flags: Arg) -> None:
         assert flags.value == 0
 
-    def _cuDeviceGet(self, device: Argument, ordinal: Argument) -> None:
+    def _cuDeviceGet(self, device: Arg, ordinal: Arg) -> None:
         device._obj.value = _DEVICE + ordinal.value
 
-    def _cuDeviceGetAttribute(self, value: Argument, attribute: Argument, device: Argument) -> None:
+    def _cuDeviceGetAttribute(self, value: Arg, attribute: Arg, device: Arg) -> None:
         assert (attribute.value, device.value) == (16, _DEVICE)
         value._obj.value = _SMS
 
-    def _cuDeviceGetDevResource(self, device: Argument, resource: Argument, kind: Argument) -> None:
+    def _cuDeviceGetDevResource(self, device: Arg, resource: Arg, kind: Arg) -> None:
         assert (device.value, kind.value) == (_DEVICE, 1)
         resource._obj.sm_count = _SMS
 
     def _cuDevSmResourceSplitByCount(
         self,
-        result: Argument,
-        count: Argument,
-        resource: Argument,
-        left_over: Argument,
-        flags: Argument,
-        at_least: Argument,
+        result: Arg,
+        count: Arg,
+        resource: Arg,
+        left_over: Arg,
+        flags: Arg,
+        at_least: Arg,
     ) -> None:
         assert (flags.value, at_least.value, resource._obj.sm_count) == (0, 1, _SMS)
         count._obj.value = _SMS // _UNIT
@@ -92,56 +92,50 @@ class FakeLibrary:
                 group.sm_count = _UNIT
             left_over._obj.sm_count = _SMS % _UNIT
 
-    def _cuDevResourceGenerateDesc(self, descriptor: Argument, resources: Argument, count: Argument) -> None:
+    def _cuDevResourceGenerateDesc(self, descriptor: Arg, resources: Arg, count: Arg) -> None:
         assert len(resources) == count.value
         self._together = sum(resource.sm_count for resource in resources)
         self._handle(descriptor)
 
-    def _cuGreenCtxCreate(
-        self, context: Argument, descriptor: Argument, device: Argument, flags: Argument
-    ) -> None:
+    def _cuGreenCtxCreate(self, context: Arg, descriptor: Arg, device: Arg, flags: Arg) -> None:
         assert (descriptor.value, device.value, flags.value) == (self._handles, _DEVICE, 1)
         self._handle(context)
 
-    def _cuGreenCtxStreamCreate(
-        self, stream: Argument, context: Argument, flags: Argument, priority: Argument
-    ) -> None:
+    def _cuGreenCtxStreamCreate(self, stream: Arg, context: Arg, flags: Arg, priority: Arg) -> None:
         assert (context.value, flags.value, priority.value) == (self._handles, 1, 0)
         self._handle(stream)
 
-    def _cuGreenCtxGetDevResource(self, context: Argument, resource: Argument, kind: Argument) -> None:
+    def _cuGreenCtxGetDevResource(self, context: Arg, resource: Arg, kind: Arg) -> None:
         assert (context.value, kind.value) == (self._handles - 16, 1)
         resource._obj.sm_count = self._together
 
-    def _create_v4(self, context: Argument, params: Argument, flags: Argument, device: Argument) -> None:
+    def _create_v4(self, context: Arg, params: Arg, flags: Arg, device: Arg) -> None:
         assert (params._obj.affinity_count, flags.value, device.value) == (1, 0, _DEVICE)
         self._create(context, params._obj.affinity.contents)
 
-    def _cuCtxCreate_v3(
-        self, context: Argument, affinity: Argument, count: Argument, flags: Argument, device: Argument
-    ) -> None:
+    def _cuCtxCreate_v3(self, context: Arg, affinity: Arg, count: Arg, flags: Arg, device: Arg) -> None:
         assert (count.value, flags.value, device.value) == (1, 0, _DEVICE)
         self._create(context, affinity._obj)
 
-    def _create(self, context: Argument, affinity: Argument) -> None:
+    def _create(self, context: Arg, affinity: Arg) -> None:
         assert affinity.type == 0
         self.asked_sms = affinity.sm_count
         self._handle(context)
         self.current = self._handles
 
-    def _cuCtxGetExecAffinity(self, affinity: Argument, kind: Argument) -> None:
+    def _cuCtxGetExecAffinity(self, affinity: Arg, kind: Arg) -> None:
         assert kind.value == 0
         assert self.current
         affinity._obj.sm_count = self.asked_sms + 1
 
-    def _cuStreamCreate(self, stream: Argument, flags: Argument) -> None:
+    def _cuStreamCreate(self, stream: Arg, flags: Arg) -> None:
         assert flags.value == 1
         self._handle(stream)
 
-    def _cuCtxPushCurrent_v2(self, context: Argument) -> None:
+    def _cuCtxPushCurrent_v2(self, context: Arg) -> None:
         self.current = context.value
 
-    def _cuCtxPopCurrent_v2(self, context: Argument) -> None:
+    def _cuCtxPopCurrent_v2(self, context: Arg) -> None:
         context._obj.value, self.current = self.current, 0
 
 
