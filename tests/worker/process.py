@@ -90,7 +90,7 @@ class Worker:
         lines = [line.rpartition(" ") for line in page.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = DEADLINE_S) -> None:
         """Wait until it serves; raises with its log when it ended instead."""
 
         def ready() -> bool:
@@ -98,7 +98,7 @@ class Worker:
                 raise RuntimeError(f"the worker ended: {self.log()}")
             return self.get("/v2/health/ready")[0] == 200
 
-        wait_until(ready, "the worker is ready")
+        wait_until(ready, "the worker is ready", timeout_s=timeout_s)
 
     def wait_connected(self) -> None:
         """Wait until it runs what an agent grants."""

@@ -83,12 +83,12 @@ def test_a_model_answers_and_a_failing_batch_harms_no_other(torch_worker: Worker
 
 
 @pytest.mark.parametrize("kind", ["affine"])
-def test_a_model_answers_from_lanes_in_processes(
+def test_a_model_answers_from_a_lane_that_is_a_process(
     start_worker: StartWorker, model_env: dict[str, str]
 ) -> None:
-    lanes = {"KNEESCALE_TIER": "mps-processes", "KNEESCALE_LANES": "100,100"}
-    worker = start_worker(env=model_env | lanes)
-    worker.wait_ready()
+    worker = start_worker(env=model_env | {"KNEESCALE_TIER": "mps-processes"})
+    # Two Pythons start, one after the other, and torch in the second.
+    worker.wait_ready(60)
     pictures = np.random.default_rng(0).random((6, 3, 4, 4), np.float32)
     with FakeAgent(worker.socket, replace(TERMS, gpu_percent=100), generous=True):
         assert np.allclose(_infer(worker, pictures), 2 * pictures + 1)

@@ -13,6 +13,7 @@ from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.batch_memory import BatchMemory
 from kneescale_worker.errors import ExecutorError
 from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import one_line
 
 if TYPE_CHECKING:
     from kneescale_worker.executor import Executor
@@ -98,7 +99,7 @@ def _answer(executor: "Executor", memory: BatchMemory, request: Run | ReadKernel
         _store(outputs, memory.outputs(request.batch))
     except Exception as error:  # noqa: BLE001  (whatever a model raises is its batch's error, not the lane's)
         _log.exception("a batch failed")
-        return Failed(str(error) or type(error).__name__)
+        return Failed(one_line(error))
     return Ran()
 
 
