@@ -1,8 +1,9 @@
 """The checks on a fake GPU that behaves as documented, and with one thing off at a time."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class FakeBench:
                 said = {"sms": self._sms(percent)}
             case "green":
                 groups = [number if self.off == "green-splits" else 0]
-                sms = {p: 8 if self.off == "green" else -(-_SMS * int(p) // 100) for p in command[1:]}
+                rounded = int if self.off == "green" else math.ceil
+                sms = {percent: rounded(_SMS * int(percent) / 100) for percent in command[1:]}
                 said = {"sms": sms, "groups": groups}
             case "contexts":
                 said = {"sms": {p: int(p) for p in command[1 : 3 if self.off == "mps-contexts" else None]}}
@@ -110,6 +112,16 @@ class FakeBench:
         if self.off == "datasheet":
             return 114 * percent // 100
         return _SMS if self.off == "sms" else _SMS * percent // 100
+
+
+class NoBench(AbstractContextManager[Bench]):
+    """A machine without a GPU."""
+
+    def __enter__(self) -> Bench:
+        raise NoGpuError("there is no NVIDIA GPU here")
+
+    def __exit__(self, *_: object) -> None:
+        return
 
 
 def _verdicts(bench: Bench) -> dict[str, Verdict]:
@@ -164,19 +176,11 @@ def test_the_report_is_written_and_the_status_tells(
 
 
 def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    @contextmanager
-    def no_bench(_: Path | None) -> Iterator[FakeBench]:
-        raise NoGpuError("there is no NVIDIA GPU here")
-        yield
-
-    assert gpu_check.main([], no_bench) == 2
+    assert gpu_check.main([], lambda _: NoBench()) == 2
     assert capsys.readouterr().out == "nothing checked: there is no NVIDIA GPU here\n"
 
 
 def test_gpus_are_read_from_the_drivers_table() -> None:
     (gpu,) = parse_gpus("GPU-74d4, NVIDIA A100-SXM4-40GB, 40960 MiB, 8.0, Disabled, 580.65.06, Enabled\n")
-    assert (gpu["uuid"], gpu["memory.total"], gpu["mig.mode.current"]) == (
-        "GPU-74d4",
-        "40960 MiB",
-        "Disabled",
-    )
+    assert (gpu["uuid"], gpu["memory.total"]) == ("GPU-74d4", "40960 MiB")
+    assert gpu["mig.mode.current"] == "Disabled"
