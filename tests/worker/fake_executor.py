@@ -35,3 +35,6 @@ class DoublingExecutor:
     def kernels(self) -> list[KernelWork]:
         """None that anybody would ask for."""
         return []
+
+    def close(self) -> None:
+        """Nothing to let go of."""

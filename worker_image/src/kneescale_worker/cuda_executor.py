@@ -86,6 +86,9 @@ class CudaExecutor:
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
 
+    def close(self) -> None:
+        """The process's end frees all; Python ends after the threads whose batches still run."""
+
     def _load_at(self, home: int) -> None:
         self._pools.append(torch.cuda.MemPool() if self._lanes.homes > 1 else None)
         with self._lanes.at_home(home), self._memory_of(home):

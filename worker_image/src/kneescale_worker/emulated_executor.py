@@ -51,3 +51,6 @@ class EmulatedExecutor:
     def kernels(self) -> NoReturn:
         """Raise LoadError: there are none."""
         raise LoadError("an emulated model has no kernels to read")
+
+    def close(self) -> None:
+        """Nothing to let go of."""

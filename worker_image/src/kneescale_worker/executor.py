@@ -54,6 +54,9 @@ class Executor(Protocol):
         Raises LoadError where there are none to read.
         """
 
+    def close(self) -> None:
+        """Let go of what `load` took, after the batches that run; nothing is run any more."""
+
 
 def make_executor(settings: Settings) -> Executor:
     """What runs this worker's batches; nothing is loaded yet.

@@ -7,6 +7,7 @@ run what runs there.
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -92,12 +93,14 @@ class LaneProcess:
 
     def close(self) -> None:
         """Let the process end, after the batch that it runs: none is cut off in the middle of a kernel."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._process is not None:
-            self._process.wait()
-            self._process = None
+        if self._connection is None or self._process is None:
+            return
+        # It reads the end of our requests, and we can still read its last answer.
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_WR)
+        self._process.wait()
+        self._connection.close()
+        self._connection = self._process = None
 
     def _ask(self, request: Run | ReadKernels, expected: type[Expected]) -> Expected:
         assert self._connection is not None

@@ -83,6 +83,9 @@ class TorchExecutor:
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
 
+    def close(self) -> None:
+        """The process's end frees all."""
+
 
 def _use_threads(count: int) -> None:
     """For the calling thread alone: OpenMP keeps the number for each, so lanes do not disturb each other."""
