@@ -1,0 +1,70 @@
+"""What follows from a GPU's compute capability and the driver's version: SMs, MPS limits, the tier of lanes."""
+
+from kneescale.agent.gpu_library import Version
+from kneescale.api.vocabulary import Tier
+
+#: CUDA cores of one SM: NVIDIA, CUDA samples, helper_cuda.h, and the architectures' white papers.
+#: NVML counts cores alone (nvmlDeviceGetNumGpuCores); its count of SMs is for MIG devices only.
+_CORES_PER_SM = {
+    Version(7, 0): 64,
+    Version(7, 2): 64,
+    Version(7, 5): 64,
+    Version(8, 0): 64,
+    Version(8, 6): 128,
+    Version(8, 7): 128,
+    Version(8, 9): 128,
+    Version(9, 0): 128,
+    Version(10, 0): 128,
+    Version(10, 1): 128,
+    Version(10, 3): 128,
+    Version(11, 0): 128,
+    Version(12, 0): 128,
+    Version(12, 1): 128,
+}
+#: Volta: the first whose MPS clients may be given a percentage (NVIDIA, Multi-Process Service).
+_FIRST_WITH_PERCENTAGES = Version(7, 0)
+#: Ampere, and CUDA 13.1: static SM partitions (there, "Enabling static SM partitioning").
+_FIRST_WITH_STATIC_PARTITIONS = Version(8, 0)
+_CUDA_WITH_STATIC_PARTITIONS = Version(13, 1)
+#: r615: the control daemon's protocol 3 (there, "MPS v3 Interface").
+_DRIVER_WITH_MPS_V3 = 615
+#: Clients of one device, until CUDA 13.1 and since (there, "Limitations").
+_CLIENTS_BEFORE_13_1 = 48
+_CLIENTS_SINCE_13_1 = 60
+#: The driver must know what PyTorch's green contexts are built with (PyTorch, CUDAGreenContextMacros.h).
+_CUDA_WITH_GREEN_CONTEXTS = Version(12, 8)
+#: CUDA 11.4: cuCtxCreate with a share of the SMs (there, CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
+_CUDA_WITH_MPS_CONTEXTS = Version(11, 4)
+
+
+def sm_count(core_count: int, compute_capability: Version) -> int:
+    """The SMs of a GPU; 0 where the cores of one are not known."""
+    cores = _CORES_PER_SM.get(compute_capability)
+    return core_count // cores if cores else 0
+
+
+def can_be_shared(compute_capability: Version) -> bool:
+    """Whether MPS can give clients of this GPU a GPU% at all."""
+    return compute_capability >= _FIRST_WITH_PERCENTAGES
+
+
+def client_limit(cuda: Version) -> int:
+    """How many MPS clients one GPU may have at once."""
+    return _CLIENTS_SINCE_13_1 if cuda >= _CUDA_WITH_STATIC_PARTITIONS else _CLIENTS_BEFORE_13_1
+
+
+def has_static_partitions(cuda: Version, compute_capability: Version) -> bool:
+    """Whether the control daemon's `-S` works on this GPU."""
+    return cuda >= _CUDA_WITH_STATIC_PARTITIONS and compute_capability >= _FIRST_WITH_STATIC_PARTITIONS
+
+
+def mps_protocol(driver: Version) -> int:
+    """The newest protocol of the control daemon: 3 (`-p 3`) or 2."""
+    return 3 if driver.major >= _DRIVER_WITH_MPS_V3 else 2
+
+
+def best_tier(cuda: Version) -> Tier:
+    """The best tier of lanes that the driver allows on a GPU that can be shared."""
+    if cuda >= _CUDA_WITH_GREEN_CONTEXTS:
+        return Tier.GREEN_CONTEXTS
+    return Tier.MPS_CONTEXTS if cuda >= _CUDA_WITH_MPS_CONTEXTS else Tier.MPS_PROCESSES
