@@ -1,4 +1,4 @@
-"""What follows from a GPU's compute capability and the driver's version: SMs, MPS limits, the tier of lanes."""
+"""What follows from a GPU's compute capability and its driver: SMs, limits of MPS, the tier of lanes."""
 
 from kneescale.agent.gpu_library import Version
 from kneescale.api.vocabulary import Tier
@@ -33,7 +33,8 @@ _CLIENTS_BEFORE_13_1 = 48
 _CLIENTS_SINCE_13_1 = 60
 #: The driver must know what PyTorch's green contexts are built with (PyTorch, CUDAGreenContextMacros.h).
 _CUDA_WITH_GREEN_CONTEXTS = Version(12, 8)
-#: CUDA 11.4: cuCtxCreate with a share of the SMs (there, CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
+#: CUDA 11.4: contexts of one client with shares of their own (Multi-Process Service,
+#: CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
 _CUDA_WITH_MPS_CONTEXTS = Version(11, 4)
 
 

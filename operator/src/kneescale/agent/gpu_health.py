@@ -1,7 +1,7 @@
 """Which errors make a GPU sick, and which are a program's own fault.
 
-Codes and what to do about them are those of NVIDIA's "Xid Catalog" (Xid Errors, docs.nvidia.com/deploy/xid-errors),
-column "Immediate Action".
+Codes and what to do about them are those of NVIDIA's Xid catalog, column "Immediate Action"
+(docs.nvidia.com/deploy/xid-errors, "Analyzing Xid Errors with the Xid Catalog").
 """
 
 from kneescale.agent.gpu_library import Faults, Version
