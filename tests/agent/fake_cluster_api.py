@@ -26,6 +26,8 @@ class FakeClusterApi:
         self.slices: dict[str, dict[str, Any]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.statuses: list[tuple[str, Manifest]] = []
+        self.node: dict[str, Any] = {"metadata": {"uid": "node-uid"}, "status": {"conditions": []}}
+        self.events: list[Manifest] = []
         self.lists = 0
         self.writes: list[str] = []
         self._events: SimpleQueue[WatchEvent | Exception] = SimpleQueue()
@@ -49,7 +51,16 @@ class FakeClusterApi:
 
     def get_node(self, name: str) -> Manifest:
         self._check()
-        return {"metadata": {"name": name, "uid": "node-uid"}}
+        return {**deepcopy(self.node), "metadata": {**self.node["metadata"], "name": name}}
+
+    def patch_node_condition(self, name: str, condition: Manifest) -> None:
+        self._check()
+        others = [found for found in self.node["status"]["conditions"] if found["type"] != condition["type"]]
+        self.node["status"]["conditions"] = [*others, dict(condition)]
+
+    def create_event(self, manifest: Manifest) -> None:
+        self._check()
+        self.events.append(manifest)
 
     def get_resource_claim(self, namespace: str, name: str) -> Manifest:
         self._check()

@@ -1,8 +1,10 @@
 """GpuLibrary over NVML, to NVIDIA's NVML API reference; not run on a GPU yet. Nothing else imports pynvml."""
 
+import ctypes
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pynvml
@@ -13,8 +15,7 @@ from kneescale.agent.gpu_library import Faults, GpuReading, Inventory, LibraryEr
 _REASONS: Final = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
         "LibraryNotFound",
-        "libnvidia-ml.so.1 is not in the agent's container; install the NVIDIA driver on the node, and see "
-        "that the agent runs with the nvidia runtime class",
+        "the agent finds no libnvidia-ml.so.1; install the NVIDIA driver on the node",
     ),
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
         "DriverNotLoaded",
@@ -30,9 +31,18 @@ _REASONS: Final = {
     ),
     pynvml.NVML_ERROR_NO_PERMISSION: (
         "NoPermission",
-        "the agent may not open the NVIDIA device files; see that it runs with the nvidia runtime class",
+        "the agent may not open the NVIDIA device files; run it as manifests/overlays/nvidia does",
     ),
 }
+_LIBRARY: Final = "libnvidia-ml.so.1"
+#: Where distributions install it; the last are Debian's, whose other links are absolute and lead nowhere.
+_LIBRARY_DIRS: Final = (
+    "usr/lib64",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/nvidia/current",
+    "usr/lib/aarch64-linux-gnu/nvidia/current",
+)
 _FAILED: Final = ("DriverFailed", "the NVIDIA driver answers with an error; see the node's kernel log")
 _NEEDS_RECOVERY: Final = frozenset(
     {
@@ -49,14 +59,20 @@ Handle = Any
 
 
 class NvmlLibrary:
-    """One NVML session at a time; see GpuLibrary."""
+    """One NVML session at a time; see GpuLibrary.
 
-    def __init__(self) -> None:
+    `driver_root` is where the node's own file system is seen; None where the loader finds the library.
+    """
+
+    def __init__(self, driver_root: Path | None) -> None:
+        self._driver_root = driver_root
         self._is_open = False
         self._events: Any = None
 
     def open(self) -> None:
         """See GpuLibrary."""
+        if self._driver_root is not None:
+            _preload(self._driver_root)
         with _library_errors():
             pynvml.nvmlInit()
             self._is_open = True
@@ -94,6 +110,22 @@ class NvmlLibrary:
             except pynvml.NVMLError_Timeout:
                 return None
         return XidEvent(_uuid_or_empty(event.device), event.eventData)
+
+
+def _preload(driver_root: Path) -> None:
+    """Load the node's NVML by its path, if it is there; pynvml asks for it by its name and gets the same."""
+    for found in (root / folder / _LIBRARY for root in _roots(driver_root) for folder in _LIBRARY_DIRS):
+        if found.exists():
+            try:
+                ctypes.CDLL(str(found))
+            except OSError as error:
+                raise LibraryError("LibraryBroken", f"{found} cannot be loaded: {error}") from error
+            return
+
+
+def _roots(driver_root: Path) -> tuple[Path, ...]:
+    """The node's own driver, or that of NVIDIA's driver container."""
+    return driver_root, driver_root / "run/nvidia/driver"
 
 
 def _listen(index: int, events: Any) -> None:  # noqa: ANN401 - NVML's own opaque pointer

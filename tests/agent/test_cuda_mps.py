@@ -1,0 +1,111 @@
+"""GPUs as devices: what is published of them, which are left alone, and what their workers get."""
+
+from pathlib import Path
+
+import pytest
+
+from kneescale.agent.cuda_mps import CudaMpsBackend, product_name
+from kneescale.agent.gpu_library import Version
+from kneescale.agent.resource_slice import SlicePublisher
+from kneescale.api.resource_slice import parse_resource_slice
+from kneescale.api.vocabulary import Tier
+from tests.agent.builders import NODE
+from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
+
+STATE = Path("/var/lib/kneescale")
+
+
+def _backend(library: FakeGpuLibrary, tier: Tier | None = None) -> CudaMpsBackend:
+    return CudaMpsBackend(library, STATE, tier)
+
+
+def test_a_gpu_is_a_device_named_after_its_uuid() -> None:
+    (device,) = _backend(FakeGpuLibrary(gpu())).devices()
+    assert (device.name, device.uuid, device.product_name) == ("gpu-aaaaaaaa", A100, "A100-SXM4-40GB")
+    assert (device.sm_count, device.clients, device.memory_bytes) == (108, 60, 39 * 1024**3)
+    assert (device.tier, device.sickness) == (Tier.GREEN_CONTEXTS, "")
+
+
+def test_the_slice_says_what_is_known_of_a_gpu() -> None:
+    api = FakeClusterApi()
+    SlicePublisher(api, NODE, _backend(FakeGpuLibrary(gpu(), cuda=Version(12, 4), driver=550))).publish()
+    (published,) = api.slices.values()
+    attributes = published["spec"]["devices"][0]["attributes"]
+    assert attributes["computeCapability"] == {"version": "8.0.0"}
+    assert attributes["driverVersion"] == {"version": "550.71.0"}
+    assert attributes["cudaDriverVersion"] == {"version": "12.4.0"}
+    assert (attributes["mpsProtocol"], attributes["mpsStaticPartitions"]) == ({"int": 2}, {"bool": False})
+    (parsed,) = parse_resource_slice(published)
+    assert (parsed.tier, parsed.clients, parsed.backend) == (Tier.MPS_CONTEXTS, 48, "cuda-mps")
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-16GB", "V100-SXM2-16GB"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM5-80GB"),
+        ("NVIDIA H100 PCIe", "H100-PCIe-80GB"),
+        ("NVIDIA L40S", "L40S"),
+    ],
+)
+def test_products_are_named_as_in_their_datasheets(name: str, product: str) -> None:
+    assert product_name(name) == product
+
+
+def test_a_forced_tier_is_taken_as_it_is() -> None:
+    (device,) = _backend(FakeGpuLibrary(gpu()), Tier.MPS_PROCESSES).devices()
+    assert device.tier is Tier.MPS_PROCESSES
+
+
+def test_a_gpu_in_mig_mode_is_left_alone_and_says_so() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(A100, mig_enabled=True, core_count=0), gpu(H100)))
+    assert [device.uuid for device in backend.devices()] == [H100]
+    (trouble,) = backend.troubles()
+    assert trouble.reason == "MigEnabled"
+    assert f"nvidia-smi -i {A100} -mig 0" in trouble.message
+
+
+def test_a_gpu_that_mps_cannot_share_is_left_alone_and_says_so() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(compute_capability=Version(6, 1))))
+    assert backend.devices() == ()
+    assert [trouble.reason for trouble in backend.troubles()] == ["GpuTooOld"]
+
+
+def test_without_a_driver_there_are_no_devices_and_a_reason() -> None:
+    library = FakeGpuLibrary(gpu())
+    library.error = NOT_LOADED
+    backend = _backend(library)
+    assert backend.devices() == ()
+    assert [(trouble.reason, trouble.message) for trouble in backend.troubles()] == [
+        ("DriverNotLoaded", "load the module")
+    ]
+
+
+def test_a_driver_without_gpus_is_a_trouble_too() -> None:
+    assert [trouble.reason for trouble in _backend(FakeGpuLibrary()).troubles()] == ["NoGpus"]
+
+
+def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()))
+    (device,) = backend.devices()
+    edits = backend.container_edits(device, 6 * 1024**3)
+    assert edits.cdi_devices == (f"nvidia.com/gpu={A100}",)
+    assert edits.env == {
+        "KNEESCALE_CORES": "",
+        "CUDA_MPS_PIPE_DIRECTORY": "/tmp/nvidia-mps",
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=6144M",
+    }
+    assert [(mount.host_path, mount.container_path, mount.writable) for mount in edits.mounts] == [
+        (f"/var/lib/kneescale/mps/{A100}/pipe", "/tmp/nvidia-mps", True),
+        (f"/var/lib/kneescale/mps/{A100}/shm", "/dev/shm", True),
+    ]
+
+
+def test_contexts_of_one_client_get_shares_of_their_own() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()), Tier.MPS_CONTEXTS)
+    (device,) = backend.devices()
+    env = backend.container_edits(device, 0).env
+    assert env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] == "1"
+    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in env
