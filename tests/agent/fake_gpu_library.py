@@ -1,6 +1,7 @@
 """A GPU driver in memory: GPUs come, go, fall sick and are lost on request; sessions are counted."""
 
 from collections import deque
+from threading import Event
 
 from kneescale.agent.gpu_library import Faults, GpuReading, Inventory, LibraryError, Version, XidEvent
 
@@ -33,9 +34,14 @@ def gpu(
 
 
 class FakeGpuLibrary:
-    """GpuLibrary over a list; `error` makes every call fail, `wait_error` the wait for Xid errors alone."""
+    """GpuLibrary over a list.
 
-    def __init__(self, *gpus: GpuReading, cuda: Version = CUDA_13_1, driver: int = 615) -> None:
+    `error` makes every call fail, `wait_error` the wait for Xid errors alone, `stale` this session's calls.
+    """
+
+    def __init__(
+        self, *gpus: GpuReading, cuda: Version = CUDA_13_1, driver: int = 615, wait_s: float = 0
+    ) -> None:
         self.gpus = list(gpus)
         self.lost = 0
         self.driver = Version(driver, 71)
@@ -44,13 +50,16 @@ class FakeGpuLibrary:
         self.wait_error: LibraryError | None = None
         self.events: deque[XidEvent] = deque()
         self.opened = 0
+        self._wait_s = wait_s
         self.is_open = False
+        self.stale = False
 
     def open(self) -> None:
         """See GpuLibrary."""
         self._check()
         assert not self.is_open, "one session at a time"
         self.opened += 1
+        self.stale = False
         self.is_open = True
 
     def close(self) -> None:
@@ -61,15 +70,20 @@ class FakeGpuLibrary:
         """See GpuLibrary."""
         self._check()
         assert self.is_open
+        if self.stale:
+            raise LibraryError("DriverFailed", "the driver was loaded anew")
         return Inventory(self.driver, self.cuda, tuple(self.gpus), self.lost)
 
     def wait_for_xid(self, timeout_ms: int) -> XidEvent | None:
-        """The next event at once: tests do not wait."""
+        """The next event; where there is none, after `wait_s`, however long the caller would wait."""
         self._check()
         assert self.is_open
         if self.wait_error is not None:
             raise self.wait_error
-        return self.events.popleft() if self.events else None
+        if not self.events:
+            Event().wait(self._wait_s)
+            return None
+        return self.events.popleft()
 
     def _check(self) -> None:
         if self.error is not None:

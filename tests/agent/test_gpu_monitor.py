@@ -135,6 +135,22 @@ def test_a_driver_that_is_missing_is_asked_again(monitor: GpuMonitor, library: F
     assert _sicknesses(monitor) == {A100: "", H100: ""}
 
 
+def test_a_session_that_fails_is_replaced_before_anything_is_withdrawn(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.stale = True
+    monitor.look()
+    assert (library.opened, monitor.state.error) == (2, None)
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_a_driver_that_hangs_is_noticed(monitor: GpuMonitor, clock: Clock) -> None:
+    clock.now_ns += 61 * NS_PER_S
+    assert monitor.is_stuck
+    monitor.step()
+    assert not monitor.is_stuck
+
+
 def test_the_thread_ends_when_told_and_closes_its_session(library: FakeGpuLibrary) -> None:
     monitor, stop = GpuMonitor(library), Event()
     thread = Thread(target=monitor.run, args=(stop,))

@@ -24,6 +24,11 @@ _CONTAINER_PIPE_DIR = "/tmp/nvidia-mps"
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
 
 
+_STUCK = Trouble(
+    "DriverHangs", "the driver has not answered for a minute; see the node's kernel log, and reboot the node"
+)
+
+
 class CudaMpsBackend:
     """The GPUs that a monitor sees and that MPS can share; `forced_tier` is None where each has its best."""
 
@@ -47,7 +52,8 @@ class CudaMpsBackend:
             return (Trouble(state.error.reason, str(state.error)),)
         if not state.gpus:
             return (Trouble("NoGpus", "the driver has no GPU that answers; ask nvidia-smi on the node"),)
-        return tuple(obstacle for gpu in state.gpus if (obstacle := _obstacle(gpu.reading)))
+        stuck = (_STUCK,) if self._monitor.is_stuck else ()
+        return stuck + tuple(obstacle for gpu in state.gpus if (obstacle := _obstacle(gpu.reading)))
 
     def container_edits(self, device: Device, memory_bytes: int) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.

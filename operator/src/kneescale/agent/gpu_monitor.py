@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _WAIT_MS = 1000
 #: Faults that come without an Xid error are seen after this long.
 _LOOK_NS = 5 * NS_PER_S
+_STUCK_NS = 60 * NS_PER_S
 #: A driver that cannot be asked is asked again after this long.
 _RETRY_S = 5.0
 #: A session does not see GPUs that came later, so now and then there is a new one.
@@ -59,6 +60,11 @@ class GpuMonitor:
         self._marks: dict[str, str] = {}
         self.state = GpuState()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the driver has kept a call for so long that `state` is old."""
+        return self._now_ns() - self._looked_ns > _STUCK_NS
+
     def run(self, stop: Event) -> None:
         """Look and wait for errors until `stop`."""
         while not stop.is_set():
@@ -81,18 +87,25 @@ class GpuMonitor:
             self._close()
 
     def look(self) -> None:
-        """Read all GPUs into `state`, through a new session where there is none."""
-        now_ns = self._now_ns()
+        """Read all GPUs into `state`, through a new session where there is none or the one there is fails."""
+        had_session = self._opened_ns is not None
         try:
-            if self._opened_ns is None or now_ns - self._opened_ns >= _SESSION_NS:
-                self._close()
-                self._library.open()
-                self._opened_ns = now_ns
-            self._set(self._judged(self._library.inventory()))
+            self._set(self._judged(self._read()))
         except LibraryError as error:
             self._close()
-            self._set(GpuState(error=error))
-        self._looked_ns = now_ns
+            if had_session:
+                self.look()
+            else:
+                self._set(GpuState(error=error))
+        self._looked_ns = self._now_ns()
+
+    def _read(self) -> Inventory:
+        now_ns = self._now_ns()
+        if self._opened_ns is None or now_ns - self._opened_ns >= _SESSION_NS:
+            self._close()
+            self._library.open()
+            self._opened_ns = now_ns
+        return self._library.inventory()
 
     def _is_due(self) -> bool:
         return self._opened_ns is None or self._now_ns() - self._looked_ns >= _LOOK_NS
