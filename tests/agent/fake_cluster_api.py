@@ -76,14 +76,14 @@ class FakeClusterApi:
         self._write("create", manifest)
         if manifest["metadata"]["name"] in self.slices:
             raise ConflictError("exists")
-        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+        self.slices[manifest["metadata"]["name"]] = self._stamp(_with_defaults(manifest))
 
     def replace_resource_slice(self, manifest: Manifest) -> None:
         self._write("replace", manifest)
         current = self.slices[manifest["metadata"]["name"]]
         if current["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
             raise ConflictError("changed")
-        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+        self.slices[manifest["metadata"]["name"]] = self._stamp(_with_defaults(manifest))
 
     def delete_resource_slice(self, name: str) -> None:
         self._check()
@@ -128,3 +128,14 @@ class FakeClusterApi:
         self._version += 1
         manifest["metadata"] = {**manifest["metadata"], "resourceVersion": str(self._version)}
         return manifest
+
+
+def _with_defaults(manifest: Manifest) -> dict[str, Any]:
+    """A ResourceSlice as an API server keeps it: no empty list of devices, each taint with its time."""
+    kept = deepcopy(dict(manifest))
+    for device in kept["spec"]["devices"]:
+        for taint in device.get("taints", ()):
+            taint["timeAdded"] = "2026-01-01T12:00:00Z"
+    if not kept["spec"]["devices"]:
+        del kept["spec"]["devices"]
+    return kept

@@ -1,5 +1,6 @@
 """The ResourceSlice is created once, corrected when touched, and left alone otherwise."""
 
+import json
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -49,6 +50,16 @@ def test_devices_are_shared_and_consumed(api: FakeClusterApi, publisher: SlicePu
 
 
 def test_a_true_slice_is_left_alone(api: FakeClusterApi, publisher: SlicePublisher) -> None:
+    publisher.publish()
+    publisher.publish()
+    assert api.writes == ["create"]
+
+
+@pytest.mark.parametrize("fault", ["XidError", "removed"])
+def test_what_the_api_server_adds_or_leaves_out_is_no_difference(
+    api: FakeClusterApi, publisher: SlicePublisher, tmp_path: Path, fault: str
+) -> None:
+    (tmp_path / "emulated-faults.json").write_text(json.dumps({"gpu0": fault, "gpu1": fault}))
     publisher.publish()
     publisher.publish()
     assert api.writes == ["create"]

@@ -56,7 +56,7 @@ class SlicePublisher:
         current = next((found for found in slices if found["metadata"]["name"] == self._name), None)
         if current is None:
             self._create(devices)
-        elif current["spec"].get("devices") != devices:
+        elif _as_sent(current) != devices:
             self._replace(current, devices)
 
     def _create(self, devices: list[dict[str, Any]]) -> None:
@@ -104,6 +104,17 @@ class SlicePublisher:
 
 def _is_ours(manifest: Manifest) -> bool:
     return bool(manifest["spec"]["driver"] == DRIVER)
+
+
+def _as_sent(manifest: Manifest) -> list[dict[str, Any]]:
+    """The devices of a slice without what the API server adds: to a taint, the time that it came."""
+    devices = []
+    for device in manifest["spec"].get("devices") or ():
+        taints = [
+            {key: taint[key] for key in taint if key != "timeAdded"} for taint in device.get("taints") or ()
+        ]
+        devices.append({**device, "taints": taints} if taints else device)
+    return devices
 
 
 def _render(device: Device, backend: str) -> dict[str, Any]:
