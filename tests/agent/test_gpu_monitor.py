@@ -125,6 +125,17 @@ def test_gpus_that_came_later_are_seen_by_a_new_session(
     assert library.opened == 2
 
 
+def test_a_driver_without_gpus_is_asked_through_a_new_session_each_time(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    removed, library.gpus = library.gpus, []
+    monitor.look()
+    assert not library.is_open
+    library.gpus = removed
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
 def test_a_driver_that_is_missing_is_asked_again(monitor: GpuMonitor, library: FakeGpuLibrary) -> None:
     library.error = NOT_LOADED
     monitor.look()

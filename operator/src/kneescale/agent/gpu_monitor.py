@@ -97,6 +97,8 @@ class GpuMonitor:
                 self.look()
             else:
                 self._set(GpuState(error=error))
+        if not self.state.gpus:
+            self._close()  # only a new session would see any
         self._looked_ns = self._now_ns()
 
     def _read(self) -> Inventory:
@@ -118,7 +120,7 @@ class GpuMonitor:
         )
         sickness = sickness_of_xid(event.xid, capability)
         log.warning(
-            "GPU %s reported Xid %d: %s", event.uuid or "unknown", event.xid, sickness or "a program's fault"
+            "GPU %s reported Xid %d: %s", event.uuid or "unknown", event.xid, sickness or "it goes on"
         )
         if sickness and event.uuid:
             self._marks.setdefault(event.uuid, sickness)
