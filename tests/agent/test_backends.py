@@ -21,7 +21,7 @@ def test_the_cpu_device_is_the_cores_that_we_may_use(monkeypatch: pytest.MonkeyP
     assert (device.name, device.uuid, device.lane_percent_step) == ("cpu0", "CPU-node1", 33)
     assert device.product_name.startswith("CPU-3x-")
     assert device.memory_bytes > 0
-    assert backend.container_edits(device, 0).env == {"KNEESCALE_CORES": "2,3,7"}
+    assert backend.container_edits(device, 0, 1).env == {"KNEESCALE_CORES": "2,3,7"}
 
 
 def test_one_core_has_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ def test_a_prepared_claim_has_a_device_with_everything_a_worker_needs(node: Node
         "KNEESCALE_PRODUCT=V100-SXM2-16GB",
         "KNEESCALE_LANES=10,20,50,100",
         "KNEESCALE_TIER=green-contexts",
+        "KNEESCALE_SM_COUNT=80",
         "KNEESCALE_CORES=",
     }
     assert edits["mounts"][0]["hostPath"] == str(node.folder("a"))

@@ -3,12 +3,12 @@
 import pytest
 
 from kneescale.agent.gpu_abilities import (
-    best_tier,
     can_be_shared,
     client_limit,
     has_static_partitions,
     mps_protocol,
     sm_count,
+    tiers,
 )
 from kneescale.agent.gpu_library import Version
 from kneescale.api.vocabulary import Tier
@@ -34,17 +34,18 @@ def test_sms_of_an_unknown_architecture_are_not_made_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "tier"),
+    ("cuda", "allowed"),
     [
-        (Version(13, 1), Tier.GREEN_CONTEXTS),
-        (Version(12, 8), Tier.GREEN_CONTEXTS),
-        (Version(12, 7), Tier.MPS_CONTEXTS),
-        (Version(11, 4), Tier.MPS_CONTEXTS),
-        (Version(11, 3), Tier.MPS_PROCESSES),
+        (Version(12, 8), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS, Tier.GREEN_CONTEXTS)),
+        (Version(12, 7), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS)),
+        (Version(11, 4), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS)),
+        (Version(11, 3), (Tier.MPS_PROCESSES,)),
     ],
 )
-def test_the_best_tier_follows_from_the_drivers_cuda(cuda: Version, tier: Tier) -> None:
-    assert best_tier(cuda) is tier
+def test_tiers_follow_from_the_drivers_cuda_the_best_for_sharing_first(
+    cuda: Version, allowed: tuple[Tier, ...]
+) -> None:
+    assert tiers(cuda) == allowed
 
 
 def test_what_mps_can_do_follows_from_driver_and_architecture() -> None:

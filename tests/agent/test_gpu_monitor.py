@@ -164,7 +164,7 @@ def test_a_driver_that_hangs_is_noticed(monitor: GpuMonitor, clock: Clock) -> No
 
 def test_the_thread_ends_when_told_and_closes_its_session(library: FakeGpuLibrary) -> None:
     monitor, stop = GpuMonitor(library), Event()
-    thread = Thread(target=monitor.run, args=(stop,))
+    thread = Thread(target=monitor.run, args=(stop, lambda: None))
     thread.start()
     library.events.append(XidEvent(H100, 79))
     wait_until(lambda: _sicknesses(monitor) == {A100: "", H100: "GpuLost"}, "the mark")

@@ -1,5 +1,6 @@
 """An agent that starts before the GPU driver is there goes on, says so, and has its devices later."""
 
+import os
 from pathlib import Path
 from threading import Thread
 
@@ -24,7 +25,7 @@ def _published(api: FakeClusterApi) -> list[str]:
 def test_devices_appear_when_the_driver_does_without_a_restart(short_dir: Path) -> None:
     api, library = FakeClusterApi(), FakeGpuLibrary(gpu(), wait_s=0.05)
     library.error = NOT_LOADED
-    agent = Agent(settings_below(short_dir), CudaMpsBackend(library, short_dir, None), api)
+    agent = Agent(settings_below(short_dir), CudaMpsBackend(library, short_dir, os.getuid(), None), api)
     thread = Thread(target=agent.run)
     thread.start()
     try:

@@ -75,7 +75,7 @@ def test_without_a_healthy_device_it_is_false_and_says_since_when(node: Node) ->
 def test_a_missing_driver_is_the_reason_with_what_to_do() -> None:
     api, library = FakeClusterApi(), FakeGpuLibrary(gpu())
     library.error = NOT_LOADED
-    NodeReporter(api, NODE, CudaMpsBackend(library, Path("/state"), None)).report(0, NOON)
+    NodeReporter(api, NODE, CudaMpsBackend(library, Path("/state"), 0, None)).report(0, NOON)
     (condition,) = api.node["status"]["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "DriverNotLoaded")
     assert condition["message"].endswith("load the module")

@@ -95,8 +95,11 @@ class Backend(Protocol):
     def troubles(self) -> tuple[Trouble, ...]:
         """What is not among the devices though it could be; empty where there is no such thing."""
 
-    def container_edits(self, device: Device, memory_bytes: int) -> ContainerEdits:
-        """What a worker needs in its container to use `memory_bytes` of `device`, beside its grant socket."""
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+        """What a worker of so many lanes needs to use so much of `device`, beside its grant socket.
+
+        `memory_bytes` is 0 where it is not known.
+        """
 
     def run(self, stop: Event) -> None:
         """Keep looking at the devices until `stop`; returns at once where there is nothing to look at."""

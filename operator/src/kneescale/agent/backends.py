@@ -16,7 +16,9 @@ def make_backend(settings: Settings) -> Backend:
     Raises InvalidInputError when the settings do not suit it.
     """
     if settings.backend is vocabulary.Backend.CUDA_MPS:
-        return CudaMpsBackend(NvmlLibrary(settings.driver_root), settings.state_dir, settings.tier)
+        return CudaMpsBackend(
+            NvmlLibrary(settings.driver_root), settings.state_dir, settings.worker_uid, settings.tier
+        )
     tier = settings.tier or Tier.GREEN_CONTEXTS
     if settings.backend is vocabulary.Backend.CPU:
         return CpuBackend(settings.node_name, tier)

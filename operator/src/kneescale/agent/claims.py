@@ -163,6 +163,7 @@ class ClaimFolders:
                 "KNEESCALE_PRODUCT": device.product_name,
                 "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
                 "KNEESCALE_TIER": device.tier.value,
+                "KNEESCALE_SM_COUNT": str(device.sm_count),
             },
             mounts=(Mount(str(self._claims_dir / claim.uid), _CONTAINER_DIR),),
         )

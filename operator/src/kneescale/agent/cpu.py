@@ -43,7 +43,7 @@ class CpuBackend:
         """None: a node has CPUs."""
         return ()
 
-    def container_edits(self, device: Device, memory_bytes: int) -> ContainerEdits:
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""
         return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
 

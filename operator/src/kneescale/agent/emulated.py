@@ -72,7 +72,7 @@ class EmulatedBackend:
         removed = (device.name for device in self._healthy if faults.get(device.name) == REMOVED)
         return tuple(Trouble("GpuRemoved", f"{name} is removed in {FILE_NAME}") for name in removed)
 
-    def container_edits(self, device: Device, memory_bytes: int) -> ContainerEdits:
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""
         return ContainerEdits({"KNEESCALE_CORES": ""})
 

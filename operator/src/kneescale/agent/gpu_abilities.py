@@ -21,7 +21,7 @@ _CORES_PER_SM = {
     Version(12, 0): 128,
     Version(12, 1): 128,
 }
-#: Volta: the first whose MPS clients may be given a percentage (NVIDIA, Multi-Process Service).
+#: Volta (and CUDA 9.0): the first whose MPS clients may have a percentage (NVIDIA, Multi-Process Service).
 _FIRST_WITH_PERCENTAGES = Version(7, 0)
 #: Ampere, and CUDA 13.1: static SM partitions (there, "Enabling static SM partitioning").
 _FIRST_WITH_STATIC_PARTITIONS = Version(8, 0)
@@ -31,11 +31,16 @@ _DRIVER_WITH_MPS_V3 = 615
 #: Clients of one device, until CUDA 13.1 and since (there, "Limitations").
 _CLIENTS_BEFORE_13_1 = 48
 _CLIENTS_SINCE_13_1 = 60
-#: The driver must know what PyTorch's green contexts are built with (PyTorch, CUDAGreenContextMacros.h).
-_CUDA_WITH_GREEN_CONTEXTS = Version(12, 8)
-#: CUDA 11.4: contexts of one client with shares of their own (Multi-Process Service,
-#: CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
-_CUDA_WITH_MPS_CONTEXTS = Version(11, 4)
+#: What CUDA in the driver a tier needs, the best tier first where several models share a GPU: caps of several
+#: processes take SMs that are free, green contexts of several may be made of the same ones (ADR 21).
+_LEAST_CUDA = {
+    Tier.MPS_PROCESSES: Version(9, 0),
+    # Contexts of one client with shares of their own (Multi-Process Service,
+    # CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
+    Tier.MPS_CONTEXTS: Version(11, 4),
+    # What PyTorch's green contexts are built with (PyTorch, CUDAGreenContextMacros.h).
+    Tier.GREEN_CONTEXTS: Version(12, 8),
+}
 
 
 def sm_count(core_count: int, compute_capability: Version) -> int:
@@ -64,8 +69,6 @@ def mps_protocol(driver: Version) -> int:
     return 3 if driver.major >= _DRIVER_WITH_MPS_V3 else 2
 
 
-def best_tier(cuda: Version) -> Tier:
-    """The best tier of lanes that the driver allows on a GPU that can be shared."""
-    if cuda >= _CUDA_WITH_GREEN_CONTEXTS:
-        return Tier.GREEN_CONTEXTS
-    return Tier.MPS_CONTEXTS if cuda >= _CUDA_WITH_MPS_CONTEXTS else Tier.MPS_PROCESSES
+def tiers(cuda: Version) -> tuple[Tier, ...]:
+    """The tiers of lanes that the driver allows on a GPU that can be shared, the best first."""
+    return tuple(tier for tier, least in _LEAST_CUDA.items() if cuda >= least)

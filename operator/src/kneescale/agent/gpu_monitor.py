@@ -65,10 +65,11 @@ class GpuMonitor:
         """Whether the driver has kept a call for so long that `state` is old."""
         return self._now_ns() - self._looked_ns > _STUCK_NS
 
-    def run(self, stop: Event) -> None:
-        """Look and wait for errors until `stop`."""
+    def run(self, stop: Event, after_step: Callable[[], None]) -> None:
+        """Look and wait for errors until `stop`; about once a second `after_step` may use `state`."""
         while not stop.is_set():
             self.step()
+            after_step()
             if self._opened_ns is None:
                 stop.wait(_RETRY_S)
         self._close()

@@ -1,1 +1,1 @@
-"""CUDA MPS: one control daemon for each GPU, and where the agent, the daemons and the workers meet."""
+"""MPS control daemons: one per GPU, kept alive, and what happened to them written down for the agent."""
