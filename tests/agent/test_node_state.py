@@ -8,11 +8,9 @@ import pytest
 
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.claims import parse_allocated_claim
-from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.node_state import NodeState
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 
-DEVICES = EmulatedBackend(NODE, 2, "V100-SXM2-16GB").devices()
 CLAIM = parse_allocated_claim(allocated_claim("a"), NODE)
 
 
@@ -33,11 +31,11 @@ class RecordingHost:
 
 @pytest.fixture
 def hosts() -> dict[str, RecordingHost]:
-    return {device.name: RecordingHost() for device in DEVICES}
+    return {"gpu0": RecordingHost(), "gpu1": RecordingHost()}
 
 
 def _state(hosts: Mapping[str, RecordingHost], path: Path) -> NodeState:
-    return NodeState(DEVICES, hosts, path / "checkpoint.json")
+    return NodeState(hosts, path / "checkpoint.json")
 
 
 def _changed(manifest: dict[str, Any], generation: int, **spec: object) -> dict[str, Any]:
@@ -68,7 +66,9 @@ def test_a_restart_goes_on_where_it_was(hosts: dict[str, RecordingHost], tmp_pat
     state.add_claim(CLAIM)
     told = hosts["gpu0"].assignments[-1]
     restarted = _state(hosts, tmp_path)
-    assert restarted.restore() == (CLAIM,)
+    restarted.restore()
+    restarted.devices_changed()
+    assert restarted.claims() == (CLAIM,)
     assert restarted.claim(CLAIM.uid) == CLAIM
     assert hosts["gpu0"].assignments[-1] == told
     assert hosts["gpu1"].assignments[-1] == Assignment()
@@ -101,7 +101,9 @@ def test_a_bad_schedule_leaves_the_last_good_one_in_force(
     assert known.generation == 2
     assert known.applied is not None
     assert hosts["gpu0"].claims == {"a": "", "b": ""}
-    _state(hosts, tmp_path).restore()
+    restarted = _state(hosts, tmp_path)
+    restarted.restore()
+    restarted.devices_changed()
     assert hosts["gpu0"].claims == {"a": "", "b": ""}
 
 
@@ -122,3 +124,29 @@ def test_a_device_has_one_schedule(hosts: dict[str, RecordingHost], tmp_path: Pa
         "node1-gpu0": "",
         "zz-second": "device gpu0 has a GPUSchedule already: node1-gpu0",
     }
+
+
+def test_a_schedule_waits_for_its_device_and_comes_back_with_it(
+    hosts: dict[str, RecordingHost], tmp_path: Path
+) -> None:
+    state = _state(hosts, tmp_path)
+    state.add_claim(CLAIM)
+    gone = hosts.pop("gpu0")
+    state.set_schedules([GOOD])
+    (known,) = state.schedules()
+    assert "no device gpu0; it has gpu1" in known.error
+    hosts["gpu0"] = gone
+    state.devices_changed()
+    (known,) = state.schedules()
+    assert known.error == ""
+    assert gone.claims == {"a": claim_uid("a"), "b": ""}
+
+
+def test_a_schedule_whose_device_went_says_so(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    del hosts["gpu0"]
+    state.devices_changed()
+    (known,) = state.schedules()
+    assert known.applied is not None
+    assert "no device gpu0" in known.error

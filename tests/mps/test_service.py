@@ -7,7 +7,8 @@ from threading import Event, Thread
 
 import pytest
 
-from kneescale.agent.mps_status import ask_for_daemon, daemon_status, dismiss_daemon
+from kneescale.agent.mps_status import daemon_status
+from kneescale.api.codec import encode
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps import service
 from kneescale.mps.service import MpsService, keeper_of
@@ -22,7 +23,9 @@ OTHER = WantedDaemon(UUID.replace("1", "2"), 1024)
 
 
 def _want(state_dir: Path, wanted: WantedDaemon) -> None:
-    ask_for_daemon(state_dir, wanted, Path().stat().st_uid)
+    path = wanted_path(state_dir, wanted.uuid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(encode(wanted)))
 
 
 def _is(state_dir: Path, uuid: str, state: DaemonState) -> bool:
@@ -80,7 +83,7 @@ def test_a_file_that_is_wrong_changes_nothing(state_dir: Path) -> None:
 def test_a_gpu_that_is_not_asked_for_any_more_has_no_daemon(state_dir: Path, running: MpsService) -> None:
     _want(state_dir, WANTED)
     wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
-    dismiss_daemon(state_dir, UUID)
+    wanted_path(state_dir, UUID).unlink()
     wait_until(lambda: running.count == 0, "the daemon is gone")
 
 

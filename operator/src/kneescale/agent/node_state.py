@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from kneescale.agent import checkpoint
 from kneescale.agent.assignment import Assignment, assign
-from kneescale.agent.backend import Device
 from kneescale.agent.checkpoint import Checkpoint
 from kneescale.agent.claims import PreparedClaim
 from kneescale.api.conditions import Condition
@@ -45,29 +44,26 @@ class Assignable(Protocol):
 
 
 class NodeState:
-    """Claims and schedules of a node, told to the dispatcher hosts whenever they change."""
+    """Claims and schedules of a node, told to the hosts of its devices whenever they change."""
 
-    def __init__(
-        self, devices: Iterable[Device], hosts: Mapping[str, Assignable], checkpoint_path: Path
-    ) -> None:
-        self._devices = {device.name: device for device in devices}
+    def __init__(self, hosts: Mapping[str, Assignable], checkpoint_path: Path) -> None:
         self._hosts = hosts
         self._checkpoint_path = checkpoint_path
         self._lock = Lock()
         self._claims: dict[str, PreparedClaim] = {}
         self._schedules: dict[str, KnownSchedule] = {}
+        #: The GPUSchedules as last given, those among them that could not be applied.
+        self._manifests: tuple[Manifest, ...] = ()
 
-    def restore(self) -> tuple[PreparedClaim, ...]:
-        """Go on from the checkpoint; the claims that it holds.
+    def restore(self) -> None:
+        """Go on from the checkpoint, once `devices_changed` says which of its schedules can be applied.
 
         Raises InvalidInputError when it is no checkpoint.
         """
         saved = checkpoint.load(self._checkpoint_path)
         with self._lock:
             self._claims = {claim.uid: claim for claim in saved.claims}
-            self._schedules = self._read(saved.schedules)
-            self._assign()
-        return saved.claims
+            self._manifests = saved.schedules
 
     def claim(self, uid: str) -> PreparedClaim | None:
         """The prepared claim of that uid."""
@@ -101,10 +97,17 @@ class NodeState:
         """Take the node's GPUSchedules, all of them: one that is not among them is gone."""
         with self._lock:
             before = self._schedules
-            self._schedules = self._read(manifests)
+            self._manifests = tuple(manifests)
+            self._schedules = self._read(self._manifests)
             if _applied(self._schedules) != _applied(before):
                 self._save()
                 self._assign()
+
+    def devices_changed(self) -> None:
+        """There are other hosts now: schedules that could not be applied may be, and the other way round."""
+        with self._lock:
+            self._schedules = self._read(self._manifests)
+            self._assign()
 
     def _read(self, manifests: Iterable[Manifest]) -> dict[str, KnownSchedule]:
         schedules: dict[str, KnownSchedule] = {}
@@ -126,10 +129,9 @@ class NodeState:
 
     def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> GPUSchedule:
         spec = schedule.spec
-        if spec.device not in self._devices:
-            raise InvalidInputError(
-                f"node {spec.node_name} has no device {spec.device}; it has {', '.join(self._devices)}"
-            )
+        if spec.device not in self._hosts:
+            there_are = ", ".join(self._hosts) or "none"
+            raise InvalidInputError(f"node {spec.node_name} has no device {spec.device}; it has {there_are}")
         if spec.device in taken:
             raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {taken[spec.device]}")
         assign(spec, ())
