@@ -15,7 +15,8 @@ MANIFEST = Path(__file__).parents[2] / "manifests" / "overlays" / "nvidia" / "mp
 
 @pytest.fixture
 def daemon_set() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(MANIFEST.read_text())
+    _, loaded = yaml.safe_load_all(MANIFEST.read_text())
+    assert isinstance(loaded, dict)
     return loaded
 
 
@@ -30,8 +31,10 @@ def test_the_daemons_run_as_the_workers_and_with_no_more_rights(daemon_set: dict
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_no_upgrade_takes_the_clients_along_unasked(daemon_set: dict[str, Any]) -> None:
+def test_no_upgrade_and_no_probe_takes_the_clients_along_unasked(daemon_set: dict[str, Any]) -> None:
     assert daemon_set["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+    assert not {"startupProbe", "livenessProbe"} & container.keys()
 
 
 def test_the_pods_folder_is_the_agents(daemon_set: dict[str, Any]) -> None:
