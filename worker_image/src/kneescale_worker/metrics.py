@@ -1,6 +1,5 @@
 """The worker's own metrics, in a registry of their own."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -76,10 +75,9 @@ class Metrics:
         self._batch_items.observe(items)
         self._batch_seconds.observe(seconds)
 
-    def lane_sms(self, sms: Mapping[int, int]) -> None:
-        """Show how many SMs the lane of each GPU% has."""
-        for gpu_percent, count in sms.items():
-            self._lane_sms.labels(gpu_percent).set(count)
+    def lane_sms(self, gpu_percent: int, sms: int) -> None:
+        """Show how many SMs a lane has."""
+        self._lane_sms.labels(gpu_percent).set(sms)
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""
