@@ -4,12 +4,13 @@ import pytest
 
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import settle
-from tests.plan.cluster import device, emulated_world, model, resource_slice
+from tests.plan.cluster import add_bare_node, device, emulated_world, model, resource_slice
 
 
 def manifests(**spec: object) -> dict[str, Manifest]:
     """The claim, pod, Service and so on of a model on a CPU node, by kind."""
     world = emulated_world(nodes=0)
+    add_bare_node(world, "node1")
     cpu = device("cpu0", "CPU-node1", "CPU-2x-epyc", "cpu", step=50, memory="16Gi")
     world.create(resource_slice("node1", [cpu]))
     world.create(model("lite0", **spec))

@@ -19,7 +19,7 @@ _SOCKET_NAME = "dispatcher.sock"
 _CONTAINER_DIR = "/run/kneescale"
 
 Name = Annotated[str, Text(253, 1, _NAME)]
-Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1, unique=True)]
+Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1)]
 
 
 @dataclass(frozen=True, slots=True)
