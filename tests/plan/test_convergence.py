@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kneescale.api.quantity import parse_quantity
@@ -157,7 +157,11 @@ def take_slice(world: World, node: str) -> None:
 
 
 def give_slice(world: World, node: str) -> None:
-    world.objects[("ResourceSlice", "", f"{node}-slice")] = resource_slice(node, [emulated_device(node, 0)])
+    if ("ResourceSlice", "", f"{node}-slice") not in world.objects:
+        device = emulated_device(node, 0)
+        (other,) = world.find("ResourceSlice")
+        device["attributes"]["tier"] = other["spec"]["devices"][0]["attributes"]["tier"]
+        world.create(resource_slice(node, [device]))
 
 
 def set_image(world: World, image: str) -> None:
@@ -202,7 +206,7 @@ def model_of(obj: Manifest) -> str:
 
 
 @pytest.mark.parametrize("tier", Tier)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), troubles=st.lists(st.sampled_from(sorted(TROUBLES)), min_size=1, max_size=5))
 def test_no_trouble_breaks_two_models_of_a_gpu_and_all_serve_in_the_end(
     tier: Tier, data: st.DataObject, troubles: list[str]
