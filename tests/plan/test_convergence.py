@@ -206,7 +206,9 @@ def model_of(obj: Manifest) -> str:
 
 
 @pytest.mark.parametrize("tier", Tier)
-@settings(max_examples=60, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=60, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(data=st.data(), troubles=st.lists(st.sampled_from(sorted(TROUBLES)), min_size=1, max_size=5))
 def test_no_trouble_breaks_two_models_of_a_gpu_and_all_serve_in_the_end(
     tier: Tier, data: st.DataObject, troubles: list[str]
