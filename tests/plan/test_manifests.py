@@ -17,7 +17,7 @@ def manifests(**spec: object) -> dict[str, Manifest]:
     world.reconcile()
     (job,) = world.find("Job")
     settle(world)
-    kinds = ("ResourceClaim", "Pod", "Service")
+    kinds = ("ResourceClaim", "Pod", "Service", "PodDisruptionBudget")
     return {"Job": job, **{kind: only for kind in kinds for only in world.find(kind)}}
 
 
@@ -127,3 +127,13 @@ def test_an_emulated_model_has_no_files_and_asks_little_of_its_host() -> None:
     (pod,) = world.find("Pod")
     assert pod["spec"]["volumes"] == pod["spec"]["containers"][0]["volumeMounts"] == []
     assert pod["spec"]["containers"][0]["resources"]["requests"] == {"memory": "128Mi"}
+
+
+def test_a_drain_takes_workers_without_force_and_waits_for_their_replacement() -> None:
+    made = manifests(model=oci())
+    (owner,) = made["Pod"]["metadata"]["ownerReferences"]
+    assert owner["controller"] is True
+    budget = made["PodDisruptionBudget"]["spec"]
+    assert (budget["minAvailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    labels = made["Pod"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
