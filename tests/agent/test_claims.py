@@ -57,6 +57,12 @@ def test_any_other_claim_is_refused_in_plain_words(manifest: dict[str, Any], mes
         parse_allocated_claim(manifest, NODE)
 
 
+def test_a_pool_has_a_lane_more_than_once(tmp_path: Path) -> None:
+    claim = parse_allocated_claim(allocated_claim("a", lanes=[40, 10, 40]), NODE)
+    edits = ClaimFolders(tmp_path, os.getuid()).container_edits(claim, "emulated", DEVICE)
+    assert edits.env["KNEESCALE_LANES"] == "10,40,40"
+
+
 def test_lanes_must_be_the_devices() -> None:
     check_lanes(parse_allocated_claim(allocated_claim("a"), NODE), DEVICE)
     with pytest.raises(InvalidInputError, match="a lane of 33 GPU%; lanes of gpu0 are multiples of 10"):
