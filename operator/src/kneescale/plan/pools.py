@@ -141,18 +141,13 @@ def _pools(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevi
 
 
 def _lanes_each(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> int:
-    """One lane where it fits; more only as far as any worker's successor still fits beside it."""
-    fitting = [
-        lanes
-        for lanes in range(1, _MOST_LANES + 1)
-        if _fits(tenants, kept, device, lanes, spare_workers=0 if lanes == 1 else 1)
-    ]
+    """One lane where it fits; more that cost memory only as far as any worker's successor fits beside it."""
+    fitting = [lanes for lanes in range(1, _MOST_LANES + 1) if _fits(tenants, kept, device, lanes)]
     return max(fitting, default=0)
 
 
-def _fits(
-    tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice, lanes: int, spare_workers: int
-) -> bool:
+def _fits(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice, lanes: int) -> bool:
+    spare_workers = 1 if lane_clients(device, (0,) * lanes) > 1 else 0
     clients = [lane_clients(device, kept.get(tenant.name, (0,) * lanes)) for tenant in tenants]
     sizes = [number * tenant.memory_bytes for number, tenant in zip(clients, tenants, strict=True)]
     return (

@@ -28,7 +28,7 @@ class Move:
     """One thing that may happen next; `name` tells it in a failing test."""
 
     name: str
-    make: Callable[[], None]
+    make: Callable[[], None] = field(repr=False)
 
 
 @dataclass(slots=True)
