@@ -4,7 +4,7 @@ One selector waits for connections, messages, new assignments and the dispatcher
 """
 
 import logging
-import math
+import select
 import selectors
 import socket
 import time
@@ -20,7 +20,7 @@ from kneescale.agent.broker import GrantBroker, PartitionView
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
 from kneescale.core.errors import ProtocolError
-from kneescale.core.units import NS_PER_MS, NS_PER_S
+from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Message, Refuse
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class DispatcherHost:
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
         self._lock = Lock()
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
         self._listeners: dict[str, _Listener] = {}
         self._connections: dict[str, WorkerConnection] = {}
         #: When each partition last refused requests.
@@ -89,9 +89,9 @@ class DispatcherHost:
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopping:
-            ready = self._selector.select(self._timeout_s())
+            self._wait()
             with self._lock:
-                for key, mask in ready:
+                for key, mask in self._selector.select(0):
                     handler: _Handler = key.data
                     handler(mask)
                 self._drop_overdue()
@@ -99,12 +99,16 @@ class DispatcherHost:
             self._turned_ns = time.monotonic_ns()
         self._close()
 
-    def _timeout_s(self) -> float:
-        """Until the dispatcher's next wake-up; epoll counts in milliseconds, so round up to not spin."""
+    def _wait(self) -> None:
+        """Until a socket is ready or the dispatcher's next wake-up has come.
+
+        epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
+        takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made at start-up.
+        """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
         sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
-        return math.ceil(sleep_ns / NS_PER_MS) / 1000
+        select.select([self._selector], [], [], sleep_ns / NS_PER_S)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.
