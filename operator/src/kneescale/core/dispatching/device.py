@@ -26,8 +26,9 @@ class DeviceState:
     partitions: dict[str, Partition] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
     free_percent: int = WHOLE_GPU_PERCENT
-    #: How many of the runs are probes: asked at every decision.
+    #: How many of the runs are probes, and how many more are asked for: looked at in every decision.
     probes_running: int = 0
+    probes_waiting: int = 0
     scoreboard: Scoreboard = field(default_factory=Scoreboard)
     #: (when it should end, its grant's id, its GPU%) of each run in flight, in order.
     ends: list[tuple[int, int, int]] = field(default_factory=list)

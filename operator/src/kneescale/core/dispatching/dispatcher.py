@@ -117,6 +117,7 @@ class Dispatcher:
         if partition is None:
             return []
         partition.connected = False
+        self._device.probes_waiting -= len(partition.probes)
         partition.clear()
         mine = [running.grant.grant_id for running in self.running if running.partition == name]
         freed = [self._end(grant_id, now_ns, now_ns) for grant_id in mine]
@@ -134,6 +135,7 @@ class Dispatcher:
         partition = self._device.partitions.get(name)
         if partition is not None and partition.connected:
             partition.probes.append(ProbeRequest(gpu_percent, batch, now_ns))
+            self._device.probes_waiting += 1
 
     def done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> Ran | None:
         """The batch of a grant ended and its lane is free; None where that grant is not in flight."""
@@ -172,7 +174,7 @@ class Dispatcher:
             self._waiting.until_ns,
             patience_ends_ns(self._device),
         )
-        return min((wake for wake in wakes if wake is not None and wake > now_ns), default=None)
+        return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
 
     def _grants(self, now_ns: int) -> Iterator[Granted]:
         while True:
@@ -186,6 +188,7 @@ class Dispatcher:
         partition = self._device.partitions[run.partition]
         if run.is_probe:
             partition.probes.popleft()
+            self._device.probes_waiting -= 1
             lasts_ns = PROBE_LIMIT_NS
         else:
             partition.pop(run.batch)

@@ -76,6 +76,8 @@ class Partition:
     queued: int = 0
     #: The lanes that its runs hold: how many of each GPU%.
     held_lanes: Counter[int] = field(default_factory=Counter)
+    #: The smallest of its lanes, of those that serve.
+    least_percent: int = 0
     #: How long the last probe ran: the only guess at how long the next one will.
     last_probe_ns: int = 0
     #: How many items the next batch can have.
@@ -96,6 +98,7 @@ class Partition:
     _last_arrival_ns: int = 0
     _expected: Option | None = None
     _expected_until_ns: int = 0
+    _expected_slack_ns: int = 0
 
     def set_terms(self, terms: PartitionTerms) -> None:
         """Take new terms; the costs are worked out again only where they changed."""
@@ -105,6 +108,7 @@ class Partition:
         self.costs = None
         if terms.surface:
             self.costs = RunCosts(terms.surface, terms.lanes, terms.slo_ns, is_pool=terms.is_pool)
+            self.least_percent = self.costs.lanes[0]
         self._expected_until_ns = 0
         self._queue_changed()
 
@@ -175,7 +179,14 @@ class Partition:
         if self._expected is None or now_ns >= self._expected_until_ns:
             self._expected = self._cheapest_expected()
             self._expected_until_ns = now_ns + self.ready_terms.slo_ns
+            self._expected_slack_ns = max(1, self._slack_ns(self._expected.latency_ns))
         return self._expected
+
+    def expected_slack_ns(self, now_ns: int) -> int:
+        """How long from now that run can wait."""
+        if now_ns >= self._expected_until_ns:
+            self.expected_run(now_ns)
+        return self._expected_slack_ns
 
     @property
     def ready_terms(self) -> PartitionTerms:
