@@ -67,7 +67,7 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
         worker.hello()
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x02\x01\x00\x00", b"\x02\x07\x13\x00" + b"\0" * 19])
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x03\x01\x00\x00", b"\x03\x07\x13\x00" + b"\0" * 19])
 def test_garbage_ends_the_connection_and_nothing_else(
     host: DispatcherHost, path: Path, garbage: bytes
 ) -> None:
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_sent_later() -> None:
         connection = WorkerConnection(ours)
         sent = 0
         while not connection.has_pending:
-            connection.send(Hello(Role.SERVE, sent))
+            connection.send(Hello(Role.SERVE, sent, 0))
             sent += 1
         peer = WorkerConnection(theirs)
         received = 0

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
-from kneescale_worker.errors import BatchFailedError, UnavailableError
+from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Slice
 from kneescale_worker.tensors import Array
 
 _log = logging.getLogger(__name__)
+
+#: A worker that is alone has no plan for its batches, but none of them takes so long.
+_LONGEST_ALONE_NS = 60 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class BatchRunner:
         self._queue = queue
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(WHOLE_GPU_PERCENT // min(lanes), thread_name_prefix="lane")
+        self._hung: asyncio.Queue[str] = asyncio.Queue()
 
     async def load(self) -> None:
         """Load and warm up the model.
@@ -46,23 +51,39 @@ class BatchRunner:
         await loop.run_in_executor(self._threads, self._executor.load)
         await loop.run_in_executor(self._threads, self._executor.warm_up)
 
-    async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
-        """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing."""
+    async def run(
+        self, gpu_percent: int, slices: Sequence[Slice], finish_by_ns: int | None = None
+    ) -> BatchRun:
+        """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing.
+
+        A batch that has not ended long after `finish_by_ns` is hung, and so is this worker; see `watch`.
+        """
+        now_ns = time.monotonic_ns()
         if not slices:
-            now_ns = time.monotonic_ns()
             return BatchRun(now_ns, now_ns)
         loop = asyncio.get_running_loop()
+        items = sum(part.stop - part.start for part in slices)
+        hung_ns = now_ns + _LONGEST_ALONE_NS if finish_by_ns is None else hung_after_ns(now_ns, finish_by_ns)
+        fence = loop.call_later((hung_ns - now_ns) / NS_PER_S, self._give_up, gpu_percent, items)
         run = await loop.run_in_executor(self._threads, _run, self._executor, gpu_percent, slices)
+        fence.cancel()
         _hand_out(run, slices)
-        self._metrics.batch(
-            sum(part.stop - part.start for part in slices), (run.ended_ns - run.started_ns) / NS_PER_S
-        )
+        self._metrics.batch(items, (run.ended_ns - run.started_ns) / NS_PER_S)
         return run
+
+    async def watch(self) -> None:
+        """Return never; raises HungError once a batch is hung."""
+        raise HungError(await self._hung.get())
 
     def close(self) -> None:
         """Refuse what still waits and let the threads end."""
         self._queue.fail(len(self._queue), UnavailableError("the worker exits; send the request again"))
         self._threads.shutdown(wait=False)
+
+    def _give_up(self, gpu_percent: int, items: int) -> None:
+        self._hung.put_nowait(
+            f"a batch of {items} items on the lane of {gpu_percent} GPU% never ended; the worker starts anew"
+        )
 
 
 def _run(executor: Executor, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:

@@ -23,6 +23,10 @@ class BatchFailedError(KneescaleError):
     """The batch that held items of this request failed while it ran."""
 
 
+class HungError(KneescaleError):
+    """A batch never ended; only a new process is of use."""
+
+
 class LoadError(KneescaleError):
     """The model cannot be loaded or run; the message is one line for the InferenceModel's condition."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 from kneescale.core.units import NS_PER_MS
@@ -26,7 +27,7 @@ class GrantClient:
         self, socket: Path, max_batch: int, queue: ItemQueue, runner: BatchRunner, metrics: Metrics
     ) -> None:
         self._socket = socket
-        self._hello = Hello(Role.SERVE, max_batch)
+        self._hello = Hello(Role.SERVE, max_batch, time.monotonic_ns())
         self._queue = queue
         self._runner = runner
         self._metrics = metrics
@@ -83,7 +84,7 @@ class GrantClient:
                 link.close()
 
     async def _serve(self, link: AgentLink, grant: Grant, slices: list[Slice]) -> None:
-        run = await self._runner.run(grant.gpu_percent, slices)
+        run = await self._runner.run(grant.gpu_percent, slices, grant.finish_by_ns)
         link.send(Done(grant.grant_id, run.started_ns, run.ended_ns))
 
     def _joined(self, link: AgentLink) -> None:

@@ -97,7 +97,10 @@ async def serve(settings: Settings, executor: Executor) -> None:
     """
     server = Server(settings, executor)
     terminated = asyncio.create_task(_termination().wait())
-    background = [asyncio.create_task(job()) for job in (server.client.run, server.pacer.run, server.report)]
+    background = [
+        asyncio.create_task(job())
+        for job in (server.client.run, server.pacer.run, server.report, server.runner.watch)
+    ]
     starting = asyncio.create_task(server.start())
     try:
         await _first_of(starting, terminated)

@@ -25,7 +25,7 @@ from kneescale.core.wire import Message, Refuse
 
 log = logging.getLogger(__name__)
 
-#: At least this often the host looks for workers that are overdue.
+#: At least this often the host looks for workers that are hung.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
 #: An overload is over, and the next one logged anew, once nothing was refused for so long.
@@ -94,7 +94,7 @@ class DispatcherHost:
                 for key, mask in self._selector.select(0):
                     handler: _Handler = key.data
                     handler(mask)
-                self._drop_overdue()
+                self._fence()
                 self._send_decisions()
             self._turned_ns = time.monotonic_ns()
         self._close()
@@ -227,10 +227,11 @@ class DispatcherHost:
         if key.events != events:
             self._selector.modify(connection, events, key.data)
 
-    def _drop_overdue(self) -> None:
-        for name in self._broker.overdue(time.monotonic_ns()):
-            log.warning("the worker of partition %s holds a grant far too long and is disconnected", name)
-            self._hang_up(name, "overdue")
+    def _fence(self) -> None:
+        """Others get the GPU% of a worker that hangs."""
+        for name in self._broker.fence(time.monotonic_ns()):
+            log.warning("a batch of partition %s never ends; its worker is disconnected", name)
+            self._hang_up(name, "it hangs")
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)

@@ -40,11 +40,12 @@ class Policy(StrEnum):
 
 
 class PartitionState(StrEnum):
-    """A partition as the agent sees it: no worker yet, its worker connected, its worker lost."""
+    """A partition as the agent sees it: no worker yet, its worker connected, lost, or hung in a batch."""
 
     WAITING = "Waiting"
     SERVING = "Serving"
     GONE = "Gone"
+    HUNG = "Hung"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,10 @@ class PartitionStatus:
     p50_milliseconds: Milliseconds | None = None
     p99_milliseconds: Milliseconds | None = None
     window_seconds: Count = 0
+    #: Batches that took much longer than their grant, since the agent knows the partition.
+    overruns: Count = 0
+    #: Median of measured over predicted batch time; None while there is too little evidence.
+    latency_ratio_permille: Permille | None = None
 
 
 @dataclass(frozen=True, slots=True)

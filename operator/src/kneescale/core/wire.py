@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<BBH")
 
 
@@ -30,11 +30,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Worker to agent, first message: what the worker is for and the most items it can batch."""
+    """Worker to agent, first message: what the worker is for and the most items it can batch.
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<BH")
+    `born_ns` is when its process began: it tells a worker that was started anew from one that connects again.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<BHQ")
     role: int
     max_batch: int
+    born_ns: int
 
 
 @dataclass(frozen=True, slots=True)
