@@ -19,8 +19,8 @@ from kneescale_worker.tensors import Array
 
 _log = logging.getLogger(__name__)
 
-#: A worker that is alone has no plan for its batches, but none of them takes so long.
-_LONGEST_ALONE_NS = 60 * NS_PER_S
+#: A worker that is alone has no plan for its batches; this is far above any.
+_LONGEST_ALONE_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,10 @@ class BatchRunner:
             return BatchRun(now_ns, now_ns)
         loop = asyncio.get_running_loop()
         items = sum(part.stop - part.start for part in slices)
-        hung_ns = now_ns + _LONGEST_ALONE_NS if finish_by_ns is None else hung_after_ns(now_ns, finish_by_ns)
-        fence = loop.call_later((hung_ns - now_ns) / NS_PER_S, self._give_up, gpu_percent, items)
+        # A grant that was long on its way is no reason to give up a batch that has only begun.
+        finish_by_ns = max(now_ns, finish_by_ns or now_ns + _LONGEST_ALONE_NS)
+        hung_in_s = (hung_after_ns(now_ns, finish_by_ns) - now_ns) / NS_PER_S
+        fence = loop.call_later(hung_in_s, self._give_up, gpu_percent, items)
         run = await loop.run_in_executor(self._threads, _run, self._executor, gpu_percent, slices)
         fence.cancel()
         _hand_out(run, slices)
