@@ -10,26 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker
-from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Role, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
-from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
+from tests.agent.builders import assignment_of, claim_uid
 from tests.waiting import wait_until
 
 StartHost = Callable[[], DispatcherHost]
-
-
-def _assignment(*names: str, **changes: object) -> Assignment:
-    spec = parse_gpu_schedule(schedule([partition(name, **changes) for name in names])).spec
-    return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in names])
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def path(short_dir: Path) -> Path:
 @pytest.fixture
 def host(start_host: StartHost) -> DispatcherHost:
     host = start_host()
-    host.assign(_assignment("a"))
+    host.assign(assignment_of("a"))
     return host
 
 
@@ -62,7 +55,7 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
     wait_until(path.exists, "the socket")
     host.assign(Assignment())
     wait_until(lambda: not path.exists(), "the socket to go")
-    host.assign(_assignment("a"))
+    host.assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
 
@@ -71,7 +64,7 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
 def test_garbage_ends_the_connection_and_nothing_else(
     host: DispatcherHost, path: Path, garbage: bytes
 ) -> None:
-    host.assign(_assignment("a", "b"))
+    host.assign(assignment_of("a", "b"))
     with FakeWorker(path) as bad, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as good:
         good.hello()
         bad.hello()
@@ -84,7 +77,7 @@ def test_garbage_ends_the_connection_and_nothing_else(
 
 
 def test_a_dead_workers_lane_goes_to_others(host: DispatcherHost, path: Path) -> None:
-    host.assign(_assignment("a", "b"))
+    host.assign(assignment_of("a", "b"))
     with FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as survivor:
         survivor.hello()
         with FakeWorker(path) as doomed:
@@ -115,7 +108,7 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
         host.stop()
         worker.wait_for_hang_up()
     assert path.exists(), "a host that ends leaves its sockets in place"
-    start_host().assign(_assignment("a"))
+    start_host().assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
         worker.arrive(8)
@@ -125,7 +118,7 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
 def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:
     with FakeWorker(path) as worker:
         worker.hello()
-        host.assign(_assignment("a", sloMilliseconds=60))
+        host.assign(assignment_of("a", sloMilliseconds=60))
         worker.receive_terms()
     assert [terms.slo_ns for terms in worker.terms] == [100_000_000, 60_000_000]
 
@@ -151,7 +144,7 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
 
 
 def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:
-    host.assign(_assignment("a", "b", lateRequests="Serve"))
+    host.assign(assignment_of("a", "b", lateRequests="Serve"))
     with FakeWorker(path) as first, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as second:
         for worker in (first, second):
             worker.hello()
