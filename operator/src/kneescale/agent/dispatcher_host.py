@@ -245,10 +245,11 @@ class DispatcherHost:
     def _close(self) -> None:
         """Hang up on all; the sockets' files stay, for the next agent to replace."""
         with self._lock:
-            for name in list(self._connections):
-                self._hang_up(name, "the agent ends")
+            # First, so that a worker that connects again does not find the one that ends.
             for listener in self._listeners.values():
                 listener.sock.close()
+            for name in list(self._connections):
+                self._hang_up(name, "the agent ends")
             self._selector.close()
             self._closed = True
             self._wake_reader.close()
