@@ -2,16 +2,17 @@
 PYTHON ?= python3
 BACKEND ?= cpu
 CLUSTER ?=
+FUZZ_SECONDS ?= 600
 UV_VERSION = 0.13.9
 BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench results e2e
+.PHONY: help venv demo demo-down test lint bench fuzz results e2e
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  BACKEND=cpu|emulated, CLUSTER=local|kind|existing"
+	@echo "  BACKEND=cpu|emulated, CLUSTER=local|kind|existing, FUZZ_SECONDS=$(FUZZ_SECONDS)"
 
 venv: .venv/.synced ## Make the virtual environment .venv from the lock file
 
@@ -35,6 +36,9 @@ bench: venv ## What the project itself costs: decisions, grants there and back, 
 	$(BIN)/python benchmarks/grants.py
 	$(BIN)/python benchmarks/grant_round_trip.py
 	$(BIN)/python benchmarks/planning.py
+
+fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
 	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")
