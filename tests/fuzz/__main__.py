@@ -38,8 +38,10 @@ def _step(session: MadSession, provider: atheris.FuzzedDataProvider) -> None:
             session.say(name, _message(provider, session.now_ns))
         case 4:
             session.feed(name, provider.ConsumeBytes(provider.ConsumeIntInRange(0, _MOST_BYTES)))
-        case 5:
+        case 5 if provider.ConsumeBool():
             session.hang_up(name)
+        case 5:
+            session.claim_done(name, provider.ConsumeIntInRange(0, 40))
         case 6:
             session.honest_items(provider.ConsumeIntInRange(1, 40))
         case _:

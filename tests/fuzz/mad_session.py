@@ -53,6 +53,10 @@ class MadSession:
         """A whole message from a mad worker, perhaps behind half of another."""
         self.feed(name, encode(message))
 
+    def claim_done(self, name: str, grant_id: int) -> None:
+        """A mad worker says that it just did a batch, which may be its own, another's or nobody's."""
+        self.say(name, Done(grant_id, self.now_ns, self.now_ns))
+
     def hang_up(self, name: str) -> None:
         """A mad worker's connection ends; it may connect again at once."""
         self._broker.left(name, self.now_ns)

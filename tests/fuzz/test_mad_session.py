@@ -45,6 +45,11 @@ _STEPS = st.one_of(
         lambda name, data: partial(MadSession.feed, name=name, data=data), _NAMES, st.binary(max_size=40)
     ),
     st.builds(lambda name: partial(MadSession.hang_up, name=name), _NAMES),
+    st.builds(
+        lambda name, grant_id: partial(MadSession.claim_done, name=name, grant_id=grant_id),
+        _NAMES,
+        st.integers(0, 10),
+    ),
     st.builds(lambda count: partial(MadSession.honest_items, count=count), st.integers(1, 40)),
     st.builds(
         lambda ns: partial(MadSession.pass_time, passed_ns=ns),
