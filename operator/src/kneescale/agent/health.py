@@ -1,7 +1,7 @@
 """How the devices are, told to the kubelet, which shows it in the pods' status (KEP-4680)."""
 
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from threading import Event
 
 import grpc
@@ -42,6 +42,6 @@ def _device_health(node_name: str, host: DispatcherHost) -> health.DeviceHealth:
     return health.DeviceHealth(
         device=health.DeviceIdentifier(pool_name=node_name, device_name=host.device),
         health=health.HEALTHY if turning else health.UNHEALTHY,
-        last_updated_time=int(time.time()),
+        last_updated_time=int(datetime.now(UTC).timestamp()),
         message="" if turning else "the agent's dispatcher of this device is stuck",
     )
