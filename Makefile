@@ -31,10 +31,9 @@ lint: venv ## Check style, types and the direction of imports
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
 
-bench: venv ## What the project itself costs: decisions, grants there and back, plans
+bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
 	$(BIN)/python benchmarks/dispatcher.py
-	$(BIN)/python benchmarks/grants.py
-	$(BIN)/python benchmarks/grant_round_trip.py
+	PYTHONPATH=. $(BIN)/python benchmarks/node.py
 	$(BIN)/python benchmarks/planning.py
 
 fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,27 +51,45 @@ class BatchRunner:
         await loop.run_in_executor(self._threads, self._executor.load)
         await loop.run_in_executor(self._threads, self._executor.warm_up)
 
-    async def run(
-        self, gpu_percent: int, slices: Sequence[Slice], finish_by_ns: int | None = None
-    ) -> BatchRun:
-        """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing.
+    def run(
+        self,
+        gpu_percent: int,
+        slices: Sequence[Slice],
+        finish_by_ns: int | None = None,
+        on_end: Callable[[BatchRun], None] = lambda run: None,
+    ) -> asyncio.Future[BatchRun]:
+        """Start what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing.
 
-        A batch that has not ended long after `finish_by_ns` is hung, and so is this worker; see `watch`.
+        `on_end` is called as soon as the batch is over, on the lane's thread; then answers are handed out. A
+        batch that has not ended long after `finish_by_ns` is hung, and so is this worker; see `watch`.
         """
         now_ns = time.monotonic_ns()
-        if not slices:
-            return BatchRun(now_ns, now_ns)
         loop = asyncio.get_running_loop()
+        answered: asyncio.Future[BatchRun] = loop.create_future()
+        if not slices:
+            run = BatchRun(now_ns, now_ns)
+            on_end(run)
+            answered.set_result(run)
+            return answered
         items = sum(part.stop - part.start for part in slices)
         # A grant that was long on its way is no reason to give up a batch that has only begun.
         finish_by_ns = max(now_ns, finish_by_ns or now_ns + _LONGEST_ALONE_NS)
         hung_in_s = (hung_after_ns(now_ns, finish_by_ns) - now_ns) / NS_PER_S
         fence = loop.call_later(hung_in_s, self._give_up, gpu_percent, items)
-        run = await loop.run_in_executor(self._threads, _run, self._executor, gpu_percent, slices)
-        fence.cancel()
-        _hand_out(run, slices)
-        self._metrics.batch(items, (run.ended_ns - run.started_ns) / NS_PER_S)
-        return run
+
+        def on_lane() -> None:
+            run = _run(self._executor, gpu_percent, slices)
+            on_end(run)
+            loop.call_soon_threadsafe(finish, run)
+
+        def finish(run: BatchRun) -> None:
+            fence.cancel()
+            _hand_out(run, slices)
+            self._metrics.batch(items, (run.ended_ns - run.started_ns) / NS_PER_S)
+            answered.set_result(run)
+
+        self._threads.submit(on_lane)
+        return answered
 
     async def watch(self) -> None:
         """Return never; raises HungError once a batch is hung."""

@@ -191,9 +191,10 @@ class DispatcherHost:
                 self._send(name, answer)
 
     def _send_decisions(self) -> None:
-        """Refusals, then grants, until there are none: a worker that is hung up on makes room for others."""
-        decided = True
-        while decided:
+        """Refusals, then grants; again if a worker had to be hung up on, which makes room for others."""
+        connected = -1
+        while connected != len(self._connections):
+            connected = len(self._connections)
             now_ns = time.monotonic_ns()
             refusals, grants = self._broker.refuse(now_ns), self._broker.tick(now_ns)
             for refused in refusals:
@@ -201,7 +202,6 @@ class DispatcherHost:
                 self._send(refused.partition, Refuse(refused.count))
             for granted in grants:
                 self._send(granted.partition, granted.grant)
-            decided = bool(refusals or grants)
 
     def _note_refusal(self, name: str, now_ns: int) -> None:
         """Log the first refusal of a partition in a while; how many there are, the metrics count."""

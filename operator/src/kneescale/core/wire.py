@@ -10,10 +10,11 @@ the order in which they were sent. What arrives meanwhile joins the tail, so bot
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import ClassVar
+from operator import attrgetter
+from typing import Any, ClassVar
 
 from kneescale.core.errors import ProtocolError
 
@@ -136,6 +137,16 @@ _KINDS: dict[int, type[Message]] = {
 _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 
 
+def _reader(cls: type[Message]) -> Callable[[Message], tuple[Any, ...]]:
+    """What gives the fields of a message in order; `dataclasses.astuple` copies deeply, which takes long."""
+    names = [field.name for field in fields(cls)]
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda message: (read(message),)
+
+
+_READERS = {cls: _reader(cls) for cls in _KIND_OF}
+
+
 def encode(message: Message) -> bytes:
     """The message as one frame.
 
@@ -143,7 +154,7 @@ def encode(message: Message) -> bytes:
     """
     cls = type(message)
     try:
-        body = cls.layout.pack(*astuple(message))
+        body = cls.layout.pack(*_READERS[cls](message))
     except struct.error as error:
         raise ProtocolError(f"{cls.__name__} does not fit its frame: {error}") from error
     return _HEADER.pack(VERSION, _KIND_OF[cls], len(body)) + body
