@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from threading import Thread
 from unittest.mock import patch
@@ -34,6 +34,7 @@ from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_S, NS_PER_US, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role, Terms
+from kneescale.testing.spans import Span, edges, peak_percent
 
 WORKERS = 8
 LANE_PERCENT = 10
@@ -118,30 +119,25 @@ def _report(measured: Measured) -> Iterator[str]:
         f"agent: {core:.1%} of a core at {rate:.0f} grants/s, so {core * 1000 / rate:.1%} at 1000 (bar 25%)"
     )
     yield (
-        f"most GPU% at an instant: {_peak(records)} by the workers' times, "
+        f"most GPU% at an instant: {peak_percent(_spans(records))} by the workers' times, "
         f"{measured.overcommitted} instants over 100 by the agent's (bars 100, 0)"
     )
 
 
-def _peak(records: Sequence[GrantRecord]) -> int:
-    """The highest sum of GPU% of batches that ran at one instant; at one instant ends come first."""
-    return max(accumulate(change for _, change in _edges(records)))
-
-
 def _idle_ns(records: Sequence[GrantRecord]) -> int:
     """How long nothing ran although something always waited."""
-    edges = list(_edges(records))
-    sums = list(accumulate(change for _, change in edges))
+    changes = edges(_spans(records))
+    sums = accumulate(change for _, change in changes)
     return sum(
-        later[0] - earlier[0]
-        for earlier, later, percent in zip(edges, edges[1:], sums, strict=False)
+        later_ns - earlier_ns
+        for ((earlier_ns, _), (later_ns, _)), percent in zip(pairwise(changes), sums, strict=False)
         if percent == 0
     )
 
 
-def _edges(records: Sequence[GrantRecord]) -> list[tuple[int, int]]:
-    starts = [(record.started_ns, record.gpu_percent) for record in records]
-    return sorted(starts + [(record.ended_ns, -record.gpu_percent) for record in records])
+def _spans(records: Sequence[GrantRecord]) -> list[Span]:
+    """When the workers' batches ran."""
+    return [(record.started_ns, record.ended_ns, record.gpu_percent) for record in records]
 
 
 @contextmanager
