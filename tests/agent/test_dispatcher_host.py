@@ -90,6 +90,27 @@ def test_a_dead_workers_lane_goes_to_others(host: DispatcherHost, path: Path) ->
     assert host.trace.overcommitted == 0
 
 
+def test_a_worker_that_hangs_gives_way_and_only_a_new_one_takes_its_place(
+    host: DispatcherHost, path: Path
+) -> None:
+    with FakeWorker(path, born_ns=1) as worker:
+        worker.hello()
+        worker.arrive(8)
+        worker.next_grant()
+        worker.wait_for_hang_up()
+    assert host.views()[0].hung
+    assert host.trace.running_percent == 0
+    with FakeWorker(path, born_ns=1) as same:
+        same.connect()
+        same.send(Hello(Role.SERVE, 8, 1))
+        same.wait_for_hang_up()
+    with FakeWorker(path, born_ns=2) as new:
+        new.hello()
+        assert not host.views()[0].hung
+        new.arrive(8)
+        new.next_grant()
+
+
 def test_the_newest_connection_of_a_partition_counts(host: DispatcherHost, path: Path) -> None:
     with FakeWorker(path) as old, FakeWorker(path) as new:
         old.hello()

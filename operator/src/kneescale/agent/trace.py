@@ -27,11 +27,6 @@ class GrantRecord:
     started_ns: int
     ended_ns: int
 
-    @property
-    def area_ns(self) -> int:
-        """GPU area: GPU% times nanoseconds."""
-        return self.gpu_percent * (self.ended_ns - self.granted_ns)
-
 
 @dataclass(slots=True)
 class Totals:
