@@ -2,16 +2,17 @@
 PYTHON ?= python3
 BACKEND ?= cpu
 CLUSTER ?=
+FUZZ_SECONDS ?= 600
 UV_VERSION = 0.13.9
 BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench results e2e gpu-check
+.PHONY: help venv demo demo-down test lint bench fuzz results e2e gpu-check
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  BACKEND=cpu|emulated, CLUSTER=local|kind|existing"
+	@echo "  BACKEND=cpu|emulated, CLUSTER=local|kind|existing, FUZZ_SECONDS=$(FUZZ_SECONDS)"
 
 venv: .venv/.synced ## Make the virtual environment .venv from the lock file
 
@@ -30,14 +31,16 @@ lint: venv ## Check style, types and the direction of imports
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
 
-bench: venv ## What the project itself costs: decisions, grants there and back, plans
+bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
 	$(BIN)/python benchmarks/dispatcher.py
-	$(BIN)/python benchmarks/grants.py
-	$(BIN)/python benchmarks/grant_round_trip.py
+	PYTHONPATH=. $(BIN)/python benchmarks/node.py
 	$(BIN)/python benchmarks/planning.py
 
 gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
 	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
+
+fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
 	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")

@@ -1,14 +1,15 @@
-"""How long a decision of the dispatcher takes, in microseconds, with 8 and with 50 models on a device.
+"""How long a decision of the dispatcher takes, in microseconds of a core, with 8 and with 50 models.
 
     python benchmarks/dispatcher.py
 
 Poisson arrivals drive the spatio-temporal policy on the catalog's figures; simulated workers answer. The
-planned runs together take half the device's area, split evenly: with more models each one has less.
+planned runs together take half the device's area, split evenly: with more models each one has less. What is
+counted is the thread's own time on a core, so that a machine that does other things changes little.
 """
 
 import sys
 from itertools import cycle, islice
-from time import perf_counter_ns
+from time import thread_time_ns
 
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Refused
 from kneescale.core.dispatching.policies import policy_named
@@ -24,6 +25,8 @@ MAX_BATCH = 16
 SLO_FACTOR = 4
 AREA_SHARE = 0.5
 SECONDS = 5
+#: What a decision may take on average, in microseconds, by the number of models.
+BARS_US = {8: 20, 50: 100}
 
 
 class TimedDispatcher(Dispatcher):
@@ -36,26 +39,26 @@ class TimedDispatcher(Dispatcher):
 
     def refuse(self, now_ns: int) -> list[Refused]:
         """Every refusal that is to be made now."""
-        self._began_ns = perf_counter_ns()
+        self._began_ns = thread_time_ns()
         return super().refuse(now_ns)
 
     def tick(self, now_ns: int) -> list[Granted]:
         """Every grant that is to be made now."""
         granted = super().tick(now_ns)
-        self.took_ns.append(perf_counter_ns() - self._began_ns)
+        self.took_ns.append(thread_time_ns() - self._began_ns)
         return granted
 
 
 def main() -> int:
     """Print one line for each number of models."""
-    for models in (8, 50):
+    for models, bar_us in BARS_US.items():
         dispatcher = TimedDispatcher()
         result = DeviceLoop(dispatcher, _loads(models)).run(SECONDS)
         took_ns = sorted(dispatcher.took_ns)
         mean_us = sum(took_ns) / len(took_ns) / NS_PER_US
         p99_us = took_ns[len(took_ns) * 99 // 100] / NS_PER_US
         sys.stdout.write(
-            f"{models:3} models: {mean_us:6.1f} us a decision, p99 {p99_us:6.1f} us "
+            f"{models:3} models: {mean_us:6.1f} us a decision (bar {bar_us}), p99 {p99_us:6.1f} us "
             f"({len(took_ns)} decisions, {result.grants} grants, "
             f"worst attainment {result.worst_attainment:.3f})\n"
         )

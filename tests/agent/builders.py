@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.claims import parse_allocated_claim
+from kneescale.api.gpu_schedule import parse_gpu_schedule
+
 NODE = "node1"
 LANES = (10, 20, 50, 100)
 
@@ -57,6 +61,12 @@ def schedule(
             "partitions": list(partitions),
         },
     }
+
+
+def assignment_of(*names: str, **changes: object) -> Assignment:
+    """What a device's dispatcher is told of these partitions, whose claims are prepared."""
+    spec = parse_gpu_schedule(schedule([partition(name, **changes) for name in names])).spec
+    return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in names])
 
 
 def claim_uid(name: str) -> str:

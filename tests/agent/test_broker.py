@@ -13,13 +13,15 @@ from kneescale.agent.claims import PreparedClaim, parse_allocated_claim
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Policy, parse_gpu_schedule
 from kneescale.core.dispatching.dispatcher import Refused
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Refuse, Role, Terms
+from kneescale.testing.spans import peak_percent
 from tests.agent.builders import LANES, NODE, allocated_claim, partition, schedule
 
 NAMES = ("a", "b", "p")
-HELLO = Hello(Role.SERVE, 8)
+HELLO = Hello(Role.SERVE, 8, born_ns=0)
 
 
 def _spec() -> GPUScheduleSpec:
@@ -74,7 +76,7 @@ def test_hello_is_answered_with_terms() -> None:
     "messages",
     [
         [Arrived(1, 0)],
-        [Hello(Role.PROFILE, 8)],
+        [Hello(Role.PROFILE, 8, 0)],
         [HELLO, HELLO],
         [HELLO, Arrived(0, 0)],
         [HELLO, Arrived(1, NS_PER_S + 1)],
@@ -161,13 +163,33 @@ def test_a_new_policy_asks_all_workers_to_connect_anew() -> None:
     assert broker.handle("a", HELLO, NS_PER_S) is not None
 
 
-def test_a_worker_that_never_reports_is_overdue() -> None:
+def test_a_worker_that_hangs_is_granted_nothing_until_it_is_a_new_one() -> None:
     broker = _broker()
     broker.handle("a", HELLO, 1)
     broker.handle("a", Arrived(8, 1), 1)
     (granted,) = broker.tick(100 * NS_PER_MS)
-    assert broker.overdue(granted.grant.finish_by_ns + 10 * NS_PER_S) == set()
-    assert broker.overdue(granted.grant.finish_by_ns + 10 * NS_PER_S + 1) == {"a"}
+    assert broker.fence(granted.grant.finish_by_ns) == set()
+    late_ns = hung_after_ns(100 * NS_PER_MS, granted.grant.finish_by_ns) + 1
+    assert broker.fence(late_ns) == {"a"}
+    broker.left("a", late_ns)
+    with pytest.raises(ProtocolError, match="a batch of it hangs"):
+        broker.handle("a", HELLO, late_ns)
+    assert broker.views()[0].hung
+    assert broker.handle("a", replace(HELLO, born_ns=late_ns), late_ns) is not None
+    assert not broker.views()[0].hung
+
+
+def test_overruns_and_latencies_are_shown() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 0)
+    for now_ns in range(NS_PER_S, 31 * NS_PER_S, NS_PER_S):
+        broker.handle("a", Arrived(8, now_ns), now_ns)
+        (granted,) = broker.tick(now_ns)
+        ended_ns = now_ns + 2 * (granted.grant.finish_by_ns - now_ns)
+        broker.handle("a", Done(granted.grant.grant_id, now_ns, ended_ns), ended_ns)
+    timing = broker.views()[0].timing
+    assert (timing.overruns, timing.is_unpunctual) == (30, True)
+    assert timing.latency_ratio == pytest.approx(2, rel=0.1)
 
 
 def test_what_a_worker_measured_is_shown_while_it_is_connected() -> None:
@@ -211,7 +233,7 @@ class Workers(RuleBasedStateMachine):
     def joins(self, name: str) -> None:
         if name in self.assigned - self.joined:
             role = Role.PROFILE if name == "p" else Role.SERVE
-            assert self.broker.handle(name, Hello(role, 8), self.now_ns) is not None
+            assert self.broker.handle(name, Hello(role, 8, 0), self.now_ns) is not None
             self.joined.add(name)
 
     @rule(name=st.sampled_from(NAMES))
@@ -273,11 +295,5 @@ def test_the_merged_trace_never_passes_100(arrivals: list[tuple[str, int, int]])
             broker.handle(owner, Done(grant_id, end_ns, now_ns), now_ns)
             running.remove((end_ns, owner, grant_id))
         running += [(g.grant.finish_by_ns, g.partition, g.grant.grant_id) for g in broker.tick(now_ns)]
-    edges = sorted(
-        edge for r in trace.since(0) for edge in ((r.granted_ns, r.gpu_percent), (r.ended_ns, -r.gpu_percent))
-    )
-    # At one instant ends come before starts: the smaller number sorts first.
-    total = 0
-    for _, change in edges:
-        total += change
-        assert total <= WHOLE_GPU_PERCENT
+    spans = ((r.granted_ns, r.ended_ns, r.gpu_percent) for r in trace.since(0))
+    assert peak_percent(spans) <= WHOLE_GPU_PERCENT

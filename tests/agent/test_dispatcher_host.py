@@ -10,24 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from kneescale.agent.assignment import Assignment, assign
-from kneescale.agent.claims import parse_allocated_claim
+from kneescale.agent.assignment import Assignment
+from kneescale.agent.broker import GrantBroker
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.api.gpu_schedule import parse_gpu_schedule
+from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Role, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
-from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
+from tests.agent.builders import assignment_of, claim_uid
 from tests.waiting import wait_until
 
 StartHost = Callable[[], DispatcherHost]
-
-
-def _assignment(*names: str, **changes: object) -> Assignment:
-    spec = parse_gpu_schedule(schedule([partition(name, **changes) for name in names])).spec
-    return assign(spec, [parse_allocated_claim(allocated_claim(name), NODE) for name in names])
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def path(short_dir: Path) -> Path:
 @pytest.fixture
 def host(start_host: StartHost) -> DispatcherHost:
     host = start_host()
-    host.assign(_assignment("a"))
+    host.assign(assignment_of("a"))
     return host
 
 
@@ -60,16 +55,16 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
     wait_until(path.exists, "the socket")
     host.assign(Assignment())
     wait_until(lambda: not path.exists(), "the socket to go")
-    host.assign(_assignment("a"))
+    host.assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x02\x01\x00\x00", b"\x02\x07\x13\x00" + b"\0" * 19])
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x03\x01\x00\x00", b"\x03\x07\x13\x00" + b"\0" * 19])
 def test_garbage_ends_the_connection_and_nothing_else(
     host: DispatcherHost, path: Path, garbage: bytes
 ) -> None:
-    host.assign(_assignment("a", "b"))
+    host.assign(assignment_of("a", "b"))
     with FakeWorker(path) as bad, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as good:
         good.hello()
         bad.hello()
@@ -82,7 +77,7 @@ def test_garbage_ends_the_connection_and_nothing_else(
 
 
 def test_a_dead_workers_lane_goes_to_others(host: DispatcherHost, path: Path) -> None:
-    host.assign(_assignment("a", "b"))
+    host.assign(assignment_of("a", "b"))
     with FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as survivor:
         survivor.hello()
         with FakeWorker(path) as doomed:
@@ -93,6 +88,27 @@ def test_a_dead_workers_lane_goes_to_others(host: DispatcherHost, path: Path) ->
         survivor.arrive(8)
         survivor.next_grant()
     assert host.trace.overcommitted == 0
+
+
+def test_a_worker_that_hangs_gives_way_and_only_a_new_one_takes_its_place(
+    host: DispatcherHost, path: Path
+) -> None:
+    with FakeWorker(path, born_ns=1) as worker:
+        worker.hello()
+        worker.arrive(8)
+        worker.next_grant()
+        worker.wait_for_hang_up()
+    assert host.views()[0].hung
+    assert host.trace.running_percent == 0
+    with FakeWorker(path, born_ns=1) as same:
+        same.connect()
+        same.send(Hello(Role.SERVE, 8, 1))
+        same.wait_for_hang_up()
+    with FakeWorker(path, born_ns=2) as new:
+        new.hello()
+        assert not host.views()[0].hung
+        new.arrive(8)
+        new.next_grant()
 
 
 def test_the_newest_connection_of_a_partition_counts(host: DispatcherHost, path: Path) -> None:
@@ -113,7 +129,7 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
         host.stop()
         worker.wait_for_hang_up()
     assert path.exists(), "a host that ends leaves its sockets in place"
-    start_host().assign(_assignment("a"))
+    start_host().assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
         worker.arrive(8)
@@ -123,7 +139,7 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
 def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:
     with FakeWorker(path) as worker:
         worker.hello()
-        host.assign(_assignment("a", sloMilliseconds=60))
+        host.assign(assignment_of("a", sloMilliseconds=60))
         worker.receive_terms()
     assert [terms.slo_ns for terms in worker.terms] == [100_000_000, 60_000_000]
 
@@ -149,7 +165,7 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
 
 
 def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:
-    host.assign(_assignment("a", "b", lateRequests="Serve"))
+    host.assign(assignment_of("a", "b", lateRequests="Serve"))
     with FakeWorker(path) as first, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as second:
         for worker in (first, second):
             worker.hello()
@@ -188,7 +204,7 @@ def test_what_does_not_fit_is_sent_later() -> None:
         connection = WorkerConnection(ours)
         sent = 0
         while not connection.has_pending:
-            connection.send(Hello(Role.SERVE, sent))
+            connection.send(Hello(Role.SERVE, sent, 0))
             sent += 1
         peer = WorkerConnection(theirs)
         received = 0
@@ -203,3 +219,25 @@ def test_a_stale_socket_file_is_replaced(short_dir: Path) -> None:
     listen(path, os.getuid()).close()
     with listen(path, os.getuid()), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
+
+
+def test_a_wake_up_is_late_by_a_fraction_of_a_millisecond(
+    start_host: StartHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due_ns: list[int] = []
+    late_ns: list[int] = []
+
+    def next_wake_ns(broker: GrantBroker, now_ns: int) -> int:
+        due_ns.append(now_ns + 1_300_000)
+        return due_ns[-1]
+
+    def tick(broker: GrantBroker, now_ns: int) -> list[Granted]:
+        late_ns.append(now_ns - due_ns[-1])
+        return []
+
+    monkeypatch.setattr(GrantBroker, "next_wake_ns", next_wake_ns)
+    monkeypatch.setattr(GrantBroker, "tick", tick)
+    start_host()
+    wait_until(lambda: len(late_ns) >= 50, "fifty wake-ups")
+    # The best of them: what a busy machine adds is not the host's.
+    assert 0 <= min(late_ns) < 300_000

@@ -25,6 +25,7 @@ from kneescale.sim.record import Record
 from kneescale.sim.tenant import Tenant
 from kneescale.testing.fake_worker import FakeWorker
 from kneescale.testing.paced_worker import PacedWorker
+from kneescale.testing.spans import peak_percent
 from tests.agent.builders import LANES, NODE, allocated_claim, claim_uid, schedule
 from tests.agent.builders import partition as a_partition
 from tests.waiting import wait_until
@@ -67,6 +68,8 @@ def test_grants_and_refusals_in_real_time_are_those_of_the_simulator(
 
     wait_until(lambda: host.trace.running_percent == 0, "the last batches to come back")
     assert host.trace.overcommitted == 0
+    assert peak_percent((r.granted_ns, r.ended_ns, r.gpu_percent) for r in host.trace.since(0)) <= 100
+    assert peak_percent(span for worker in workers for span in worker.spans) <= 100
     assert (sum(record.dropped) > 0) == (case is OVERLOAD)
     totals = host.trace.totals()
     for number, (tenant, worker) in enumerate(zip(tenants, workers, strict=True)):

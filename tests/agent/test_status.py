@@ -1,6 +1,7 @@
 """What the API server is told: the plan, what was measured, and what is wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from kneescale.agent.node_state import NodeState
 from kneescale.agent.status import AreaMeter, StatusReporter
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import parse_gpu_schedule
+from kneescale.core.dispatching.dispatcher import Timing
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant, Measured
 from kneescale.testing.fake_worker import FakeWorker
@@ -62,8 +64,10 @@ def test_a_new_schedule_is_applied_and_waits_for_workers(node: Node) -> None:
     assert status["summary"] == "lite0 50%x8, vad profiling"
     assert (status["areaPlannedPermille"], status["areaUsedPermille"]) == (200, 0)
     assert [p["state"] for p in status["partitions"]] == ["Waiting", "Waiting"]
-    (condition,) = status["conditions"]
-    assert (condition["type"], condition["status"], condition["observedGeneration"]) == ("Applied", "True", 1)
+    assert [
+        (condition["type"], condition["status"], condition["observedGeneration"])
+        for condition in status["conditions"]
+    ] == [("Applied", "True", 1), ("WorkersKeepTime", "True", 1)]
     parse_gpu_schedule({**SCHEDULE, "status": status})
 
 
@@ -86,6 +90,7 @@ def test_what_a_worker_measured_is_told(node: Node) -> None:
         "p50Milliseconds": 5,
         "p99Milliseconds": 10,
         "windowSeconds": 30,
+        "overruns": 0,
     }
     assert node.told(3)["partitions"][0]["state"] == "Gone"
 
@@ -100,6 +105,25 @@ def test_without_answers_no_latency_is_told(node: Node) -> None:
     assert not {"p50Milliseconds", "p99Milliseconds"} & first.keys()
 
 
+def test_who_hangs_and_who_overruns_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_until(lambda: len(node.host.views()) == 2, "the dispatcher to know the schedule")
+    first, second = node.host.views()
+    late = replace(first, seen=True, timing=Timing(7, is_unpunctual=True, latency_ratio=1.25))
+    hung = replace(second, hung=True)
+    monkeypatch.setattr(node.host, "views", lambda: (late, hung))
+    status = node.told(1)
+    condition = status["conditions"][1]
+    assert (condition["type"], condition["status"]) == ("WorkersKeepTime", "False")
+    assert condition["reason"] == "Hung"
+    assert "a batch of b never ended" in condition["message"]
+    assert "batches of a take much longer than planned" in condition["message"]
+    (of_late, of_hung) = status["partitions"]
+    assert (of_late["overruns"], of_late["latencyRatioPermille"]) == (7, 1250)
+    assert of_hung["state"] == "Hung"
+    assert "latencyRatioPermille" not in of_hung
+    parse_gpu_schedule({**SCHEDULE, "status": status})
+
+
 def test_nothing_new_is_told_every_ten_seconds_only(node: Node) -> None:
     node.told(1)
     node.reporter.report(3 * NS_PER_S, NOON)
@@ -111,11 +135,11 @@ def test_nothing_new_is_told_every_ten_seconds_only(node: Node) -> None:
 def test_a_bad_schedule_says_so_and_since_when(node: Node) -> None:
     since = node.told(1)["conditions"][0]["lastTransitionTime"]
     node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "device": "gpu9"}})
-    (bad,) = node.told(3)["conditions"]
+    bad, _ = node.told(3)["conditions"]
     assert (bad["status"], bad["reason"]) == ("False", "Invalid")
     assert "no device gpu9" in bad["message"]
     node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "policy": "Fastest"}})
-    (worse,) = node.told(5)["conditions"]
+    worse, _ = node.told(5)["conditions"]
     assert worse["lastTransitionTime"] == bad["lastTransitionTime"] > since
     assert worse["observedGeneration"] == 3
 

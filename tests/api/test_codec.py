@@ -93,6 +93,7 @@ def test_names_are_in_camel_case_and_none_is_left_out() -> None:
                 "p50Milliseconds": 12,
                 "p99Milliseconds": 30,
                 "windowSeconds": 30,
+                "overruns": 0,
             }
         ],
     }

@@ -26,7 +26,7 @@ _U32 = st.integers(0, 2**32 - 1)
 _U64 = st.integers(0, 2**64 - 1)
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, role=st.sampled_from(Role), max_batch=_U16),
+    st.builds(Hello, role=st.sampled_from(Role), max_batch=_U16, born_ns=_U64),
     st.builds(Arrived, count=_U16, arrived_ns=_U64),
     st.builds(Probe, gpu_percent=_U8, batch=_U16),
     st.builds(Done, grant_id=_U64, started_ns=_U64, ended_ns=_U64),
@@ -48,9 +48,9 @@ def test_messages_survive_any_split_of_the_stream(messages: list[Message], piece
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x01\x01\x00\x00", "version 1 of the grant protocol, this is version 2: they do not mix"),
-        (b"\x02\x63\x00\x00", "unknown message kind 99"),
-        (b"\x02\x01\x09\x00", "Hello has 3 bytes, not 9"),
+        (b"\x02\x01\x00\x00", "version 2 of the grant protocol, this is version 3: they do not mix"),
+        (b"\x03\x63\x00\x00", "unknown message kind 99"),
+        (b"\x03\x01\x09\x00", "Hello has 11 bytes, not 9"),
     ],
 )
 def test_foreign_bytes_are_refused(frame: bytes, reason: str) -> None:

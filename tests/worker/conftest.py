@@ -1,7 +1,7 @@
 """Workers and the folder that a worker and its agent share."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,12 @@ def start_worker(folder: Path) -> Iterator[StartWorker]:
     """Starts workers, which end with the test."""
     workers: list[Worker] = []
 
-    def start(command: str = "serve", env: Mapping[str, str] | None = None) -> Worker:
-        workers.append(Worker(folder, command, env))
+    def start(
+        command: str = "serve",
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "kneescale_worker"),
+    ) -> Worker:
+        workers.append(Worker(folder, command, env, program))
         return workers[-1]
 
     yield start

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,19 @@ TERMS = Terms(slo_ns=100_000_000, batch=4, gpu_percent=40, share_permille=1000)
 class Worker:
     """`python -m kneescale_worker` on free ports, with an emulated model unless `env` says otherwise."""
 
-    def __init__(self, folder: Path, command: str = "serve", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: str = "serve",
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "kneescale_worker"),
+    ) -> None:
         self._ports = _free_ports(3)
         self.socket = folder / f"{self._ports[0]}.sock"
         self._termination = folder / f"termination-{self._ports[0]}"
         self._log = (folder / f"log-{self._ports[0]}").open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kneescale_worker", command],
+            [sys.executable, *program, command],
             env={**os.environ, **self._settings(), **(env or {})},
             stdout=self._log,
             stderr=self._log,

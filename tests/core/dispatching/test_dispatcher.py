@@ -18,13 +18,13 @@ def ten_ms() -> LatencySurface:
     return LatencySurface.from_points(Point(100, batch, 10.0) for batch in (1, 8))
 
 
-def whole(*, slo_ms: float = 50, weight: int = 1) -> PartitionTerms:
-    """A partition whose every batch takes the whole device for 10 ms."""
-    return serving(slo_ms=slo_ms, weight=weight, lanes=WHOLE, surface=ten_ms())
+def whole(*, slo_ms: float = 50, weight: int = 1, surface: LatencySurface | None = None) -> PartitionTerms:
+    """A partition whose every batch takes the whole device, for 10 ms unless a surface says otherwise."""
+    return serving(slo_ms=slo_ms, weight=weight, lanes=WHOLE, surface=surface or ten_ms())
 
 
 def run_to_end(device: Dispatcher, granted: Granted, now_ns: int) -> Ran:
-    ran = device.done(granted.partition, granted.grant.grant_id, now_ns - 1, now_ns, now_ns)
+    ran = device.done(granted.partition, granted.grant.grant_id, now_ns, now_ns, now_ns)
     assert ran is not None
     return ran
 
@@ -158,7 +158,7 @@ def test_many_narrow_runs_do_not_keep_a_wide_one_out() -> None:
     for now_ns in range(0, 200 * MS, 2 * MS):
         for running in device.running:
             if running.grant.finish_by_ns <= now_ns:
-                device.done(running.partition, running.grant.grant_id, now_ns - 1, now_ns, now_ns)
+                device.done(running.partition, running.grant.grant_id, now_ns, now_ns, now_ns)
         device.arrived("narrow", 1, now_ns, now_ns)
         if now_ns == 100 * MS:
             assert device.free_percent == 5, "the narrow runs that end one by one fill the device"

@@ -3,20 +3,24 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
-from kneescale_worker.errors import BatchFailedError, UnavailableError
+from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Slice
 from kneescale_worker.tensors import Array
 
 _log = logging.getLogger(__name__)
+
+#: A worker that is alone has no plan for its batches; this is far above any.
+_LONGEST_ALONE_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class BatchRunner:
         self._queue = queue
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(WHOLE_GPU_PERCENT // min(lanes), thread_name_prefix="lane")
+        self._hung: asyncio.Queue[str] = asyncio.Queue()
 
     async def load(self) -> None:
         """Load and warm up the model.
@@ -49,23 +54,59 @@ class BatchRunner:
             _log.info("the lane of %d GPU%% has %d SMs", gpu_percent, sms)
             self._metrics.lane_sms(gpu_percent, sms)
 
-    async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
-        """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing."""
-        if not slices:
-            now_ns = time.monotonic_ns()
-            return BatchRun(now_ns, now_ns)
+    def run(
+        self,
+        gpu_percent: int,
+        slices: Sequence[Slice],
+        finish_by_ns: int | None = None,
+        on_end: Callable[[BatchRun], None] = lambda run: None,
+    ) -> asyncio.Future[BatchRun]:
+        """Start what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing.
+
+        `on_end` is called as soon as the batch is over, on the lane's thread; then answers are handed out. A
+        batch that has not ended long after `finish_by_ns` is hung, and so is this worker; see `watch`.
+        """
+        now_ns = time.monotonic_ns()
         loop = asyncio.get_running_loop()
-        run = await loop.run_in_executor(self._threads, _run, self._executor, gpu_percent, slices)
-        _hand_out(run, slices)
-        self._metrics.batch(
-            sum(part.stop - part.start for part in slices), (run.ended_ns - run.started_ns) / NS_PER_S
-        )
-        return run
+        answered: asyncio.Future[BatchRun] = loop.create_future()
+        if not slices:
+            run = BatchRun(now_ns, now_ns)
+            on_end(run)
+            answered.set_result(run)
+            return answered
+        items = sum(part.stop - part.start for part in slices)
+        # A grant that was long on its way is no reason to give up a batch that has only begun.
+        finish_by_ns = max(now_ns, finish_by_ns or now_ns + _LONGEST_ALONE_NS)
+        hung_in_s = (hung_after_ns(now_ns, finish_by_ns) - now_ns) / NS_PER_S
+        fence = loop.call_later(hung_in_s, self._give_up, gpu_percent, items)
+
+        def on_lane() -> None:
+            run = _run(self._executor, gpu_percent, slices)
+            on_end(run)
+            loop.call_soon_threadsafe(finish, run)
+
+        def finish(run: BatchRun) -> None:
+            fence.cancel()
+            _hand_out(run, slices)
+            self._metrics.batch(items, (run.ended_ns - run.started_ns) / NS_PER_S)
+            answered.set_result(run)
+
+        self._threads.submit(on_lane)
+        return answered
+
+    async def watch(self) -> None:
+        """Return never; raises HungError once a batch is hung."""
+        raise HungError(await self._hung.get())
 
     def close(self) -> None:
         """Refuse what still waits and let the threads end."""
         self._queue.fail(len(self._queue), UnavailableError("the worker exits; send the request again"))
         self._threads.shutdown(wait=False)
+
+    def _give_up(self, gpu_percent: int, items: int) -> None:
+        self._hung.put_nowait(
+            f"a batch of {items} items on the lane of {gpu_percent} GPU% never ended; the worker starts anew"
+        )
 
 
 def _run(executor: Executor, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:

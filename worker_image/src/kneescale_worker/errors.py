@@ -27,6 +27,10 @@ class ExecutorError(KneescaleError):
     """A batch could not be run on its lane."""
 
 
+class HungError(KneescaleError):
+    """A batch never ended; only a new process is of use."""
+
+
 class LoadError(KneescaleError):
     """The model cannot be loaded or run; the message is one line for the InferenceModel's condition."""
 

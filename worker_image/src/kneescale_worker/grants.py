@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+import time
+from functools import partial
 from pathlib import Path
 
 from kneescale.core.units import NS_PER_MS
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Refuse, Role, Terms
-from kneescale_worker.batches import BatchRunner
+from kneescale_worker.batches import BatchRun, BatchRunner
 from kneescale_worker.errors import TooLateError
 from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, connect
 from kneescale_worker.metrics import Metrics
-from kneescale_worker.queue import ItemQueue, Slice
+from kneescale_worker.queue import ItemQueue
 
 _log = logging.getLogger(__name__)
 
@@ -26,12 +28,11 @@ class GrantClient:
         self, socket: Path, max_batch: int, queue: ItemQueue, runner: BatchRunner, metrics: Metrics
     ) -> None:
         self._socket = socket
-        self._hello = Hello(Role.SERVE, max_batch)
+        self._hello = Hello(Role.SERVE, max_batch, time.monotonic_ns())
         self._queue = queue
         self._runner = runner
         self._metrics = metrics
         self._link: AgentLink | None = None
-        self._running: set[asyncio.Task[None]] = set()
         #: The last terms of any connection.
         self.terms: Terms | None = None
         #: Set while no agent grants batches.
@@ -70,21 +71,15 @@ class GrantClient:
                 if self._link is None:
                     self._joined(link)
             case Grant(batch=batch):
-                # Taken now and not by the task: the next message speaks of the items behind these.
+                # Taken at once: the next message speaks of the items behind these.
                 slices = self._queue.take(batch)
-                # Held here, because the event loop itself holds tasks only weakly.
-                task = asyncio.create_task(self._serve(link, message, slices))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                on_end = partial(_send_done, link, message)
+                self._runner.run(message.gpu_percent, slices, message.finish_by_ns, on_end)
             case Refuse(count) if self.terms is not None:
                 self._queue.fail(count, _too_late(self.terms))
             case _:
                 _log.error("closing the connection: the agent sent a %s", type(message).__name__)
                 link.close()
-
-    async def _serve(self, link: AgentLink, grant: Grant, slices: list[Slice]) -> None:
-        run = await self._runner.run(grant.gpu_percent, slices)
-        link.send(Done(grant.grant_id, run.started_ns, run.ended_ns))
 
     def _joined(self, link: AgentLink) -> None:
         self._link = link
@@ -97,6 +92,10 @@ class GrantClient:
         self._link = None
         self.alone.set()
         self._metrics.agent_connected.set(0)
+
+
+def _send_done(link: AgentLink, grant: Grant, run: BatchRun) -> None:
+    link.send_from_any_thread(Done(grant.grant_id, run.started_ns, run.ended_ns))
 
 
 def _too_late(terms: Terms) -> TooLateError:

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Hello, Message, encode
@@ -20,14 +23,32 @@ class AgentLink(asyncio.Protocol):
     def __init__(self, on_message: "Callable[[AgentLink, Message], None]") -> None:
         self._on_message = on_message
         self._decoder = Decoder()
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
+        self._fileno = -1
+        #: Held while something is sent, and where the connection comes and goes.
+        self._lock = Lock()
         #: Set when the connection is gone.
         self.closed = asyncio.Event()
 
     def send(self, message: Message) -> None:
         """Send a message; nothing happens when the connection is gone."""
-        if self._transport is not None and not self.closed.is_set():
-            self._transport.write(encode(message))
+        with self._lock:
+            if self._transport is not None:
+                self._transport.write(encode(message))
+
+    def send_from_any_thread(self, message: Message) -> None:
+        """The same without a way through the event loop, which is long for a batch's end."""
+        with self._lock:
+            if self._transport is None:
+                return
+            # Behind what asyncio still has to send, or not at all: frames must not mix.
+            if self._transport.get_write_buffer_size() == 0:
+                with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                    # A frame is far smaller than what a Unix socket takes or refuses as a whole.
+                    os.write(self._fileno, encode(message))
+                    return
+        self._loop.call_soon_threadsafe(self.send, message)
 
     def close(self) -> None:
         """Close the connection."""
@@ -38,6 +59,7 @@ class AgentLink(asyncio.Protocol):
         """Called by asyncio."""
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
+        self._fileno = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -49,7 +71,9 @@ class AgentLink(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by asyncio."""
+        """Called by asyncio, before it closes the socket."""
+        with self._lock:
+            self._transport = None
         self.closed.set()
 
 

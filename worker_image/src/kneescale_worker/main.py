@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from kneescale.core.errors import KneescaleError
+from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
 from kneescale_worker.settings import parse_settings, termination_path
 
-_EXIT_OK, _EXIT_ERROR = 0, 2
+_EXIT_OK, _EXIT_ERROR, _EXIT_HUNG = 0, 2, 3
 #: What shells report for a program that SIGTERM ended.
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"kneescale_worker: {error}\n")
         if arguments.run is not _kernels:
             _leave_message(termination_path(os.environ), {"error": str(error)})
+        if isinstance(error, HungError):
+            # A plain return would wait for the thread that hangs.
+            sys.stderr.flush()
+            os._exit(_EXIT_HUNG)
         return _EXIT_ERROR
     return _EXIT_OK
 

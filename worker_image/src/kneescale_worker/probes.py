@@ -19,7 +19,7 @@ class ProbeClient:
 
     def __init__(self, socket: Path, max_batch: int) -> None:
         self._socket = socket
-        self._hello = Hello(Role.PROFILE, max_batch)
+        self._hello = Hello(Role.PROFILE, max_batch, time.monotonic_ns())
         self._link: AgentLink | None = None
         self._grants: asyncio.Queue[tuple[AgentLink, Grant]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")

@@ -93,11 +93,12 @@ class Server:
 async def serve(settings: Settings, executor: Executor) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises LoadError.
+    Raises LoadError, and HungError when a batch never ends.
     """
     server = Server(settings, executor)
     terminated = asyncio.create_task(_termination().wait())
-    background = [asyncio.create_task(job()) for job in (server.client.run, server.pacer.run, server.report)]
+    jobs = (server.client.run, server.pacer.run, server.report, server.runner.watch)
+    background = [asyncio.create_task(job()) for job in jobs]
     starting = asyncio.create_task(server.start())
     try:
         await _first_of(starting, terminated)

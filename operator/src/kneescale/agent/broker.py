@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import Trace
 from kneescale.api.gpu_schedule import Policy
-from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
-from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Terms
 
-#: A worker this late with a batch is hung or frozen; it loses its connection, and others get its lane.
-_GRACE_NS = 10 * NS_PER_S
 #: Far above a worker's own limit: what passes it is no honest queue.
 _MAX_QUEUED_ITEMS = 65_536
 _MAX_PROBES = 256
@@ -27,20 +24,26 @@ class _Worker:
 
     model: str
     lanes: tuple[int, ...]
+    born_ns: int
     probes: int = 0
     measured: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """One partition of the schedule as it is now; `seen` tells whether it ever had a worker here."""
+    """One partition of the schedule as it is now.
+
+    `seen` tells whether it ever had a worker here, `hung` whether that had a batch which never ended.
+    """
 
     name: str
     model: str
     connected: bool
     seen: bool
+    hung: bool
     queued_items: int
     measured: Measured | None
+    timing: Timing
 
 
 class GrantBroker:
@@ -53,6 +56,8 @@ class GrantBroker:
         self._assigned: dict[str, AssignedPartition] = {}
         self._workers: dict[str, _Worker] = {}
         self._seen: set[str] = set()
+        #: When each worker that hung was born: it is granted nothing any more, but the next one is.
+        self._hung: dict[str, int] = {}
 
     def assign(self, assignment: Assignment, now_ns: int) -> dict[str, Terms | None]:
         """Take a new assignment.
@@ -62,6 +67,7 @@ class GrantBroker:
         before = self._assigned
         self._assigned = {partition.name: partition for partition in assignment.partitions}
         self._seen &= self._assigned.keys()
+        self._hung = {name: born_ns for name, born_ns in self._hung.items() if name in self._assigned}
         dropped = self._change_policy(assignment.policy, now_ns)
         self._dispatcher.configure({p.name: p.terms for p in assignment.partitions}, now_ns)
         self._trace.keep_totals_of(self._assigned.keys() | self._workers.keys())
@@ -124,13 +130,11 @@ class GrantBroker:
         """When to ask again if no message comes before; None if only a message can change anything."""
         return self._dispatcher.next_wake_ns(now_ns)
 
-    def overdue(self, now_ns: int) -> set[str]:
-        """Partitions whose worker holds a grant far beyond the time by which it should have ended."""
-        return {
-            running.partition
-            for running in self._dispatcher.running
-            if now_ns > running.grant.finish_by_ns + _GRACE_NS
-        }
+    def fence(self, now_ns: int) -> set[str]:
+        """Partitions whose worker has a batch that will never end: hung until the worker is a new one."""
+        hung = self._dispatcher.hung(now_ns)
+        self._hung.update({name: self._workers[name].born_ns for name in hung})
+        return hung
 
     def views(self) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
@@ -143,8 +147,10 @@ class GrantBroker:
             model=partition.model,
             connected=worker is not None,
             seen=partition.name in self._seen,
+            hung=partition.name in self._hung,
             queued_items=self._dispatcher.queued(partition.name),
             measured=worker.measured if worker else None,
+            timing=self._dispatcher.timing(partition.name),
         )
 
     def _change_policy(self, policy: Policy, now_ns: int) -> list[str]:
@@ -166,8 +172,11 @@ class GrantBroker:
             raise ProtocolError("a second Hello")
         if hello.role != partition.terms.role:
             raise ProtocolError(f"role {hello.role}, the schedule says {partition.terms.role}")
+        if self._hung.get(name) == hello.born_ns:
+            raise ProtocolError("a batch of it hangs; it is to end and be started anew")
+        self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
-        self._workers[name] = _Worker(partition.model, partition.terms.lanes)
+        self._workers[name] = _Worker(partition.model, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
         return partition.worker_terms
 
@@ -183,7 +192,9 @@ class GrantBroker:
             raise ProtocolError("a batch that ends before it starts, or in the future")
         ran = self._dispatcher.done(name, grant_id, started_ns, ended_ns, now_ns)
         if ran is None:
-            raise ProtocolError(f"grant {grant_id} is not this worker's, or was reported done before")
+            raise ProtocolError(
+                f"grant {grant_id} is not this worker's, was reported done before, or started before it came"
+            )
         self._trace.ended(grant_id, started_ns, ended_ns)
 
     def _probe(self, name: str, worker: _Worker, gpu_percent: int, batch: int, now_ns: int) -> None:

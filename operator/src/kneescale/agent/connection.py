@@ -8,7 +8,9 @@ from pathlib import Path
 from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Message, encode
 
-_READ_BYTES = 65_536
+#: Read in one turn of the dispatcher's thread, about 100 messages or a millisecond: a worker that floods its
+#: socket waits for its next turn, as all others do, and what it has not sent stays with it.
+_READ_BYTES = 2_048
 #: A worker has at most a grant per lane outstanding, and no more refusals than it announced items; one that
 #: lets this much pile up does not read.
 _MAX_PENDING_BYTES = 65_536

@@ -4,7 +4,7 @@ One selector waits for connections, messages, new assignments and the dispatcher
 """
 
 import logging
-import math
+import select
 import selectors
 import socket
 import time
@@ -20,12 +20,12 @@ from kneescale.agent.broker import GrantBroker, PartitionView
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
 from kneescale.core.errors import ProtocolError
-from kneescale.core.units import NS_PER_MS, NS_PER_S
+from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Message, Refuse
 
 log = logging.getLogger(__name__)
 
-#: At least this often the host looks for workers that are overdue.
+#: At least this often the host looks for workers that are hung.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
 #: An overload is over, and the next one logged anew, once nothing was refused for so long.
@@ -50,7 +50,7 @@ class DispatcherHost:
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
         self._lock = Lock()
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
         self._listeners: dict[str, _Listener] = {}
         self._connections: dict[str, WorkerConnection] = {}
         #: When each partition last refused requests.
@@ -89,22 +89,26 @@ class DispatcherHost:
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopping:
-            ready = self._selector.select(self._timeout_s())
+            self._wait()
             with self._lock:
-                for key, mask in ready:
+                for key, mask in self._selector.select(0):
                     handler: _Handler = key.data
                     handler(mask)
-                self._drop_overdue()
+                self._fence()
                 self._send_decisions()
             self._turned_ns = time.monotonic_ns()
         self._close()
 
-    def _timeout_s(self) -> float:
-        """Until the dispatcher's next wake-up; epoll counts in milliseconds, so round up to not spin."""
+    def _wait(self) -> None:
+        """Until a socket is ready or the dispatcher's next wake-up has come.
+
+        epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
+        takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made at start-up.
+        """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
         sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
-        return math.ceil(sleep_ns / NS_PER_MS) / 1000
+        select.select([self._selector], [], [], sleep_ns / NS_PER_S)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.
@@ -187,9 +191,10 @@ class DispatcherHost:
                 self._send(name, answer)
 
     def _send_decisions(self) -> None:
-        """Refusals, then grants, until there are none: a worker that is hung up on makes room for others."""
-        decided = True
-        while decided:
+        """Refusals, then grants; again if a worker had to be hung up on, which makes room for others."""
+        connected = -1
+        while connected != len(self._connections):
+            connected = len(self._connections)
             now_ns = time.monotonic_ns()
             refusals, grants = self._broker.refuse(now_ns), self._broker.tick(now_ns)
             for refused in refusals:
@@ -197,7 +202,6 @@ class DispatcherHost:
                 self._send(refused.partition, Refuse(refused.count))
             for granted in grants:
                 self._send(granted.partition, granted.grant)
-            decided = bool(refusals or grants)
 
     def _note_refusal(self, name: str, now_ns: int) -> None:
         """Log the first refusal of a partition in a while; how many there are, the metrics count."""
@@ -223,10 +227,11 @@ class DispatcherHost:
         if key.events != events:
             self._selector.modify(connection, events, key.data)
 
-    def _drop_overdue(self) -> None:
-        for name in self._broker.overdue(time.monotonic_ns()):
-            log.warning("the worker of partition %s holds a grant far too long and is disconnected", name)
-            self._hang_up(name, "overdue")
+    def _fence(self) -> None:
+        """Others get the GPU% of a worker that hangs."""
+        for name in self._broker.fence(time.monotonic_ns()):
+            log.warning("a batch of partition %s never ends; its worker is disconnected", name)
+            self._hang_up(name, "it hangs")
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)
@@ -240,10 +245,11 @@ class DispatcherHost:
     def _close(self) -> None:
         """Hang up on all; the sockets' files stay, for the next agent to replace."""
         with self._lock:
-            for name in list(self._connections):
-                self._hang_up(name, "the agent ends")
+            # First, so that a worker that connects again does not find the one that ends.
             for listener in self._listeners.values():
                 listener.sock.close()
+            for name in list(self._connections):
+                self._hang_up(name, "the agent ends")
             self._selector.close()
             self._closed = True
             self._wake_reader.close()

@@ -1,7 +1,7 @@
 """How the devices are, told to the kubelet, which shows it in the pods' status (KEP-4680)."""
 
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from threading import Event
 
 import grpc
@@ -45,7 +45,7 @@ def _device_health(node_name: str, device: Device, host: DispatcherHost | None) 
     return health.DeviceHealth(
         device=health.DeviceIdentifier(pool_name=node_name, device_name=device.name),
         health=health.UNHEALTHY if ailment else health.HEALTHY,
-        last_updated_time=int(time.time()),
+        last_updated_time=int(datetime.now(UTC).timestamp()),
         message=ailment,
     )
 

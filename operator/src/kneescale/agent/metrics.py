@@ -88,9 +88,22 @@ class _AgentCollector(Collector):
         connected = GaugeMetricFamily(
             "kneescale_worker_connected", "Whether the partition's worker is connected", labels=labels
         )
+        hung = GaugeMetricFamily(
+            "kneescale_worker_hung", "Whether a batch of the partition's worker never ended", labels=labels
+        )
+        overruns = CounterMetricFamily(
+            "kneescale_overruns", "Batches that took much longer than their grant", labels=labels
+        )
+        ratio = GaugeMetricFamily(
+            "kneescale_latency_ratio", "Measured over predicted batch time, the median", labels=labels
+        )
         for device, host in self._hosts.items():
             for view in host.views():
                 values = [self._backend, device, view.name, view.model]
                 queued.add_metric(values, view.queued_items)
                 connected.add_metric(values, view.connected)
-        yield from (queued, connected)
+                hung.add_metric(values, view.hung)
+                overruns.add_metric(values, view.timing.overruns)
+                if view.timing.latency_ratio is not None:
+                    ratio.add_metric(values, view.timing.latency_ratio)
+        yield from (queued, connected, hung, overruns, ratio)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 
@@ -76,15 +77,16 @@ class StatusReporter:
         used: Mapping[str, int],
         now: datetime,
     ) -> GPUScheduleStatus:
-        conditions = (carried_over(_applied_condition(schedule, now), before),)
+        applied = carried_over(_applied_condition(schedule, now), before)
         spec = schedule.applied
         if spec is None:
-            return GPUScheduleStatus(observed_generation=schedule.generation, conditions=conditions)
+            return GPUScheduleStatus(observed_generation=schedule.generation, conditions=(applied,))
         host = self._hosts.get(spec.device)
         views = {view.name: view for view in host.views()} if host else {}
+        in_time = carried_over(_time_condition(schedule, views.values(), now), before)
         return GPUScheduleStatus(
             observed_generation=schedule.generation,
-            conditions=conditions,
+            conditions=(applied, in_time),
             summary=_summary(spec),
             area_planned_permille=sum(partition.area_permille for partition in spec.partitions),
             area_used_permille=used.get(spec.device, 0),
@@ -121,6 +123,27 @@ def _applied_condition(schedule: KnownSchedule, now: datetime) -> Condition:
     )
 
 
+def _time_condition(schedule: KnownSchedule, views: Iterable[PartitionView], now: datetime) -> Condition:
+    views = tuple(views)
+    hung = [view.name for view in views if view.hung]
+    late = [view.name for view in views if view.timing.is_unpunctual and not view.hung]
+    troubles = [
+        f"a batch of {', '.join(hung)} never ended, and the worker is granted no more until it is a new one"
+        if hung
+        else "",
+        f"batches of {', '.join(late)} take much longer than planned again and again" if late else "",
+    ]
+    message = "; ".join(filter(None, troubles))
+    return Condition(
+        type="WorkersKeepTime",
+        status=ConditionStatus.FALSE if message else ConditionStatus.TRUE,
+        last_transition_time=format_time(now),
+        reason="Hung" if hung else "Overruns" if late else "InTime",
+        message=message or "batches end by the time that they were granted for",
+        observed_generation=schedule.generation,
+    )
+
+
 def _summary(spec: GPUScheduleSpec) -> str:
     return ", ".join(map(_summary_of, spec.partitions))[:_MAX_SUMMARY]
 
@@ -133,13 +156,21 @@ def _summary_of(partition: Partition) -> str:
 
 def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
     """How a partition goes; without a view the dispatcher has not got to it yet."""
-    state = _state(view)
-    if view is None or view.measured is None:
-        return PartitionStatus(name=name, state=state)
-    measured = view.measured
-    return PartitionStatus(
+    if view is None:
+        return PartitionStatus(name=name, state=PartitionState.WAITING)
+    timing = view.timing
+    status = PartitionStatus(
         name=name,
-        state=state,
+        state=_state(view),
+        overruns=timing.overruns,
+        latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
+    )
+    return status if view.measured is None else _with_measured(status, view.measured)
+
+
+def _with_measured(status: PartitionStatus, measured: Measured) -> PartitionStatus:
+    return replace(
+        status,
         requests_per_second=_rate(measured),
         requests=measured.requests,
         answered=measured.answered,
@@ -151,8 +182,10 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
     )
 
 
-def _state(view: PartitionView | None) -> PartitionState:
-    if view is None or not view.seen:
+def _state(view: PartitionView) -> PartitionState:
+    if view.hung:
+        return PartitionState.HUNG
+    if not view.seen:
         return PartitionState.WAITING
     return PartitionState.SERVING if view.connected else PartitionState.GONE
 

@@ -5,7 +5,7 @@ The check adds up what went out to workers and came back; it asks the dispatcher
 
 from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from kneescale.core.units import WHOLE_GPU_PERCENT
@@ -26,11 +26,6 @@ class GrantRecord:
     granted_ns: int
     started_ns: int
     ended_ns: int
-
-    @property
-    def area_ns(self) -> int:
-        """GPU area: GPU% times nanoseconds."""
-        return self.gpu_percent * (self.ended_ns - self.granted_ns)
 
 
 @dataclass(slots=True)
@@ -82,21 +77,23 @@ class Trace:
         with self._lock:
             gone_out = self._open.pop(grant_id)
             self._running_percent -= gone_out.gpu_percent
-            record = GrantRecord(
-                partition=gone_out.partition,
-                model=gone_out.model,
-                gpu_percent=gone_out.gpu_percent,
-                batch=gone_out.batch,
-                granted_ns=gone_out.granted_ns,
-                started_ns=started_ns,
-                ended_ns=ended_ns,
+            self._ended.append(
+                (
+                    gone_out.partition,
+                    gone_out.model,
+                    gone_out.gpu_percent,
+                    gone_out.batch,
+                    gone_out.granted_ns,
+                    started_ns,
+                    ended_ns,
+                )
             )
-            self._ended.append(astuple(record))
-            self._ended_area_ns += record.area_ns
-            totals = self._totals_of(record.partition, record.model)
+            area_ns = gone_out.gpu_percent * (ended_ns - gone_out.granted_ns)
+            self._ended_area_ns += area_ns
+            totals = self._totals_of(gone_out.partition, gone_out.model)
             totals.grants += 1
-            totals.items += record.batch
-            totals.area_ns += record.area_ns
+            totals.items += gone_out.batch
+            totals.area_ns += area_ns
 
     def refused(self, partition: str, model: str, items: int) -> None:
         """Items of a partition are refused."""

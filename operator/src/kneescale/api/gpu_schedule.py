@@ -41,7 +41,7 @@ class Policy(StrEnum):
 
 
 class PartitionState(StrEnum):
-    """A partition as the agent sees it: no worker yet, its worker connected, lost, or stuck in a batch."""
+    """A partition as the agent sees it: no worker yet, its worker connected, lost, or hung in a batch."""
 
     WAITING = "Waiting"
     SERVING = "Serving"
@@ -108,6 +108,10 @@ class PartitionStatus:
     p50_milliseconds: Milliseconds | None = None
     p99_milliseconds: Milliseconds | None = None
     window_seconds: Count = 0
+    #: Batches that took much longer than their grant, since the agent knows the partition.
+    overruns: Count = 0
+    #: Median of measured over predicted batch time; None while there is too little evidence.
+    latency_ratio_permille: Permille | None = None
 
 
 @dataclass(frozen=True, slots=True)

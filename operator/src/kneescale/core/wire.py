@@ -10,14 +10,15 @@ the order in which they were sent. What arrives meanwhile joins the tail, so bot
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import ClassVar
+from operator import attrgetter
+from typing import Any, ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<BBH")
 
 
@@ -30,11 +31,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Worker to agent, first message: what the worker is for and the most items it can batch."""
+    """Worker to agent, first message: what the worker is for and the most items it can batch.
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<BH")
+    `born_ns` is when its process began: it tells a worker that was started anew from one that connects again.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<BHQ")
     role: int
     max_batch: int
+    born_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,16 @@ _KINDS: dict[int, type[Message]] = {
 _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 
 
+def _reader(cls: type[Message]) -> Callable[[Message], tuple[Any, ...]]:
+    """What gives the fields of a message in order; `dataclasses.astuple` copies deeply, which takes long."""
+    names = [field.name for field in fields(cls)]
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda message: (read(message),)
+
+
+_READERS = {cls: _reader(cls) for cls in _KIND_OF}
+
+
 def encode(message: Message) -> bytes:
     """The message as one frame.
 
@@ -139,7 +154,7 @@ def encode(message: Message) -> bytes:
     """
     cls = type(message)
     try:
-        body = cls.layout.pack(*astuple(message))
+        body = cls.layout.pack(*_READERS[cls](message))
     except struct.error as error:
         raise ProtocolError(f"{cls.__name__} does not fit its frame: {error}") from error
     return _HEADER.pack(VERSION, _KIND_OF[cls], len(body)) + body

@@ -30,8 +30,11 @@ _DEADLINE_S = 10.0
 class FakeWorker:
     """One connection to an agent. Everything received is kept in `terms` and `grants`."""
 
-    def __init__(self, socket_path: Path, *, deadline_s: float = _DEADLINE_S) -> None:
+    def __init__(
+        self, socket_path: Path, *, deadline_s: float = _DEADLINE_S, born_ns: int | None = None
+    ) -> None:
         self._socket_path = socket_path
+        self._born_ns = time.monotonic_ns() if born_ns is None else born_ns
         self._deadline_s = deadline_s
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._decoder = Decoder()
@@ -63,7 +66,7 @@ class FakeWorker:
     def hello(self, role: Role = Role.SERVE, max_batch: int = 16) -> None:
         """Connect, introduce oneself and wait for the terms."""
         self.connect()
-        self.send(Hello(role, max_batch))
+        self.send(Hello(role, max_batch, self._born_ns))
         self.receive_terms()
 
     def receive_terms(self) -> Terms:

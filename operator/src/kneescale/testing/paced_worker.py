@@ -8,6 +8,7 @@ from threading import Thread
 
 from kneescale.core.wire import Arrived, Done, Grant, Refuse
 from kneescale.testing.fake_worker import FakeWorker
+from kneescale.testing.spans import Span
 
 #: When nothing is due it looks up this often.
 _IDLE_NS = 10_000_000
@@ -27,8 +28,11 @@ class PacedWorker(Thread):
         self._due_ns = deque(start_ns + arrival_ns for arrival_ns in arrivals_ns)
         self._queued_ns: deque[int] = deque()
         self._batch_ns = batch_ns
-        #: When each batch ends, its grant, when it started, and when its requests arrived.
-        self._running: list[tuple[int, int, int, list[int]]] = []
+        #: When each batch ends, its grant (by id where two end at once), when it started, and when its
+        #: requests arrived.
+        self._running: list[tuple[int, int, Grant, int, list[int]]] = []
+        #: When its batches ran, and the GPU% they had.
+        self.spans: list[Span] = []
         #: How long each answered request took, and how many were refused.
         self.waits_ns: list[int] = []
         self.refused = 0
@@ -60,9 +64,10 @@ class PacedWorker(Thread):
     def _start(self, grant: Grant) -> None:
         started_ns = time.monotonic_ns()
         end_ns = started_ns + self._batch_ns(grant)
-        heapq.heappush(self._running, (end_ns, grant.grant_id, started_ns, self._take(grant.batch)))
+        heapq.heappush(self._running, (end_ns, grant.grant_id, grant, started_ns, self._take(grant.batch)))
 
     def _end(self) -> None:
-        end_ns, grant_id, started_ns, arrived_ns = heapq.heappop(self._running)
-        self._worker.send(Done(grant_id, started_ns, end_ns))
+        end_ns, _, grant, started_ns, arrived_ns = heapq.heappop(self._running)
+        self._worker.send(Done(grant.grant_id, started_ns, end_ns))
+        self.spans.append((started_ns, end_ns, grant.gpu_percent))
         self.waits_ns += [end_ns - each_ns for each_ns in arrived_ns]

@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 from kneescale.core.dispatching.partition import Partition
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
@@ -18,6 +19,12 @@ class Running:
     granted_ns: int
     is_probe: bool
 
+    @property
+    def hung_after_ns(self) -> int:
+        """From when on it is hung; a probe's `finish_by_ns` is a limit already, and no plan."""
+        finish_by_ns = self.grant.finish_by_ns
+        return finish_by_ns if self.is_probe else hung_after_ns(self.granted_ns, finish_by_ns)
+
 
 @dataclass(slots=True)
 class DeviceState:
@@ -26,8 +33,9 @@ class DeviceState:
     partitions: dict[str, Partition] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
     free_percent: int = WHOLE_GPU_PERCENT
-    #: How many of the runs are probes: asked at every decision.
+    #: How many of the runs are probes, and how many more are asked for: looked at in every decision.
     probes_running: int = 0
+    probes_waiting: int = 0
     scoreboard: Scoreboard = field(default_factory=Scoreboard)
     #: (when it should end, its grant's id, its GPU%) of each run in flight, in order.
     ends: list[tuple[int, int, int]] = field(default_factory=list)

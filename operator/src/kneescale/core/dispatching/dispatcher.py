@@ -16,7 +16,7 @@ from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 
-__all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused"]
+__all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused", "Timing"]
 
 #: A probe's length is not known before it ran; its worker may take this long and is still believed.
 PROBE_LIMIT_NS = 60 * NS_PER_S
@@ -43,6 +43,19 @@ class Ran:
     granted_ns: int
     started_ns: int
     ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How a partition's runs keep to their times.
+
+    `overruns`: how many took much longer than planned. `latency_ratio`: measured over predicted, None while
+    there is too little evidence.
+    """
+
+    overruns: int
+    is_unpunctual: bool
+    latency_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,16 @@ class Dispatcher:
         partition = self._device.partitions.get(name)
         return partition.queued if partition else 0
 
+    def timing(self, name: str) -> Timing:
+        """How a partition's runs keep to their times; as of none for a partition that is not known."""
+        partition = self._device.partitions.get(name) or Partition(name)
+        punctuality = partition.punctuality
+        return Timing(punctuality.overruns, punctuality.is_unpunctual, partition.drift.ratio)
+
+    def hung(self, now_ns: int) -> set[str]:
+        """The partitions that have a run which should have ended long ago."""
+        return {running.partition for running in self.running if now_ns > running.hung_after_ns}
+
     def configure(self, partitions: Mapping[str, PartitionTerms], now_ns: int) -> None:
         """Take a new schedule.
 
@@ -117,6 +140,7 @@ class Dispatcher:
         if partition is None:
             return []
         partition.connected = False
+        self._device.probes_waiting -= len(partition.probes)
         partition.clear()
         mine = [running.grant.grant_id for running in self.running if running.partition == name]
         freed = [self._end(grant_id, now_ns, now_ns) for grant_id in mine]
@@ -134,18 +158,21 @@ class Dispatcher:
         partition = self._device.partitions.get(name)
         if partition is not None and partition.connected:
             partition.probes.append(ProbeRequest(gpu_percent, batch, now_ns))
+            self._device.probes_waiting += 1
 
     def done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> Ran | None:
-        """The batch of a grant ended and its lane is free; None where that grant is not in flight."""
+        """The batch of a grant ended and its lane is free.
+
+        None where that grant is not in flight, or was given only after the batch started.
+        """
         running = self._device.running.get(grant_id)
-        if running is None or running.partition != name:
+        if running is None or running.partition != name or started_ns < running.granted_ns:
             return None
         ran = self._end(grant_id, started_ns, ended_ns)
         if running.is_probe:
             self._device.partitions[name].last_probe_ns = ended_ns - started_ns
         else:
-            planned_ns = running.grant.finish_by_ns - running.granted_ns
-            self._device.partitions[name].ran(planned_ns, ended_ns - started_ns)
+            self._device.partitions[name].ran(running.grant, running.granted_ns, started_ns, ended_ns)
             late_ns = ended_ns - running.grant.finish_by_ns
             self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
         return ran
@@ -172,7 +199,7 @@ class Dispatcher:
             self._waiting.until_ns,
             patience_ends_ns(self._device),
         )
-        return min((wake for wake in wakes if wake is not None and wake > now_ns), default=None)
+        return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
 
     def _grants(self, now_ns: int) -> Iterator[Granted]:
         while True:
@@ -186,6 +213,7 @@ class Dispatcher:
         partition = self._device.partitions[run.partition]
         if run.is_probe:
             partition.probes.popleft()
+            self._device.probes_waiting -= 1
             lasts_ns = PROBE_LIMIT_NS
         else:
             partition.pop(run.batch)

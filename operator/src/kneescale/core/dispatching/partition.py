@@ -3,10 +3,13 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from kneescale.core.dispatching.drift import Drift
+from kneescale.core.dispatching.punctuality import Punctuality
 from kneescale.core.dispatching.run_costs import Option, RunCosts
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import LatencySurface, doubling_batches
-from kneescale.core.wire import Role
+from kneescale.core.units import ms_to_ns
+from kneescale.core.wire import Grant, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Partition:
     queued: int = 0
     #: The lanes that its runs hold: how many of each GPU%.
     held_lanes: Counter[int] = field(default_factory=Counter)
+    #: The smallest of its lanes, of those that serve.
+    least_percent: int = 0
     #: How long the last probe ran: the only guess at how long the next one will.
     last_probe_ns: int = 0
     #: How many items the next batch can have.
@@ -90,23 +95,24 @@ class Partition:
     ripe_ns: int = 0
     #: Most runs take up to this many times as long as the surface says; at least 1.
     slowness: float = 1.0
+    drift: Drift = field(default_factory=Drift)
+    punctuality: Punctuality = field(default_factory=Punctuality)
     _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     _gap_ns: float = 0.0
     _gaps: int = 0
     _last_arrival_ns: int = 0
     _expected: Option | None = None
     _expected_until_ns: int = 0
+    _expected_slack_ns: int = 0
 
     def set_terms(self, terms: PartitionTerms) -> None:
         """Take new terms; the costs are worked out again only where they changed."""
         if terms == self.terms:
             return
+        if self.terms is None or terms.surface != self.terms.surface:
+            self.drift = Drift()
         self.terms = terms
-        self.costs = None
-        if terms.surface:
-            self.costs = RunCosts(terms.surface, terms.lanes, terms.slo_ns, is_pool=terms.is_pool)
-        self._expected_until_ns = 0
-        self._queue_changed()
+        self._work_out_costs()
 
     def push(self, count: int, arrived_ns: int) -> None:
         """`count` items join the tail of the queue."""
@@ -130,10 +136,18 @@ class Partition:
             count -= items
         self._queue_changed()
 
-    def ran(self, planned_ns: int, took_ns: int) -> None:
-        """Learn from a run: a quantile by stochastic approximation (Robbins and Monro, 1951)."""
+    def ran(self, grant: Grant, granted_ns: int, started_ns: int, ended_ns: int) -> None:
+        """Learn from a run: from its planned time, and from what the surface says without corrections."""
+        planned_ns, took_ns = grant.finish_by_ns - granted_ns, ended_ns - started_ns
+        self.punctuality.ran(planned_ns, ended_ns - grant.finish_by_ns)
+        # A quantile by stochastic approximation (Robbins and Monro, 1951).
         up = took_ns > self.slowness * planned_ns
         self.slowness = max(1.0, self.slowness + SLOWNESS_STEP * (ON_TIME if up else ON_TIME - 1))
+        # A batch whose requests were all given up takes no time.
+        if self.terms and self.terms.surface and took_ns:
+            predicted_ns = ms_to_ns(self.terms.surface.latency_ms(grant.gpu_percent, grant.batch))
+            if self.drift.observe(grant.gpu_percent, grant.batch, predicted_ns, took_ns):
+                self._work_out_costs()
 
     def clear(self) -> None:
         """The worker is gone, and its queue with it."""
@@ -175,7 +189,14 @@ class Partition:
         if self._expected is None or now_ns >= self._expected_until_ns:
             self._expected = self._cheapest_expected()
             self._expected_until_ns = now_ns + self.ready_terms.slo_ns
+            self._expected_slack_ns = max(1, self._slack_ns(self._expected.latency_ns))
         return self._expected
+
+    def expected_slack_ns(self, now_ns: int) -> int:
+        """How long from now that run can wait."""
+        if now_ns >= self._expected_until_ns:
+            self.expected_run(now_ns)
+        return self._expected_slack_ns
 
     @property
     def ready_terms(self) -> PartitionTerms:
@@ -200,6 +221,16 @@ class Partition:
         batch = min(self.queued, terms.batch)
         deadline_ns = self._arrivals[0][0] + terms.slo_ns
         return deadline_ns - self.ready_costs.latency_ns(terms.gpu_percent, batch)
+
+    def _work_out_costs(self) -> None:
+        terms = self.ready_terms
+        self.costs = None
+        if terms.surface:
+            surface = self.drift.corrected(terms.surface)
+            self.costs = RunCosts(surface, terms.lanes, terms.slo_ns, is_pool=terms.is_pool)
+            self.least_percent = self.costs.lanes[0]
+        self._expected_until_ns = 0
+        self._queue_changed()
 
     def _queue_changed(self) -> None:
         if self.costs is None or not self.queued:

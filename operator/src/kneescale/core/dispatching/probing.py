@@ -41,9 +41,10 @@ def patience_ends_ns(device: DeviceState) -> int | None:
 
 
 def _first_asked(device: DeviceState) -> Partition | None:
-    # Asked at every decision, and hardly ever is there one.
-    asking = [partition for partition in device.partitions.values() if partition.probes]
-    return min(asking, key=lambda partition: partition.probes[0].asked_ns) if asking else None
+    if not device.probes_waiting:
+        return None
+    asking = (partition for partition in device.partitions.values() if partition.probes)
+    return min(asking, key=lambda partition: partition.probes[0].asked_ns)
 
 
 def _patience_ends_ns(partition: Partition) -> int:

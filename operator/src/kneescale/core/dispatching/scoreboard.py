@@ -27,6 +27,7 @@ class Scoreboard:
         self._refused = 0.0
         self._from_ns = 0
         self._last_ns = 0
+        self._last_worth = 1.0
         #: What counts as of late.
         self.window_ns = 1
 
@@ -71,7 +72,8 @@ class Scoreboard:
             self._last_ns = now_ns
             if now_ns - self._from_ns > _MOST_WINDOWS * self.window_ns:
                 self._scale_back()
-        return exp((self._last_ns - self._from_ns) / self.window_ns)
+            self._last_worth = exp((now_ns - self._from_ns) / self.window_ns)
+        return self._last_worth
 
     def _scale_back(self) -> None:
         factor = exp(-min((self._last_ns - self._from_ns) / self.window_ns, 700.0))
@@ -79,3 +81,4 @@ class Scoreboard:
         self._total *= factor
         self._refused *= factor
         self._from_ns = self._last_ns
+        self._last_worth = 1.0

@@ -36,6 +36,9 @@ MOST_STARTS = 4
 
 _FAR_NS = 1 << 60
 
+_NOTHING_QUEUED = Wait("nothing is queued")
+_ALL_GRANTED = Wait("all GPU% is granted")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -78,9 +81,9 @@ class SpatioTemporal:
         """The next run, or until when every queued partition waits, and what for."""
         queued = [partition for partition in device.partitions.values() if partition.items]
         if not queued:
-            return Wait("nothing is queued")
-        if device.free_percent < min([partition.ready_costs.lanes[0] for partition in queued]):
-            return Wait("all GPU% is granted")
+            return _NOTHING_QUEUED
+        if device.free_percent < min([partition.least_percent for partition in queued]):
+            return _ALL_GRANTED
         return _Round(device, queued, now_ns, self._settings).decide()
 
 
@@ -96,7 +99,6 @@ class _Round:
         self._now_ns = now_ns
         self._settings = settings
         self._is_calm = device.scoreboard.busy_share(now_ns) <= CALM
-        self._is_overload = settings.fairness and _is_overload(device, now_ns)
         #: What can run: (when at the latest, or a rank behind all that can be in time; which).
         self._ripe: list[tuple[int, str, Partition]] = []
         self._wake_ns = _FAR_NS
@@ -105,8 +107,12 @@ class _Round:
         self._ripe.sort()
         #: Made when one of them cannot have just what it wants: with the places that are kept.
         self._timeline: Timeline | None = None
-        self._rooms: tuple[Room, ...] = tuple(self._rooms_to_leave()) if self._ripe else ()
-        self._rooms_from_ns = min((room.start_ns for room in self._rooms), default=_FAR_NS)
+        self._rooms: tuple[Room, ...] = ()
+        self._idle: list[Partition] = []
+        self._rooms_from_ns = _FAR_NS
+        if self._ripe:
+            self._idle = [partition for partition in device.partitions.values() if partition.is_idle]
+            self._rooms_from_ns = self._first_room_ns()
 
     def decide(self) -> Run | Wait:
         """The first of the ripe that can start; those before it have their places kept."""
@@ -123,22 +129,27 @@ class _Round:
         now_ns = self._now_ns
         if partition.lost_ns < now_ns:
             partition.skip_late(now_ns)
-        if partition.lost_ns < now_ns:
-            self._ripe.append((self._late_rank(partition), partition.name, partition))
-        elif self._is_ripe(partition):
-            last_ns = self._is_overload and not self._is_owed(partition)
-            self._ripe.append((partition.due_ns + _FAR_NS * last_ns, partition.name, partition))
-        else:
-            self._wake_ns = min(self._wake_ns, self._ripens_ns(partition))
-
-    def _is_ripe(self, partition: Partition) -> bool:
-        if self._settings.fill:
-            return self._is_calm or partition.ripe_ns <= self._now_ns
-        return partition.items >= partition.ready_terms.batch or partition.due_ns <= self._now_ns
+            if partition.lost_ns < now_ns:
+                self._ripe.append((self._late_rank(partition), partition.name, partition))
+                return
+        ripens_ns = self._ripens_ns(partition)
+        if ripens_ns <= now_ns:
+            last_ns = _FAR_NS * self._goes_behind(partition)
+            self._ripe.append((partition.due_ns + last_ns, partition.name, partition))
+        elif ripens_ns < self._wake_ns:
+            self._wake_ns = ripens_ns
 
     def _ripens_ns(self, partition: Partition) -> int:
-        """When a growing queue is ripe, whatever arrives until then."""
-        return partition.ripe_ns if self._settings.fill else partition.due_ns
+        """From when on a queue is ripe, whatever arrives until then."""
+        if self._settings.fill:
+            return self._now_ns if self._is_calm else partition.ripe_ns
+        is_full = partition.items >= partition.ready_terms.batch
+        return self._now_ns if is_full else partition.due_ns
+
+    def _goes_behind(self, partition: Partition) -> bool:
+        """Whether an overload is to be borne by this partition first."""
+        is_overload = self._settings.fairness and _is_overload(self._device, self._now_ns)
+        return is_overload and not self._is_owed(partition)
 
     def _late_rank(self, partition: Partition) -> int:
         put_off_ns = self._device.scoreboard.window_ns
@@ -154,14 +165,18 @@ class _Round:
         fair_area = scoreboard.total_area * partition.ready_terms.weight / total_weight
         return scoreboard.area(partition.name) <= fair_area
 
+    def _first_room_ns(self) -> int:
+        """When at the earliest a model that has nothing queued will need room, if something arrives now."""
+        return self._now_ns + min(
+            [partition.expected_slack_ns(self._now_ns) for partition in self._idle], default=_FAR_NS
+        )
+
     def _rooms_to_leave(self) -> Iterator[Room]:
         """For each model that has nothing queued, the room that it will need if something arrives now."""
-        for partition in self._device.partitions.values():
-            if partition.is_idle:
-                run, terms = partition.expected_run(self._now_ns), partition.ready_terms
-                latest_ns = self._now_ns + terms.slo_ns - terms.margin_ns - run.latency_ns
-                start_ns = max(self._now_ns + 1, latest_ns)
-                yield Room(start_ns, start_ns + run.latency_ns, run.gpu_percent)
+        for partition in self._idle:
+            run = partition.expected_run(self._now_ns)
+            start_ns = self._now_ns + partition.expected_slack_ns(self._now_ns)
+            yield Room(start_ns, start_ns + run.latency_ns, run.gpu_percent)
 
     def _start(self, partition: Partition) -> Option | None:
         """The run of this partition to start now; if it is to start later its place is kept."""
@@ -183,6 +198,7 @@ class _Round:
             if is_free and now_ns + best.latency_ns <= self._rooms_from_ns:
                 return best
             self._timeline = Timeline(self._device, now_ns)
+            self._rooms = tuple(self._rooms_to_leave())
         place = self._place(self._timeline, partition, options, now_ns + within_ns, is_late=is_late)
         if place is None or place.start_ns == now_ns:
             return place and place.option

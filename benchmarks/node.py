@@ -1,0 +1,217 @@
+"""What an agent and eight workers on one device of a node keep to, against the bars that they are to keep.
+
+    python benchmarks/node.py [--seconds N]
+
+A dispatcher host in this process, eight emulated workers as processes of their own; each has one request
+whose items run one by one, 10 ms on a lane of 10 GPU%. So ten batches run at a time, and a grant follows each
+end.
+The dispatcher's thread notes when it decides and hears; the workers say when their batches start and end.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from threading import Thread
+from unittest.mock import patch
+
+import numpy as np
+import tritonclient.grpc as grpc  # type: ignore[import-untyped]
+
+from e2e.wait import wait_until
+from kneescale.agent.assignment import AssignedPartition, Assignment
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.trace import GrantRecord, Trace
+from kneescale.core.dispatching.dispatcher import PartitionTerms
+from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.units import NS_PER_S, NS_PER_US, WHOLE_GPU_PERCENT
+from kneescale.core.wire import Role, Terms
+from kneescale.testing.spans import Span, edges, peak_percent
+
+WORKERS = 8
+LANE_PERCENT = 10
+AT_ONCE = WHOLE_GPU_PERCENT // LANE_PERCENT
+MODEL, PRODUCT = "shufflenet_v2_x1_0", "V100-SXM2-16GB"
+#: Of the start-up, which is not measured.
+WARM_UP_S = 2.0
+FIRST_PORT = 28000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run saw: the grants that ended, when the agent heard of each end, and its thread's time."""
+
+    records: Sequence[GrantRecord]
+    heard_ns: Sequence[int]
+    seconds: float
+    cpu_s: float
+    overcommitted: int
+
+
+def main() -> int:
+    """Print each figure beside its bar."""
+    parser = argparse.ArgumentParser(description="Measure an agent and eight emulated workers.")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default 10)")
+    seconds = parser.parse_args().seconds
+    load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="ks") as folder:
+        measured = _measure(Path(folder), seconds)
+    for line in _report(measured):
+        sys.stdout.write(line + "\n")
+    sys.stdout.write(
+        f"(emulated; {os.cpu_count()} cores, load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after)\n"
+    )
+    return 0
+
+
+def _measure(folder: Path, seconds: float) -> Measured:
+    names = [f"w{number}" for number in range(WORKERS)]
+    items = round(NS_PER_S * (seconds + 2 * WARM_UP_S) * AT_ONCE / _batch_ns() / WORKERS)
+    heard_ns: list[int] = []
+    with ExitStack() as stack:
+        stack.enter_context(_noting_ends(heard_ns))
+        host, thread = stack.enter_context(_host(folder))
+        host.assign(Assignment(partitions=tuple(_partition(name, seconds) for name in names)))
+        for number, name in enumerate(names):
+            stack.enter_context(_worker(folder / f"{name}.sock", FIRST_PORT + 3 * number))
+        wait_until(lambda: all(view.connected for view in host.views()), "the workers", timeout_s=60.0)
+        for number in range(WORKERS):
+            Thread(target=_infer, args=(FIRST_PORT + 3 * number + 1, items), daemon=True).start()
+        wait_until(lambda: host.trace.running_percent == WHOLE_GPU_PERCENT, "a full device", timeout_s=60.0)
+        time.sleep(WARM_UP_S)
+        began_ns, cpu_clock = time.monotonic_ns(), time.pthread_getcpuclockid(thread.ident or 0)
+        cpu_s, first = time.clock_gettime(cpu_clock), len(heard_ns)
+        time.sleep(seconds)
+        cpu_s, last = time.clock_gettime(cpu_clock) - cpu_s, len(heard_ns)
+        took_s = (time.monotonic_ns() - began_ns) / NS_PER_S
+        records = list(host.trace.since(0))[first:last]
+        return Measured(records, heard_ns[first:last], took_s, cpu_s, host.trace.overcommitted)
+
+
+def _report(measured: Measured) -> Iterator[str]:
+    records = measured.records
+    rate = len(records) / measured.seconds
+    ways_us = [
+        (heard_ns - record.granted_ns - (record.ended_ns - record.started_ns)) / NS_PER_US
+        for record, heard_ns in zip(records, measured.heard_ns, strict=True)
+    ]
+    cuts = statistics.quantiles(ways_us, n=100)
+    yield f"grant there and back: median {cuts[49]:.0f} us (bar 200), p99 {cuts[98]:.0f} us (bar 1000)"
+    starts = sorted(record.started_ns for record in records)
+    ends = sorted(record.ended_ns for record in records)
+    gaps_us = [(start - end) / NS_PER_US for start, end in zip(starts[AT_ONCE:], ends, strict=False)]
+    idle = _idle_ns(records) / (ends[-1] - starts[0])
+    yield (
+        f"lane idle between batches: median {statistics.median(gaps_us):.0f} us, "
+        f"{statistics.median(gaps_us) * NS_PER_US / _batch_ns():.1%} of a batch; "
+        f"the whole GPU idle: {idle:.2%} of the time (bar 1%)"
+    )
+    core = measured.cpu_s / measured.seconds
+    yield (
+        f"agent: {core:.1%} of a core at {rate:.0f} grants/s, so {core * 1000 / rate:.1%} at 1000 (bar 25%)"
+    )
+    yield (
+        f"most GPU% at an instant: {peak_percent(_spans(records))} by the workers' times, "
+        f"{measured.overcommitted} instants over 100 by the agent's (bars 100, 0)"
+    )
+
+
+def _idle_ns(records: Sequence[GrantRecord]) -> int:
+    """How long nothing ran although something always waited."""
+    changes = edges(_spans(records))
+    sums = accumulate(change for _, change in changes)
+    return sum(
+        later_ns - earlier_ns
+        for ((earlier_ns, _), (later_ns, _)), percent in zip(pairwise(changes), sums, strict=False)
+        if percent == 0
+    )
+
+
+def _spans(records: Sequence[GrantRecord]) -> list[Span]:
+    """When the workers' batches ran."""
+    return [(record.started_ns, record.ended_ns, record.gpu_percent) for record in records]
+
+
+@contextmanager
+def _noting_ends(heard_ns: list[int]) -> Iterator[None]:
+    """Note when the agent hears of each batch's end."""
+    ended = Trace.ended
+
+    def noted(trace: Trace, grant_id: int, started_ns: int, ended_ns: int) -> None:
+        heard_ns.append(time.monotonic_ns())
+        ended(trace, grant_id, started_ns, ended_ns)
+
+    with patch.object(Trace, "ended", noted):
+        yield
+
+
+@contextmanager
+def _host(folder: Path) -> Iterator[tuple[DispatcherHost, Thread]]:
+    host = DispatcherHost("gpu0", lambda uid: folder / f"{uid}.sock", os.getuid())
+    thread = Thread(target=host.run)
+    thread.start()
+    try:
+        yield host, thread
+    finally:
+        host.stop()
+        thread.join()
+
+
+@contextmanager
+def _worker(socket: Path, port: int) -> Iterator[None]:
+    settings = {
+        "MODEL_NAME": MODEL,
+        "MODEL_URI": f"catalog://{MODEL}",
+        "MODEL_FORMAT": "Emulated",
+        "MAX_BATCH": "1",
+        "QUEUE_LIMIT": "65535",
+        "BACKEND": "emulated",
+        "PRODUCT": PRODUCT,
+        "LANES": str(LANE_PERCENT),
+        "SOCKET": str(socket),
+        "TERMINATION_PATH": os.devnull,
+        "HTTP_PORT": str(port),
+        "GRPC_PORT": str(port + 1),
+        "METRICS_PORT": str(port + 2),
+    }
+    env = {**os.environ, **{f"KNEESCALE_{name}": value for name, value in settings.items()}}
+    program = [sys.executable, "-m", "kneescale_worker", "serve"]
+    with subprocess.Popen(program, env=env, stderr=subprocess.DEVNULL) as worker:
+        try:
+            yield
+        finally:
+            worker.kill()
+
+
+def _infer(port: int, items: int) -> None:
+    """One request, of whose items most are answered; it ends with its worker."""
+    tensor = grpc.InferInput("input", [items, 4], "FP32")
+    tensor.set_data_from_numpy(np.zeros((items, 4), np.float32))
+    with closing(grpc.InferenceServerClient(f"127.0.0.1:{port}")) as client:
+        try:
+            client.infer(MODEL, [tensor])
+        except grpc.InferenceServerException:
+            return
+
+
+def _partition(name: str, seconds: float) -> AssignedPartition:
+    surface = lookup(MODEL, PRODUCT).surface((LANE_PERCENT,), (1,))
+    slo_ns = round(10 * seconds * NS_PER_S)
+    terms = PartitionTerms(Role.SERVE, slo_ns, 1, LANE_PERCENT, 1, (LANE_PERCENT,), surface)
+    return AssignedPartition(name, MODEL, terms, Terms(slo_ns, 1, LANE_PERCENT, 1000), claim_uid=name)
+
+
+def _batch_ns() -> int:
+    return round(lookup(MODEL, PRODUCT).latency_ms(LANE_PERCENT, 1) * 1_000_000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

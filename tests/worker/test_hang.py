@@ -1,0 +1,53 @@
+"""A batch that never ends takes its worker with it: the kubelet starts a new one, and clients hear of it."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneescale.core.dispatching.punctuality import LEAST_HUNG_NS
+from kneescale.core.units import NS_PER_MS, NS_PER_S
+from kneescale.core.wire import Arrived, Grant
+from kneescale.testing.fake_agent import FakeAgent
+from tests.worker.conftest import StartWorker
+from tests.worker.oip import InferenceServerException, grpc, infer, rows
+from tests.worker.process import TERMS, Worker
+
+_PROGRAM = (str(Path(__file__).with_name("hanging_worker.py")),)
+
+
+def _grant(agent: FakeAgent, batch: int, finish_in_ns: int) -> None:
+    agent.send(Grant(1, 40, batch, time.monotonic_ns() + finish_in_ns))
+
+
+def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartWorker) -> None:
+    worker = start_worker(program=_PROGRAM)
+    worker.wait_ready()
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        request = pool.submit(infer, grpc, worker.grpc, rows(3))
+        agent.wait_for(Arrived)
+        began_ns = time.monotonic_ns()
+        _grant(agent, 3, 10 * NS_PER_MS)
+        assert worker.wait() == 3
+        took_ns = time.monotonic_ns() - began_ns
+        with pytest.raises(InferenceServerException):
+            request.result()
+    assert LEAST_HUNG_NS < took_ns < LEAST_HUNG_NS + 8 * NS_PER_S
+    assert worker.message() == {
+        "error": "a batch of 3 items on the lane of 40 GPU% never ended; the worker starts anew"
+    }
+
+
+def test_a_batch_that_ends_late_is_not_hung(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent:
+        worker.wait_connected()
+        with ThreadPoolExecutor(1) as pool:
+            request = pool.submit(infer, grpc, worker.grpc, rows(8))
+            agent.wait_for(Arrived)
+            # As after a machine that stood still: it should have ended long before it begins.
+            _grant(agent, 8, -10 * NS_PER_S)
+            assert np.array_equal(request.result(), rows(8))
+        assert worker.get("/v2/health/ready")[0] == 200
