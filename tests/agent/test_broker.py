@@ -275,7 +275,7 @@ class Workers(RuleBasedStateMachine):
         assert self.trace.overcommitted == 0
 
 
-Workers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Workers.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestWorkers = Workers.TestCase
 
 

@@ -17,7 +17,7 @@ from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Role, encode
+from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Restart, Role, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
 from tests.agent.builders import assignment_of, claim_uid
 from tests.waiting import wait_until
@@ -134,6 +134,13 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
         worker.hello()
         worker.arrive(8)
         assert worker.next_grant().batch == 8
+
+
+def test_workers_are_told_to_restart(host: DispatcherHost, path: Path) -> None:
+    with FakeWorker(path) as worker:
+        worker.hello()
+        host.restart_workers()
+        assert isinstance(worker.receive(Restart), Restart)
 
 
 def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:

@@ -15,6 +15,7 @@ from kneescale.core.wire import (
     Message,
     Probe,
     Refuse,
+    Restart,
     Role,
     Terms,
     encode,
@@ -34,6 +35,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Terms, slo_ns=_U64, batch=_U16, gpu_percent=_U8, share_permille=_U16),
     st.builds(Grant, grant_id=_U64, gpu_percent=_U8, batch=_U16, finish_by_ns=_U64),
     st.builds(Refuse, count=_U32),
+    st.builds(Restart),
 )
 
 

@@ -16,6 +16,7 @@ from kneescale.core.wire import (
     Message,
     Probe,
     Refuse,
+    Restart,
     Role,
     Terms,
     encode,
@@ -37,6 +38,7 @@ _MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Terms, _U64, _U16, _U8, _U16),
     st.builds(Grant, _IDS, _U8, _U16, _U64),
     st.builds(Refuse, _U32),
+    st.builds(Restart),
 )
 _NAMES = st.sampled_from(MAD)
 _STEPS = st.one_of(
@@ -62,7 +64,7 @@ _HELLOS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_STEPS, max_size=60))
 def test_mad_workers_harm_nobody_else(steps: list[partial[None]]) -> None:
     session = MadSession()

@@ -7,12 +7,11 @@ from threading import Event, Thread
 
 import pytest
 
-from kneescale.agent.mps_status import daemon_status
 from kneescale.api.codec import encode
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps import service
 from kneescale.mps.service import MpsService, keeper_of
-from kneescale.mps.status import DaemonState
+from kneescale.mps.status import DaemonState, read_status, status_path
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_path
 from tests.mps.conftest import UUID, WANTED
 from tests.waiting import wait_until
@@ -29,7 +28,7 @@ def _want(state_dir: Path, wanted: WantedDaemon) -> None:
 
 
 def _is(state_dir: Path, uuid: str, state: DaemonState) -> bool:
-    status = daemon_status(state_dir, uuid)
+    status = read_status(status_path(state_dir, uuid))
     return status is not None and status.state is state
 
 
@@ -60,11 +59,11 @@ def test_a_daemon_asked_for_otherwise_is_another_daemon(state_dir: Path) -> None
     _want(state_dir, WantedDaemon(UUID, 16 * 1024, (3,)))
 
     def has_partition() -> bool:
-        status = daemon_status(state_dir, UUID)
+        status = read_status(status_path(state_dir, UUID))
         return status is not None and [part.chunks for part in status.partitions] == [3]
 
     wait_until(has_partition, "it has a partition")
-    status = daemon_status(state_dir, UUID)
+    status = read_status(status_path(state_dir, UUID))
     assert status is not None
     # Whoever was a client of the first daemon has to start again.
     assert status.losses == 1

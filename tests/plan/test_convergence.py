@@ -92,7 +92,7 @@ def fresh_world() -> World:
     return world
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), changes=st.lists(st.sampled_from(sorted(CHANGES)), max_size=3))
 def test_any_order_and_any_crash_end_the_same(data: st.DataObject, changes: list[str]) -> None:
     calm, rough = fresh_world(), fresh_world()
@@ -119,7 +119,7 @@ def test_any_order_and_any_crash_end_the_same(data: st.DataObject, changes: list
     assert outcome(rough) == outcome(calm)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), changes=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=3))
 def test_no_change_takes_a_serving_model_out_of_service(data: st.DataObject, changes: list[str]) -> None:
     world = fresh_world()
@@ -211,7 +211,6 @@ def model_of(obj: Manifest) -> str:
 #: A failing example says which moves it made; making it smaller takes minutes.
 trouble_settings = settings(
     max_examples=10,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )

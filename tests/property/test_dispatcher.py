@@ -210,5 +210,5 @@ class DispatcherMachine(RuleBasedStateMachine):
         return set(worker.grants)
 
 
-DispatcherMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+DispatcherMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestDispatcher = DispatcherMachine.TestCase

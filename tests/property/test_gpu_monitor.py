@@ -1,6 +1,6 @@
 """Whatever comes in whatever order, the monitor lists what the driver lists, and what was lost as sick."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kneescale.agent.gpu_library import LibraryError, XidEvent
@@ -49,7 +49,6 @@ class Node:
         self.monitor.look()
 
 
-@settings(deadline=None)  # it logs a lot
 @given(st.lists(EVENTS, max_size=12))
 def test_the_state_is_what_the_driver_says(events: list[tuple[str, object]]) -> None:
     node = Node()

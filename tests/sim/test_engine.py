@@ -46,7 +46,7 @@ def most_granted(record: Record) -> int:
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(arrivals_of_three)
 def test_no_request_is_lost_or_answered_twice(
     name: str, variant: Variant, arrivals_ms: Sequence[Sequence[int]]
@@ -62,7 +62,7 @@ def test_no_request_is_lost_or_answered_twice(
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(arrivals_of_three)
 def test_no_batch_is_too_large_early_or_over_100_gpu_percent(
     name: str, variant: Variant, arrivals_ms: Sequence[Sequence[int]]

@@ -9,7 +9,7 @@ import pytest
 
 from kneescale.core.dispatching.punctuality import LEAST_HUNG_NS
 from kneescale.core.units import NS_PER_MS, NS_PER_S
-from kneescale.core.wire import Arrived, Grant
+from kneescale.core.wire import Arrived, Grant, Restart
 from kneescale.testing.fake_agent import FakeAgent
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import InferenceServerException, grpc, infer, rows
@@ -51,3 +51,15 @@ def test_a_batch_that_ends_late_is_not_hung(worker: Worker) -> None:
             _grant(agent, 8, -10 * NS_PER_S)
             assert np.array_equal(request.result(), rows(8))
         assert worker.get("/v2/health/ready")[0] == 200
+
+
+def test_a_worker_whose_gpu_context_is_lost_ends_and_answers_what_waits(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        request = pool.submit(infer, grpc, worker.grpc, rows(2))
+        agent.wait_for(Arrived)
+        agent.send(Restart())
+        with pytest.raises(InferenceServerException):
+            request.result()
+        assert worker.wait() == 2
+    assert worker.message() == {"error": "a fault on the GPU took this worker's context; it is started anew"}

@@ -25,7 +25,7 @@ names = st.lists(st.sampled_from(sorted(SURFACES)), min_size=1, max_size=4, uniq
 
 
 @given(names, st.integers(1, 4), st.floats(5, 60), st.floats(1.6, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_model_has_its_lanes_and_one_of_them_is_in_time(
     chosen: list[str], lanes: int, area_percent: float, slo_factor: float
 ) -> None:

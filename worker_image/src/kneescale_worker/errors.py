@@ -31,6 +31,10 @@ class HungError(KneescaleError):
     """A batch never ended; only a new process is of use."""
 
 
+class ContextLostError(KneescaleError):
+    """What the worker held on the GPU is lost; only a new process is of use."""
+
+
 class LoadError(KneescaleError):
     """The model cannot be loaded or run; the message is one line for the InferenceModel's condition."""
 

@@ -7,9 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from kneescale.core.units import NS_PER_MS
-from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Refuse, Role, Terms
+from kneescale.core.wire import (
+    Arrived,
+    Done,
+    Grant,
+    Hello,
+    Measured,
+    Message,
+    Refuse,
+    Restart,
+    Role,
+    Terms,
+)
 from kneescale_worker.batches import BatchRun, BatchRunner
-from kneescale_worker.errors import TooLateError
+from kneescale_worker.errors import ContextLostError, TooLateError
 from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, connect
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue
@@ -33,6 +44,7 @@ class GrantClient:
         self._runner = runner
         self._metrics = metrics
         self._link: AgentLink | None = None
+        self._is_to_restart = False
         #: The last terms of any connection.
         self.terms: Terms | None = None
         #: Set while no agent grants batches.
@@ -40,7 +52,10 @@ class GrantClient:
         self.alone.set()
 
     async def run(self) -> None:
-        """Keep a connection to the agent, for ever."""
+        """Keep a connection to the agent, for ever.
+
+        Raises ContextLostError when the agent says so.
+        """
         backoff_s = FIRST_BACKOFF_S
         while True:
             link = await connect(self._socket, self._hello, self._on_message)
@@ -49,7 +64,10 @@ class GrantClient:
             finally:
                 link.close()
                 served = self._link is link
-                self._lost()
+                if not self._is_to_restart:
+                    self._lost()
+            if self._is_to_restart:
+                raise ContextLostError("a fault on the GPU took this worker's context; it is started anew")
             _log.warning("the agent closed the connection; going on alone")
             backoff_s = FIRST_BACKOFF_S if served else min(2 * backoff_s, LONGEST_BACKOFF_S)
             await asyncio.sleep(backoff_s)
@@ -77,6 +95,9 @@ class GrantClient:
                 self._runner.run(message.gpu_percent, slices, message.finish_by_ns, on_end)
             case Refuse(count) if self.terms is not None:
                 self._queue.fail(count, _too_late(self.terms))
+            case Restart():
+                self._is_to_restart = True
+                link.close()
             case _:
                 _log.error("closing the connection: the agent sent a %s", type(message).__name__)
                 link.close()

@@ -8,6 +8,7 @@ from threading import Event, Thread
 from kneescale.agent.backend import Backend
 from kneescale.agent.claims import ClaimFolders, PreparedClaim
 from kneescale.agent.cluster_api import ClusterApi
+from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.dra import ClaimPreparer, dra_handler
 from kneescale.agent.grpc_server import start_server
@@ -45,6 +46,7 @@ class Agent:
         self._preparer = ClaimPreparer(settings, backend, api, self._state)
         self._slices = SlicePublisher(api, settings.node_name, backend)
         self._node = NodeReporter(api, settings.node_name, backend)
+        self._losses = LossWatch(api, settings.node_name, backend, self._hosts)
         self._watch = ScheduleWatch(api, settings.node_name, self._state.set_schedules)
         self._status = StatusReporter(api, self._state, self._hosts)
         pages = Pages(
@@ -75,6 +77,7 @@ class Agent:
             ("backend", self._backend.run),
             ("slices", self._slices.run),
             ("node", self._node.run),
+            ("losses", self._losses.run),
             ("schedules", self._watch.run),
             ("status", self._status.run),
         ):

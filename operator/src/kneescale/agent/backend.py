@@ -56,6 +56,14 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextLosses:
+    """How often all workers of a device lost their GPU contexts, and in one line why they did so last."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """A folder of the host in a worker's container."""
 
@@ -94,6 +102,9 @@ class Backend(Protocol):
 
     def troubles(self) -> tuple[Trouble, ...]:
         """What is not among the devices though it could be; empty where there is no such thing."""
+
+    def context_losses(self) -> Mapping[str, ContextLosses]:
+        """Of each device, by name, on which that can happen and of which something is known."""
 
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """What a worker of so many lanes needs to use so much of `device`, beside its grant socket.

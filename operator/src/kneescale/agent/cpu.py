@@ -6,10 +6,11 @@ a lane of p GPU% is p/100 of the cores, and the worker pins that many threads.
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, Device, Trouble, attribute_text, node_uuid
+from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Trouble, attribute_text, node_uuid
 from kneescale.api.vocabulary import Tier
 
 #: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
@@ -42,6 +43,10 @@ class CpuBackend:
     def troubles(self) -> tuple[Trouble, ...]:
         """None: a node has CPUs."""
         return ()
+
+    def context_losses(self) -> Mapping[str, ContextLosses]:
+        """None: threads share nothing that a fault could take from them all."""
+        return {}
 
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""

@@ -3,17 +3,31 @@
 Written to NVIDIA's documents; not run on a GPU yet.
 """
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
 from kneescale.agent import gpu_abilities
-from kneescale.agent.backend import ContainerEdits, Device, GpuDetails, Mount, Trouble, attribute_text
+from kneescale.agent.backend import (
+    ContainerEdits,
+    ContextLosses,
+    Device,
+    GpuDetails,
+    Mount,
+    Trouble,
+    attribute_text,
+)
 from kneescale.agent.gpu_health import GPU_LOST
 from kneescale.agent.gpu_library import GpuLibrary, Version
 from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.api.vocabulary import Tier
+from kneescale.core.errors import InvalidInputError
 from kneescale.mps.paths import pipe_dir
+from kneescale.mps.status import read_status, status_path
+
+log = logging.getLogger(__name__)
 
 _MIB = 1024**2
 _LANE_PERCENT_STEP = 10
@@ -59,6 +73,11 @@ class CudaMpsBackend:
         obstacles = (self._obstacle(gpu, state) for gpu in state.gpus)
         return stuck + tuple(obstacle for obstacle in obstacles if obstacle is not None)
 
+    def context_losses(self) -> Mapping[str, ContextLosses]:
+        """As the MPS daemons' program counts them (ADR 22)."""
+        losses = {device.name: self._losses(device.uuid) for device in self.devices()}
+        return {name: known for name, known in losses.items() if known is not None}
+
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.
 
@@ -88,6 +107,17 @@ class CudaMpsBackend:
     def _want_daemons(self) -> None:
         """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved."""
         self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
+
+    def _losses(self, uuid: str) -> ContextLosses | None:
+        try:
+            status = read_status(status_path(self._state_dir, uuid))
+        except InvalidInputError as error:
+            log.warning("what became of the MPS daemon of GPU %s is not known: %s", uuid, error)
+            return None
+        if status is None:
+            return None
+        culprit = f" (process {status.culprit})" if status.culprit else ""
+        return ContextLosses(status.losses, f"{status.line}{culprit}")
 
     def _tier(self, state: GpuState) -> Tier:
         return self._forced_tier or gpu_abilities.tiers(state.cuda)[0]

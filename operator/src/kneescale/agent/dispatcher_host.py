@@ -21,7 +21,7 @@ from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Message, Refuse
+from kneescale.core.wire import Message, Refuse, Restart
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class DispatcherHost:
         #: When each partition last refused requests.
         self._refused_ns: dict[str, int] = {}
         self._next_assignment: Assignment | None = None
+        self._restarting = False
         self._stopping = False
         self._closed = False
         self._turned_ns = time.monotonic_ns()
@@ -68,6 +69,12 @@ class DispatcherHost:
         """Take a new assignment as soon as the thread gets to it; the last one counts."""
         with self._lock:
             self._next_assignment = assignment
+            self._wake()
+
+    def restart_workers(self) -> None:
+        """Have every connected worker end, to be started anew."""
+        with self._lock:
+            self._restarting = True
             self._wake()
 
     def stop(self) -> None:
@@ -121,6 +128,10 @@ class DispatcherHost:
         if self._next_assignment is not None:
             self._apply(self._next_assignment)
             self._next_assignment = None
+        if self._restarting:
+            self._restarting = False
+            for name in list(self._connections):
+                self._send(name, Restart())
 
     def _apply(self, assignment: Assignment) -> None:
         for name, terms in self._broker.assign(assignment, time.monotonic_ns()).items():

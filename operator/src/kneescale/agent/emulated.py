@@ -1,11 +1,12 @@
 """The `emulated` backend: GPUs in name only; workers wait a batch's time, they compute nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, Device, Trouble, node_uuid
-from kneescale.agent.emulated_faults import FILE_NAME, REMOVED, EmulatedFaults
+from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Trouble, node_uuid
+from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
 from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
 
@@ -61,9 +62,9 @@ class EmulatedBackend:
         """The emulated GPUs, but for removed ones."""
         faults = self._faults.read()
         return tuple(
-            replace(device, sickness=faults.get(device.name, ""))
+            replace(device, sickness="" if fault == CONTEXTS_LOST else fault)
             for device in self._healthy
-            if faults.get(device.name) != REMOVED
+            if (fault := faults.get(device.name, "")) != REMOVED
         )
 
     def troubles(self) -> tuple[Trouble, ...]:
@@ -71,6 +72,15 @@ class EmulatedBackend:
         faults = self._faults.read()
         removed = (device.name for device in self._healthy if faults.get(device.name) == REMOVED)
         return tuple(Trouble("GpuRemoved", f"{name} is removed in {FILE_NAME}") for name in removed)
+
+    def context_losses(self) -> Mapping[str, ContextLosses]:
+        """One on each GPU whose fault is just that."""
+        faults = self._faults.read()
+        reason = f"{CONTEXTS_LOST} in {FILE_NAME}"
+        return {
+            device.name: ContextLosses(int(faults.get(device.name) == CONTEXTS_LOST), reason)
+            for device in self.devices()
+        }
 
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""

@@ -1,8 +1,9 @@
 """Faults of emulated GPUs, from a file that a person or a test writes while the agent runs.
 
 `<state_dir>/emulated-faults.json` holds one JSON object: `{"gpu0": "XidError", "gpu1": "removed"}`. A fault
-is one CamelCase word, which taints the device as a real GPU's sickness would, or `removed`, which withdraws
-it. What is not in the file is healthy; without the file all are.
+is one CamelCase word, which taints the device as a real GPU's sickness would; `removed`, which withdraws it;
+or `contexts-lost`, as if a fault had ended its MPS server: its workers are restarted, once. What is not in
+the file is healthy; without the file all are.
 """
 
 import json
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "emulated-faults.json"
 REMOVED = "removed"
+CONTEXTS_LOST = "contexts-lost"
 _SICKNESS = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 
 
@@ -49,10 +51,13 @@ def _parse(path: Path) -> dict[str, str]:
         raise InvalidInputError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(faults, dict) or not all(_is_fault(fault) for fault in faults.values()):
         raise InvalidInputError(
-            f'{path} must map devices to "{REMOVED}" or one CamelCase word, like {{"gpu0": "XidError"}}'
+            f'{path} must map devices to "{REMOVED}", "{CONTEXTS_LOST}" or one CamelCase word, '
+            'like {"gpu0": "XidError"}'
         )
     return faults
 
 
 def _is_fault(fault: object) -> bool:
-    return isinstance(fault, str) and (fault == REMOVED or _SICKNESS.fullmatch(fault) is not None)
+    if not isinstance(fault, str):
+        return False
+    return fault in (REMOVED, CONTEXTS_LOST) or _SICKNESS.fullmatch(fault) is not None

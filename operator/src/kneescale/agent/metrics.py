@@ -26,6 +26,7 @@ def make_registry(
 class _AgentCollector(Collector):
     def __init__(self, backend: Backend, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
         self._devices = backend.devices
+        self._losses = backend.context_losses
         self._backend = backend.name
         self._state = state
         self._hosts = hosts
@@ -50,7 +51,14 @@ class _AgentCollector(Collector):
         )
         for device in self._devices():
             healthy.add_metric([self._backend, device.name], not device.sickness)
-        yield healthy
+        losses = CounterMetricFamily(
+            "kneescale_device_context_losses",
+            "Times that all workers of a device lost their GPU contexts, as its MPS daemon's program counts",
+            labels=["backend", "device"],
+        )
+        for name, known in self._losses().items():
+            losses.add_metric([self._backend, name], known.count)
+        yield from (healthy, losses)
 
     def _device_metrics(self) -> Iterable[Metric]:
         labels = ["backend", "device"]

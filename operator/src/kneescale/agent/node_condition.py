@@ -79,7 +79,8 @@ class NodeReporter:
         self._api.patch_node_condition(self._node_name, condition)
         if any(condition[key] != before.get(key) for key in ("status", "reason", "message")):
             log.info("%s is %s: %s", CONDITION, condition["status"], found.message)
-            self._api.create_event(_event(node, found, now))
+            kind = "Normal" if found.reason == "AllReady" else "Warning"
+            self._api.create_event(node_event(node, kind, found.reason, "Inventory", found.message, now))
 
 
 def _condition_of(node: Manifest) -> Manifest:
@@ -101,15 +102,16 @@ def _render(found: Readiness, before: Manifest, now: datetime) -> Manifest:
     }
 
 
-def _event(node: Manifest, found: Readiness, now: datetime) -> Manifest:
+def node_event(node: Manifest, kind: str, reason: str, action: str, note: str, now: datetime) -> Manifest:
+    """An Event of the agent on its Node; `kind` is Normal or Warning."""
     name = node["metadata"]["name"]
     return render_event(
         {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]},
         controller=_CONTROLLER,
         instance=name,
-        type_="Normal" if found.reason == "AllReady" else "Warning",
-        reason=found.reason,
-        action="Inventory",
-        note=found.message,
+        type_=kind,
+        reason=reason,
+        action=action,
+        note=note,
         now=now,
     )

@@ -122,7 +122,14 @@ class Refuse:
     count: int
 
 
-Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant | Refuse
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Agent to worker: end, to be started anew; a fault took what the worker holds on the GPU."""
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<")
+
+
+Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant | Refuse | Restart
 
 _KINDS: dict[int, type[Message]] = {
     1: Hello,
@@ -133,6 +140,7 @@ _KINDS: dict[int, type[Message]] = {
     6: Terms,
     7: Grant,
     8: Refuse,
+    9: Restart,
 }
 _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 
@@ -140,8 +148,9 @@ _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 def _reader(cls: type[Message]) -> Callable[[Message], tuple[Any, ...]]:
     """What gives the fields of a message in order; `dataclasses.astuple` copies deeply, which takes long."""
     names = [field.name for field in fields(cls)]
-    read = attrgetter(*names)
-    return read if len(names) > 1 else lambda message: (read(message),)
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: tuple(getattr(message, name) for name in names)
 
 
 _READERS = {cls: _reader(cls) for cls in _KIND_OF}

@@ -1,18 +1,24 @@
-"""The agent reads what the daemons' program writes, strictly."""
+"""What the daemons' program writes is read strictly."""
 
 from pathlib import Path
 
 import pytest
 
-from kneescale.agent.mps_status import daemon_status
 from kneescale.core.errors import InvalidInputError
-from kneescale.mps.status import DaemonState, DaemonStatus, SmPartition, status_path, write_status
+from kneescale.mps.status import (
+    DaemonState,
+    DaemonStatus,
+    SmPartition,
+    read_status,
+    status_path,
+    write_status,
+)
 
 UUID = "GPU-5f1a0c1e-0000-4000-8000-000000000001"
 
 
 def test_there_is_no_status_before_the_first(tmp_path: Path) -> None:
-    assert daemon_status(tmp_path, UUID) is None
+    assert read_status(status_path(tmp_path, UUID)) is None
 
 
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -29,7 +35,7 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = status_path(tmp_path, UUID)
     path.parent.mkdir(parents=True)
     write_status(path, status)
-    assert daemon_status(tmp_path, UUID) == status
+    assert read_status(status_path(tmp_path, UUID)) == status
 
 
 @pytest.mark.parametrize(
@@ -45,4 +51,4 @@ def test_a_wrong_status_says_what_is_wrong(tmp_path: Path, text: str, says: str)
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=says):
-        daemon_status(tmp_path, UUID)
+        read_status(status_path(tmp_path, UUID))

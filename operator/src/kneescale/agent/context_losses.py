@@ -1,0 +1,64 @@
+"""Workers that lost their GPU contexts together, as after an MPS server's fault, are restarted together.
+
+The server takes no new client until all of the old ones have left (NVIDIA MPS, "Client-Server Connection" and
+"Limitations"), so none may be spared.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from threading import Event
+from typing import Protocol
+
+from kneescale.agent.backend import Backend, ContextLosses
+from kneescale.agent.cluster_api import ClusterApi, ClusterError
+from kneescale.agent.node_condition import node_event
+
+log = logging.getLogger(__name__)
+
+_PERIOD_S = 1.0
+
+
+class Workers(Protocol):
+    """The connected workers of one device."""
+
+    def restart_workers(self) -> None:
+        """Have them end, to be started anew."""
+
+
+class LossWatch:
+    """Restarts the workers of a device when its losses rise, and posts an Event on the Node."""
+
+    def __init__(
+        self, api: ClusterApi, node_name: str, backend: Backend, hosts: Mapping[str, Workers]
+    ) -> None:
+        self._api = api
+        self._node_name = node_name
+        self._backend = backend
+        self._hosts = hosts
+        #: What was before the agent looked first is over: those workers found out by themselves.
+        self._known: dict[str, int] = {
+            name: losses.count for name, losses in backend.context_losses().items()
+        }
+
+    def run(self, stop: Event) -> None:
+        """Look every second until `stop`."""
+        while not stop.wait(_PERIOD_S):
+            self.look(datetime.now(UTC))
+
+    def look(self, now: datetime) -> None:
+        """Restart the workers of each device that lost contexts since the last look."""
+        for name, losses in self._backend.context_losses().items():
+            if losses.count > self._known.get(name, 0) and (host := self._hosts.get(name)):
+                log.warning("device %s lost all contexts, its workers are restarted: %s", name, losses.reason)
+                host.restart_workers()
+                self._tell(name, losses, now)
+            self._known[name] = losses.count
+
+    def _tell(self, device: str, losses: ContextLosses, now: datetime) -> None:
+        note = f"all workers of device {device} lost their GPU contexts and are restarted: {losses.reason}"
+        try:
+            node = self._api.get_node(self._node_name)
+            self._api.create_event(node_event(node, "Warning", "ContextsLost", "RestartWorkers", note, now))
+        except ClusterError as error:
+            log.warning("no Event tells of it: %s", error)

@@ -1,0 +1,87 @@
+"""When a device's workers lost their GPU contexts, all of them are restarted, once, and the Node says so."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kneescale.agent.context_losses import LossWatch
+from kneescale.agent.cuda_mps import CudaMpsBackend
+from kneescale.agent.emulated import EmulatedBackend
+from kneescale.mps.status import DaemonState, DaemonStatus, status_path, write_status
+from tests.agent.builders import NODE
+from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.fake_gpu_library import A100, FakeGpuLibrary, gpu
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class RestartedHost:
+    """Counts how often its workers were restarted."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+
+    def restart_workers(self) -> None:
+        self.restarts += 1
+
+
+@pytest.fixture
+def hosts() -> Mapping[str, RestartedHost]:
+    return {"gpu0": RestartedHost(), "gpu1": RestartedHost()}
+
+
+def test_a_loss_restarts_the_workers_of_its_device_once(
+    tmp_path: Path, hosts: Mapping[str, RestartedHost]
+) -> None:
+    api, faults = FakeClusterApi(), tmp_path / "emulated-faults.json"
+    watch = LossWatch(api, NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB", tmp_path), hosts)
+    watch.look(NOON)
+    faults.write_text('{"gpu1": "contexts-lost"}')
+    watch.look(NOON)
+    watch.look(NOON)
+    assert (hosts["gpu0"].restarts, hosts["gpu1"].restarts) == (0, 1)
+    (event,) = api.events
+    assert (event["type"], event["reason"], event["regarding"]["kind"]) == ("Warning", "ContextsLost", "Node")
+    assert "device gpu1 lost their GPU contexts and are restarted: contexts-lost in" in event["note"]
+    faults.unlink()
+    watch.look(NOON)
+    assert hosts["gpu1"].restarts == 1
+
+
+def test_the_event_tells_what_the_daemon_said_and_of_whom(tmp_path: Path) -> None:
+    api, host = FakeClusterApi(), RestartedHost()
+    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    _write(path, losses=3, line="before the agent")
+    watch = LossWatch(api, NODE, backend, {"gpu-aaaaaaaa": host})
+    watch.look(NOON)
+    assert host.restarts == 0, "what was lost before the agent looked is over"
+    _write(path, losses=4, line="Server 7 is in state FAULT", culprit=42)
+    watch.look(NOON)
+    assert host.restarts == 1
+    assert api.events[0]["note"].endswith("restarted: Server 7 is in state FAULT (process 42)")
+
+
+def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> None:
+    host = RestartedHost()
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    watch = LossWatch(
+        FakeClusterApi(),
+        NODE,
+        CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None),
+        {"gpu-aaaaaaaa": host},
+    )
+    watch.look(NOON)
+    assert host.restarts == 0
+
+
+def _write(path: Path, *, losses: int, line: str, culprit: int = 0) -> None:
+    status = DaemonStatus(
+        DaemonState.FAULTED, "2026-01-01T12:00:00Z", losses=losses, line=line, culprit=culprit
+    )
+    write_status(path, status)
