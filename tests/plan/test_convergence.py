@@ -161,7 +161,7 @@ def take_slice(world: World, node: str) -> None:
 def give_slice(world: World, node: str) -> None:
     if ("ResourceSlice", "", f"{node}-slice") not in world.objects:
         device = emulated_device(node, 0)
-        (other,) = world.find("ResourceSlice")
+        other, *_ = world.find("ResourceSlice")
         device["attributes"]["tier"] = other["spec"]["devices"][0]["attributes"]["tier"]
         world.create(resource_slice(node, [device]))
 

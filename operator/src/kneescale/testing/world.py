@@ -23,12 +23,15 @@ _CREATE_ONLY = {"Pod", "Job", "ResourceClaim"}
 _GO_SLOWLY = {"Pod", "ResourceClaim", "Job"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Move:
     """One thing that may happen next; `name` tells it in a failing test."""
 
     name: str
-    make: Callable[[], None] = field(repr=False)
+    make: Callable[[], None]
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 @dataclass(slots=True)
