@@ -8,6 +8,7 @@ from e2e import cache
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import Images, build_images
 from e2e.progress import Progress
@@ -58,6 +59,13 @@ def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
     """The cluster with two emulated GPUs on each node."""
     install("emulated")
     return bare_cluster
+
+
+@pytest.fixture(scope="session")
+def local_cluster(cluster: Cluster) -> LocalCluster:
+    """The same cluster, whose nodes and control plane can be harmed."""
+    assert isinstance(cluster, LocalCluster)
+    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,12 @@ def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iter
     sockets = {path.parent.name for path in node.path(CLAIMS).glob(f"*/{SOCKET}")}
     devices = {path.stem.rpartition("_")[2] for path in node.path(CDI).glob(f"{DRIVER}-*.json")}
     saved = {claim["uid"] for claim in _checkpoint(node)["claims"]}
-    for what, there in {"folder": folders, "socket": sockets, "CDI file": devices, "checkpoint": saved}.items():
+    for what, there in {
+        "folder": folders,
+        "socket": sockets,
+        "CDI file": devices,
+        "checkpoint": saved,
+    }.items():
         yield from (f"a {what} of claim {uid}, which is no more" for uid in there - set(claims))
         yield from (f"no {what} of claim {uid}" for uid in set(claims) - there)
     yield from (f"processes of pod {uid}, which is no more" for uid in _pods_with_processes(node) - set(pods))
@@ -44,7 +49,8 @@ def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iter
 
 
 def _checkpoint(node: Node) -> Any:  # noqa: ANN401
-    return json.loads(node.path(CHECKPOINT).read_text())
+    path = node.path(CHECKPOINT)
+    return json.loads(path.read_text()) if path.exists() else {"claims": []}
 
 
 def _pods_with_processes(node: Node) -> set[str]:

@@ -57,10 +57,10 @@ class Container:
                     (folder / limit).write_text(str(int((folder / used).read_text()) + 8 * MIB))
         # Memory files count for the container but for none of its processes, so the filler is not killed.
         fill = "f = open('/dev/shm/filler', 'wb')\nfor _ in range(64): f.write(bytes(2**20)); f.flush()"
+        metadata = pod["metadata"]
+        inside = [f"--namespace={metadata['namespace']}", "exec", metadata["name"], "--"]
         with suppress(CommandError):  # the container ends under it
-            kubectl.run(
-                f"--namespace={metadata['namespace']}", "exec", metadata["name"], "--", "python", "-c", fill
-            )
+            kubectl.run(*inside, "python", "-c", fill)
 
     @property
     def _group(self) -> str:

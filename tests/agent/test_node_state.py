@@ -88,6 +88,11 @@ def test_the_same_schedules_again_disturb_nobody(hosts: dict[str, RecordingHost]
         ({"device": "gpu9"}, "node node1 has no device gpu9; it has gpu0, gpu1"),
         ({"policy": "Fastest"}, "spec.policy must be one of"),
         ({"partitions": [partition("a", lanes=[10])]}, "partition a: gpuPercent must be one of lanes"),
+        (
+            {"partitions": [partition("a", lanes=[33, 50])]},
+            "a lane of 33 GPU%; lanes of gpu0 are multiples of 10",
+        ),
+        ({"partitions": [partition("a"), partition("a")]}, "partition a is there twice"),
     ],
 )
 def test_a_bad_schedule_leaves_the_last_good_one_in_force(
@@ -122,3 +127,38 @@ def test_a_device_has_one_schedule(hosts: dict[str, RecordingHost], tmp_path: Pa
         "node1-gpu0": "",
         "zz-second": "device gpu0 has a GPUSchedule already: node1-gpu0",
     }
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Path:
+    """A file in the place of the checkpoint's folder: nothing can be saved until it is removed."""
+    (tmp_path / "state").touch()
+    return tmp_path / "state"
+
+
+def test_on_a_full_disk_a_schedule_takes_effect_and_is_saved_once_there_is_room(
+    hosts: dict[str, RecordingHost], full_disk: Path
+) -> None:
+    state = _state(hosts, full_disk)
+    state.set_schedules([GOOD])
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+    assert state.unsaved
+    full_disk.unlink()
+    state.save_again()
+    assert not state.unsaved
+    _state(hosts, full_disk).restore()
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+
+
+def test_on_a_full_disk_no_claim_comes_or_goes(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    state = _state(hosts, folder)
+    state.add_claim(CLAIM)
+    folder.rename(tmp_path / "away")
+    folder.touch()
+    other = parse_allocated_claim(allocated_claim("b"), NODE)
+    with pytest.raises(OSError, match="state"):
+        state.add_claim(other)
+    with pytest.raises(OSError, match="state"):
+        state.remove_claim(CLAIM.uid)
+    assert state.claims() == (CLAIM,)

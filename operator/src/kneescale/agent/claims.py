@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,21 +104,23 @@ def _config(configs: list[Any], label: str) -> _PartitionConfig:
     return decode(_PartitionConfig, parameters[0], f"{label}: config")
 
 
-def check_lanes(claim: PreparedClaim, device: Device) -> None:
-    """Raise InvalidInputError when a lane of the claim is not one that its device has."""
+def check_lanes(partition: str, lanes: Iterable[int], device: Device) -> None:
+    """Raise InvalidInputError when a lane of a partition is not one that its device has."""
     step = device.lane_percent_step
-    wrong = [lane for lane in claim.lanes if lane % step]
+    wrong = [lane for lane in lanes if lane % step]
     if wrong:
         raise InvalidInputError(
-            f"partition {claim.partition} asks for a lane of {wrong[0]} GPU%; "
+            f"partition {partition} asks for a lane of {wrong[0]} GPU%; "
             f"lanes of {device.name} are multiples of {step}"
         )
 
 
 class ClaimFolders:
-    """The folders of prepared claims, each mounted into its worker and writable by nobody else but us.
+    """The folders of prepared claims, each mounted into its worker; we alone write there, it alone enters.
 
     The folder, not the socket, is mounted: a restarted agent makes a new socket that the worker sees.
+    They go to the worker by its group, whose number is its user's: an agent that is in that group needs no
+    capability for it.
     """
 
     def __init__(self, claims_dir: Path, worker_uid: int) -> None:
@@ -130,11 +132,11 @@ class ClaimFolders:
         return self._claims_dir / claim_uid / _SOCKET_NAME
 
     def create(self, claim_uid: str) -> None:
-        """Make the claim's folder, if it is not there, for the worker's user alone."""
+        """Make the claim's folder, if it is not there, for the worker alone."""
         folder = self._claims_dir / claim_uid
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        os.chown(folder, self._worker_uid, -1)
+        os.chown(folder, -1, self._worker_uid)
+        folder.chmod(0o710)
 
     def remove(self, claim_uid: str) -> None:
         """Remove the claim's folder, if it is there."""

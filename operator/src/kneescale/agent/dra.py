@@ -52,7 +52,7 @@ class ClaimPreparer:
         device = next((found for found in self._backend.devices() if found.name == claim.device), None)
         if device is None:
             raise InvalidInputError(f"this node has no device {claim.device}")
-        check_lanes(claim, device)
+        check_lanes(claim.partition, claim.lanes, device)
         self._folders.create(claim.uid)
         own = self._folders.container_edits(claim, self._backend.name, device)
         theirs = self._backend.container_edits(device)

@@ -52,6 +52,7 @@ class StatusReporter:
 
     def report(self, now_ns: int, now: datetime) -> None:
         """Tell each status that changed, or was not told for a while."""
+        self._state.save_again()
         used = {device: area.used_permille(now_ns) for device, area in self._areas.items()}
         for schedule in self._state.schedules():
             last, sent_ns = self._sent.get(schedule.name, (None, 0))
@@ -74,7 +75,7 @@ class StatusReporter:
         used: Mapping[str, int],
         now: datetime,
     ) -> GPUScheduleStatus:
-        conditions = (carried_over(_applied_condition(schedule, now), before),)
+        conditions = (carried_over(_applied_condition(schedule, self._state.unsaved, now), before),)
         spec = schedule.applied
         if spec is None:
             return GPUScheduleStatus(observed_generation=schedule.generation, conditions=conditions)
@@ -107,13 +108,19 @@ class AreaMeter:
         return round(1000 * (end_area - start_area) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))
 
 
-def _applied_condition(schedule: KnownSchedule, now: datetime) -> Condition:
+def _applied_condition(schedule: KnownSchedule, unsaved: str, now: datetime) -> Condition:
+    reason, message = "Applied", "the node's dispatcher follows this schedule"
+    if schedule.error:
+        reason, message = "Invalid", schedule.error
+    elif unsaved:
+        reason = "AppliedNotSaved"
+        message += f", but cannot save it for its next start: {unsaved}; free space on the node's disk"
     return Condition(
         type="Applied",
         status=ConditionStatus.FALSE if schedule.error else ConditionStatus.TRUE,
         last_transition_time=format_time(now),
-        reason="Invalid" if schedule.error else "Applied",
-        message=schedule.error or "the node's dispatcher follows this schedule",
+        reason=reason,
+        message=message,
         observed_generation=schedule.generation,
     )
 
