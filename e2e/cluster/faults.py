@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from e2e.cluster.control_plane import GROUP
@@ -36,6 +37,11 @@ class Container:
         return cls(node, status["containerID"].removeprefix("containerd://"))
 
     @property
+    def exists(self) -> bool:
+        """Whether it has not ended."""
+        return self._folder is not None
+
+    @property
     def pids(self) -> list[int]:
         """Its processes, the first one first."""
         return sorted(self.node.units.cgroups.members(self._group))
@@ -63,12 +69,18 @@ class Container:
             kubectl.run(*inside, "python", "-c", fill)
 
     @property
+    def _top(self) -> Path:
+        return self.node.units.cgroups.hierarchies.tracker / self.node.units.cgroups.name
+
+    @property
+    def _folder(self) -> Path | None:
+        return next((self._top / self.node.name).rglob(self.id), None)
+
+    @property
     def _group(self) -> str:
-        top = self.node.units.cgroups.hierarchies.tracker / self.node.units.cgroups.name
-        folder = next((top / self.node.name).rglob(self.id), None)
-        if folder is None:
+        if (folder := self._folder) is None:
             raise ProcessLookupError(f"container {self.id[:12]} has ended")
-        return str(folder.relative_to(top))
+        return str(folder.relative_to(self._top))
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids:

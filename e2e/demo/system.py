@@ -76,6 +76,13 @@ class Kneescale:
             traces += parse_trace(json.loads(self._run("get", f"--raw={path}?seconds={seconds:.0f}")))
         return traces
 
+    def agent_on(self, node: str) -> Any:  # noqa: ANN401
+        """Return the agent's pod on a node. Raises CommandError."""
+        where = ("--field-selector", f"spec.nodeName={node}")
+        found = self._run("get", "pods", f"--selector=app.kubernetes.io/name={AGENT}", *where, "-o=json")
+        (pod,) = json.loads(found)["items"]
+        return pod
+
     def explain(self) -> str:
         """Return the pods of the system and the latest lines of their logs."""
         parts = [self._run("get", "pods", "-o=wide"), self._run("events", "--types=Warning")]
