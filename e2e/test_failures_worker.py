@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from e2e.clients import tells_of_an_end
 from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
@@ -19,8 +20,6 @@ pytestmark = pytest.mark.cluster
 
 BACK_S = 10.0
 TIDY_S = 30.0
-#: What a client is told by a worker that is not there: by gRPC, by its connection, by the kernel.
-GONE = ("UNAVAILABLE", "Server disconnected", "Connect call failed", "Connection reset", "Cannot connect")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,7 @@ def why_it_ended(shop: Shop) -> str:
 
 
 def assert_only_the_gone_worker_failed(seen: Recovery) -> None:
-    unexplained = [error for error in seen.errors if not any(known in error for known in GONE)]
-    assert unexplained == []
+    assert [error for error in seen.errors if not tells_of_an_end(error)] == []
 
 
 def test_a_killed_worker_is_back_within_ten_seconds(local_cluster: LocalCluster, shop: Shop) -> None:
