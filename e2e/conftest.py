@@ -26,10 +26,22 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="session")
-def bare_cluster(images: Images) -> Iterator[Cluster]:
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Tell who runs the tests something at once, though pytest captures all output."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            Progress().note(text)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def bare_cluster(images: Images, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Two nodes with the images; down again at the end."""
     # One run of the tests at a time has it; another one on this machine waits here.
-    with cache.lock(cache.home() / "e2e-run"):
+    with cache.lock(cache.home() / "e2e-run", on_wait=say):
         cluster = choose("local", "e2e")
         cluster.up()
         try:

@@ -78,7 +78,7 @@ class LocalCluster:
         _require_root()
         self._require_visible_folders()
         ensure_packages(PACKAGES, self._runner, self._progress)
-        with cache.lock(self._folder):
+        with cache.lock(self._folder, on_wait=self._progress.note):
             if self._healthy():
                 self._progress.note(f"cluster {self.name} is up already")
                 return
@@ -90,7 +90,10 @@ class LocalCluster:
     def down(self) -> None:
         """Remove the cluster; see Cluster.down."""
         _require_root()
-        with cache.lock(self._folder), self._progress.step(f"take down cluster {self.name}", about_s=3):
+        with (
+            cache.lock(self._folder, on_wait=self._progress.note),
+            self._progress.step(f"take down cluster {self.name}", about_s=3),
+        ):
             self._remove()
 
     def nodes(self) -> list[Node]:
