@@ -71,21 +71,23 @@ def nodes_that_serve(shop: Shop) -> set[str]:
     }
 
 
-def devices_published(kubectl: Kubectl) -> set[str]:
-    """The nodes that publish their devices."""
-    found = kubectl.run("get", "resourceslices", "-o=jsonpath={.items[*].spec.nodeName}")
-    return set(found.split())
+def slices(kubectl: Kubectl) -> dict[str, str]:
+    """The uid of each node's ResourceSlice."""
+    each = '{range .items[*]}{.spec.nodeName} {.metadata.uid}{"\\n"}{end}'
+    lines = kubectl.run("get", "resourceslices", f"-o=jsonpath={each}").splitlines()
+    return {node: uid for node, uid in map(str.split, lines)}
 
 
 def test_a_restarted_kubelet_costs_no_request_and_no_claim(
     local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop, node2: Node
 ) -> None:
-    workers = shop.uids("pods")
+    workers, before = shop.uids("pods"), slices(kubectl)
     seen = come_through(
         shop,
         MOBILENET,
         partial(restart_kubelet, local_cluster, node2),
-        lambda: devices_published(kubectl) == {"node1", "node2"},
+        # A kubelet that starts removes its node's slices; the agent publishes them again.
+        lambda: slices(kubectl).get("node2", before["node2"]) != before["node2"],
         "a kubelet is restarted",
     )
     assert seen.failed == 0

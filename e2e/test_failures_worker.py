@@ -11,6 +11,7 @@ from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.leaks import leaks
+from e2e.mad_worker import MAD_WORKER
 from e2e.recovery import Recovery
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.trial import SLO, come_through
@@ -20,6 +21,9 @@ pytestmark = pytest.mark.cluster
 
 BACK_S = 10.0
 TIDY_S = 30.0
+#: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
+OTHER = "resnet18"
+GPUS = 4
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +91,22 @@ def test_a_hung_worker_is_taken_out_and_started_again(local_cluster: LocalCluste
     freeze = Container.of(local_cluster, pod).freeze
     seen = come_through(shop, MOBILENET, freeze, partial(started_again, shop, before), "a worker hangs", 150)
     assert seen.back_s is not None
+
+
+def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
+    everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
+    victim = the_pod(shop)["metadata"]["name"]
+    other = inference_model(OTHER, slo=SLO, scaling=everywhere)
+    shop.apply(imported_profile(OTHER), other)
+    try:
+        shop.wait_for(OTHER, "Ready", "True", STARTED_S)
+        shared = [spec for spec in shop.schedules().values() if len(spec["partitions"]) > 1]
+        assert victim in {partition["name"] for spec in shared for partition in spec["partitions"]}
+        rave = partial(shop.run, "exec", victim, "--", "python", "-c", MAD_WORKER)
+        seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
+        assert seen.failed == 0
+        assert seen.back_s is not None
+        assert seen.back_s <= BACK_S
+    finally:
+        shop.run("delete", "inferencemodel", OTHER)
+    wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)
