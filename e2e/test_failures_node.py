@@ -1,5 +1,6 @@
 """Nodes and the control plane that go away: who serves meanwhile, and that all is found again."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -73,9 +74,8 @@ def nodes_that_serve(shop: Shop) -> set[str]:
 
 def slices(kubectl: Kubectl) -> dict[str, str]:
     """The uid of each node's ResourceSlice."""
-    each = '{range .items[*]}{.spec.nodeName} {.metadata.uid}{"\\n"}{end}'
-    lines = kubectl.run("get", "resourceslices", f"-o=jsonpath={each}").splitlines()
-    return {node: uid for node, uid in map(str.split, lines)}
+    items = json.loads(kubectl.run("get", "resourceslices", "-o=json"))["items"]
+    return {item["spec"]["nodeName"]: item["metadata"]["uid"] for item in items}
 
 
 def test_a_restarted_kubelet_costs_no_request_and_no_claim(

@@ -24,7 +24,7 @@ SETTLED_S = 60.0
 def come_through(
     shop: Shop,
     model: str,
-    fault: Callable[[], None],
+    fault: Callable[[], object],
     is_over: Callable[[], bool],
     what: str,
     timeout_s: float = SETTLED_S,
