@@ -55,7 +55,7 @@ class Load:
 
 
 #: Together they take 60 % of the area of the cluster's four emulated V100s.
-LOADS = (Load("vgg19", 700, 18), Load("resnet50", 500, 22), Load("mobilenet_v2", 400, 26))
+LOADS = (Load("vgg19", 700, 22), Load("resnet50", 500, 30), Load("mobilenet_v2", 400, 20))
 
 
 def run(duration_s: float, seed: int, folder: Path, progress: Progress) -> Report:
