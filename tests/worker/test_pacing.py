@@ -17,9 +17,18 @@ def test_no_share_is_a_small_one_and_a_full_one_is_never_idle(busy_ns: int) -> N
     assert idle_ns(busy_ns, 1000) == idle_ns(busy_ns, 2000) == 0
 
 
+def _terms(share_permille: int, slo_ns: int) -> Terms:
+    return Terms(slo_ns=slo_ns, batch=1, gpu_percent=10, share_permille=share_permille)
+
+
 @given(st.integers(1, 10**10), st.integers(0, 1000), st.integers(0, 10**10))
-def test_a_pause_is_by_the_share_and_never_longer_than_a_quarter_of_the_slo(
+def test_a_pause_is_never_longer_than_a_quarter_of_the_slo(
     busy_ns: int, share_permille: int, slo_ns: int
 ) -> None:
-    terms = Terms(slo_ns=slo_ns, batch=1, gpu_percent=10, share_permille=share_permille)
-    assert pause_ns(busy_ns, terms) == min(idle_ns(busy_ns, share_permille), slo_ns // 4)
+    assert 4 * pause_ns(busy_ns, _terms(share_permille, slo_ns)) <= slo_ns
+
+
+@given(st.integers(1, 10**10), st.integers(1, 1000))
+def test_where_the_slo_is_long_a_pause_is_by_the_share(busy_ns: int, share_permille: int) -> None:
+    long_ns = 4 * 1000 * 10**10
+    assert pause_ns(busy_ns, _terms(share_permille, long_ns)) == idle_ns(busy_ns, share_permille)
