@@ -32,9 +32,9 @@ def leaks(cluster: LocalCluster, kubectl: Kubectl) -> list[str]:
 
 
 def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iterator[str]:
-    folders = {path.name for path in node.path(CLAIMS).glob("*")}
-    sockets = {path.parent.name for path in node.path(CLAIMS).glob(f"*/{SOCKET}")}
-    devices = {path.stem.rpartition("_")[2] for path in node.path(CDI).glob(f"{DRIVER}-*.json")}
+    folders = {path.name for path in node.seen(CLAIMS).glob("*")}
+    sockets = {path.parent.name for path in node.seen(CLAIMS).glob(f"*/{SOCKET}")}
+    devices = {path.stem.rpartition("_")[2] for path in node.seen(CDI).glob(f"{DRIVER}-*.json")}
     saved = {claim["uid"] for claim in _checkpoint(node)["claims"]}
     for what, there in {
         "folder": folders,
@@ -49,7 +49,7 @@ def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iter
 
 
 def _checkpoint(node: Node) -> Any:  # noqa: ANN401
-    path = node.path(CHECKPOINT)
+    path = node.seen(CHECKPOINT)
     return json.loads(path.read_text()) if path.exists() else {"claims": []}
 
 

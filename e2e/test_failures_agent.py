@@ -111,7 +111,7 @@ def test_a_killed_agent_costs_no_request(
 def other_wall_clock(kubectl: Kubectl, node: Node) -> Iterator[Callable[[str], None]]:
     """Upgrade the agents to ones whose wall clock can be stepped, on one node; downgrade them at the end."""
     ensure_packages({"libfaketime": f"{FAKETIME}/libfaketime.so.1"}, Shell(), Progress())
-    clock = node.path(STATE_DIR) / "clock"
+    clock = node.seen(STATE_DIR) / "clock"
 
     def step(to: str) -> None:
         node.inside("sh", "-c", f"echo '{to}' >{STATE_DIR}/clock")

@@ -146,6 +146,10 @@ class Node:
         """Where a path in one of the node's own folders is on this machine."""
         return self.folder / path.lstrip("/")
 
+    def seen(self, path: str) -> Path:
+        """Where this machine sees a path as the node does, with all that is mounted there."""
+        return Path(f"/proc/{self.units.pid(self._unit('namespaces'))}/root") / path.lstrip("/")
+
     def inside(self, *argv: str) -> str:
         """Run a program in the node's namespaces and return its output. Raises CommandError."""
         return self.runner.run([*self._entering(), *argv], env=self.units.environment())
