@@ -20,7 +20,7 @@ from e2e.images import build_images
 from e2e.leaks import leaks
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
-from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
+from e2e.shop import Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
 
 #: Few large requests keep the GPUs busy, so that the machine's own cores have time for the cluster.
@@ -29,6 +29,8 @@ CALM_BEFORE_S = 10.0
 #: Without a fault, so that what was struck last can come back.
 CALM_AFTER_S = 30.0
 TIDY_S = 120.0
+#: For six workers at once, on a busy machine.
+STARTED_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,10 @@ def _wait_until_s(due_s: float) -> None:
 
 def _wait_until_all_serve(shop: Shop) -> None:
     for load in LOADS:
-        shop.wait_for(load.name, "Ready", "True", STARTED_S)
+        try:
+            shop.wait_for(load.name, "Ready", "True", STARTED_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"{load.name}: {error}; {shop.condition(load.name, 'Ready')}") from error
 
 
 def _planned_area(shop: Shop) -> float:
