@@ -57,7 +57,7 @@ class Load:
 
 
 #: Together they take 60 % of the area of the cluster's four emulated V100s.
-LOADS = (Load("vgg19", 700, 22), Load("resnet50", 500, 30), Load("mobilenet_v2", 400, 20))
+LOADS = (Load("vgg19", 700, 14), Load("resnet50", 500, 26), Load("mobilenet_v2", 400, 20))
 
 
 def run(duration_s: float, seed: int, folder: Path, progress: Progress) -> Report:
