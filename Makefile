@@ -9,7 +9,7 @@ BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench results e2e chaos
+.PHONY: help venv demo demo-down test lint bench results e2e chaos gpu-check
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +40,9 @@ bench: venv ## What the project itself costs: decisions, grants there and back, 
 	$(BIN)/python benchmarks/grants.py
 	$(BIN)/python benchmarks/grant_round_trip.py
 	$(BIN)/python benchmarks/planning.py
+
+gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
+	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
 	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")

@@ -191,7 +191,7 @@ def test_a_schedule_that_contradicts_itself_is_refused_and_the_last_good_one_cou
             patch([{**good, "gpuPercent": 35}])
         for bad, says in (
             ([good, good], f"partition {good['name']} is there twice"),
-            ([{**good, "lanes": [*good["lanes"], 33]}], "a lane of 33 GPU%; lanes of"),
+            ([{**good, "lanes": [*good["lanes"], 33]}], "has a lane of 33 GPU%; its claim has"),
         ):
             seen = come_through(
                 shop,

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 from kneescale.agent.agent import Agent
-from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.backends import make_backend
 from kneescale.agent.settings import Settings
 from kneescale.api.vocabulary import Backend
 from tests.agent.builders import NODE
@@ -45,8 +45,8 @@ def _api(folder: Path) -> FakeClusterApi:
 def main() -> int:
     """Serve until SIGTERM."""
     folder = Path(sys.argv[1])
-    backend = EmulatedBackend(NODE, 2, "V100-SXM2-16GB")
-    agent = Agent(settings_below(folder), backend, _api(folder / "api"))
+    settings = settings_below(folder)
+    agent = Agent(settings, make_backend(settings), _api(folder / "api"))
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=agent.stop).start())
     return 0 if agent.run() else 1
 

@@ -26,6 +26,8 @@ class FakeClusterApi:
         self.slices: dict[str, dict[str, Any]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.statuses: list[tuple[str, Manifest]] = []
+        self.node: dict[str, Any] = {"metadata": {"uid": "node-uid"}, "status": {"conditions": []}}
+        self.events: list[Manifest] = []
         self.lists = 0
         self.writes: list[str] = []
         self._events: SimpleQueue[WatchEvent | Exception] = SimpleQueue()
@@ -49,7 +51,16 @@ class FakeClusterApi:
 
     def get_node(self, name: str) -> Manifest:
         self._check()
-        return {"metadata": {"name": name, "uid": "node-uid"}}
+        return {**deepcopy(self.node), "metadata": {**self.node["metadata"], "name": name}}
+
+    def patch_node_condition(self, name: str, condition: Manifest) -> None:
+        self._check()
+        others = [found for found in self.node["status"]["conditions"] if found["type"] != condition["type"]]
+        self.node["status"]["conditions"] = [*others, dict(condition)]
+
+    def create_event(self, manifest: Manifest) -> None:
+        self._check()
+        self.events.append(manifest)
 
     def get_resource_claim(self, namespace: str, name: str) -> Manifest:
         self._check()
@@ -65,14 +76,14 @@ class FakeClusterApi:
         self._write("create", manifest)
         if manifest["metadata"]["name"] in self.slices:
             raise ConflictError("exists")
-        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+        self.slices[manifest["metadata"]["name"]] = self._stamp(_with_defaults(manifest))
 
     def replace_resource_slice(self, manifest: Manifest) -> None:
         self._write("replace", manifest)
         current = self.slices[manifest["metadata"]["name"]]
         if current["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
             raise ConflictError("changed")
-        self.slices[manifest["metadata"]["name"]] = self._stamp(deepcopy(dict(manifest)))
+        self.slices[manifest["metadata"]["name"]] = self._stamp(_with_defaults(manifest))
 
     def delete_resource_slice(self, name: str) -> None:
         self._check()
@@ -117,3 +128,14 @@ class FakeClusterApi:
         self._version += 1
         manifest["metadata"] = {**manifest["metadata"], "resourceVersion": str(self._version)}
         return manifest
+
+
+def _with_defaults(manifest: Manifest) -> dict[str, Any]:
+    """A ResourceSlice as an API server keeps it: no empty list of devices, each taint with its time."""
+    kept = deepcopy(dict(manifest))
+    for device in kept["spec"]["devices"]:
+        for taint in device.get("taints", ()):
+            taint["timeAdded"] = "2026-01-01T12:00:00Z"
+    if not kept["spec"]["devices"]:
+        del kept["spec"]["devices"]
+    return kept

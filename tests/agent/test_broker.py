@@ -49,6 +49,12 @@ def test_claims_meet_their_partitions_by_name_and_namespace() -> None:
     assert [p.claim_uid for p in assigned.partitions] == ["", "", others[1].uid]
 
 
+def test_a_pool_of_the_schedule_is_one_for_the_dispatcher() -> None:
+    spec = parse_gpu_schedule(schedule([partition("a", pool=True, lanes=[10, 10], gpuPercent=10)])).spec
+    (assigned,) = assign(spec, _claims()).partitions
+    assert (assigned.terms.is_pool, assigned.terms.lanes) == (True, (10, 10))
+
+
 def test_a_worker_alone_may_be_busy_twice_its_planned_time() -> None:
     (terms, *_) = (p.worker_terms for p in _assignment().partitions)
     assert terms == Terms(slo_ns=100 * NS_PER_MS, batch=8, gpu_percent=50, share_permille=400)

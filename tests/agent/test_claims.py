@@ -29,6 +29,14 @@ def test_a_claim_says_device_partition_and_lanes() -> None:
     assert claim.share_id == "5e1f1d0e-2c9f-4a43-9f5e-3a3f3c1f0a11"
 
 
+def test_a_claim_holds_what_it_consumes_of_the_memory() -> None:
+    manifest = allocated_claim("a")
+    assert parse_allocated_claim(manifest, NODE).memory_bytes == 0
+    (result,) = manifest["status"]["allocation"]["devices"]["results"]
+    result["consumedCapacity"] = {"memory": "6Gi", "clients": "1"}
+    assert parse_allocated_claim(manifest, NODE).memory_bytes == 6 * 1024**3
+
+
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
@@ -49,10 +57,16 @@ def test_any_other_claim_is_refused_in_plain_words(manifest: dict[str, Any], mes
         parse_allocated_claim(manifest, NODE)
 
 
+def test_a_pool_has_a_lane_more_than_once(tmp_path: Path) -> None:
+    claim = parse_allocated_claim(allocated_claim("a", lanes=[40, 10, 40]), NODE)
+    edits = ClaimFolders(tmp_path, os.getuid()).container_edits(claim, "emulated", DEVICE)
+    assert edits.env["KNEESCALE_LANES"] == "10,40,40"
+
+
 def test_lanes_must_be_the_devices() -> None:
-    check_lanes("a", LANES, DEVICE)
+    check_lanes(parse_allocated_claim(allocated_claim("a"), NODE), DEVICE)
     with pytest.raises(InvalidInputError, match="a lane of 33 GPU%; lanes of gpu0 are multiples of 10"):
-        check_lanes("a", [10, 33], DEVICE)
+        check_lanes(parse_allocated_claim(allocated_claim("a", lanes=[10, 33]), NODE), DEVICE)
 
 
 def test_nobody_but_the_worker_gets_into_the_folder_and_not_even_it_changes_it(tmp_path: Path) -> None:

@@ -106,6 +106,19 @@ def test_status_is_merged(api: KubernetesApi, script: Script) -> None:
     assert script.body == {"status": {"summary": "x"}}
 
 
+def test_a_node_condition_is_merged_by_its_type(api: KubernetesApi, script: Script) -> None:
+    api.patch_node_condition("node1", {"type": "KneescaleGPUsReady", "status": "True"})
+    assert script.asked == [("PATCH", "/api/v1/nodes/node1/status")]
+    assert script.content_type == "application/strategic-merge-patch+json"
+    assert script.body == {"status": {"conditions": [{"type": "KneescaleGPUsReady", "status": "True"}]}}
+
+
+def test_events_go_to_their_namespace(api: KubernetesApi, script: Script) -> None:
+    api.create_event({"metadata": {"namespace": "default"}, "note": "x"})
+    assert script.asked == [("POST", "/apis/events.k8s.io/v1/namespaces/default/events")]
+    assert script.body["note"] == "x"
+
+
 def test_schedules_are_listed_and_watched(api: KubernetesApi, script: Script) -> None:
     script.answer = (200, [{"metadata": {"resourceVersion": "7"}, "items": [SCHEDULE]}])
     assert api.list_gpu_schedules("node1") == ([SCHEDULE], "7")

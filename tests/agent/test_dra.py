@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from kneescale.agent.agent import Agent
-from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.backends import make_backend
 from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.testing.fake_kubelet import FakeKubelet
 from kneescale.testing.fake_worker import FakeWorker
@@ -31,7 +31,7 @@ class Node:
         self.api = FakeClusterApi()
         self.api.claims["default", "a"] = allocated_claim("a")
         self.settings = settings_below(folder)
-        self.agent = Agent(self.settings, EmulatedBackend(NODE, 2, "V100-SXM2-16GB"), self.api)
+        self.agent = Agent(self.settings, make_backend(self.settings), self.api)
         self.thread = Thread(target=self.agent.run)
         self.kubelet = FakeKubelet(self.settings.kubelet_dir)
 
@@ -83,6 +83,8 @@ def test_a_prepared_claim_has_a_device_with_everything_a_worker_needs(node: Node
         "KNEESCALE_SOCKET=/run/kneescale/dispatcher.sock",
         "KNEESCALE_BACKEND=emulated",
         "KNEESCALE_PRODUCT=V100-SXM2-16GB",
+        "KNEESCALE_TIER=green-contexts",
+        "KNEESCALE_SM_COUNT=80",
         "KNEESCALE_LANES=10,20,50,100",
         "KNEESCALE_CORES=",
     }
@@ -147,6 +149,41 @@ def test_from_schedule_to_grant_to_trace(node: Node) -> None:
     grants = json.loads(node.get("/trace?seconds=60"))["devices"][0]["grants"]
     assert [(grant["partition"], grant["batch"]) for grant in grants] == [("a", 8)]
     assert node.get("/healthz") == "ok"
+
+
+def test_a_removed_device_hangs_up_and_serves_again_when_it_is_back(node: Node) -> None:
+    faults = node.settings.state_dir / "emulated-faults.json"
+    wait_until(lambda: node.api.lists > 0, "the first list")
+    node.kubelet.prepare(A)
+    node.api.set_schedule(schedule([partition("a")]))
+    path = node.folder("a") / "dispatcher.sock"
+    with FakeWorker(path) as worker:
+        worker.hello()
+        faults.write_text('{"gpu0": "removed"}')
+        worker.wait_for_hang_up()
+    wait_until(lambda: 'device="gpu0"' not in node.get("/metrics"), "the metrics without it")
+    assert "no device gpu0" in node.kubelet.prepare(A)[A.uid].error
+    assert node.get("/healthz") == "ok"
+    for spec in node.specs():
+        spec.unlink()
+    faults.unlink()
+    wait_until(lambda: len(node.specs()) == 1, "the claim's CDI device")
+    with FakeWorker(path) as worker:
+        worker.hello()
+        worker.arrive(8)
+        assert worker.next_grant().batch > 0
+
+
+def test_a_sick_device_is_unhealthy_to_the_kubelet(node: Node) -> None:
+    node.settings.state_dir.mkdir(exist_ok=True)
+    (node.settings.state_dir / "emulated-faults.json").write_text('{"gpu1": "EccError"}')
+    assert node.kubelet.health() == {"gpu0": "", "gpu1": "the device is sick: EccError"}
+
+
+def test_the_node_gets_its_condition(node: Node) -> None:
+    wait_until(lambda: bool(node.api.events), "the Event")
+    (condition,) = node.api.node["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("KneescaleGPUsReady", "True")
 
 
 def _states(api: FakeClusterApi) -> list[str]:

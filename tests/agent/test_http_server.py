@@ -25,12 +25,12 @@ class Served:
     """A server over one host that is not running, whose trace the tests fill."""
 
     def __init__(self, path: Path) -> None:
-        devices = EmulatedBackend(NODE, 1, "V100-SXM2-16GB").devices()
+        backend = EmulatedBackend(NODE, 1, "V100-SXM2-16GB", path)
         self.host = DispatcherHost("gpu0", lambda uid: path / uid, 0)
         hosts = {"gpu0": self.host}
         self.problems: list[str] = []
-        registry = make_registry("emulated", NodeState(devices, hosts, path / "checkpoint.json"), hosts)
-        pages = Pages(NODE, "emulated", devices, {"gpu0": self.host.trace}, registry, lambda: self.problems)
+        registry = make_registry(backend, NodeState(hosts, path / "checkpoint.json"), hosts)
+        pages = Pages(NODE, backend, hosts, registry, lambda: self.problems)
         self.server = make_server(0, pages)
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,))
 
@@ -70,6 +70,13 @@ def test_metrics_count_grants_and_refusals_and_say_emulated(served: Served) -> N
     assert (refused.value, refused.labels["model"]) == (5, "lite0")
     (over,) = families["kneescale_overcommitted"].samples
     assert over.value == 0
+
+
+def test_a_sick_device_is_not_healthy_in_the_metrics(served: Served, tmp_path: Path) -> None:
+    healthy = 'kneescale_device_healthy{backend="emulated",device="gpu0"}'
+    assert f"{healthy} 1.0" in served.get("/metrics")
+    (tmp_path / "emulated-faults.json").write_text('{"gpu0": "XidError"}')
+    assert f"{healthy} 0.0" in served.get("/metrics")
 
 
 def test_the_trace_is_one_document_of_the_last_seconds(served: Served) -> None:

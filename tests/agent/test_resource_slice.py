@@ -1,5 +1,8 @@
 """The ResourceSlice is created once, corrected when touched, and left alone otherwise."""
 
+import json
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from kneescale.api.resource_slice import parse_resource_slice
 from kneescale.api.vocabulary import Tier
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.waiting import wait_until
 
 NAME = f"{NODE}-gpu.kneescale.dev"
 
@@ -21,8 +25,8 @@ def api() -> FakeClusterApi:
 
 
 @pytest.fixture
-def publisher(api: FakeClusterApi) -> SlicePublisher:
-    return SlicePublisher(api, NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB"))
+def publisher(api: FakeClusterApi, tmp_path: Path) -> SlicePublisher:
+    return SlicePublisher(api, NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB", tmp_path))
 
 
 def test_a_slice_says_what_the_operator_reads(api: FakeClusterApi, publisher: SlicePublisher) -> None:
@@ -51,6 +55,16 @@ def test_a_true_slice_is_left_alone(api: FakeClusterApi, publisher: SlicePublish
     assert api.writes == ["create"]
 
 
+@pytest.mark.parametrize("fault", ["XidError", "removed"])
+def test_what_the_api_server_adds_or_leaves_out_is_no_difference(
+    api: FakeClusterApi, publisher: SlicePublisher, tmp_path: Path, fault: str
+) -> None:
+    (tmp_path / "emulated-faults.json").write_text(json.dumps({"gpu0": fault, "gpu1": fault}))
+    publisher.publish()
+    publisher.publish()
+    assert api.writes == ["create"]
+
+
 def test_a_slice_that_somebody_edited_is_corrected_as_a_new_generation(
     api: FakeClusterApi, publisher: SlicePublisher
 ) -> None:
@@ -66,6 +80,23 @@ def test_a_slice_that_the_kubelet_wiped_comes_back(api: FakeClusterApi, publishe
     api.slices.clear()
     publisher.publish()
     assert NAME in api.slices
+
+
+def test_a_device_that_falls_sick_is_tainted_and_a_removed_one_withdrawn(
+    api: FakeClusterApi, publisher: SlicePublisher, tmp_path: Path
+) -> None:
+    stop = Event()
+    thread = Thread(target=publisher.run, args=(stop,))
+    thread.start()
+    try:
+        wait_until(lambda: NAME in api.slices, "the slice")
+        (tmp_path / "emulated-faults.json").write_text('{"gpu0": "XidError", "gpu1": "removed"}')
+        wait_until(lambda: len(api.slices[NAME]["spec"]["devices"]) == 1, "the withdrawal")
+    finally:
+        stop.set()
+        thread.join(10)
+    (device,) = parse_resource_slice(api.slices[NAME])
+    assert (device.name, device.sickness) == ("gpu0", "XidError")
 
 
 def test_only_this_drivers_other_slices_are_deleted(api: FakeClusterApi, publisher: SlicePublisher) -> None:

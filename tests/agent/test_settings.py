@@ -3,7 +3,7 @@
 import pytest
 
 from kneescale.agent.settings import read_settings
-from kneescale.api.vocabulary import Backend
+from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 
 GOOD = {"KNEESCALE_NODE_NAME": "node1", "KNEESCALE_BACKEND": "emulated"}
@@ -15,6 +15,7 @@ def test_defaults_are_those_of_the_node() -> None:
     assert str(settings.dra_socket) == "/var/lib/kubelet/plugins/gpu.kneescale.dev/dra.sock"
     assert str(settings.registration_socket) == "/var/lib/kubelet/plugins_registry/gpu.kneescale.dev-reg.sock"
     assert settings.http_port == 9400
+    assert (settings.tier, settings.driver_root) == (None, None)
 
 
 def test_each_variable_counts() -> None:
@@ -25,8 +26,11 @@ def test_each_variable_counts() -> None:
             "KNEESCALE_EMULATED_PRODUCT": "A100",
             "KNEESCALE_STATE_DIR": "/tmp/state",
             "KNEESCALE_HTTP_PORT": "0",
+            "KNEESCALE_TIER": "mps-processes",
+            "KNEESCALE_DRIVER_ROOT": "/host",
         }
     )
+    assert (settings.tier, str(settings.driver_root)) == (Tier.MPS_PROCESSES, "/host")
     assert (settings.emulated_gpus, settings.emulated_product, settings.http_port) == (3, "A100", 0)
     assert str(settings.checkpoint_path) == "/tmp/state/checkpoint.json"
 
@@ -36,6 +40,10 @@ def test_each_variable_counts() -> None:
     [
         ({"KNEESCALE_NODE_NAME": ""}, "KNEESCALE_NODE_NAME"),
         ({"KNEESCALE_BACKEND": "cuda"}, "KNEESCALE_BACKEND to cpu or emulated"),
+        (
+            {"KNEESCALE_TIER": "mig"},
+            "KNEESCALE_TIER must be one of green-contexts, mps-contexts, mps-processes, not 'mig'",
+        ),
         ({"KNEESCALE_EMULATED_GPUS": "0"}, "KNEESCALE_EMULATED_GPUS must be an integer from 1 to 16"),
         (
             {"KNEESCALE_HTTP_PORT": "http"},

@@ -9,7 +9,6 @@ import pytest
 
 from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.status import AreaMeter, StatusReporter
 from kneescale.agent.trace import Trace
@@ -33,8 +32,7 @@ class Node:
         self.path = path
         self.host = host
         hosts = {"gpu0": host}
-        devices = EmulatedBackend(NODE, 1, "V100-SXM2-16GB").devices()
-        self.state = NodeState(devices, hosts, path / "checkpoint.json")
+        self.state = NodeState(hosts, path / "checkpoint.json")
         self.reporter = StatusReporter(self.api, self.state, hosts)
         self.apply(SCHEDULE)
         self.state.add_claim(parse_allocated_claim(allocated_claim("a"), NODE))

@@ -16,7 +16,7 @@ from kneescale.api.gpu_schedule import (
     PartitionStatus,
     Policy,
 )
-from kneescale.api.vocabulary import Backend, Role, SurfacePoint
+from kneescale.api.vocabulary import Backend, Role, SurfacePoint, Tier
 from kneescale.core.errors import InvalidInputError
 
 
@@ -58,6 +58,10 @@ SPECS = st.builds(
     uuid=LABELS,
     product_name=LABELS,
     backend=st.sampled_from(Backend),
+    tier=st.sampled_from(Tier),
+    lane_percent_step=st.integers(1, 100),
+    memory_bytes=st.integers(min_value=0),
+    clients=st.integers(min_value=0),
     policy=st.sampled_from(Policy),
     session_milliseconds=st.integers(0, 60_000),
     partitions=st.lists(PARTITIONS, max_size=3).map(tuple),

@@ -52,6 +52,10 @@ def gpu_schedule() -> dict[str, Any]:
             "uuid": "EMU-node1-0",
             "productName": "V100-SXM2-16GB",
             "backend": "emulated",
+            "tier": "green-contexts",
+            "lanePercentStep": 10,
+            "memoryBytes": 17179869184,
+            "clients": 48,
             "policy": "SpatioTemporal",
             "sessionMilliseconds": 50,
             "partitions": [

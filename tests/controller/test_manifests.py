@@ -13,7 +13,7 @@ from e2e.progress import Progress
 from e2e.runner import Shell
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-OVERLAYS = ("local", "local-emulated")
+OVERLAYS = ("local", "local-emulated", "nvidia")
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -63,28 +63,40 @@ def test_no_rule_has_a_wildcard_or_reaches_secrets(objects: Objects) -> None:
         assert not {"*", "secrets"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
 
 
-def test_operator_and_agent_have_an_account_each(objects: Objects) -> None:
+def test_each_part_has_an_account_of_its_own(objects: Objects) -> None:
     accounts = {
         name: obj["spec"]["template"]["spec"]["serviceAccountName"]
         for (kind, name), obj in objects.items()
         if kind in ("Deployment", "DaemonSet")
     }
-    assert accounts == {"kneescale-operator": "kneescale-operator", "kneescale-agent": "kneescale-agent"}
+    assert {"kneescale-operator", "kneescale-agent"} <= accounts.keys()
+    assert all(name == account for name, account in accounts.items())
 
 
-def test_no_container_can_gain_privileges_or_write_to_its_image(objects: Objects) -> None:
+def test_no_container_can_write_to_its_image(objects: Objects) -> None:
     for container in containers(objects):
-        security = container["securityContext"]
-        assert security["allowPrivilegeEscalation"] is False
-        assert security["readOnlyRootFilesystem"] is True
-        assert security["capabilities"]["drop"] == ["ALL"]
-        assert "privileged" not in security
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_no_container_can_gain_privileges_but_the_agent_on_gpus(kubectl: Path) -> None:
+    privileged = []
+    for overlay in OVERLAYS:
+        for container in containers(render(kubectl, MANIFESTS / "overlays" / overlay)):
+            security = container["securityContext"]
+            if security.get("privileged"):
+                privileged.append((overlay, container["name"]))
+            else:
+                assert security["allowPrivilegeEscalation"] is False
+                assert security["capabilities"]["drop"] == ["ALL"]
+    assert privileged == [("nvidia", "agent")]
 
 
 def test_every_container_asks_for_resources_and_can_be_probed(objects: Objects) -> None:
     for container in containers(objects):
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+        # A probe that restarted the MPS daemons would end the GPU work of all their clients.
+        if container["name"] != "mps":
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
 
 
 def test_the_agent_gets_its_backend_from_the_overlay(kubectl: Path) -> None:
@@ -93,7 +105,26 @@ def test_the_agent_gets_its_backend_from_the_overlay(kubectl: Path) -> None:
         objects = render(kubectl, MANIFESTS / "overlays" / overlay)
         (data,) = (obj["data"] for (kind, _), obj in objects.items() if kind == "ConfigMap")
         backends[overlay] = data["KNEESCALE_BACKEND"]
-    assert backends == {"local": "cpu", "local-emulated": "emulated"}
+    assert backends == {"local": "cpu", "local-emulated": "emulated", "nvidia": "cuda-mps"}
+
+
+def test_the_agent_on_gpus_sees_the_nodes_driver(kubectl: Path) -> None:
+    objects = render(kubectl, MANIFESTS / "overlays" / "nvidia")
+    (data,) = (obj["data"] for (kind, _), obj in objects.items() if kind == "ConfigMap")
+    pod = objects["DaemonSet", "kneescale-agent"]["spec"]["template"]["spec"]
+    (agent,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount for mount in agent["volumeMounts"]}
+    assert mounts[data["KNEESCALE_DRIVER_ROOT"]]["readOnly"] is True
+    assert "/dev" in mounts
+
+
+def test_agent_and_mps_daemons_run_on_gpu_nodes_alone(kubectl: Path) -> None:
+    objects = render(kubectl, MANIFESTS / "overlays" / "nvidia")
+    for name in ("kneescale-agent", "kneescale-mps"):
+        pod = objects["DaemonSet", name]["spec"]["template"]["spec"]
+        terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        labels = {term["matchExpressions"][0]["key"] for term in terms["nodeSelectorTerms"]}
+        assert "nvidia.com/gpu.present" in labels
 
 
 def test_an_overlay_of_the_users_sets_the_worker_image_in_one_place(kubectl: Path, tmp_path: Path) -> None:

@@ -1,23 +1,65 @@
 """Nodes and models for tests of the plan."""
 
+from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import Policy
+from kneescale.api.names import TAINT
+from kneescale.api.vocabulary import Tier
 from kneescale.plan.state import Manifest, Settings
 from kneescale.testing.world import World
 
 PRODUCT = "V100-SXM2-16GB"
 
 
-def emulated_world(nodes: int = 1, gpus: int = 2, policy: Policy = Policy.SPATIO_TEMPORAL) -> World:
+def emulated_world(
+    nodes: int = 1,
+    gpus: int = 2,
+    policy: Policy = Policy.SPATIO_TEMPORAL,
+    tier: Tier = Tier.GREEN_CONTEXTS,
+) -> World:
     """A cluster of nodes with emulated GPUs and nothing on them."""
     world = World(Settings(worker_image="kneescale/worker:1", policy=policy))
     for number in range(1, nodes + 1):
-        add_node(world, f"node{number}", gpus)
+        add_node(world, f"node{number}", gpus, tier)
     return world
 
 
-def add_node(world: World, name: str, gpus: int) -> None:
-    world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-    world.create(resource_slice(name, [emulated_device(name, index) for index in range(gpus)]))
+def add_node(world: World, name: str, gpus: int, tier: Tier = Tier.GREEN_CONTEXTS) -> None:
+    add_bare_node(world, name)
+    devices = [emulated_device(name, index) for index in range(gpus)]
+    for each in devices:
+        each["attributes"]["tier"] = {"string": tier.value}
+    world.create(resource_slice(name, devices))
+
+
+def add_bare_node(world: World, name: str) -> None:
+    """Add a node without a GPU."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {}}
+    world.create(node)["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+
+
+def cordon(world: World, node: str) -> None:
+    world.edit("Node", node, lambda spec: spec.update(unschedulable=True), namespace="")
+
+
+def uncordon(world: World, node: str) -> None:
+    world.edit("Node", node, lambda spec: spec.pop("unschedulable", None), namespace="")
+
+
+def sicken(world: World, node: str, index: int, sickness: str = "Xid-79") -> None:
+    """Put the agent's taint on a device."""
+    taint = {"key": TAINT, "value": sickness, "effect": "NoSchedule"}
+    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][index]["taints"] = [taint]
+
+
+def cure(world: World, node: str, index: int) -> None:
+    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][index].pop("taints", None)
+
+
+def lose_node(world: World, node: str) -> None:
+    """The control plane hears nothing of the node any more."""
+    since = format_time(world.now)
+    condition = {"type": "Ready", "status": "Unknown", "lastTransitionTime": since}
+    world.get("Node", node, "")["status"] = {"conditions": [condition]}
 
 
 def resource_slice(node: str, devices: list[Manifest]) -> Manifest:
@@ -65,6 +107,11 @@ def model(name: str, **spec: object) -> Manifest:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {**whole, **spec},
     }
+
+
+def device_of(obj: Manifest) -> str:
+    """The uuid of the device that a pod, claim or Job is for."""
+    return str(obj["metadata"]["annotations"]["kneescale.dev/device"])
 
 
 def condition(obj: Manifest, kind: str) -> Manifest:

@@ -1,15 +1,30 @@
 """Level-based: whatever happens in whatever order, wherever the operator is killed, the end is the same."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from kneescale.api.quantity import parse_quantity
+from kneescale.api.vocabulary import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, ready_pods, settle
+from kneescale.testing.cluster_life import evictions, is_cordoned, moves, ready_pods, settle
 from kneescale.testing.world import World, key_of
-from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster import (
+    cordon,
+    cure,
+    device_of,
+    emulated_device,
+    emulated_world,
+    model,
+    resource_slice,
+    sicken,
+    uncordon,
+)
 
 NAMES = ("resnet50", "vgg19", "bert")
 
@@ -48,10 +63,6 @@ def check_rules(world: World) -> None:
         _, namespace, name = key_of(claim)
         holders = [world.objects.get((kind, namespace, name)) for kind in ("Pod", "Job")]
         assert all(device_of(holder) == device_of(claim) for holder in holders if holder)
-
-
-def device_of(obj: Manifest) -> str:
-    return str(obj["metadata"]["annotations"]["kneescale.dev/device"])
 
 
 def outcome(world: World) -> Manifest:
@@ -125,3 +136,123 @@ def test_no_change_takes_a_serving_model_out_of_service(data: st.DataObject, cha
             check()
     settle(world, check)
     assert world.reconcile() == 0
+
+
+#: What admins and hardware do; each can be undone by the change that follows it here.
+TROUBLES: dict[str, Change] = {
+    "cordon": lambda world: cordon(world, "node1"),
+    "uncordon": lambda world: uncordon(world, "node1"),
+    "sick": lambda world: sicken(world, "node2", 0),
+    "well": lambda world: cure(world, "node2", 0),
+    "agent away": lambda world: take_slice(world, "node1"),
+    "agent back": lambda world: give_slice(world, "node1"),
+    "another image": lambda world: set_image(world, "kneescale/worker:2"),
+    "smaller batches": CHANGES["smaller batches"],
+    "more memory": spec_edit("bert", lambda spec: spec.update(gpu={"memory": "7Gi"})),
+}
+
+
+def take_slice(world: World, node: str) -> None:
+    world.objects.pop(("ResourceSlice", "", f"{node}-slice"), None)
+
+
+def give_slice(world: World, node: str) -> None:
+    if ("ResourceSlice", "", f"{node}-slice") not in world.objects:
+        device = emulated_device(node, 0)
+        (other,) = world.find("ResourceSlice")
+        device["attributes"]["tier"] = other["spec"]["devices"][0]["attributes"]["tier"]
+        world.create(resource_slice(node, [device]))
+
+
+def set_image(world: World, image: str) -> None:
+    world.settings = replace(world.settings, worker_image=image)
+
+
+def heal(world: World) -> None:
+    for change in ("uncordon", "well", "agent back"):
+        TROUBLES[change](world)
+
+
+def tight_world(tier: Tier) -> World:
+    """Models of which two do not fit beside a third's old and new worker."""
+    world = emulated_world(nodes=2, gpus=1, tier=tier)
+    for name in NAMES:
+        world.create(model(name, gpu={"memory": "6Gi"}))
+    settle(world)
+    return world
+
+
+def check_capacity(world: World) -> None:
+    for schedule in world.find("GPUSchedule"):
+        spec = schedule["spec"]
+        capacities = [
+            claim["spec"]["devices"]["requests"][0]["exactly"]["capacity"]["requests"]
+            for claim in world.find("ResourceClaim")
+            if device_of(claim) == spec["uuid"]
+        ]
+        assert sum(parse_quantity(each["memory"]) for each in capacities) <= spec["memoryBytes"]
+        assert sum(parse_quantity(each["clients"]) for each in capacities) <= spec["clients"]
+
+
+def broken_by_gpu(world: World) -> Counter[str]:
+    """How many models without a serving worker have, on each GPU, the room for one."""
+    down = [name for name in NAMES if not ready_pods(world, name)]
+    held = [claim for claim in world.find("ResourceClaim") if model_of(claim) in down]
+    return Counter(device_of(claim) for claim in held)
+
+
+def model_of(obj: Manifest) -> str:
+    return str(obj["metadata"]["labels"]["kneescale.dev/model"])
+
+
+@pytest.mark.parametrize("tier", Tier)
+@settings(
+    max_examples=60, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(data=st.data(), troubles=st.lists(st.sampled_from(sorted(TROUBLES)), min_size=1, max_size=5))
+def test_no_trouble_breaks_two_models_of_a_gpu_and_all_serve_in_the_end(
+    tier: Tier, data: st.DataObject, troubles: list[str]
+) -> None:
+    world = tight_world(tier)
+
+    def check() -> None:
+        check_capacity(world)
+        assert all(count <= 1 for count in broken_by_gpu(world).values())
+
+    for trouble in troubles:
+        TROUBLES[trouble](world)
+        for _ in range(data.draw(st.integers(0, 8))):
+            possible = [*moves(world), *world.writes()[0]]
+            if possible:
+                data.draw(st.sampled_from(possible)).make()
+            check()
+    settle(world)
+    heal(world)
+    settle(world, check)
+    assert world.reconcile() == 0
+    assert all(ready_pods(world, name) for name in NAMES)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), troubles=st.lists(st.sampled_from(sorted(TROUBLES)), min_size=1, max_size=4))
+def test_where_there_is_room_no_trouble_takes_a_model_out_of_service(
+    data: st.DataObject, troubles: list[str]
+) -> None:
+    world = emulated_world(nodes=3, gpus=1)
+    for name in NAMES:
+        world.create(model(name))
+    settle(world)
+    for trouble in troubles:
+        if trouble != "more memory":
+            TROUBLES[trouble](world)
+        for _ in range(data.draw(st.integers(0, 8))):
+            drained = evictions(world, "node1") if is_cordoned(world, "node1") else []
+            possible = [*moves(world), *world.writes()[0], *drained]
+            if possible:
+                data.draw(st.sampled_from(possible)).make()
+            assert all(ready_pods(world, name) for name in NAMES)
+    settle(world, lambda: all_serve(world))
+
+
+def all_serve(world: World) -> None:
+    assert all(ready_pods(world, name) for name in NAMES)

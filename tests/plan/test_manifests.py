@@ -4,19 +4,20 @@ import pytest
 
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import settle
-from tests.plan.cluster import device, emulated_world, model, resource_slice
+from tests.plan.cluster import add_bare_node, device, emulated_world, model, resource_slice
 
 
 def manifests(**spec: object) -> dict[str, Manifest]:
     """The claim, pod, Service and so on of a model on a CPU node, by kind."""
     world = emulated_world(nodes=0)
+    add_bare_node(world, "node1")
     cpu = device("cpu0", "CPU-node1", "CPU-2x-epyc", "cpu", step=50, memory="16Gi")
     world.create(resource_slice("node1", [cpu]))
     world.create(model("lite0", **spec))
     world.reconcile()
     (job,) = world.find("Job")
     settle(world)
-    kinds = ("ResourceClaim", "Pod", "Service")
+    kinds = ("ResourceClaim", "Pod", "Service", "PodDisruptionBudget")
     return {"Job": job, **{kind: only for kind in kinds for only in world.find(kind)}}
 
 
@@ -126,3 +127,13 @@ def test_an_emulated_model_has_no_files_and_asks_little_of_its_host() -> None:
     (pod,) = world.find("Pod")
     assert pod["spec"]["volumes"] == pod["spec"]["containers"][0]["volumeMounts"] == []
     assert pod["spec"]["containers"][0]["resources"]["requests"] == {"memory": "128Mi"}
+
+
+def test_a_drain_takes_workers_without_force_and_waits_for_their_replacement() -> None:
+    made = manifests(model=oci())
+    (owner,) = made["Pod"]["metadata"]["ownerReferences"]
+    assert owner["controller"] is True
+    budget = made["PodDisruptionBudget"]["spec"]
+    assert (budget["minAvailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    labels = made["Pod"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()

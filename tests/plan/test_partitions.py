@@ -11,7 +11,7 @@ from kneescale.plan.state import Manifest
 from kneescale.plan.workloads import Claim
 from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import condition, emulated_world, model
+from tests.plan.cluster import condition, device_of, emulated_world, model
 
 GIB = 1 << 30
 GPU = GpuDevice(
@@ -94,10 +94,6 @@ def test_a_worker_being_deleted_is_no_place_to_stay() -> None:
     assert placed["message"].startswith("on node1/gpu1 at ")
     settle(world)
     assert [device_of(pod) for pod in world.find("Pod")] == ["EMU-node1-1"]
-
-
-def device_of(obj: Manifest) -> str:
-    return str(obj["metadata"]["annotations"]["kneescale.dev/device"])
 
 
 @pytest.mark.parametrize(("asked", "wanted"), [(None, (2, 4)), (0, (2, 2)), (3, (3, 3)), (9, (4, 4))])

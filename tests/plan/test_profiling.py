@@ -11,7 +11,15 @@ from kneescale.plan.profiling import parse_result
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import moves, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import PRODUCT, condition, device, emulated_world, model, resource_slice
+from tests.plan.cluster import (
+    PRODUCT,
+    add_bare_node,
+    condition,
+    device,
+    emulated_world,
+    model,
+    resource_slice,
+)
 
 SUBJECT = Subject("default", "catalog://resnet50", ModelFormat.EMULATED, PRODUCT, Backend.EMULATED)
 
@@ -48,6 +56,7 @@ def test_a_profile_is_measured_once_for_all_models_of_a_uri() -> None:
 def test_each_product_is_profiled() -> None:
     world = emulated_world(gpus=1)
     other = device("gpu0", "EMU-node2-0", "A100", "emulated", step=10, memory="40Gi")
+    add_bare_node(world, "node2")
     world.create(resource_slice("node2", [other]))
     world.create(model("a"))
     settle(world)

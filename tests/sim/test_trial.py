@@ -1,4 +1,5 @@
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -6,6 +7,7 @@ from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.engine import scheduled
 from kneescale.sim.outcome import outcome_of
+from kneescale.sim.record import Record
 from kneescale.sim.scenario import Poisson, Uniform
 from kneescale.sim.systems import SYSTEMS, Variant, best_of
 from kneescale.sim.tenant import load_of
@@ -43,6 +45,19 @@ def test_the_capacity_of_one_model_alone_is_the_fluid_bound() -> None:
 def test_a_search_above_what_can_be_carried_finds_no_more() -> None:
     assert capacity(ALONE, TEMPORAL, SHORT, above=2.05) == pytest.approx(2.05, abs=0.01)
     assert capacity((tenant(slo_ms=5, of=flat(10)),), TEMPORAL, SHORT) == 0
+
+
+@pytest.mark.parametrize("guess", [0.0, 0.6, 1.98, 2.0, 2.02, 50.0])
+def test_a_guess_changes_how_long_a_search_takes_and_not_its_end(guess: float) -> None:
+    runs: list[float] = []
+
+    def counted(*args: Any, **settings: Any) -> Record:  # noqa: ANN401
+        runs.append(args[0][0].rate_rps)
+        return TEMPORAL(*args, **settings)
+
+    assert capacity(ALONE, counted, SHORT, near=guess) == capacity(ALONE, TEMPORAL, SHORT)
+    if abs(guess - 2) < 0.05:
+        assert len(runs) <= 4
 
 
 def test_the_best_variant_is_found_wherever_it_stands() -> None:

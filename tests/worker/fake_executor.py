@@ -1,6 +1,7 @@
 """An executor for tests in one process: doubles its input, unless the input asks for a fault."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.artefact import ModelMetadata
@@ -11,6 +12,7 @@ class DoublingExecutor:
     """Records each batch as (GPU%, items); fails on negative values, loses a row on ones above 1000."""
 
     emulated = False
+    lane_sms: Mapping[int, int] = MappingProxyType({})
     metadata = ModelMetadata("test", (TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
 
     def __init__(self) -> None:
@@ -33,3 +35,6 @@ class DoublingExecutor:
     def kernels(self) -> list[KernelWork]:
         """None that anybody would ask for."""
         return []
+
+    def close(self) -> None:
+        """Nothing to let go of."""

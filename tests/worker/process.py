@@ -90,7 +90,7 @@ class Worker:
         lines = [line.rpartition(" ") for line in page.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = DEADLINE_S) -> None:
         """Wait until it serves; raises with its log when it ended instead."""
 
         def ready() -> bool:
@@ -98,11 +98,16 @@ class Worker:
                 raise RuntimeError(f"the worker ended: {self.log()}")
             return self.get("/v2/health/ready")[0] == 200
 
-        wait_until(ready, "the worker is ready")
+        wait_until(ready, "the worker is ready", timeout_s=timeout_s)
 
     def wait_connected(self) -> None:
         """Wait until it runs what an agent grants."""
         wait_until(lambda: self.metrics()["kneescale_worker_agent_connected"] == 1, "it is connected")
+
+    def children(self) -> list[int]:
+        """PIDs of the processes that it started."""
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
 
     def log(self) -> str:
         """What it wrote so far."""

@@ -16,7 +16,8 @@ class _Rig:
     def __init__(self) -> None:
         self.executor = DoublingExecutor()
         self.queue = ItemQueue(limit=100)
-        self.runner = BatchRunner(self.executor, (50, 100), self.queue, Metrics("m", "cpu"))
+        self.metrics = Metrics("m", "cpu")
+        self.runner = BatchRunner(self.executor, (50, 100), self.queue, self.metrics)
 
     def push(self, *rows: float) -> Request:
         request = Request([np.array([[value, value] for value in rows], np.float32)], 0)
@@ -54,6 +55,15 @@ async def test_a_failed_batch_fails_its_requests_and_no_other(
     for request in (bad, mate):
         with pytest.raises(BatchFailedError):
             await request.answer
+
+
+async def test_the_sms_of_lanes_are_shown_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    rig = _Rig()
+    rig.executor.lane_sms = {50: 40, 100: 80}
+    with caplog.at_level(logging.INFO, "kneescale_worker"):
+        await rig.runner.load()
+    assert b'kneescale_worker_lane_sms{gpu_percent="50"} 40.0' in rig.metrics.render()
+    assert "the lane of 100 GPU% has 80 SMs" in caplog.text
 
 
 async def test_nothing_to_run_takes_no_time() -> None:

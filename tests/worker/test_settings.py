@@ -25,6 +25,22 @@ def test_settings_are_read_with_the_defaults_of_a_pod() -> None:
     assert settings.termination_path == Path("/dev/termination-log")
 
 
+@pytest.mark.parametrize(
+    ("tier", "lanes"),
+    [("green-contexts", (20, 50)), ("mps-contexts", (20, 20, 50)), ("mps-processes", (20, 20, 50))],
+)
+def test_only_lanes_that_run_one_batch_at_a_time_come_in_pools(tier: str, lanes: tuple[int, ...]) -> None:
+    settings = parse_settings({**_ENV, "KNEESCALE_TIER": tier, "KNEESCALE_LANES": "50,20,20"})
+    assert (settings.tier, settings.lanes) == (tier, lanes)
+
+
+def test_a_gpu_has_sms() -> None:
+    env = {**_ENV, "KNEESCALE_BACKEND": "cuda-mps"}
+    assert parse_settings({**env, "KNEESCALE_SM_COUNT": "80"}).sm_count == 80
+    with pytest.raises(InvalidInputError, match="KNEESCALE_SM_COUNT is not set"):
+        parse_settings(env)
+
+
 @pytest.mark.parametrize("name", [name for name in _ENV if name != "KNEESCALE_CORES"])
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{name} is not set"):
@@ -39,9 +55,10 @@ def test_what_is_missing_is_named(name: str) -> None:
         ("KNEESCALE_QUEUE_LIMIT", "65536", "from 1 to 65535"),
         ("KNEESCALE_LANES", "10,x", "should list GPU%"),
         ("KNEESCALE_LANES", "101", "should list GPU%"),
+        ("KNEESCALE_TIER", "mig", "should be green-contexts or mps-contexts or mps-processes"),
         ("KNEESCALE_CORES", "0-3", "should list CPU numbers"),
         ("KNEESCALE_BACKEND", "emulated", "TorchScript does not run on backend emulated"),
-        ("KNEESCALE_MODEL_FORMAT", "ONNX", "possible: TorchScript on cpu, Emulated on emulated"),
+        ("KNEESCALE_MODEL_FORMAT", "ONNX", "possible: TorchScript on cpu or cuda-mps, Emulated on emulated"),
     ],
 )
 def test_what_is_wrong_says_what_to_change(name: str, value: str, says: str) -> None:

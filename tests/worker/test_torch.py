@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,21 @@ def test_a_model_answers_and_a_failing_batch_harms_no_other(torch_worker: Worker
         with pytest.raises(InferenceServerException, match="the batch of this request failed"):
             _infer(torch_worker, pictures + 1000)
         assert np.allclose(_infer(torch_worker, pictures[:1]), 2 * pictures[:1] + 1)
+
+
+@pytest.mark.parametrize("kind", ["affine"])
+def test_a_model_answers_from_a_lane_that_is_a_process(
+    start_worker: StartWorker, model_env: dict[str, str]
+) -> None:
+    worker = start_worker(env=model_env | {"KNEESCALE_TIER": "mps-processes"})
+    # Two Pythons start, one after the other, and torch in the second.
+    worker.wait_ready(60)
+    pictures = np.random.default_rng(0).random((6, 3, 4, 4), np.float32)
+    with FakeAgent(worker.socket, replace(TERMS, gpu_percent=100), generous=True):
+        assert np.allclose(_infer(worker, pictures), 2 * pictures + 1)
+        with pytest.raises(InferenceServerException, match="the batch of this request failed"):
+            _infer(worker, pictures + 1000)
+        assert np.allclose(_infer(worker, pictures[:1]), 2 * pictures[:1] + 1)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has one lane")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import geometric_mean, mean
+from statistics import geometric_mean
 
 from kneescale.sim.outcome import Outcome
 from kneescale.sim.systems import SYSTEMS
@@ -20,31 +20,27 @@ LEAST_FRACTION = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What every job gave, by study/mix/system/seed."""
+    """What every job gave, by study/mix/system."""
 
     by_job: Mapping[str, Capacity | Outcome]
 
     def capacity(self, mix: str, system: str, study: str = "capacity") -> float:
         """The fraction of the bound that a system carries of a mix: the mean over its seeds."""
-        prefix = f"{study}/{mix}/{system}/"
-        found = [done for job, done in self.by_job.items() if job.startswith(prefix)]
-        return mean(done.fraction for done in found if isinstance(done, Capacity))
+        return self._capacity_job(f"{study}/{mix}/{system}").fraction
 
     def has_capacity(self, mix: str, system: str) -> bool:
         """Whether that system was tried on that mix."""
-        return f"capacity/{mix}/{system}/1" in self.by_job
+        return f"capacity/{mix}/{system}" in self.by_job
 
     def overload(self, mix: str, system: str) -> Outcome:
         """What became of a mix at more than the bound's load."""
-        outcome = self.by_job[f"overload/{mix}/{system}/1"]
+        outcome = self.by_job[f"overload/{mix}/{system}"]
         assert isinstance(outcome, Outcome)
         return outcome
 
     def parameters(self, mix: str, system: str) -> str:
         """Those that suit the mix best, with the first seed."""
-        found = self.by_job[f"capacity/{mix}/{system}/1"]
-        assert isinstance(found, Capacity)
-        return found.parameters
+        return self._capacity_job(f"capacity/{mix}/{system}").parameters
 
     def best(self, mix: str, among: Iterable[str]) -> str:
         """The system that carries most of the mix."""
@@ -61,3 +57,8 @@ class Results:
     def gain_over_best(self, mixes: Iterable[str], among: Iterable[str]) -> float:
         """The same to the one of those systems that is best for each mix."""
         return geometric_mean(self.ratio(mix, self.best(mix, among)) for mix in mixes)
+
+    def _capacity_job(self, name: str) -> Capacity:
+        found = self.by_job[name]
+        assert isinstance(found, Capacity)
+        return found

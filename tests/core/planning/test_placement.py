@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from kneescale.core.planning.configuration import Configuration
@@ -146,3 +148,37 @@ def test_packing_fills_the_fullest_device_that_has_room() -> None:
         "b": ("g1",),
         "c": ("g0",),
     }
+
+
+def leaving(wanted: Demand, *uuids: str, closed: tuple[str, ...] = ()) -> Demand:
+    return replace(wanted, leaves=frozenset(uuids), closed=frozenset({*uuids, *closed}))
+
+
+def test_a_model_leaves_a_device_for_another_with_room() -> None:
+    devices = [device("g0"), device("g1")]
+    placed = place([leaving(demand("a", 300), "g0")], devices, {"a": ["g0"]})
+    assert devices_of(placed["a"]) == ("g1",)
+    assert place([leaving(demand("a", 300), "g0")], devices, {"a": ["g1"]}) == placed
+
+
+def test_a_model_stays_on_a_device_that_it_should_leave_where_no_other_has_room() -> None:
+    devices = [device("g0"), device("g1")]
+    stays = place([leaving(demand("a", 500), "g0"), demand("b", 600)], devices, {"a": ["g0"], "b": ["g1"]})
+    assert isinstance(stays["a"], Placed)
+    assert stays["a"].devices == ("g0",)
+    assert stays["a"].stuck is not None
+    assert "the freest GPU has 25 % of its area left" in stays["a"].stuck
+
+
+def test_replicas_leave_one_device_and_stay_on_the_other() -> None:
+    devices = [device("g0"), device("g1"), device("g2")]
+    placed = place([leaving(demand("a", 300, replicas=(2, 2)), "g0")], devices, {"a": ["g0", "g1"]})
+    assert devices_of(placed["a"]) == ("g1", "g2")
+
+
+def test_a_closed_device_keeps_what_it_has_and_takes_nothing_new() -> None:
+    closed = frozenset({"g0"})
+    demands = [replace(demand(name, 100), closed=closed) for name in ("old", "new")]
+    placed = place(demands, [device("g0")], {"old": ["g0"]})
+    assert devices_of(placed["old"]) == ("g0",)
+    assert reason_of(placed["new"]) == "no GPU takes new workers"

@@ -45,6 +45,9 @@ class BatchRunner:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, self._executor.load)
         await loop.run_in_executor(self._threads, self._executor.warm_up)
+        for gpu_percent, sms in self._executor.lane_sms.items():
+            _log.info("the lane of %d GPU%% has %d SMs", gpu_percent, sms)
+            self._metrics.lane_sms(gpu_percent, sms)
 
     async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
         """Run what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing."""

@@ -1,7 +1,8 @@
 """Emulated execution: the time of a batch is waited out, an answer is its own input and says so."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NoReturn
 
 from kneescale.core.errors import InvalidInputError
@@ -18,6 +19,7 @@ class EmulatedExecutor:
     """Waits out f(p, b) of a catalog model on the device's product."""
 
     emulated = True
+    lane_sms: Mapping[int, int] = MappingProxyType({})
     metadata = ModelMetadata(
         platform="emulated",
         inputs=(TensorSpec("input", "FP32", (-1, 4)),),
@@ -49,3 +51,6 @@ class EmulatedExecutor:
     def kernels(self) -> NoReturn:
         """Raise LoadError: there are none."""
         raise LoadError("an emulated model has no kernels to read")
+
+    def close(self) -> None:
+        """Nothing to let go of."""

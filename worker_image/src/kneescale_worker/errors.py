@@ -23,6 +23,10 @@ class BatchFailedError(KneescaleError):
     """The batch that held items of this request failed while it ran."""
 
 
+class ExecutorError(KneescaleError):
+    """A batch could not be run on its lane."""
+
+
 class LoadError(KneescaleError):
     """The model cannot be loaded or run; the message is one line for the InferenceModel's condition."""
 

@@ -1,11 +1,12 @@
 """The port behind which a batch runs, and the choice of what stands behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale_worker.artefact import ModelMetadata
-from kneescale_worker.settings import Settings
+from kneescale_worker.artefact import ModelMetadata, read_metadata
+from kneescale_worker.lane_processes import LaneProcesses
+from kneescale_worker.settings import Settings, Tier
 from kneescale_worker.tensors import Array
 
 
@@ -24,6 +25,10 @@ class Executor(Protocol):
     def emulated(self) -> bool:
         """Whether the batches are only waited out, so that the answers mean nothing."""
 
+    @property
+    def lane_sms(self) -> Mapping[int, int]:
+        """SMs of each lane by its GPU%, read back from the driver by `load`; empty where there are none."""
+
     def load(self) -> None:
         """Bring the weights in.
 
@@ -39,7 +44,8 @@ class Executor(Protocol):
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Run one batch on a lane: inputs and outputs in the metadata's order, batch first.
 
-        The inputs belong to the callee, which may overwrite them.
+        The inputs belong to the callee, which may overwrite them. Raises ExecutorError when the lane fails,
+        and whatever the model raises.
         """
 
     def kernels(self) -> Sequence[KernelWork]:
@@ -48,17 +54,39 @@ class Executor(Protocol):
         Raises LoadError where there are none to read.
         """
 
+    def close(self) -> None:
+        """Let go of what `load` took, after the batches that run; nothing is run any more."""
+
 
 def make_executor(settings: Settings) -> Executor:
-    """The executor for the model's format; nothing is loaded yet.
+    """What runs this worker's batches; nothing is loaded yet.
 
     Raises LoadError when the model's metadata is missing or wrong, or the catalog lacks it.
     """
+    if settings.tier is Tier.MPS_PROCESSES:
+        return LaneProcesses(settings, _metadata(settings))
+    return make_local_executor(settings)
+
+
+def make_local_executor(settings: Settings) -> Executor:
+    """What runs batches in this very process; see `make_executor`."""
+    # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
     if settings.model_format == "Emulated":
         from kneescale_worker.emulated_executor import EmulatedExecutor
 
         return EmulatedExecutor(settings.model_uri, settings.product)
-    # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
+    if settings.backend == "cuda-mps":
+        from kneescale_worker.cuda_executor import CudaExecutor
+        from kneescale_worker.cuda_lanes import make_lanes
+
+        return CudaExecutor(settings.model_dir, make_lanes(settings))
     from kneescale_worker.torch_executor import TorchExecutor
 
     return TorchExecutor(settings.model_dir, settings.cores)
+
+
+def _metadata(settings: Settings) -> ModelMetadata:
+    """Without torch, which only the lanes' processes need."""
+    if settings.model_format == "Emulated":
+        return make_local_executor(settings).metadata
+    return read_metadata(settings.model_dir)

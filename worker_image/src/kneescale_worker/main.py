@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(_: argparse.Namespace) -> None:
     settings = parse_settings(os.environ)
-    asyncio.run(serve(settings, make_executor(settings)))
+    with closing(make_executor(settings)) as executor:
+        asyncio.run(serve(settings, executor))
 
 
 def _profile(_: argparse.Namespace) -> None:
     settings = parse_settings(os.environ)
-    measured = asyncio.run(profile(settings, make_executor(settings)))
+    with closing(make_executor(settings)) as executor:
+        measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())
 
 

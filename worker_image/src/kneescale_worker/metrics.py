@@ -52,6 +52,12 @@ class Metrics:
             registry=self.registry,
         )
         self.queued_items = Gauge("kneescale_worker_queued_items", "Items that wait.", registry=self.registry)
+        self._lane_sms = Gauge(
+            "kneescale_worker_lane_sms",
+            "SMs of a lane, as the driver says.",
+            ["gpu_percent"],
+            registry=self.registry,
+        )
         self.agent_connected = Gauge(
             "kneescale_worker_agent_connected",
             "1 when the agent grants batches, 0 when the worker paces itself.",
@@ -68,6 +74,10 @@ class Metrics:
         """Count a batch."""
         self._batch_items.observe(items)
         self._batch_seconds.observe(seconds)
+
+    def lane_sms(self, gpu_percent: int, sms: int) -> None:
+        """Show how many SMs a lane has."""
+        self._lane_sms.labels(gpu_percent).set(sms)
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -3,12 +3,26 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from kneescale.core.errors import InvalidInputError
 
-#: Every way a model's format may meet a backend: computed on CPU cores, or waited out.
-_BACKEND_OF_FORMAT = {"TorchScript": "cpu", "Emulated": "emulated"}
+#: Every way a model's format may meet a backend: computed on CPU cores or on a GPU, or waited out.
+_BACKENDS_OF_FORMAT = {"TorchScript": ("cpu", "cuda-mps"), "Emulated": ("emulated",)}
+
+
+class Tier(StrEnum):
+    """How lanes are made (ADR 21)."""
+
+    GREEN_CONTEXTS = "green-contexts"
+    MPS_CONTEXTS = "mps-contexts"
+    MPS_PROCESSES = "mps-processes"
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether a lane is one thing that runs one batch at a time, so that several may have one GPU%."""
+        return self is not Tier.GREEN_CONTEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +34,16 @@ class Settings:
     model_format: str
     #: The most items in one batch.
     max_batch: int
-    #: What runs the batches: "cpu" or "emulated".
+    #: What runs the batches: "cpu", "cuda-mps" or "emulated".
     backend: str
     #: Product name of the device, as its ResourceSlice says.
     product: str
-    #: GPU% of each lane, ascending.
+    #: How lanes are made; on backends without a GPU, only whether in processes of their own.
+    tier: Tier
+    #: GPU% of each lane, ascending; in tiers with pools one may come several times.
     lanes: tuple[int, ...]
+    #: SMs of the whole device; 0 where it has none.
+    sm_count: int
     #: CPU cores of the device; empty where the device is no CPU.
     cores: frozenset[int]
     #: Socket of the agent's dispatcher.
@@ -48,9 +66,10 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
     Raises InvalidInputError naming the variable and what it should be.
     """
     model_format, backend = _required(env, "KNEESCALE_MODEL_FORMAT"), _required(env, "KNEESCALE_BACKEND")
-    if _BACKEND_OF_FORMAT.get(model_format) != backend:
-        pairs = ", ".join(f"{fmt} on {name}" for fmt, name in _BACKEND_OF_FORMAT.items())
+    if backend not in _BACKENDS_OF_FORMAT.get(model_format, ()):
+        pairs = ", ".join(f"{fmt} on {' or '.join(names)}" for fmt, names in _BACKENDS_OF_FORMAT.items())
         raise InvalidInputError(f"format {model_format} does not run on backend {backend}; possible: {pairs}")
+    tier = _tier(env)
     return Settings(
         model_name=_required(env, "KNEESCALE_MODEL_NAME"),
         model_uri=_required(env, "KNEESCALE_MODEL_URI"),
@@ -58,7 +77,9 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         max_batch=_integer(env, "KNEESCALE_MAX_BATCH", 1, 128),
         backend=backend,
         product=_required(env, "KNEESCALE_PRODUCT"),
-        lanes=_lanes(env),
+        tier=tier,
+        lanes=_lanes(env, tier),
+        sm_count=_sm_count(env, backend),
         cores=_cores(env),
         socket=Path(env.get("KNEESCALE_SOCKET", "/run/kneescale/dispatcher.sock")),
         model_dir=Path(env.get("KNEESCALE_MODEL_DIR", "/model")),
@@ -90,12 +111,27 @@ def _integer(env: Mapping[str, str], name: str, lowest: int, highest: int, defau
     return int(text)
 
 
-def _lanes(env: Mapping[str, str]) -> tuple[int, ...]:
+def _tier(env: Mapping[str, str]) -> Tier:
+    text = env.get("KNEESCALE_TIER") or Tier.GREEN_CONTEXTS
+    try:
+        return Tier(text)
+    except ValueError as error:
+        raise InvalidInputError(f"KNEESCALE_TIER is {text!r}; it should be {' or '.join(Tier)}") from error
+
+
+def _sm_count(env: Mapping[str, str], backend: str) -> int:
+    if backend == "cuda-mps":
+        return _integer(env, "KNEESCALE_SM_COUNT", 1, 1024)
+    return _integer(env, "KNEESCALE_SM_COUNT", 0, 1024, 0)
+
+
+def _lanes(env: Mapping[str, str], tier: Tier) -> tuple[int, ...]:
     text = _required(env, "KNEESCALE_LANES")
     parts = text.split(",")
     if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in parts):
         raise InvalidInputError(f"KNEESCALE_LANES is {text!r}; it should list GPU%, like 10,20,100")
-    return tuple(sorted({int(part) for part in parts}))
+    lanes = [int(part) for part in parts]
+    return tuple(sorted(lanes if tier.has_pools else set(lanes)))
 
 
 def _cores(env: Mapping[str, str]) -> frozenset[int]:

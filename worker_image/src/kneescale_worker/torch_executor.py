@@ -1,25 +1,23 @@
 """TorchScript on CPU cores."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.artefact import ModelMetadata, read_metadata
 from kneescale_worker.errors import LoadError
-from kneescale_worker.tensors import DTYPES, Array
+from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import WARM_UP_RUNS, WEIGHTS_FILE, check_outputs, one_line, zeros
 
 # Before torch starts OpenMP: a lane's threads must leave their cores when its batch ends, not spin on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-WEIGHTS_FILE = "model.pt"
-_WARM_UP_RUNS = 2
 _RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
 
 
@@ -31,6 +29,7 @@ class TorchExecutor:
     """
 
     emulated = False
+    lane_sms: Mapping[int, int] = MappingProxyType({})
 
     def __init__(self, model_dir: Path, cores: frozenset[int]) -> None:
         self.metadata: ModelMetadata = read_metadata(model_dir)
@@ -49,16 +48,16 @@ class TorchExecutor:
             module = torch.jit.load(str(self._weights), map_location="cpu").eval()
             self._module = module.to(memory_format=torch.channels_last)
         except (RuntimeError, ValueError, OSError) as error:
-            raise LoadError(f"cannot load {self._weights}: {_one_line(error)}") from error
+            raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
 
     def warm_up(self) -> None:
         """Run batches of one item, which compiles the module, and compare the answer with the metadata."""
         try:
-            for _ in range(_WARM_UP_RUNS):
-                outputs = self.run(WHOLE_GPU_PERCENT, self._zeros(1))
+            for _ in range(WARM_UP_RUNS):
+                outputs = self.run(WHOLE_GPU_PERCENT, zeros(self.metadata, 1))
         except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on a batch of zeros: {_one_line(error)}") from error
-        self._check(outputs)
+            raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
+        check_outputs(self.metadata, outputs)
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Run one batch on as many threads as the lane has cores."""
@@ -78,24 +77,14 @@ class TorchExecutor:
 
         _use_threads(len(self._cores))
         try:
-            return read_kernels(self._module, lambda batch: [_tensor(array) for array in self._zeros(batch)])
-        except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on zeros: {_one_line(error)}") from error
-
-    def _zeros(self, batch: int) -> list[Array]:
-        return [np.zeros((batch, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in self.metadata.inputs]
-
-    def _check(self, outputs: Sequence[Array]) -> None:
-        if len(outputs) != len(self.metadata.outputs):
-            raise LoadError(
-                f"the model answers {len(outputs)} tensors, metadata.json {len(self.metadata.outputs)}"
+            return read_kernels(
+                self._module, lambda batch: [_tensor(array) for array in zeros(self.metadata, batch)]
             )
-        for spec, array in zip(self.metadata.outputs, outputs, strict=True):
-            if array.dtype != DTYPES[spec.datatype] or not spec.admits(array.shape):
-                raise LoadError(
-                    f"the model's output '{spec.name}' is {array.dtype} {list(array.shape)}; "
-                    f"metadata.json says {spec.datatype} {list(spec.shape)}"
-                )
+        except _RUN_ERRORS as error:
+            raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """The process's end frees all."""
 
 
 def _use_threads(count: int) -> None:
@@ -108,9 +97,3 @@ def _use_threads(count: int) -> None:
 def _tensor(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)
     tensor = torch.from_numpy(array)
     return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
-
-
-def _one_line(error: Exception) -> str:
-    """The line that tells: the first, except where TorchScript puts its own traceback before it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if lines[0].startswith("The following operation failed") else lines[0]

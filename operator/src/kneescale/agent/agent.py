@@ -1,19 +1,21 @@
 """The agent as a whole: its parts, wired, started and stopped."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Event, Thread
 
 from kneescale.agent.backend import Backend
-from kneescale.agent.claims import ClaimFolders
+from kneescale.agent.claims import ClaimFolders, PreparedClaim
 from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.dra import ClaimPreparer, dra_handler
 from kneescale.agent.grpc_server import start_server
 from kneescale.agent.health import health_handler
+from kneescale.agent.hosts import DeviceHosts
 from kneescale.agent.http_server import Pages, make_server
 from kneescale.agent.metrics import make_registry
+from kneescale.agent.node_condition import NodeReporter
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.registration import registration_handler
 from kneescale.agent.resource_slice import SlicePublisher
@@ -25,6 +27,8 @@ from kneescale.core.errors import KneescaleError
 log = logging.getLogger(__name__)
 
 _GRACE_S = 3.0
+#: How long after a device came or went its host is started or stopped, at most.
+_GLANCE_S = 1.0
 
 
 class Agent:
@@ -33,22 +37,21 @@ class Agent:
     def __init__(self, settings: Settings, backend: Backend, api: ClusterApi) -> None:
         self._settings = settings
         folders = ClaimFolders(settings.claims_dir, settings.worker_uid)
-        devices = backend.devices()
-        self._hosts = {
-            device.name: DispatcherHost(device.name, folders.socket_path, settings.worker_uid)
-            for device in devices
-        }
-        self._state = NodeState(devices, self._hosts, settings.checkpoint_path)
+        self._backend = backend
+        self._hosts = DeviceHosts(
+            lambda device: DispatcherHost(device, folders.socket_path, settings.worker_uid), self._start
+        )
+        self._state = NodeState(self._hosts, settings.checkpoint_path)
         self._preparer = ClaimPreparer(settings, backend, api, self._state)
         self._slices = SlicePublisher(api, settings.node_name, backend)
+        self._node = NodeReporter(api, settings.node_name, backend)
         self._watch = ScheduleWatch(api, settings.node_name, self._state.set_schedules)
         self._status = StatusReporter(api, self._state, self._hosts)
         pages = Pages(
             node_name=settings.node_name,
-            backend=backend.name,
-            devices=devices,
-            traces={name: host.trace for name, host in self._hosts.items()},
-            registry=make_registry(backend.name, self._state, self._hosts),
+            backend=backend,
+            hosts=self._hosts,
+            registry=make_registry(backend, self._state, self._hosts),
             problems=self._problems,
         )
         self._http = make_server(settings.http_port, pages)
@@ -65,11 +68,13 @@ class Agent:
 
         Raises InvalidInputError when the checkpoint cannot be read.
         """
-        self._restore()
-        hosts = [self._start(f"dispatcher-{name}", host.run) for name, host in self._hosts.items()]
+        self._state.restore()
+        self._follow_devices()
         self._start("http", self._http.serve_forever)
         for name, loop in (
+            ("backend", self._backend.run),
             ("slices", self._slices.run),
+            ("node", self._node.run),
             ("schedules", self._watch.run),
             ("status", self._status.run),
         ):
@@ -78,39 +83,44 @@ class Agent:
         dra = start_server(
             self._settings.dra_socket,
             dra_handler(self._preparer, node_name),
-            health_handler(node_name, self._hosts, self._ending),
+            health_handler(node_name, self._backend, self._hosts, self._ending),
         )
         registration = start_server(
             self._settings.registration_socket, registration_handler(self._settings.dra_socket)
         )
-        log.info("agent of node %s serves %s", node_name, ", ".join(self._hosts))
-        self._ending.wait()
+        log.info("agent of node %s is up", node_name)
+        while not self._ending.wait(_GLANCE_S):
+            self._follow_devices()
         # Unregister first, so that the kubelet does not call a driver that has ended.
         registration.stop(_GRACE_S).wait()
         self._settings.registration_socket.unlink(missing_ok=True)
         dra.stop(_GRACE_S).wait()
-        self._stop_parts(hosts)
+        self._hosts.stop()
+        self._http.shutdown()
+        self._http.server_close()
         return not self._failed
 
     def stop(self) -> None:
         """Make `run` return; not for a signal handler: it takes a lock."""
         self._ending.set()
 
-    def _restore(self) -> None:
-        """Go on from the checkpoint: folders and CDI devices are made again, then sockets."""
-        for claim in self._state.restore():
+    def _follow_devices(self) -> None:
+        """Start and stop hosts as devices come and go; one that comes, or comes back, finds its claims."""
+        before = set(self._hosts)
+        self._hosts.follow(self._backend.devices())
+        now = set(self._hosts)
+        if now != before:
+            log.info("the devices of this node are %s", ", ".join(self._hosts) or "none")
+            self._make_again(claim for claim in self._state.claims() if claim.device in now - before)
+            self._state.devices_changed()
+
+    def _make_again(self, claims: Iterable[PreparedClaim]) -> None:
+        """Folders and CDI devices of prepared claims, which a reboot may have taken; sockets come after."""
+        for claim in claims:
             try:
                 self._preparer.make(claim)
             except (KneescaleError, OSError) as error:
                 log.warning("claim %s/%s cannot be served: %s", claim.namespace, claim.name, error)
-
-    def _stop_parts(self, hosts: list[Thread]) -> None:
-        for host in self._hosts.values():
-            host.stop()
-        for thread in hosts:
-            thread.join(_GRACE_S)
-        self._http.shutdown()
-        self._http.server_close()
 
     def _problems(self) -> list[str]:
         return [

@@ -77,6 +77,7 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
         lanes=partition.lanes,
         surface=LatencySurface.from_points(points) if points else None,
         margin_ns=max(_LEAST_MARGIN_NS, slo_ns // _MARGIN_PART_OF_SLO),
+        is_pool=partition.pool,
         refuses_late=partition.late_requests is LateRequests.REFUSE,
     )
 

@@ -3,12 +3,27 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Protocol
 
 from kneescale.api.vocabulary import Tier
 
 #: The longest string that a ResourceSlice attribute may hold (k8s.io/api resource/v1).
 _ATTRIBUTE_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDetails:
+    """What is known of a real GPU alone; versions as semantic ones, so that CEL can compare them.
+
+    `mps_protocol` is the newest that the control daemon speaks, `static_partitions` whether its `-S` works.
+    """
+
+    compute_capability: str
+    driver_version: str
+    cuda_driver_version: str
+    mps_protocol: int
+    static_partitions: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +44,46 @@ class Device:
     tier: Tier = Tier.GREEN_CONTEXTS
     #: Why nothing may run on it, in one CamelCase word; empty while it is healthy.
     sickness: str = ""
+    gpu: GpuDetails | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why something of this node is no device: a reason in one CamelCase word, and what to do about it."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the host in a worker's container, read-only."""
+    """A folder of the host in a worker's container."""
 
     host_path: str
     container_path: str
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerEdits:
-    """What a claim adds to the containers that use it."""
+    """What a claim adds to the containers that use it.
+
+    `cdi_devices` are fully qualified names of CDI devices that somebody else describes.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
+
+    def plus(self, other: "ContainerEdits") -> "ContainerEdits":
+        """Both edits as one."""
+        return ContainerEdits(
+            {**self.env, **other.env}, self.mounts + other.mounts, self.cdi_devices + other.cdi_devices
+        )
 
 
 class Backend(Protocol):
-    """What the agent needs of a kind of device; both methods are cheap and may be called at any time."""
+    """What the agent needs of a kind of device; all but `run` are cheap and for any thread at any time."""
 
     @property
     def name(self) -> str:
@@ -57,8 +92,17 @@ class Backend(Protocol):
     def devices(self) -> tuple[Device, ...]:
         """The devices of this node, as they are now; names and uuids stay the same over restarts."""
 
-    def container_edits(self, device: Device) -> ContainerEdits:
-        """What a worker needs in its container to use `device`, beside its grant socket."""
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What is not among the devices though it could be; empty where there is no such thing."""
+
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+        """What a worker of so many lanes needs to use so much of `device`, beside its grant socket.
+
+        `memory_bytes` is 0 where it is not known.
+        """
+
+    def run(self, stop: Event) -> None:
+        """Keep looking at the devices until `stop`; returns at once where there is nothing to look at."""
 
 
 def node_uuid(prefix: str, node_name: str, suffix: str = "") -> str:

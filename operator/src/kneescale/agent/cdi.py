@@ -6,13 +6,13 @@ Container Device Interface specification 0.6.0; one file and one device per clai
 import json
 from pathlib import Path
 
-from kneescale.agent.backend import ContainerEdits
+from kneescale.agent.backend import ContainerEdits, Mount
 from kneescale.agent.files import write_atomically
 from kneescale.api.names import DRIVER
 
 _CDI_VERSION = "0.6.0"
 _KIND = f"{DRIVER}/claim"
-_MOUNT_OPTIONS = ["ro", "nosuid", "nodev", "noexec", "rbind"]
+_MOUNT_OPTIONS = ("nosuid", "nodev", "noexec", "rbind")
 
 
 def device_id(claim_uid: str) -> str:
@@ -42,8 +42,10 @@ def _path(cdi_dir: Path, claim_uid: str) -> Path:
 def _render(edits: ContainerEdits) -> dict[str, object]:
     return {
         "env": [f"{name}={value}" for name, value in edits.env.items()],
-        "mounts": [
-            {"hostPath": mount.host_path, "containerPath": mount.container_path, "options": _MOUNT_OPTIONS}
-            for mount in edits.mounts
-        ],
+        "mounts": [_render_mount(mount) for mount in edits.mounts],
     }
+
+
+def _render_mount(mount: Mount) -> dict[str, object]:
+    options = ["rw" if mount.writable else "ro", *_MOUNT_OPTIONS]
+    return {"hostPath": mount.host_path, "containerPath": mount.container_path, "options": options}

@@ -2,14 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from kneescale.agent.backend import ContainerEdits, Device, Mount
 from kneescale.api.codec import Items, JsonName, Range, Text, decode
 from kneescale.api.names import DRIVER
+from kneescale.api.quantity import parse_quantity
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
@@ -19,7 +20,7 @@ _SOCKET_NAME = "dispatcher.sock"
 _CONTAINER_DIR = "/run/kneescale"
 
 Name = Annotated[str, Text(253, 1, _NAME)]
-Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1, unique=True)]
+Lanes = Annotated[tuple[Annotated[int, Range(1, WHOLE_GPU_PERCENT)], ...], Items(100, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class PreparedClaim:
     partition: Name
     lanes: Lanes
     share_id: str = ""
+    #: What it was allocated; 0 in checkpoints of before, which did not keep it.
+    memory_bytes: Annotated[int, Range(0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,13 @@ class _Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class _Consumed:
+    """What a claim consumes of a shared device (KEP-5075), as far as it matters here."""
+
+    memory: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
     """One allocated device of a claim (DeviceRequestAllocationResult of resource.k8s.io/v1)."""
 
@@ -62,6 +72,7 @@ class _Result:
     request: str
     device: Name
     share_id: Annotated[str, Text(64), JsonName("shareID")] = ""
+    consumed_capacity: _Consumed = field(default_factory=_Consumed)
 
 
 def parse_allocated_claim(manifest: Mapping[str, Any], node_name: str) -> PreparedClaim:
@@ -83,6 +94,7 @@ def parse_allocated_claim(manifest: Mapping[str, Any], node_name: str) -> Prepar
         partition=config.partition,
         lanes=config.lanes,
         share_id=result.share_id,
+        memory_bytes=parse_quantity(result.consumed_capacity.memory),
     )
 
 
@@ -104,13 +116,13 @@ def _config(configs: list[Any], label: str) -> _PartitionConfig:
     return decode(_PartitionConfig, parameters[0], f"{label}: config")
 
 
-def check_lanes(partition: str, lanes: Iterable[int], device: Device) -> None:
-    """Raise InvalidInputError when a lane of a partition is not one that its device has."""
+def check_lanes(claim: PreparedClaim, device: Device) -> None:
+    """Raise InvalidInputError when a lane of the claim is not one that its device has."""
     step = device.lane_percent_step
-    wrong = [lane for lane in lanes if lane % step]
+    wrong = [lane for lane in claim.lanes if lane % step]
     if wrong:
         raise InvalidInputError(
-            f"partition {partition} asks for a lane of {wrong[0]} GPU%; "
+            f"partition {claim.partition} asks for a lane of {wrong[0]} GPU%; "
             f"lanes of {device.name} are multiples of {step}"
         )
 
@@ -152,6 +164,8 @@ class ClaimFolders:
                 "KNEESCALE_BACKEND": backend_name,
                 "KNEESCALE_PRODUCT": device.product_name,
                 "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
+                "KNEESCALE_TIER": device.tier.value,
+                "KNEESCALE_SM_COUNT": str(device.sm_count),
             },
             mounts=(Mount(str(self._claims_dir / claim.uid), _CONTAINER_DIR),),
         )

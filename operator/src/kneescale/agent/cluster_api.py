@@ -18,6 +18,7 @@ _TIMEOUT_S = (3.0, 10.0)
 #: The server ends a watch after this long, so that a connection that died unseen is noticed.
 _WATCH_TIMEOUT_S = 240
 _MERGE_PATCH = "application/merge-patch+json"
+_STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 _NOT_FOUND, _CONFLICT, _GONE = 404, 409, 410
 
 
@@ -50,6 +51,12 @@ class ClusterApi(Protocol):
 
     def get_node(self, name: str) -> Manifest:
         """The Node. Raises NotFoundError."""
+
+    def patch_node_condition(self, name: str, condition: Manifest) -> None:
+        """Set one condition in a Node's status; others stay. Raises NotFoundError."""
+
+    def create_event(self, manifest: Manifest) -> None:
+        """Create an Event (events.k8s.io/v1)."""
 
     def get_resource_claim(self, namespace: str, name: str) -> Manifest:
         """The ResourceClaim. Raises NotFoundError."""
@@ -94,6 +101,29 @@ class KubernetesApi:
         with _cluster_errors():
             node = self._core.read_node(name, _request_timeout=_TIMEOUT_S)
         return cast("Manifest", self._core.api_client.sanitize_for_serialization(node))
+
+    def patch_node_condition(self, name: str, condition: Manifest) -> None:
+        """See ClusterApi."""
+        # Conditions of a Node merge by their type in this kind of patch alone.
+        with _cluster_errors():
+            self._core.patch_node_status(
+                name,
+                {"status": {"conditions": [dict(condition)]}},
+                _content_type=_STRATEGIC_MERGE_PATCH,
+                _request_timeout=_TIMEOUT_S,
+            )
+
+    def create_event(self, manifest: Manifest) -> None:
+        """See ClusterApi."""
+        with _cluster_errors():
+            self._api.create_namespaced_custom_object(
+                "events.k8s.io",
+                "v1",
+                manifest["metadata"]["namespace"],
+                "events",
+                dict(manifest),
+                _request_timeout=_TIMEOUT_S,
+            )
 
     def get_resource_claim(self, namespace: str, name: str) -> Manifest:
         """See ClusterApi."""

@@ -7,8 +7,10 @@ a lane of p GPU% is p/100 of the cores, and the worker pins that many threads.
 import os
 import re
 from pathlib import Path
+from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, Device, attribute_text, node_uuid
+from kneescale.agent.backend import ContainerEdits, Device, Trouble, attribute_text, node_uuid
+from kneescale.api.vocabulary import Tier
 
 #: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
 _CLIENTS = 48
@@ -20,7 +22,7 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, node_name: str) -> None:
+    def __init__(self, node_name: str, tier: Tier) -> None:
         self._cores = tuple(sorted(os.sched_getaffinity(0)))
         count = len(self._cores)
         self._device = Device(
@@ -30,15 +32,23 @@ class CpuBackend:
             memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             clients=_CLIENTS,
             lane_percent_step=max(1, 100 // count),
+            tier=tier,
         )
 
     def devices(self) -> tuple[Device, ...]:
         """The one device."""
         return (self._device,)
 
-    def container_edits(self, device: Device) -> ContainerEdits:
+    def troubles(self) -> tuple[Trouble, ...]:
+        """None: a node has CPUs."""
+        return ()
+
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""
         return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
+
+    def run(self, stop: Event) -> None:
+        """Nothing to look at."""
 
 
 def _model_slug(cpuinfo: str) -> str:

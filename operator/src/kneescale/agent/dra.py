@@ -6,7 +6,7 @@ from threading import Lock
 import grpc
 
 from kneescale.agent import cdi
-from kneescale.agent.backend import Backend, ContainerEdits
+from kneescale.agent.backend import Backend
 from kneescale.agent.claims import ClaimFolders, PreparedClaim, check_lanes, parse_allocated_claim
 from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.node_state import NodeState
@@ -32,32 +32,32 @@ class ClaimPreparer:
         self._folders = ClaimFolders(settings.claims_dir, settings.worker_uid)
         self._lock = Lock()
 
-    def prepare(self, namespace: str, name: str, uid: str) -> PreparedClaim:
-        """Make folder, socket and CDI device of a claim.
+    def prepare(self, namespace: str, name: str, uid: str) -> tuple[PreparedClaim, tuple[str, ...]]:
+        """Make folder, socket and CDI device of a claim; also the CDI devices that its containers get.
 
         A claim that is prepared needs no API server.
         Raises KneescaleError when it cannot be read, or is not for this node.
         """
         claim = self._state.claim(uid) or self._read(namespace, name, uid)
         with self._lock:
-            self.make(claim)
+            cdi_devices = self.make(claim)
             self._state.add_claim(claim)
-        return claim
+        return claim, cdi_devices
 
-    def make(self, claim: PreparedClaim) -> None:
-        """Make the folder and CDI device of a claim, or make them again.
+    def make(self, claim: PreparedClaim) -> tuple[str, ...]:
+        """Make the folder and CDI device of a claim, or make them again; the CDI devices of its containers.
 
         Raises InvalidInputError when it asks for what the device has not.
         """
         device = next((found for found in self._backend.devices() if found.name == claim.device), None)
         if device is None:
             raise InvalidInputError(f"this node has no device {claim.device}")
-        check_lanes(claim.partition, claim.lanes, device)
+        check_lanes(claim, device)
         self._folders.create(claim.uid)
         own = self._folders.container_edits(claim, self._backend.name, device)
-        theirs = self._backend.container_edits(device)
-        edits = ContainerEdits({**own.env, **theirs.env}, own.mounts + theirs.mounts)
+        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, len(claim.lanes)))
         cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
+        return (*edits.cdi_devices, cdi.device_id(claim.uid))
 
     def unprepare(self, uid: str) -> None:
         """Take all that back."""
@@ -108,7 +108,7 @@ def dra_handler(preparer: ClaimPreparer, node_name: str) -> grpc.GenericRpcHandl
 
 def _prepare(preparer: ClaimPreparer, node_name: str, asked: dra.Claim) -> dra.NodePrepareResourceResponse:
     try:
-        claim = preparer.prepare(asked.namespace, asked.name, asked.uid)
+        claim, cdi_devices = preparer.prepare(asked.namespace, asked.name, asked.uid)
     except (KneescaleError, OSError) as error:
         log.warning("claim %s/%s is not prepared: %s", asked.namespace, asked.name, error)
         return dra.NodePrepareResourceResponse(error=str(error))
@@ -123,7 +123,7 @@ def _prepare(preparer: ClaimPreparer, node_name: str, asked: dra.Claim) -> dra.N
         request_names=[claim.request],
         pool_name=node_name,
         device_name=claim.device,
-        cdi_device_ids=[cdi.device_id(claim.uid)],
+        cdi_device_ids=cdi_devices,
         share_id=claim.share_id or None,
     )
     return dra.NodePrepareResourceResponse(devices=[device])

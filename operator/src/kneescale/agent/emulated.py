@@ -1,8 +1,12 @@
 """The `emulated` backend: GPUs in name only; workers wait a batch's time, they compute nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, Device, node_uuid
+from kneescale.agent.backend import ContainerEdits, Device, Trouble, node_uuid
+from kneescale.agent.emulated_faults import FILE_NAME, REMOVED, EmulatedFaults
+from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
 
 _GIB = 1024**3
@@ -22,21 +26,24 @@ _LANE_PERCENT_STEP = 10
 
 
 class EmulatedBackend:
-    """`count` emulated GPUs of one product, named gpu0, gpu1, ...
+    """`count` emulated GPUs of one product, named gpu0, gpu1, ..., and their faults in a file of `state_dir`.
 
     Raises InvalidInputError when nothing is known of the product.
     """
 
     name = "emulated"
 
-    def __init__(self, node_name: str, count: int, product_name: str) -> None:
+    def __init__(
+        self, node_name: str, count: int, product_name: str, state_dir: Path, tier: Tier = Tier.GREEN_CONTEXTS
+    ) -> None:
         product = _PRODUCTS.get(product_name)
         if product is None:
             known = ", ".join(_PRODUCTS)
             raise InvalidInputError(
                 f"KNEESCALE_EMULATED_PRODUCT must be one of {known}, not {product_name!r}"
             )
-        self._devices = tuple(
+        self._faults = EmulatedFaults(state_dir / FILE_NAME)
+        self._healthy = tuple(
             Device(
                 name=f"gpu{index}",
                 uuid=node_uuid("EMU", node_name, f"-{index}"),
@@ -45,14 +52,29 @@ class EmulatedBackend:
                 clients=_CLIENTS,
                 lane_percent_step=_LANE_PERCENT_STEP,
                 sm_count=product.sm_count,
+                tier=tier,
             )
             for index in range(count)
         )
 
     def devices(self) -> tuple[Device, ...]:
-        """The emulated GPUs."""
-        return self._devices
+        """The emulated GPUs, but for removed ones."""
+        faults = self._faults.read()
+        return tuple(
+            replace(device, sickness=faults.get(device.name, ""))
+            for device in self._healthy
+            if faults.get(device.name) != REMOVED
+        )
 
-    def container_edits(self, device: Device) -> ContainerEdits:
+    def troubles(self) -> tuple[Trouble, ...]:
+        """The removed ones."""
+        faults = self._faults.read()
+        removed = (device.name for device in self._healthy if faults.get(device.name) == REMOVED)
+        return tuple(Trouble("GpuRemoved", f"{name} is removed in {FILE_NAME}") for name in removed)
+
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""
         return ContainerEdits({"KNEESCALE_CORES": ""})
+
+    def run(self, stop: Event) -> None:
+        """The file is read whenever somebody asks."""

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from kneescale.agent.backend import Device
+from kneescale.agent.backend import Backend, Device
+from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import NS_PER_S
@@ -31,19 +32,20 @@ class Pages:
     """What the server shows; `problems` is empty while the agent is well."""
 
     node_name: str
-    backend: str
-    devices: Sequence[Device]
-    traces: Mapping[str, Trace]
+    backend: Backend
+    hosts: Mapping[str, DispatcherHost]
     registry: CollectorRegistry
     problems: Callable[[], list[str]]
 
     def trace(self, seconds: int, now_ns: int) -> Iterator[str]:
         """The grants that ended over the last `seconds`, as pieces of one JSON document."""
-        head = {"node": self.node_name, "backend": self.backend, "now_ns": now_ns}
+        hosts = dict(self.hosts)
+        devices = [device for device in self.backend.devices() if device.name in hosts]
+        head = {"node": self.node_name, "backend": self.backend.name, "now_ns": now_ns}
         yield json.dumps(head)[:-1] + ', "devices": ['
-        for index, device in enumerate(self.devices):
+        for index, device in enumerate(devices):
             yield ", " if index else ""
-            yield from _device_trace(device, self.traces[device.name], now_ns - seconds * NS_PER_S)
+            yield from _device_trace(device, hosts[device.name].trace, now_ns - seconds * NS_PER_S)
         yield "]}\n"
 
 

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kneescale.agent.backend import Backend
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import NodeState
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
@@ -13,7 +14,9 @@ from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 _PARTITION_LABELS = ("device", "partition", "model")
 
 
-def make_registry(backend: str, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> CollectorRegistry:
+def make_registry(
+    backend: Backend, state: NodeState, hosts: Mapping[str, DispatcherHost]
+) -> CollectorRegistry:
     """A registry with all of the agent's metrics; each names the backend, so nothing emulated looks real."""
     registry = CollectorRegistry()
     registry.register(_AgentCollector(backend, state, hosts))
@@ -21,13 +24,15 @@ def make_registry(backend: str, state: NodeState, hosts: Mapping[str, Dispatcher
 
 
 class _AgentCollector(Collector):
-    def __init__(self, backend: str, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
+        self._devices = backend.devices
+        self._backend = backend.name
         self._state = state
         self._hosts = hosts
 
     def collect(self) -> Iterable[Metric]:
         """All metrics as they are now."""
+        yield from self._health_metrics()
         yield from self._device_metrics()
         yield from self._grant_metrics()
         yield from self._partition_metrics()
@@ -43,6 +48,16 @@ class _AgentCollector(Collector):
         )
         unsaved.add_metric([self._backend], bool(self._state.unsaved))
         yield unsaved
+
+    def _health_metrics(self) -> Iterable[Metric]:
+        healthy = GaugeMetricFamily(
+            "kneescale_device_healthy",
+            "1 where partitions may run, 0 on a sick device; a withdrawn one is not there",
+            labels=["backend", "device"],
+        )
+        for device in self._devices():
+            healthy.add_metric([self._backend, device.name], not device.sickness)
+        yield healthy
 
     def _device_metrics(self) -> Iterable[Metric]:
         labels = ["backend", "device"]

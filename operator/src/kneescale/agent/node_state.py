@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 from kneescale.agent import checkpoint
 from kneescale.agent.assignment import Assignment, assign
-from kneescale.agent.backend import Device
 from kneescale.agent.checkpoint import Checkpoint
-from kneescale.agent.claims import PreparedClaim, check_lanes
+from kneescale.agent.claims import PreparedClaim
 from kneescale.api.conditions import Condition
-from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, parse_gpu_schedule
+from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, Partition, parse_gpu_schedule
 from kneescale.core.errors import InvalidInputError
 
 log = logging.getLogger(__name__)
@@ -50,30 +49,27 @@ class Assignable(Protocol):
 
 
 class NodeState:
-    """Claims and schedules of a node, told to the dispatcher hosts whenever they change."""
+    """Claims and schedules of a node, told to the hosts of its devices whenever they change."""
 
-    def __init__(
-        self, devices: Iterable[Device], hosts: Mapping[str, Assignable], checkpoint_path: Path
-    ) -> None:
-        self._devices = {device.name: device for device in devices}
+    def __init__(self, hosts: Mapping[str, Assignable], checkpoint_path: Path) -> None:
         self._hosts = hosts
         self._checkpoint_path = checkpoint_path
         self._lock = Lock()
         self._claims: dict[str, PreparedClaim] = {}
         self._schedules: dict[str, KnownSchedule] = {}
+        #: The GPUSchedules as last given, those among them that could not be applied.
+        self._manifests: tuple[Manifest, ...] = ()
         self._unsaved = ""
 
-    def restore(self) -> tuple[PreparedClaim, ...]:
-        """Go on from the checkpoint; the claims that it holds.
+    def restore(self) -> None:
+        """Go on from the checkpoint, once `devices_changed` says which of its schedules can be applied.
 
         Raises InvalidInputError when it is no checkpoint.
         """
         saved = checkpoint.load(self._checkpoint_path)
         with self._lock:
             self._claims = {claim.uid: claim for claim in saved.claims}
-            self._schedules = self._read(saved.schedules)
-            self._assign()
-        return saved.claims
+            self._manifests = saved.schedules
 
     def claim(self, uid: str) -> PreparedClaim | None:
         """The prepared claim of that uid."""
@@ -115,7 +111,8 @@ class NodeState:
         """Take the node's GPUSchedules, all of them: one that is not among them is gone."""
         with self._lock:
             before = self._schedules
-            self._schedules = self._read(manifests)
+            self._manifests = tuple(manifests)
+            self._schedules = self._read(self._manifests)
             if _applied(self._schedules) != _applied(before):
                 self._assign()
                 self._try_save()
@@ -130,6 +127,12 @@ class NodeState:
         self._save(claims)
         self._claims = claims
         self._assign()
+
+    def devices_changed(self) -> None:
+        """There are other hosts now: schedules that could not be applied may be, and the other way round."""
+        with self._lock:
+            self._schedules = self._read(self._manifests)
+            self._assign()
 
     def _read(self, manifests: Iterable[Manifest]) -> dict[str, KnownSchedule]:
         schedules: dict[str, KnownSchedule] = {}
@@ -151,18 +154,27 @@ class NodeState:
 
     def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> GPUSchedule:
         spec = schedule.spec
-        if spec.device not in self._devices:
-            raise InvalidInputError(
-                f"node {spec.node_name} has no device {spec.device}; it has {', '.join(self._devices)}"
-            )
+        if spec.device not in self._hosts:
+            there_are = ", ".join(self._hosts) or "none"
+            raise InvalidInputError(f"node {spec.node_name} has no device {spec.device}; it has {there_are}")
         if spec.device in taken:
             raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {taken[spec.device]}")
         for partition in spec.partitions:
-            check_lanes(partition.name, partition.lanes, self._devices[spec.device])
+            self._check_lanes(partition)
         if twice := _first_repeated(partition.name for partition in spec.partitions):
             raise InvalidInputError(f"partition {twice} is there twice; a claim has one partition")
         assign(spec, ())
         return schedule
+
+    def _check_lanes(self, partition: Partition) -> None:
+        """A worker has the lanes that its claim had when it started, and no others."""
+        for claim in self._claims.values():
+            if (claim.namespace, claim.partition) == (partition.namespace, partition.name):
+                for lane in set(partition.lanes) - set(claim.lanes):
+                    raise InvalidInputError(
+                        f"partition {partition.name} has a lane of {lane} GPU%; its claim has "
+                        f"{', '.join(map(str, sorted(set(claim.lanes))))}"
+                    )
 
     def _kept(self, manifest: Manifest, error: str) -> KnownSchedule:
         """A bad schedule: what was applied before stays."""

@@ -4,7 +4,7 @@ import logging
 from threading import Event
 from typing import Any
 
-from kneescale.agent.backend import Backend, Device
+from kneescale.agent.backend import Backend, Device, GpuDetails
 from kneescale.agent.cluster_api import ClusterApi, ClusterError, ConflictError, Manifest, NotFoundError
 from kneescale.api.names import DRIVER, MANAGED_BY, MANAGED_BY_LABEL, TAINT
 
@@ -13,7 +13,9 @@ log = logging.getLogger(__name__)
 _API_VERSION = "resource.k8s.io/v1"
 _MIB = 1024**2
 #: The kubelet deletes the slice when it restarts; until the next look nothing can be allocated here.
-_PERIOD_S = 5.0
+_PERIOD_S = 5
+#: A device that falls sick or goes is told after this long.
+_GLANCE_S = 1.0
 
 
 class SlicePublisher:
@@ -24,15 +26,21 @@ class SlicePublisher:
         self._node_name = node_name
         self._backend = backend
         self._name = f"{node_name}-{DRIVER}"
+        self._published: tuple[Device, ...] = ()
 
     def run(self, stop: Event) -> None:
-        """Publish, and look again every few seconds, until `stop`."""
+        """Publish, and look again when the devices change and every few seconds, until `stop`."""
         while not stop.is_set():
             try:
                 self.publish()
             except ClusterError as error:
                 log.warning("the ResourceSlice is not published: %s", error)
-            stop.wait(_PERIOD_S)
+            self._wait(stop)
+
+    def _wait(self, stop: Event) -> None:
+        for _ in range(_PERIOD_S):
+            if stop.wait(_GLANCE_S) or self._backend.devices() != self._published:
+                return
 
     def publish(self) -> None:
         """Create, correct or leave alone the slice, and delete others of this driver on this node.
@@ -40,14 +48,15 @@ class SlicePublisher:
         Raises ClusterError.
         """
         slices = [found for found in self._api.list_resource_slices(self._node_name) if _is_ours(found)]
-        devices = [_render(device, self._backend.name) for device in self._backend.devices()]
+        self._published = self._backend.devices()
+        devices = [_render(device, self._backend.name) for device in self._published]
         for found in slices:
             if found["metadata"]["name"] != self._name:
                 self._delete(found["metadata"]["name"])
         current = next((found for found in slices if found["metadata"]["name"] == self._name), None)
         if current is None:
             self._create(devices)
-        elif current["spec"].get("devices") != devices:
+        elif _as_sent(current) != devices:
             self._replace(current, devices)
 
     def _create(self, devices: list[dict[str, Any]]) -> None:
@@ -97,6 +106,17 @@ def _is_ours(manifest: Manifest) -> bool:
     return bool(manifest["spec"]["driver"] == DRIVER)
 
 
+def _as_sent(manifest: Manifest) -> list[dict[str, Any]]:
+    """The devices of a slice without what the API server adds: to a taint, the time that it came."""
+    devices = []
+    for device in manifest["spec"].get("devices") or ():
+        taints = [
+            {key: taint[key] for key in taint if key != "timeAdded"} for taint in device.get("taints") or ()
+        ]
+        devices.append({**device, "taints": taints} if taints else device)
+    return devices
+
+
 def _render(device: Device, backend: str) -> dict[str, Any]:
     """A device that many claims share, each consuming memory and one client (KEP-5075)."""
     attributes: dict[str, Any] = {
@@ -108,6 +128,8 @@ def _render(device: Device, backend: str) -> dict[str, Any]:
     }
     if device.sm_count:
         attributes["smCount"] = {"int": device.sm_count}
+    if device.gpu is not None:
+        attributes |= _render_details(device.gpu)
     rendered: dict[str, Any] = {
         "name": device.name,
         "attributes": attributes,
@@ -120,6 +142,16 @@ def _render(device: Device, backend: str) -> dict[str, Any]:
     if device.sickness:
         rendered["taints"] = [{"key": TAINT, "value": device.sickness, "effect": "NoSchedule"}]
     return rendered
+
+
+def _render_details(gpu: GpuDetails) -> dict[str, Any]:
+    return {
+        "computeCapability": {"version": gpu.compute_capability},
+        "driverVersion": {"version": gpu.driver_version},
+        "cudaDriverVersion": {"version": gpu.cuda_driver_version},
+        "mpsProtocol": {"int": gpu.mps_protocol},
+        "mpsStaticPartitions": {"bool": gpu.static_partitions},
+    }
 
 
 def _shared(value: str, *, default: str, step: str) -> dict[str, Any]:

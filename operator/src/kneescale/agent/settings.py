@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneescale.api.names import DRIVER
-from kneescale.api.vocabulary import Backend
+from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 
 #: Workers run as this user; nobody else may speak on a grant socket.
@@ -26,6 +26,10 @@ class Settings:
     kubelet_dir: Path = Path("/var/lib/kubelet")
     cdi_dir: Path = Path("/var/run/cdi")
     worker_uid: int = WORKER_UID
+    #: Forced for all devices; None leaves it to what a GPU and its driver allow.
+    tier: Tier | None = None
+    #: Where the node's file system is seen, to find the GPU driver's library in; None: the agent's own.
+    driver_root: Path | None = None
 
     @property
     def checkpoint_path(self) -> Path:
@@ -65,6 +69,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         state_dir=Path(environ.get("KNEESCALE_STATE_DIR", defaults.state_dir)),
         http_port=_read_int(environ, "KNEESCALE_HTTP_PORT", defaults.http_port, 0, 65535),
         kubeconfig=environ.get("KUBECONFIG", defaults.kubeconfig),
+        tier=_read_tier(environ),
+        driver_root=Path(environ["KNEESCALE_DRIVER_ROOT"]) if "KNEESCALE_DRIVER_ROOT" in environ else None,
     )
 
 
@@ -74,6 +80,13 @@ def _read_backend(environ: Mapping[str, str]) -> Backend:
     except ValueError as error:
         choices = " or ".join(Backend)
         raise InvalidInputError(f"set KNEESCALE_BACKEND to {choices}") from error
+
+
+def _read_tier(environ: Mapping[str, str]) -> Tier | None:
+    text = environ.get("KNEESCALE_TIER", "")
+    if text and text not in set(Tier):
+        raise InvalidInputError(f"KNEESCALE_TIER must be one of {', '.join(Tier)}, not {text!r}")
+    return Tier(text) if text else None
 
 
 def _read_int(environ: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -42,7 +42,7 @@ class StatusReporter:
         self._api = api
         self._state = state
         self._hosts = hosts
-        self._areas = {name: AreaMeter(host.trace) for name, host in hosts.items()}
+        self._areas: dict[DispatcherHost, AreaMeter] = {}
         self._sent: dict[str, tuple[GPUScheduleStatus, int]] = {}
 
     def run(self, stop: Event) -> None:
@@ -53,7 +53,9 @@ class StatusReporter:
     def report(self, now_ns: int, now: datetime) -> None:
         """Tell each status that changed, or was not told for a while."""
         self._state.save_again()
-        used = {device: area.used_permille(now_ns) for device, area in self._areas.items()}
+        hosts = dict(self._hosts)
+        self._areas = {host: self._areas.get(host) or AreaMeter(host.trace) for host in hosts.values()}
+        used = {device: self._areas[host].used_permille(now_ns) for device, host in hosts.items()}
         for schedule in self._state.schedules():
             last, sent_ns = self._sent.get(schedule.name, (None, 0))
             status = self._status(schedule, last.conditions if last else schedule.conditions, used, now)
@@ -79,13 +81,14 @@ class StatusReporter:
         spec = schedule.applied
         if spec is None:
             return GPUScheduleStatus(observed_generation=schedule.generation, conditions=conditions)
-        views = {view.name: view for view in self._hosts[spec.device].views()}
+        host = self._hosts.get(spec.device)
+        views = {view.name: view for view in host.views()} if host else {}
         return GPUScheduleStatus(
             observed_generation=schedule.generation,
             conditions=conditions,
             summary=_summary(spec),
             area_planned_permille=sum(partition.area_permille for partition in spec.partitions),
-            area_used_permille=used[spec.device],
+            area_used_permille=used.get(spec.device, 0),
             partitions=tuple(_partition_status(p.name, views.get(p.name)) for p in spec.partitions),
         )
 

@@ -25,6 +25,7 @@ from kneescale.api.vocabulary import (
     Role,
     SloMilliseconds,
     SurfacePoint,
+    Tier,
     Weight,
 )
 from kneescale.core.errors import InvalidInputError
@@ -40,11 +41,12 @@ class Policy(StrEnum):
 
 
 class PartitionState(StrEnum):
-    """A partition as the agent sees it: no worker yet, its worker connected, its worker lost."""
+    """A partition as the agent sees it: no worker yet, its worker connected, lost, or stuck in a batch."""
 
     WAITING = "Waiting"
     SERVING = "Serving"
     GONE = "Gone"
+    HUNG = "Hung"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ class Partition:
     #: f(p, b) at each lane and batch; empty for a partition that is being profiled.
     surface: Annotated[tuple[SurfacePoint, ...], Items(max_items=1000)]
     late_requests: LateRequests = LateRequests.REFUSE
+    #: Whether each of `lanes` runs one batch at a time; a GPU% may then be there more than once.
+    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GPUScheduleSpec:
-    """The desired partitions of one GPU.
+    """One GPU, as its agent last published it, and its desired partitions.
 
     The lists are replaced as wholes: the operator is their only author, and an item that somebody
     adds by hand does not survive its next apply.
@@ -79,6 +83,11 @@ class GPUScheduleSpec:
     uuid: Annotated[str, Text(max_length=320, min_length=1)]
     product_name: ProductName
     backend: Backend
+    tier: Tier
+    lane_percent_step: GpuPercent
+    memory_bytes: Count
+    #: Most partitions at once; a pool of processes counts once for each lane.
+    clients: Count
     policy: Policy
     #: The scheduler's planning period: the longest SLO here; 0 while there is no partition.
     session_milliseconds: Annotated[int, Range(0, 60_000)]
@@ -138,11 +147,10 @@ def parse_gpu_schedule(obj: Mapping[str, Any]) -> GPUSchedule:
     )
 
 
-def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner | None) -> dict[str, Any]:
+def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner) -> dict[str, Any]:
     """The manifest that the operator applies."""
-    metadata: dict[str, Any] = {"name": name, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
-    if owner is not None:
-        metadata["ownerReferences"] = [owner.render()]
+    labels = {MANAGED_BY_LABEL: MANAGED_BY}
+    metadata = {"name": name, "labels": labels, "ownerReferences": [owner.render()]}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": encode(spec)}
 
 

@@ -17,9 +17,13 @@ class Owner:
     name: str
     uid: str
 
-    def render(self) -> dict[str, str]:
+    def render(self) -> dict[str, Any]:
         """The entry as JSON."""
         return {"apiVersion": self.api_version, "kind": self.kind, "name": self.name, "uid": self.uid}
+
+    def render_controller(self) -> dict[str, Any]:
+        """The entry of an owner that makes the object anew when it is gone."""
+        return {**self.render(), "controller": True}
 
 
 @dataclass(frozen=True, slots=True)

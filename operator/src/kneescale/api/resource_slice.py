@@ -33,6 +33,11 @@ class GpuDevice:
     sickness: str = ""
 
     @property
+    def place(self) -> str:
+        """The node and the device, for people."""
+        return f"{self.node}/{self.name}"
+
+    @property
     def kind(self) -> str:
         """The product, told apart from an emulated one of the same name."""
         return f"emulated {self.product_name}" if self.backend is Backend.EMULATED else self.product_name
@@ -52,6 +57,12 @@ def parse_resource_slice(obj: Mapping[str, Any]) -> tuple[GpuDevice, ...]:
     if spec.get("driver") != DRIVER:
         return ()
     return tuple(_parse_device(device, spec["nodeName"]) for device in spec.get("devices") or ())
+
+
+def publishing_node(obj: Mapping[str, Any]) -> str | None:
+    """The node whose agent publishes this ResourceSlice, be it empty; None when it is another driver's."""
+    spec = obj.get("spec") or {}
+    return str(spec["nodeName"]) if spec.get("driver") == DRIVER else None
 
 
 def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from kneescale.api.events import render_event
 from kneescale.controller.api_server import ApiError, ApiServer
 from kneescale.controller.resources import Object
 from kneescale.plan.state import EventNote
@@ -12,9 +13,6 @@ from kneescale.plan.state import EventNote
 logger = logging.getLogger(__name__)
 
 _CONTROLLER = "kneescale.dev/operator"
-#: Where Events on cluster-scoped objects go.
-_DEFAULT_NAMESPACE = "default"
-_MAX_NOTE_BYTES = 1024
 
 
 async def post(api: ApiServer, notes: Iterable[EventNote]) -> None:
@@ -32,25 +30,19 @@ async def post(api: ApiServer, notes: Iterable[EventNote]) -> None:
 def render(note: EventNote, now: datetime) -> Object:
     """The Event as events.k8s.io/v1 wants it."""
     regarding = note.regarding
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {
-            "generateName": f"{regarding.name}-",
-            "namespace": regarding.namespace or _DEFAULT_NAMESPACE,
-        },
-        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": _CONTROLLER,
-        "reportingInstance": socket.gethostname(),
-        "type": note.type,
-        "reason": note.reason,
-        "action": note.action,
-        "note": note.message.encode()[:_MAX_NOTE_BYTES].decode(errors="ignore"),
-        "regarding": {
+    return render_event(
+        {
             "apiVersion": regarding.api_version,
             "kind": regarding.kind,
             "namespace": regarding.namespace,
             "name": regarding.name,
             "uid": regarding.uid,
         },
-    }
+        controller=_CONTROLLER,
+        instance=socket.gethostname(),
+        type_=note.type,
+        reason=note.reason,
+        action=note.action,
+        note=note.message,
+        now=now,
+    )

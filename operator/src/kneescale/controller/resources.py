@@ -48,6 +48,7 @@ NODE = Kind("v1", "Node", "nodes", restless=True)
 POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
 SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
 JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", label_selector=_OURS)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 
 WATCHED = (
@@ -60,6 +61,7 @@ WATCHED = (
     POD,
     SERVICE,
     JOB,
+    DISRUPTION_BUDGET,
 )
 
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (*WATCHED, EVENT)}

@@ -16,6 +16,7 @@ from kneescale.api.names import (
     PROFILE_LABEL,
     ROLE_LABEL,
 )
+from kneescale.api.node import GPU_TAINT
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, Role
 from kneescale.plan.placing import Target
@@ -42,12 +43,14 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
     """The claim and the worker pod of a partition."""
     model, device = target.model, target.device
     metadata = _partition_metadata(target.name, model, device, Role.SERVE)
-    pod_spec = _pod_spec(target.name, model, device, settings.worker_image)
+    # `kubectl drain` takes pods without a controller only by force.
+    pod_metadata = metadata | {"ownerReferences": [model.owner.render_controller()]}
+    pod_spec = _pod_spec(target.name, model, device, settings.worker_image, target.clients)
     pod_spec["restartPolicy"] = "Always"
     pod_spec["containers"][0] |= _serving_container()
     return [
-        _claim(metadata, model, device, target.lanes, Role.SERVE),
-        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec},
+        _claim(metadata, model, device, target.lanes, Role.SERVE, target.clients),
+        {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": pod_spec},
     ]
 
 
@@ -74,6 +77,25 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         _claim(metadata, model, device, device.lanes, Role.PROFILE),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
+
+
+def render_disruption_budget(model: InferenceModel, workers: int) -> Manifest:
+    """Makes `kubectl drain` wait with an eviction until another worker serves in place of the evicted one.
+
+    For pods of a controller that is not one of Kubernetes' own, only a number in `minAvailable` is allowed.
+    """
+    name = model.metadata.name
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(name, model, {}),
+        "spec": {
+            "minAvailable": workers,
+            "selector": {"matchLabels": serving_labels(name)},
+            # A worker that does not serve is no loss, and must not hold up a drain.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
 
 
 def render_service(model: InferenceModel) -> Manifest:
@@ -107,13 +129,19 @@ def _partition_metadata(name: str, model: InferenceModel, device: GpuDevice, rol
 
 
 def _claim(
-    metadata: dict[str, Any], model: InferenceModel, device: GpuDevice, lanes: Sequence[int], role: Role
+    metadata: dict[str, Any],
+    model: InferenceModel,
+    device: GpuDevice,
+    lanes: Sequence[int],
+    role: Role,
+    clients: int = 1,
 ) -> Manifest:
+    """A claim of one device for a worker of so many MPS clients, each of which has the model in memory."""
     uuid = f'device.attributes["{DRIVER}"].uuid == "{device.uuid}"'
     request = {
         "deviceClassName": DRIVER,
         "selectors": [{"cel": {"expression": uuid}}],
-        "capacity": {"requests": {"memory": model.spec.gpu.memory, "clients": "1"}},
+        "capacity": {"requests": {"memory": _memory(model, clients), "clients": str(clients)}},
     }
     parameters = {
         "apiVersion": API_VERSION,
@@ -135,11 +163,18 @@ def _claim(
     }
 
 
-def _pod_spec(claim: str, model: InferenceModel, device: GpuDevice, image: str) -> dict[str, Any]:
+def _memory(model: InferenceModel, clients: int) -> str:
+    """So many times the model's memory, as a quantity."""
+    return model.spec.gpu.memory if clients == 1 else str(clients * model.spec.gpu.memory_bytes)
+
+
+def _pod_spec(
+    claim: str, model: InferenceModel, device: GpuDevice, image: str, clients: int = 1
+) -> dict[str, Any]:
     """What serving and profiling pods have in common."""
     volumes, mounts = _model_volume(model)
     emulated = device.backend is Backend.EMULATED
-    memory = _EMULATED_HOST_MEMORY if emulated else model.spec.gpu.memory
+    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
     container = {
         "name": "worker",
         "image": image,
@@ -160,6 +195,7 @@ def _pod_spec(claim: str, model: InferenceModel, device: GpuDevice, image: str) 
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "tolerations": [{"key": GPU_TAINT, "operator": "Exists"}],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _WORKER_USER,

@@ -6,6 +6,7 @@ from kneescale.api.conditions import find_condition
 from kneescale.api.inference_model import KIND, InferenceModel, InferenceModelStatus
 from kneescale.api.names import API_VERSION
 from kneescale.plan.finding import EventType, Finding
+from kneescale.plan.inventory import Standing
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.state import EventNote, ObjectRef
 
@@ -54,7 +55,20 @@ def _starting(outlook: Outlook) -> Iterator[EventNote]:
             continue
         new = f"{target.name} on {target.device.node}/{target.device.name}"
         if target in outlook.partitions.swapping:
-            message = f"bringing up {new}; the old worker drains when the new one serves"
-            yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Swapping", "Swap", message)
+            why = _why_moving(outlook)
+            message = f"{why}bringing up {new}; the old worker drains when the new one serves"
+            reason = "Moving" if why else "Swapping"
+            yield EventNote(ref_of(outlook.model), EventType.NORMAL, reason, "Swap", message)
         else:
             yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Adding", "Add", f"bringing up {new}")
+
+
+def _why_moving(outlook: Outlook) -> str:
+    """Why its old workers' GPUs are to be left, with a colon; nothing where they are not."""
+    sites = [outlook.inventory.by_uuid.get(pod.device_uuid) for pod in outlook.partitions.spare]
+    reasons = [
+        site.why if site else "its GPU is gone"
+        for site in sites
+        if site is None or site.standing is Standing.LEAVING
+    ]
+    return "; ".join(dict.fromkeys(reasons)) + ": " if reasons else ""

@@ -10,7 +10,12 @@ from kneescale.api.model_profile import ModelProfile, render_model_profile
 from kneescale.api.names import API_VERSION, schedule_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
-from kneescale.plan.manifests import render_partition, render_profiling, render_service
+from kneescale.plan.manifests import (
+    render_disruption_budget,
+    render_partition,
+    render_profiling,
+    render_service,
+)
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.state import Manifest, ObjectRef, Observed, Settings
@@ -28,7 +33,7 @@ def objects_to_apply(
 ) -> Iterator[Manifest]:
     """Yield the manifests: a partition is in its GPUSchedule before its pod asks the agent for grants."""
     for device, spec in schedules.items():
-        owner = observed.nodes.get(device.node)
+        owner = observed.nodes[device.node].owner
         yield render_gpu_schedule(schedule_name(device.node, device.name), spec, owner)
     yield from _profiles(outlooks, profiling, observed)
     for run in profiling.runs:
@@ -36,6 +41,7 @@ def objects_to_apply(
     for outlook in outlooks:
         if outlook.partitions.wanted:
             yield render_service(outlook.model)
+            yield render_disruption_budget(outlook.model, len(outlook.partitions.wanted))
         for target in outlook.partitions.started:
             yield from render_partition(target, settings)
 

@@ -1,6 +1,6 @@
 """One model's whole plan, and what there is to say of it: its conditions in plain words, with the numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kneescale.api.conditions import ConditionStatus
@@ -8,12 +8,13 @@ from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import InferenceModel
 from kneescale.plan.eligibility import Eligibility
 from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, not_yet, unknown
+from kneescale.plan.inventory import Inventory, Site, Standing
 from kneescale.plan.partitions import Partitions
 from kneescale.plan.placing import Placing, Target
 from kneescale.plan.profiles import subject_of
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.sizing import Size, Sizing
-from kneescale.plan.workloads import Problem
+from kneescale.plan.workloads import Pod, Problem
 
 ACCEPTED, PROFILED, PLACED, READY, SLO_MET = "Accepted", "Profiled", "Placed", "Ready", "SLOMet"
 
@@ -30,6 +31,7 @@ class Outlook:
     sizing: Sizing
     placing: Placing
     partitions: Partitions
+    inventory: Inventory
     #: What the agents measured for the model's partitions.
     measured: tuple[PartitionStatus, ...]
     apply_error: str | None
@@ -84,13 +86,24 @@ def _placed(outlook: Outlook) -> Finding:
         return obstacle
     if not outlook.placing.targets:
         return unknown("NotProfiled", "is decided when the model is profiled")
+    if stuck := _stuck(outlook):
+        return stuck
     for target in outlook.partitions.waiting:
-        return not_yet("WaitingForMemory", _why_waiting(target))
-    where = ", ".join(f"{target.device.node}/{target.device.name}" for target in outlook.placing.targets)
+        return _waiting(target, outlook)
+    where = ", ".join(target.place for target in outlook.placing.targets)
     message = f"on {where} at {_plan_in_words(outlook.placing.targets[0].size)}"
     if outlook.placing.shortfall:
         return holds("FewerReplicas", f"{message}; for more it {outlook.placing.shortfall}")
+    held = dict.fromkeys(site.why for site in _sites(outlook) if site.standing is Standing.HELD)
+    if held:
+        message = f"{message}; for now it can neither change nor move: {'; '.join(held)}"
+        return Finding(ConditionStatus.TRUE, "GPUAway", message, EventType.WARNING)
     return holds("Placed", message)
+
+
+def _sites(outlook: Outlook) -> Iterator[Site]:
+    for target in outlook.placing.targets:
+        yield outlook.inventory.by_uuid[target.device.uuid]
 
 
 def _plan_in_words(size: Size) -> str:
@@ -98,12 +111,48 @@ def _plan_in_words(size: Size) -> str:
     return f"{plan.gpu_percent} GPU% with batches of {plan.batch} in {plan.latency_ms:.3g} ms"
 
 
-def _why_waiting(target: Target) -> str:
-    where = f"{target.device.node}/{target.device.name}"
-    return (
-        f"a new worker needs {target.model.spec.gpu.memory_bytes / _GIB:.3g} GiB and a client of {where} "
-        "beside what runs there; it starts when they are free"
+def _stuck(outlook: Outlook) -> Finding | None:
+    """Whether it is on a GPU that it should leave, and no other takes it."""
+    leaving = [site for site in _sites(outlook) if site.standing is Standing.LEAVING]
+    if not leaving:
+        return None
+    where, why = ", ".join(site.device.place for site in leaving), dict.fromkeys(site.why for site in leaving)
+    return fails(
+        "InsufficientGPU",
+        f"should leave {where} ({'; '.join(why)}) but goes on there, for lack of room elsewhere: "
+        f"{outlook.placing.stuck}",
     )
+
+
+def _waiting(target: Target, outlook: Outlook) -> Finding:
+    site = outlook.inventory.by_uuid[target.device.uuid]
+    if site.standing is not Standing.OPEN:
+        return not_yet("GPUAway", f"a new worker cannot start on {target.place} for now: {site.why}")
+    needs = f"{target.memory_bytes / _GIB:.3g} GiB and {_clients(target)} of {target.place}"
+    if any(pod.device_uuid == target.device.uuid for pod in _ending(outlook)):
+        return fails(
+            "MakingRoom",
+            f"no GPU has room for a new worker beside the old one, which needs {needs}: the old one finishes "
+            f"its queue and goes, then the new one starts; {_serve(_staying(outlook))} until then",
+        )
+    message = f"a new worker needs {needs} beside what runs there; it starts when they are free"
+    return not_yet("WaitingForMemory", message)
+
+
+def _clients(target: Target) -> str:
+    return "a client" if target.clients == 1 else f"{target.clients} clients"
+
+
+def _staying(outlook: Outlook) -> int:
+    released = {pod.metadata.name for pod in outlook.partitions.released_pods}
+    return len(outlook.partitions.ready - released)
+
+
+def _ending(outlook: Outlook) -> Iterator[Pod]:
+    """Old workers that make room, now or since an earlier plan."""
+    yield from (pod for pod in outlook.partitions.pods if pod.metadata.deleting)
+    if outlook.partitions.broken:
+        yield outlook.partitions.broken
 
 
 def _ready(outlook: Outlook) -> Finding:
@@ -111,6 +160,8 @@ def _ready(outlook: Outlook) -> Finding:
     ready = len(partitions.ready)  # without their agent they answer, too
     if outlook.apply_error:
         return fails("ApplyFailed", outlook.apply_error)
+    if partitions.hung:
+        return fails("WorkerHung", _hung_in_words(partitions, ready))
     problem = _first_problem(outlook)
     if problem:
         still = f"; until it starts, {_serve(ready)}" if ready else ""
@@ -123,7 +174,14 @@ def _ready(outlook: Outlook) -> Finding:
     return not_yet("Starting", f"{ready} of {_serve(wanted)}")
 
 
+def _hung_in_words(partitions: Partitions, ready: int) -> str:
+    names = ", ".join(sorted(partitions.hung))
+    return f"{names} has a batch that does not end, and is made anew; {_serve(ready)} until then"
+
+
 def _serve(workers: int) -> str:
+    if workers == 0:
+        return "no worker serves"
     return "1 worker serves" if workers == 1 else f"{workers} workers serve"
 
 

@@ -2,18 +2,24 @@
 
 A worker's lanes, batch bound, memory and image are fixed when it starts. Where the plan wants another one,
 the new partition comes up first; for each new one that serves, an old one may go. An old one drains by
-itself (its pod's grace period) and stays in the GPUSchedule until its pod is gone.
+itself (its pod's grace period) and stays in the GPUSchedule until its pod is gone. Where there is no room for
+both at once, see `breaks`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from kneescale.api.gpu_schedule import PartitionState
 from kneescale.api.vocabulary import Role
-from kneescale.plan.placing import Target
+from kneescale.plan.placing import Placing, Target
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed
 from kneescale.plan.workloads import Claim, ModelKey, Pod
+
+#: Agents report once a second: a pod that is ready for less may still have its predecessor's report.
+_REPORT_LAG = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,13 @@ class Partitions:
     #: Those that answer requests, and among them those that the agent grants batches to.
     ready: frozenset[str] = frozenset()
     serving: frozenset[str] = frozenset()
-    #: Pods that end now: no longer wanted, or lost and to be made anew.
+    #: Pods that have a batch which does not end, although they look well.
+    hung: frozenset[str] = frozenset()
+    #: Pods that end now: no longer wanted, or lost or hung and to be made anew.
     released_pods: tuple[Pod, ...] = ()
     released_claims: tuple[Claim, ...] = ()
+    #: One of `released_pods` that ends before another serves in its place.
+    broken: Pod | None = None
 
     @property
     def wanted(self) -> tuple[Target, ...]:
@@ -47,6 +57,38 @@ class Partitions:
             return ()
         return tuple(target for target in self.wanted if target.name not in self.serving)
 
+    @property
+    def starting(self) -> tuple[Target, ...]:
+        """Partitions that have their claim, and do not serve yet."""
+        return tuple(target for target in self.started if target.name not in self.serving)
+
+    @property
+    def spare(self) -> tuple[Pod, ...]:
+        """Pods that serve until others do in their place."""
+        ending = {target.name for target in self.wanted} | {pod.metadata.name for pod in self.released_pods}
+        return tuple(
+            pod
+            for pod in self.pods
+            if self.wanted and pod.metadata.name not in ending and not pod.metadata.deleting
+        )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether fewer serve than should."""
+        return len(self.serving) < len(self.wanted)
+
+
+def plan_all_partitions(
+    placings: Mapping[ModelKey, Placing], keys: Iterable[ModelKey], observed: Observed, rooms: Rooms
+) -> Mapping[ModelKey, Partitions]:
+    """Every model's partitions; models of which fewer serve than should are the first to take room."""
+    targets = {key: placings.get(key, Placing()).targets for key in keys}
+    all_serving = _serving(observed)
+    serving = Counter(pod.model for pod in observed.pods if pod.metadata.name in all_serving)
+    by_need = sorted(targets, key=lambda key: serving[key] >= len(targets[key]))
+    found = {key: plan_partitions(key, targets[key], observed, rooms) for key in by_need}
+    return {key: found[key] for key in targets}
+
 
 def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed, rooms: Rooms) -> Partitions:
     """Take one model's partitions a step closer to `targets`; without any, what runs is left as it is."""
@@ -56,18 +98,21 @@ def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed
     started = tuple(
         target
         for target in targets
-        if target.name in held or rooms.try_take(target.device.uuid, target.model.spec.gpu.memory_bytes)
+        if target.name in held or rooms.try_take(target.device.uuid, target.memory_bytes, target.clients)
     )
-    wanted = {target.name for target in targets}
+    waiting = tuple(target for target in targets if target not in started)
     ready = frozenset(pod.metadata.name for pod in pods if pod.ready and not pod.metadata.deleting)
-    serving = ready & _heard(observed)
+    wanted = {target.name for target in targets}
+    serving = ready & _serving(observed)
+    hung = frozenset(_hung(pods, observed))
     return Partitions(
         started=started,
-        waiting=tuple(target for target in targets if target not in started),
+        waiting=waiting,
         pods=pods,
-        ready=ready,
+        ready=ready - hung,
         serving=serving,
-        released_pods=tuple(_released(pods, wanted, serving)),
+        hung=hung,
+        released_pods=tuple(_released(pods, wanted, serving, hung, waiting)),
         released_claims=tuple(
             claim
             for claim in claims
@@ -77,23 +122,58 @@ def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed
     )
 
 
-def _heard(observed: Observed) -> frozenset[str]:
-    """The partitions whose worker is connected to its agent."""
+def next_report_due(observed: Observed) -> datetime | None:
+    """When a report of a hung worker will surely not be its predecessor's any more."""
+    hung = _reported(observed, PartitionState.HUNG)
+    dues = (
+        pod.ready_since + _REPORT_LAG
+        for pod in observed.pods
+        if pod.ready_since and pod.metadata.name in hung
+    )
+    return min((due for due in dues if due > observed.now), default=None)
+
+
+def _serving(observed: Observed) -> frozenset[str]:
+    """The pods that answer requests and are connected to their agent."""
+    ready = {pod.metadata.name for pod in observed.pods if pod.ready and not pod.metadata.deleting}
+    return _reported(observed, PartitionState.SERVING) & ready
+
+
+def _reported(observed: Observed, state: PartitionState) -> frozenset[str]:
+    """The partitions of which the agents say that."""
     return frozenset(
         partition.name
         for schedule in observed.schedules
         for partition in schedule.status.partitions
-        if partition.state is PartitionState.SERVING
+        if partition.state is state
     )
 
 
-def _released(pods: Iterable[Pod], wanted: set[str], serving: frozenset[str]) -> Iterable[Pod]:
+def _hung(pods: Iterable[Pod], observed: Observed) -> Iterator[str]:
+    """Only pods that look well: of others the kubelet makes an end, or has."""
+    reported = _reported(observed, PartitionState.HUNG)
+    for pod in pods:
+        is_settled = pod.ready_since is None or pod.ready_since + _REPORT_LAG <= observed.now
+        if pod.metadata.name in reported and pod.ready and is_settled and not pod.metadata.deleting:
+            yield pod.metadata.name
+
+
+def _released(
+    pods: Iterable[Pod],
+    wanted: set[str],
+    serving: frozenset[str],
+    hung: frozenset[str],
+    waiting: Iterable[Target],
+) -> Iterator[Pod]:
     ending = [pod for pod in pods if not pod.metadata.deleting]
-    yield from (pod for pod in ending if pod.lost)
+    useless = [pod for pod in ending if pod.lost or pod.metadata.name in hung]
+    yield from useless
     if not wanted:
         return
-    spare = [pod for pod in ending if not pod.lost and pod.metadata.name not in wanted]
-    still_needed = len(wanted - serving)
-    ready = [pod for pod in spare if pod.ready]
+    spare = [pod for pod in ending if pod not in useless and pod.metadata.name not in wanted]
     yield from (pod for pod in spare if not pod.ready)
+    still_needed = len(wanted - serving)
+    short_of_room = {target.device.uuid for target in waiting}
+    # Where any may go, those go that make room for a new one.
+    ready = sorted((pod for pod in spare if pod.ready), key=lambda pod: pod.device_uuid in short_of_room)
     yield from ready[still_needed:]

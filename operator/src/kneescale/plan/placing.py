@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import partition_name
@@ -10,7 +11,9 @@ from kneescale.api.vocabulary import Role
 from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, place
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
-from kneescale.plan.sizing import Size, Sizing
+from kneescale.plan.inventory import Inventory
+from kneescale.plan.pools import Resident, choose_worker_lanes, has_pools, lane_clients
+from kneescale.plan.sizing import Size, Sizing, size_on_lanes
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Claim, ModelKey, Pod
 
@@ -22,40 +25,78 @@ class Target:
     name: str
     model: InferenceModel
     device: GpuDevice
+    #: A pool has one entry for each lane, other lanes run any number of batches.
     lanes: tuple[int, ...]
+    is_pool: bool
     size: Size
     #: Its part of the GPU's area: the model's rate is shared among its partitions.
     area_permille: int
 
+    @property
+    def clients(self) -> int:
+        """MPS clients of its worker."""
+        return lane_clients(self.device, self.lanes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """GPU memory of its worker, each of whose processes has the weights."""
+        return self.clients * self.model.spec.gpu.memory_bytes
+
+    @property
+    def place(self) -> str:
+        """The node and the device, for people."""
+        return self.device.place
+
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """A model's targets; with none, `obstacle` says why, with some, `shortfall` why not more."""
+    """A model's targets; with none, `obstacle` says why.
+
+    With some, `shortfall` says why not more, `stuck` why some are on devices that are to be left.
+    """
 
     targets: tuple[Target, ...] = ()
     shortfall: str | None = None
+    stuck: str | None = None
     obstacle: Finding | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """What one model should do about a GPU that has no room for its new worker: look for another one."""
+
+    leaves: frozenset[str]
+    #: Devices that have no room now either.
+    closed: frozenset[str]
+
+
 def place_models(
-    sized: Iterable[tuple[InferenceModel, Sizing]], observed: Observed, settings: Settings
+    sized: Iterable[tuple[InferenceModel, Sizing]],
+    inventory: Inventory,
+    observed: Observed,
+    settings: Settings,
+    detours: Mapping[ModelKey, Detour] = MappingProxyType({}),
 ) -> Mapping[ModelKey, Placing]:
     """Place every model that has a size on some kind of device; models stay where they fit."""
     sizings = {model.metadata.key: (model, sizing) for model, sizing in sized if sizing.by_kind}
     outcome = place(
-        [_demand(model, sizing) for model, sizing in sizings.values()],
-        [_device(device) for device in observed.devices],
-        _current(observed),
+        [
+            _demand(model, sizing, inventory, detours.get(key, Detour(frozenset(), frozenset())))
+            for key, (model, sizing) in sizings.items()
+        ],
+        [_device(device) for device in inventory.devices],
+        _current(sizings, inventory, observed, settings),
         area_limit_permille=settings.area_limit_permille,
     )
-    devices = {device.uuid: device for device in observed.devices}
+    outcomes = {key: outcome[_name(key)] for key in sizings}
+    lanes = _lanes(outcomes, sizings, inventory, observed, settings)
     return {
-        key: _placing(outcome[_name(key)], model, sizing, devices, settings)
+        key: _placing(outcomes[key], model, sizing, inventory, lanes, settings)
         for key, (model, sizing) in sizings.items()
     }
 
 
-def _demand(model: InferenceModel, sizing: Sizing) -> Demand:
+def _demand(model: InferenceModel, sizing: Sizing, inventory: Inventory, detour: Detour) -> Demand:
     fewest, most = model.spec.scaling.bounds
     return Demand(
         model=_name(model.metadata.key),
@@ -63,6 +104,8 @@ def _demand(model: InferenceModel, sizing: Sizing) -> Demand:
         memory_bytes=model.spec.gpu.memory_bytes,
         min_replicas=fewest,
         max_replicas=most,
+        closed=inventory.closed_uuids | detour.closed,
+        leaves=inventory.leaving_uuids | detour.leaves,
     )
 
 
@@ -77,61 +120,134 @@ def _device(device: GpuDevice) -> Device:
     )
 
 
-def _current(observed: Observed) -> Mapping[str, tuple[str, ...]]:
-    """Where each model's workers are, read from the cluster, so that no memory is needed.
+def _current(
+    sizings: Mapping[ModelKey, tuple[InferenceModel, Sizing]],
+    inventory: Inventory,
+    observed: Observed,
+    settings: Settings,
+) -> Mapping[str, tuple[str, ...]]:
+    """Where each model's workers are, up-to-date ones first: read from the cluster, so no memory is needed.
 
-    Claims tell it only of a model that has no pod yet: one whose pod is gone is on its way out itself.
+    Claims tell it only of a model that has no pod yet: one whose pod is gone is on its way out itself. On a
+    device that takes no new workers only those are that have a pod.
     """
-    claims = [claim for claim in observed.claims if claim.role is Role.SERVE]
+    models = {key: model for key, (model, _) in sizings.items()}
+    fresh = {
+        (claim.model, claim.device_uuid)
+        for claim in observed.claims
+        if claim.model in models and _is_fresh(claim, models[claim.model], inventory, settings)
+    }
+    claims = [
+        claim
+        for claim in observed.claims
+        if claim.role is Role.SERVE and claim.device_uuid not in inventory.closed_uuids
+    ]
     pods = [pod for pod in observed.pods if not pod.metadata.deleting]
-    return _devices_by_model(claims) | _devices_by_model(pods)
+    devices = _devices_by_model(claims) | _devices_by_model(pods)
+    return {
+        _name(key): tuple(sorted(uuids, key=lambda uuid: ((key, uuid) not in fresh, uuid)))
+        for key, uuids in devices.items()
+    }
 
 
-def _devices_by_model(holders: Iterable[Claim | Pod]) -> dict[str, tuple[str, ...]]:
-    devices: dict[str, set[str]] = {}
+def _is_fresh(claim: Claim, model: InferenceModel, inventory: Inventory, settings: Settings) -> bool:
+    """Whether the plan would make the same claim on that device today; its pool may still change."""
+    site = inventory.by_uuid.get(claim.device_uuid)
+    if site is None:
+        return False
+    lanes = claim.lanes if has_pools(site.device) else worker_lanes(model, site.device)
+    return claim.metadata.name == _partition_name(model, site.device, lanes, settings)
+
+
+def _devices_by_model(holders: Iterable[Claim | Pod]) -> dict[ModelKey, set[str]]:
+    devices: dict[ModelKey, set[str]] = {}
     for holder in holders:
-        devices.setdefault(_name(holder.model), set()).add(holder.device_uuid)
-    return {name: tuple(sorted(uuids)) for name, uuids in devices.items()}
+        devices.setdefault(holder.model, set()).add(holder.device_uuid)
+    return devices
+
+
+def _lanes(
+    outcomes: Mapping[ModelKey, Placed | Unplaced],
+    sizings: Mapping[ModelKey, tuple[InferenceModel, Sizing]],
+    inventory: Inventory,
+    observed: Observed,
+    settings: Settings,
+) -> Mapping[str, Mapping[ModelKey, tuple[int, ...]]]:
+    """The lanes of each worker, by the uuid of its device and its model; chosen for each device's set."""
+    residents: dict[str, list[Resident]] = {}
+    for key, outcome in outcomes.items():
+        model, sizing = sizings[key]
+        uuids = outcome.devices if isinstance(outcome, Placed) else ()
+        for uuid in uuids:
+            size = sizing.by_kind[inventory.by_uuid[uuid].device.kind]
+            residents.setdefault(uuid, []).append(Resident(model, size, len(uuids)))
+    return {
+        uuid: choose_worker_lanes(inventory.by_uuid[uuid].device, on_device, observed.claims, settings)
+        for uuid, on_device in residents.items()
+    }
 
 
 def _placing(
     outcome: Placed | Unplaced,
     model: InferenceModel,
     sizing: Sizing,
-    devices: Mapping[str, GpuDevice],
+    inventory: Inventory,
+    lanes: Mapping[str, Mapping[ModelKey, tuple[int, ...]]],
     settings: Settings,
 ) -> Placing:
     if isinstance(outcome, Unplaced):
-        return Placing(obstacle=fails("InsufficientGPU", outcome.reason))
-    replicas = len(outcome.devices)
-    targets = tuple(
-        _target(model, devices[uuid], sizing.by_kind[devices[uuid].kind], replicas, settings)
-        for uuid in outcome.devices
-    )
-    return Placing(targets, outcome.shortfall)
+        return Placing(obstacle=fails("InsufficientGPU", outcome.reason + _closed_in_words(inventory)))
+    targets = []
+    for uuid in outcome.devices:
+        device = inventory.by_uuid[uuid].device
+        on_device = lanes[uuid][model.metadata.key]
+        targets.append(
+            _target(model, device, on_device, sizing.by_kind[device.kind], len(outcome.devices), settings)
+        )
+    return Placing(tuple(targets), outcome.shortfall, outcome.stuck)
+
+
+def _closed_in_words(inventory: Inventory) -> str:
+    """Why some GPUs take no new workers, to go after why the others do not."""
+    reasons = dict.fromkeys(site.why for site in inventory.sites if site.why)
+    return f" (not counting: {'; '.join(reasons)})" if reasons else ""
 
 
 def _target(
-    model: InferenceModel, device: GpuDevice, size: Size, replicas: int, settings: Settings
+    model: InferenceModel,
+    device: GpuDevice,
+    lanes: tuple[int, ...],
+    size: Size,
+    replicas: int,
+    settings: Settings,
 ) -> Target:
-    lanes, source = worker_lanes(model, device), model.spec.model
+    is_pool = has_pools(device)
+    size = size_on_lanes(model, size, lanes) if is_pool else size
     return Target(
-        name=partition_name(
-            model.metadata.name,
-            model.metadata.namespace,
-            source.uri,
-            source.format,
-            device.uuid,
-            lanes,
-            model.spec.max_batch,
-            model.spec.gpu.memory_bytes,
-            settings.worker_image,
-        ),
+        name=_partition_name(model, device, lanes, settings),
         model=model,
         device=device,
         lanes=lanes,
+        is_pool=is_pool,
         size=size,
         area_permille=-(-size.configuration.area_permille // replicas),
+    )
+
+
+def _partition_name(
+    model: InferenceModel, device: GpuDevice, lanes: tuple[int, ...], settings: Settings
+) -> str:
+    return partition_name(
+        model.metadata.name,
+        model.metadata.namespace,
+        model.spec.model.uri,
+        model.spec.model.format,
+        device.uuid,
+        device.tier,
+        lanes,
+        model.spec.max_batch,
+        model.spec.gpu.memory_bytes,
+        settings.worker_image,
     )
 
 

@@ -1,20 +1,23 @@
 """The whole plan: each step in its own module, in the order in which a model comes into service."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec, PartitionStatus
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import GpuDevice
+from kneescale.plan.breaks import find_detours, find_stuck, with_breaks
 from kneescale.plan.eligibility import find_devices
+from kneescale.plan.inventory import Inventory, take_inventory
 from kneescale.plan.notes import notes_of
 from kneescale.plan.objects import objects_to_apply, objects_to_delete
 from kneescale.plan.outlook import Outlook, find_all
-from kneescale.plan.partitions import Partitions, plan_partitions
+from kneescale.plan.partitions import Partitions, next_report_due, plan_all_partitions
 from kneescale.plan.placing import Placing, place_models
-from kneescale.plan.profiling import Profiling, plan_profiling
+from kneescale.plan.profiling import Profiling, ProfilingPlanner
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.schedules import plan_schedules
-from kneescale.plan.sizing import size_model
+from kneescale.plan.sizing import Sizing, size_model
 from kneescale.plan.state import Desired, EventNote, Manifest, Observed, Settings
 from kneescale.plan.status import (
     model_status,
@@ -22,14 +25,16 @@ from kneescale.plan.status import (
     rejected_statuses,
     render_model_status,
 )
+from kneescale.plan.workloads import ModelKey
 
 
 def plan(observed: Observed, settings: Settings) -> Desired:
     """What the cluster should be, given what it is."""
     models = [model for model in observed.models if not model.metadata.deleting]
+    inventory = take_inventory(observed)
 
-    profiling, outlooks = _plan_models(models, observed, settings)
-    schedules = _plan_schedules(outlooks, profiling, observed, settings)
+    profiling, outlooks = _plan_models(models, inventory, observed, settings)
+    schedules = _plan_schedules(outlooks, profiling, inventory, observed, settings)
     statuses, events = _report(outlooks, observed)
 
     return Desired(
@@ -37,41 +42,85 @@ def plan(observed: Observed, settings: Settings) -> Desired:
         status=(*statuses, *rejected_statuses(observed), *profile_statuses(observed)),
         delete=tuple(objects_to_delete(outlooks, profiling, schedules, observed)),
         events=events,
-        requeue_after_s=_requeue_after_s(profiling, observed),
+        requeue_after_s=_requeue_after_s(profiling, inventory, observed),
     )
 
 
 def _plan_models(
-    models: Sequence[InferenceModel], observed: Observed, settings: Settings
+    models: Sequence[InferenceModel], inventory: Inventory, observed: Observed, settings: Settings
 ) -> tuple[Profiling, list[Outlook]]:
     """Everything that is decided for models, all of them together where they share GPUs."""
-    rooms = Rooms(observed.devices, observed.claims)
-    eligible = [(model, find_devices(model, observed.devices)) for model in models]
-    profiling = plan_profiling(
-        [(model, found.devices) for model, found in eligible], observed, settings, rooms
+    eligible = [(model, find_devices(model, inventory.devices)) for model in models]
+    measuring = ProfilingPlanner(
+        [(model, found.devices) for model, found in eligible], inventory, observed, settings
     )
     sizings = [
-        size_model(model, found.devices, profiling.profiles, settings.policy) for model, found in eligible
+        size_model(model, found.devices, measuring.profiles, settings.policy) for model, found in eligible
     ]
-    placings = place_models(zip(models, sizings, strict=True), observed, settings)
+    places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
+    profiling = measuring.start(places.rooms)
     outlooks = []
     for (model, eligibility), sizing in zip(eligible, sizings, strict=True):
         key = model.metadata.key
-        placing = placings.get(key, Placing())
-        partitions = plan_partitions(key, placing.targets, observed, rooms)
+        partitions = places.partitions[key]
         outlooks.append(
             Outlook(
                 model=model,
                 eligibility=eligibility,
                 profiling=profiling,
                 sizing=sizing,
-                placing=placing,
+                placing=places.placings.get(key, Placing()),
                 partitions=partitions,
+                inventory=inventory,
                 measured=_measured(partitions, observed),
                 apply_error=observed.apply_errors.get(key),
             )
         )
     return profiling, outlooks
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where models go, what starts and ends for it, and the room that this leaves."""
+
+    placings: Mapping[ModelKey, Placing]
+    partitions: Mapping[ModelKey, Partitions]
+    rooms: Rooms
+
+
+def _find_places(
+    sized: Sequence[tuple[InferenceModel, Sizing]],
+    inventory: Inventory,
+    observed: Observed,
+    settings: Settings,
+) -> _Places:
+    """Place the models; those for whose new workers there is no room then look elsewhere, or break."""
+    first = _start(sized, place_models(sized, inventory, observed, settings), inventory, observed)
+    stuck = find_stuck(first.partitions, observed)
+    if not stuck:
+        return first
+    detours = find_detours(stuck, inventory.devices, first.rooms)
+    elsewhere = place_models(sized, inventory, observed, settings, detours)
+    placings = {key: _fuller(elsewhere[key], first.placings[key]) for key in elsewhere}
+    second = _start(sized, placings, inventory, observed)
+    stuck = find_stuck(second.partitions, observed)
+    return replace(second, partitions=with_breaks(second.partitions, stuck, observed, second.rooms))
+
+
+def _fuller(elsewhere: Placing, here: Placing) -> Placing:
+    """The detour, unless it costs replicas."""
+    return elsewhere if len(elsewhere.targets) >= len(here.targets) else here
+
+
+def _start(
+    sized: Sequence[tuple[InferenceModel, Sizing]],
+    placings: Mapping[ModelKey, Placing],
+    inventory: Inventory,
+    observed: Observed,
+) -> _Places:
+    rooms = Rooms(inventory.open, observed.claims)
+    keys = [model.metadata.key for model, _ in sized]
+    return _Places(placings, plan_all_partitions(placings, keys, observed, rooms), rooms)
 
 
 def _measured(partitions: Partitions, observed: Observed) -> tuple[PartitionStatus, ...]:
@@ -85,10 +134,14 @@ def _measured(partitions: Partitions, observed: Observed) -> tuple[PartitionStat
 
 
 def _plan_schedules(
-    outlooks: Sequence[Outlook], profiling: Profiling, observed: Observed, settings: Settings
+    outlooks: Sequence[Outlook],
+    profiling: Profiling,
+    inventory: Inventory,
+    observed: Observed,
+    settings: Settings,
 ) -> Mapping[GpuDevice, GPUScheduleSpec]:
     targets = [target for outlook in outlooks for target in outlook.partitions.started]
-    return plan_schedules(targets, profiling.runs, observed, settings)
+    return plan_schedules(targets, profiling.runs, inventory.devices, observed, settings)
 
 
 def _report(outlooks: Sequence[Outlook], observed: Observed) -> tuple[list[Manifest], tuple[EventNote, ...]]:
@@ -103,7 +156,6 @@ def _report(outlooks: Sequence[Outlook], observed: Observed) -> tuple[list[Manif
     return statuses, tuple(events)
 
 
-def _requeue_after_s(profiling: Profiling, observed: Observed) -> float | None:
-    if profiling.retry_at is None:
-        return None
-    return max(0.0, (profiling.retry_at - observed.now).total_seconds())
+def _requeue_after_s(profiling: Profiling, inventory: Inventory, observed: Observed) -> float | None:
+    due = [profiling.retry_at, inventory.due_at, next_report_due(observed)]
+    return min((max(0.0, (at - observed.now).total_seconds()) for at in due if at), default=None)

@@ -14,6 +14,7 @@ from kneescale.api.names import profile_job_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.finding import Finding, fails, not_yet
+from kneescale.plan.inventory import Inventory
 from kneescale.plan.profiles import Profile, Subject, make_profile, profiles_by_subject, subject_of
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed, Settings
@@ -61,30 +62,6 @@ class Profiling:
     retry_at: datetime | None
 
 
-def plan_profiling(
-    eligible: Iterable[tuple[InferenceModel, tuple[GpuDevice, ...]]],
-    observed: Observed,
-    settings: Settings,
-    rooms: Rooms,
-) -> Profiling:
-    """Read the results of ended Jobs, keep those under way, start what is missing where a device is free."""
-    known = profiles_by_subject(observed.profiles)
-    planner = _Planner(observed, settings, rooms)
-    for need in _needs(eligible, known):
-        planner.see(need)
-    measured_profiles = {
-        subject: make_profile(subject.profile_name, spec) for subject, spec in planner.measured.items()
-    }
-    return Profiling(
-        profiles={**known, **measured_profiles},
-        measured=planner.measured,
-        runs=tuple(planner.runs),
-        findings=planner.findings,
-        kept_jobs=frozenset(planner.kept_jobs),
-        retry_at=min(planner.retries, default=None),
-    )
-
-
 def _needs(
     eligible: Iterable[tuple[InferenceModel, tuple[GpuDevice, ...]]], known: Mapping[Subject, Profile]
 ) -> list[Need]:
@@ -99,29 +76,61 @@ def _needs(
     return [Need(subject, model, tuple(found)) for subject, (model, found) in devices_of.items() if found]
 
 
-class _Planner:
-    """Decides need by need; a device that one Job takes is taken for the rest."""
+class ProfilingPlanner:
+    """Reads the results of ended Jobs and keeps those under way; then starts what is missing.
 
-    def __init__(self, observed: Observed, settings: Settings, rooms: Rooms) -> None:
+    Two steps, since workers that serve come first where there is room for one more claim, and the profiles
+    decide which do.
+    """
+
+    def __init__(
+        self,
+        eligible: Iterable[tuple[InferenceModel, tuple[GpuDevice, ...]]],
+        inventory: Inventory,
+        observed: Observed,
+        settings: Settings,
+    ) -> None:
+        self._inventory = inventory
         self._now = observed.now
         self._settings = settings
-        self._rooms = rooms
         self._jobs = _latest_attempts(observed.jobs)
         self._held = {claim.metadata.name for claim in observed.claims}
         self._busy = {
             job.device_uuid for job in observed.jobs if job.ended_at is None and job.problem is None
         }
-        self.measured: dict[Subject, ModelProfileSpec] = {}
-        self.runs: list[Run] = []
-        self.findings: dict[Subject, Finding] = {}
-        self.kept_jobs: set[str] = set()
-        self.retries: list[datetime] = []
+        self._measured: dict[Subject, ModelProfileSpec] = {}
+        self._missing: list[tuple[Need, int]] = []
+        self._runs: list[Run] = []
+        self._findings: dict[Subject, Finding] = {}
+        self._kept_jobs: set[str] = set()
+        self._retries: list[datetime] = []
+        known = profiles_by_subject(observed.profiles)
+        for need in _needs(eligible, known):
+            self._see(need)
+        measured = {
+            subject: make_profile(subject.profile_name, spec) for subject, spec in self._measured.items()
+        }
+        #: Usable profiles, among them those read from Jobs that ended just now.
+        self.profiles: Mapping[Subject, Profile] = {**known, **measured}
 
-    def see(self, need: Need) -> None:
+    def start(self, rooms: Rooms) -> Profiling:
+        """Start what is missing where a device is free; a device that one Job takes is taken for the rest."""
+        for need, attempt in self._missing:
+            self._start(need, attempt, rooms)
+        return Profiling(
+            profiles=self.profiles,
+            measured=self._measured,
+            runs=tuple(self._runs),
+            findings=self._findings,
+            kept_jobs=frozenset(self._kept_jobs),
+            retry_at=min(self._retries, default=None),
+        )
+
+    def _see(self, need: Need) -> None:
         """Decide what to do about one missing profile."""
         job = self._jobs.get((need.subject.namespace, need.subject.profile_name))
         if job is None:
-            self._start(need, attempt=1)
+            self._missing.append((need, 1))
         elif job.ended_at is None:
             self._go_on(need, job)
         elif job.succeeded:
@@ -130,60 +139,68 @@ class _Planner:
             self._retry(need, job, job.ended_at, job.message)
 
     def _go_on(self, need: Need, job: Job) -> None:
-        device = next((device for device in need.devices if device.uuid == job.device_uuid), None)
+        device = next((device for device in self._open(need) if device.uuid == job.device_uuid), None)
         if device is None:
-            message = "the GPU that it was measured on is gone; starting again"
-            self.findings[need.subject] = not_yet("Profiling", message)
+            message = "the GPU that it was measured on is gone or to be left; starting again"
+            self._findings[need.subject] = not_yet("Profiling", message)
             return
         self._keep(Run(job.metadata.name, need, device, job.attempt))
         if job.problem:
-            self.findings[need.subject] = fails(job.problem.reason, job.problem.message)
+            self._findings[need.subject] = fails(job.problem.reason, job.problem.message)
 
     def _keep(self, run: Run) -> None:
-        self.runs.append(run)
+        self._runs.append(run)
         where = f"{run.device.node}/{run.device.name}"
-        self.findings[run.need.subject] = not_yet(
+        self._findings[run.need.subject] = not_yet(
             "Profiling", f"measuring on {where}, which takes about a minute"
         )
 
-    def _start(self, need: Need, attempt: int) -> None:
-        free = [device for device in need.devices if device.uuid not in self._busy]
+    def _open(self, need: Need) -> list[GpuDevice]:
+        return [device for device in need.devices if device.uuid not in self._inventory.closed_uuids]
+
+    def _start(self, need: Need, attempt: int, rooms: Rooms) -> None:
+        free = [device for device in self._open(need) if device.uuid not in self._busy]
         if not free:
-            busy = ", ".join(f"{device.node}/{device.name}" for device in need.devices)
-            message = f"waits for another model's profiling on {busy} to end"
-            self.findings[need.subject] = not_yet("WaitingForGPU", message)
+            self._findings[need.subject] = not_yet("WaitingForGPU", self._why_not_free(need))
             return
         memory_bytes = need.model.spec.gpu.memory_bytes
-        device = min(free, key=lambda gpu: (-self._rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
+        device = min(free, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
         name = self._job_name(need, device.uuid, attempt)
-        if name not in self._held and not self._rooms.try_take(device.uuid, memory_bytes):
+        if name not in self._held and not rooms.try_take(device.uuid, memory_bytes):
             message = f"needs {need.model.spec.gpu.memory} of GPU memory to be measured; no GPU has it free"
-            self.findings[need.subject] = fails("InsufficientMemory", message)
+            self._findings[need.subject] = fails("InsufficientMemory", message)
             return
         self._busy.add(device.uuid)
         self._keep(Run(name, need, device, attempt))
 
+    def _why_not_free(self, need: Need) -> str:
+        busy = ", ".join(f"{device.node}/{device.name}" for device in self._open(need))
+        if busy:
+            return f"waits for another model's profiling on {busy} to end"
+        why = "; ".join(dict.fromkeys(self._inventory.by_uuid[device.uuid].why for device in need.devices))
+        return f"no GPU that it can be measured on takes new work: {why}"
+
     def _read(self, need: Need, job: Job, ended_at: datetime) -> None:
         try:
-            self.measured[need.subject] = parse_result(need.subject, job.message)
+            self._measured[need.subject] = parse_result(need.subject, job.message)
         except InvalidInputError as error:
             self._retry(need, job, ended_at, str(error))
         else:
-            self.kept_jobs.add(job.metadata.name)
+            self._kept_jobs.add(job.metadata.name)
 
     def _retry(self, need: Need, job: Job, failed_at: datetime, message: str) -> None:
         """Try again after 1, 2, 4, ... minutes, or at once when what is measured has changed."""
         if job.metadata.name != self._job_name(need, job.device_uuid, job.attempt):
-            self._start(need, attempt=1)
+            self._missing.append((need, 1))
             return
         due = failed_at + _FIRST_RETRY * 2 ** min(job.attempt - 1, _MOST_DOUBLINGS)
         if due <= self._now:
-            self._start(need, job.attempt + 1)
+            self._missing.append((need, job.attempt + 1))
             return
-        self.kept_jobs.add(job.metadata.name)
-        self.retries.append(due)
+        self._kept_jobs.add(job.metadata.name)
+        self._retries.append(due)
         reason = worker_error(message) or message or "the profiling Job failed"
-        self.findings[need.subject] = fails(
+        self._findings[need.subject] = fails(
             "ProfileFailed", f"{reason} (attempt {job.attempt}, next at {format_time(due)})"
         )
 

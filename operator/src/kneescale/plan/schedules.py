@@ -1,6 +1,6 @@
 """The GPUSchedule of each device: its serving, draining and profiling partitions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition
 from kneescale.api.resource_slice import GpuDevice
@@ -14,10 +14,14 @@ _US_PER_MS = 1000
 
 
 def plan_schedules(
-    targets: Iterable[Target], runs: Iterable[Run], observed: Observed, settings: Settings
+    targets: Iterable[Target],
+    runs: Iterable[Run],
+    devices: Sequence[GpuDevice],
+    observed: Observed,
+    settings: Settings,
 ) -> Mapping[GpuDevice, GPUScheduleSpec]:
     """One schedule for each device, also for one on which nothing runs."""
-    entries: dict[str, dict[str, Partition]] = {device.uuid: {} for device in observed.devices}
+    entries: dict[str, dict[str, Partition]] = {device.uuid: {} for device in devices}
     for uuid, partition in _remaining(observed):
         if uuid in entries:
             entries[uuid][partition.name] = partition
@@ -25,7 +29,7 @@ def plan_schedules(
         entries[target.device.uuid][target.name] = _serving_partition(target)
     for run in runs:
         entries[run.device.uuid][run.job_name] = _profiling_partition(run)
-    return {device: _schedule(device, entries[device.uuid], settings) for device in observed.devices}
+    return {device: _schedule(device, entries[device.uuid], settings) for device in devices}
 
 
 def _remaining(observed: Observed) -> Iterator[tuple[str, Partition]]:
@@ -45,6 +49,10 @@ def _schedule(device: GpuDevice, entries: Mapping[str, Partition], settings: Set
         uuid=device.uuid,
         product_name=device.product_name,
         backend=device.backend,
+        tier=device.tier,
+        lane_percent_step=device.lane_percent_step,
+        memory_bytes=device.memory_bytes,
+        clients=device.clients,
         policy=settings.policy,
         session_milliseconds=max((partition.slo_milliseconds for partition in partitions), default=0),
         partitions=partitions,
@@ -67,6 +75,7 @@ def _serving_partition(target: Target) -> Partition:
         area_permille=target.area_permille,
         surface=_points(surface),
         late_requests=spec.slo.late_requests,
+        pool=target.is_pool,
     )
 
 

@@ -1,7 +1,7 @@
 """Which GPU% and batch a model runs with on each kind of device that it may use and has a profile for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kneescale.api.gpu_schedule import Policy
 from kneescale.api.inference_model import InferenceModel, Overrides
@@ -51,6 +51,25 @@ def size_model(
     return Sizing(by_kind, obstacle)
 
 
+def size_on_lanes(model: InferenceModel, size: Size, lanes: tuple[int, ...]) -> Size:
+    """The same on the lanes of a pool; where none of them keeps the rules, the batch on the largest lane."""
+    overrides = model.spec.overrides or Overrides()
+    surface, plan = size.profile.surface, size.configuration
+    try:
+        plan = choose_configuration(
+            surface,
+            slo_ms=model.spec.slo.latency_milliseconds,
+            rate_rps=model.spec.expected_requests_per_second,
+            lanes=sorted(set(lanes)),
+            max_batch=model.spec.max_batch,
+            batch=overrides.batch,
+        )
+    except InfeasibleError:
+        percent = max(lanes)
+        plan = replace(plan, gpu_percent=percent, latency_ms=surface.latency_ms(percent, plan.batch))
+    return Size(plan, size.profile)
+
+
 def _choose(model: InferenceModel, device: GpuDevice, profile: Profile, policy: Policy) -> Configuration:
     overrides = model.spec.overrides or Overrides()
     lanes = worker_lanes(model, device)
@@ -58,14 +77,14 @@ def _choose(model: InferenceModel, device: GpuDevice, profile: Profile, policy: 
         profile.surface,
         slo_ms=model.spec.slo.latency_milliseconds,
         rate_rps=model.spec.expected_requests_per_second,
-        lanes=_planned_lanes(lanes, policy),
+        lanes=planned_lanes(lanes, policy),
         max_batch=model.spec.max_batch,
         gpu_percent=overrides.gpu_percent,
         batch=overrides.batch,
     )
 
 
-def _planned_lanes(lanes: tuple[int, ...], policy: Policy) -> tuple[int, ...]:
+def planned_lanes(lanes: tuple[int, ...], policy: Policy) -> tuple[int, ...]:
     """Sharing in time alone gives each batch the whole GPU, on the same worker: its other lanes lie idle."""
     if policy is Policy.TEMPORAL and WHOLE_GPU_PERCENT in lanes:
         return (WHOLE_GPU_PERCENT,)

@@ -10,9 +10,10 @@ from kneescale.api.codec import decode
 from kneescale.api.conditions import Condition
 from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
-from kneescale.api.meta import Owner, parse_metadata
+from kneescale.api.meta import parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
-from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
+from kneescale.api.node import Node, parse_node
+from kneescale.api.resource_slice import GpuDevice, parse_resource_slice, publishing_node
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.plan.workloads import (
@@ -73,12 +74,14 @@ class Observed:
     profiles: tuple[ModelProfile, ...] = ()
     schedules: tuple[GPUSchedule, ...] = ()
     devices: tuple[GpuDevice, ...] = ()
+    #: The nodes that have a ResourceSlice of ours, be it an empty one.
+    publishing_nodes: frozenset[str] = frozenset()
     #: The serving workers' pods.
     pods: tuple[Pod, ...] = ()
     jobs: tuple[Job, ...] = ()
     claims: tuple[Claim, ...] = ()
-    #: Owner references of the nodes, by name.
-    nodes: Mapping[str, Owner] = field(default_factory=lambda: MappingProxyType({}))
+    #: By name.
+    nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     #: The last error of writing something for a model.
     apply_errors: Mapping[ModelKey, str] = field(default_factory=lambda: MappingProxyType({}))
     rejected: tuple[Rejected, ...] = ()
@@ -103,18 +106,19 @@ class Observed:
         all_pods = _ordered(pods)
         profiling = [pod for pod in all_pods if is_profiling_pod(pod)]
         serving = [pod for pod in all_pods if not is_profiling_pod(pod)]
-        slice_devices = _parsed(parse_resource_slice, slices, rejected)
-        node_owners = [Owner("v1", "Node", meta.name, meta.uid) for meta in map(parse_metadata, nodes)]
+        all_slices = tuple(slices)
+        slice_devices = _parsed(parse_resource_slice, all_slices, rejected)
         return cls(
             now=now,
             models=_parsed(parse_inference_model, models, rejected),
             profiles=_parsed(parse_model_profile, profiles, rejected),
             schedules=_parsed(parse_gpu_schedule, schedules, rejected),
             devices=tuple(device for devices in slice_devices for device in devices),
+            publishing_nodes=frozenset(filter(None, map(publishing_node, all_slices))),
             pods=_parsed(parse_pod, serving, rejected),
             jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
             claims=_parsed(parse_claim, claims, rejected),
-            nodes={owner.name: owner for owner in node_owners},
+            nodes={node.metadata.name: node for node in map(parse_node, nodes)},
             apply_errors=apply_errors,
             rejected=tuple(rejected),
         )

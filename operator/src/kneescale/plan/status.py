@@ -18,7 +18,6 @@ from kneescale.api.inference_model import (
 from kneescale.api.model_profile import KIND as PROFILE_KIND
 from kneescale.api.model_profile import ModelProfileSpec, ModelProfileStatus, render_model_profile_status
 from kneescale.api.names import API_VERSION
-from kneescale.api.resource_slice import GpuDevice
 from kneescale.plan.finding import Finding, fails, holds
 from kneescale.plan.manifests import HTTP_PORT, serving_labels
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
@@ -35,7 +34,7 @@ def model_status(
     """The status that says what was decided and what came of it."""
     model, chosen = outlook.model, outlook.chosen
     previous = model.status
-    placements = tuple(_placements(outlook, observed.devices))
+    placements = tuple(_placements(outlook))
     plan = chosen.size.configuration if chosen else None
     name, namespace = model.metadata.name, model.metadata.namespace
     return InferenceModelStatus(
@@ -134,15 +133,15 @@ def _manifest(kind: str, key: tuple[str, str], status: Mapping[str, Any]) -> Man
     }
 
 
-def _placements(outlook: Outlook, devices: Iterable[GpuDevice]) -> Iterable[Placement]:
-    by_uuid = {device.uuid: device for device in devices}
+def _placements(outlook: Outlook) -> Iterable[Placement]:
     pods = {pod.metadata.name: pod for pod in outlook.partitions.pods}
     uuids = {pod.metadata.name: pod.device_uuid for pod in pods.values()}
     uuids |= {target.name: target.device.uuid for target in outlook.partitions.started}
     for name in sorted(uuids):
-        device = by_uuid.get(uuids[name])
-        if device is not None:
-            yield Placement(name, device.node, device.name, _state(pods.get(name), outlook))
+        site = outlook.inventory.by_uuid.get(uuids[name])
+        if site is not None:
+            state = _state(pods.get(name), outlook)
+            yield Placement(name, site.device.node, site.device.name, state)
 
 
 def _state(pod: Pod | None, outlook: Outlook) -> PlacementState:
@@ -150,7 +149,7 @@ def _state(pod: Pod | None, outlook: Outlook) -> PlacementState:
         return PlacementState.STARTING
     if pod.metadata.deleting:
         return PlacementState.DRAINING
-    if pod.lost or pod.problem:
+    if pod.lost or pod.problem or pod.metadata.name in outlook.partitions.hung:
         return PlacementState.FAILED
     serves = pod.metadata.name in outlook.partitions.serving
     return PlacementState.SERVING if serves else PlacementState.STARTING

@@ -39,6 +39,8 @@ class Pod:
     phase: str
     ready: bool
     problem: Problem | None
+    #: None where it is not ready, or nobody says since when.
+    ready_since: datetime | None = None
 
     @property
     def model(self) -> ModelKey:
@@ -91,10 +93,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A ResourceClaim: memory and one client of one device."""
+    """A ResourceClaim: memory and clients of one device, for a worker with these lanes."""
 
     metadata: Metadata
     memory_bytes: int
+    clients: int = 1
+    lanes: tuple[int, ...] = ()
 
     @property
     def model(self) -> ModelKey:
@@ -115,12 +119,15 @@ class Claim:
 def parse_pod(obj: Mapping[str, Any]) -> Pod:
     """A worker's pod as the API server gives it."""
     status = obj.get("status") or {}
-    ready = _condition(status, "Ready").get("status") == "True"
+    condition = _condition(status, "Ready")
+    ready = condition.get("status") == "True"
+    since = condition.get("lastTransitionTime")
     return Pod(
         metadata=parse_metadata(obj),
         phase=status.get("phase", "Pending"),
         ready=ready,
         problem=None if ready else _problem(status),
+        ready_since=parse_time(since) if ready and since else None,
     )
 
 
@@ -141,9 +148,15 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
 
 def parse_claim(obj: Mapping[str, Any]) -> Claim:
     """A ResourceClaim that the operator made."""
-    (request,) = obj["spec"]["devices"]["requests"]
-    memory = request["exactly"]["capacity"]["requests"]["memory"]
-    return Claim(parse_metadata(obj), parse_quantity(str(memory)))
+    devices = obj["spec"]["devices"]
+    (request,), (config,) = devices["requests"], devices["config"]
+    capacity = request["exactly"]["capacity"]["requests"]
+    return Claim(
+        metadata=parse_metadata(obj),
+        memory_bytes=parse_quantity(str(capacity["memory"])),
+        clients=parse_quantity(str(capacity["clients"])),
+        lanes=tuple(config["opaque"]["parameters"]["lanes"]),
+    )
 
 
 def is_profiling_pod(obj: Mapping[str, Any]) -> bool:

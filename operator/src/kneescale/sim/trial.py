@@ -1,5 +1,6 @@
 """One simulated run of a GPU's models under a system, and the search for the load that it can carry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from kneescale.sim.tenant import Tenant, load_of
 #: A capacity is searched up to this many times the fluid bound, and to this part of it.
 _BEYOND_BOUND = 1.05
 _RESOLUTION = 0.01
+#: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
+_FIRST_STRIDE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +76,38 @@ def capacity(
     attainment: float = 0.99,
     *,
     above: float = 0.0,
+    near: float | None = None,
 ) -> float:
     """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
 
-    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried.
+    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried. With
+    a guess that is `near` it takes about half as many runs.
     """
     step = _RESOLUTION / load_of(tenants)
+
+    def carries(steps: int) -> bool:
+        record = trial.run(tenants, system, load=steps * step, least_attainment=attainment)
+        return keeps(record, attainment)
+
     low, high = round(above / step), round(_BEYOND_BOUND / _RESOLUTION)
+    if near is not None:
+        low, high = _bracket(carries, low, high, round(near / step))
     while high - low > 1:
         middle = (low + high) // 2
-        record = trial.run(tenants, system, load=middle * step, least_attainment=attainment)
-        if keeps(record, attainment):
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if carries(middle) else (low, middle)
     return low * step
+
+
+def _bracket(carries: Callable[[int], bool], low: int, high: int, guess: int) -> tuple[int, int]:
+    """The part of `low` to `high` that holds the answer, as seen from the guess."""
+    inside, stride = min(max(guess, low + 1), high - 1), _FIRST_STRIDE
+    if carries(inside):
+        while inside + stride < high and carries(inside + stride):
+            inside, stride = inside + stride, 2 * stride
+        return inside, min(inside + stride, high)
+    while inside - stride > low and not carries(inside - stride):
+        inside, stride = inside - stride, 2 * stride
+    return max(inside - stride, low), inside
 
 
 def keeps(record: Record, attainment: float) -> bool:

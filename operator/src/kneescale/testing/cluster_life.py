@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kneescale.api.conditions import format_time
-from kneescale.api.names import JOB_NAME_LABEL
+from kneescale.api.names import DEVICE_ANNOTATION, JOB_NAME_LABEL, MODEL_LABEL
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
 
@@ -57,7 +57,10 @@ def settle(world: World, check: Callable[[], None] = lambda: None, patience: int
 
 def ready_pods(world: World, model: str) -> list[str]:
     """Names of the pods that get the requests of a model's Service."""
-    selector = world.get("Service", model)["spec"]["selector"]
+    return _ready_pods(world, world.get("Service", model)["spec"]["selector"])
+
+
+def _ready_pods(world: World, selector: dict[str, str]) -> list[str]:
     return [
         pod["metadata"]["name"]
         for pod in world.find("Pod")
@@ -71,8 +74,49 @@ def _pod_moves(world: World, pod: Manifest) -> Iterator[Move]:
     meta = pod["metadata"]
     if "deletionTimestamp" in meta:
         yield Move(f"{meta['name']} has drained", partial(world.drop, key_of(pod)))
-    elif "status" not in pod and _claim_key(pod) in world.objects:
+    elif "status" not in pod and _claim_key(pod) in world.objects and _can_start(world, pod):
         yield Move(f"{meta['name']} starts", partial(_start, world, pod))
+
+
+def _can_start(world: World, pod: Manifest) -> bool:
+    """Whether the scheduler allocates the claim: the device is published and well, its node not cordoned."""
+    uuid = pod["metadata"]["annotations"][DEVICE_ANNOTATION]
+    return any(
+        device["attributes"]["uuid"]["string"] == uuid
+        and not device.get("taints")
+        and not is_cordoned(world, each["spec"]["nodeName"])
+        for each in world.find("ResourceSlice")
+        for device in each["spec"]["devices"]
+    )
+
+
+def is_cordoned(world: World, node: str) -> bool:
+    """Whether the node takes no new pods, as when it is drained."""
+    return bool(world.get("Node", node, namespace="").get("spec", {}).get("unschedulable"))
+
+
+def evictions(world: World, node: str) -> list[Move]:
+    """What `kubectl drain` of a node may do now: evict each worker that its model's budget lets go."""
+    return [
+        Move(f"evict {pod['metadata']['name']}", partial(world.remove, *key_of(pod)[::2]))
+        for pod in world.find("Pod")
+        if pod["metadata"]["annotations"][DEVICE_ANNOTATION] in _uuids(world, node)
+        and "deletionTimestamp" not in pod["metadata"]
+        and _may_evict(world, pod)
+    ]
+
+
+def _uuids(world: World, node: str) -> set[str]:
+    schedules = world.find("GPUSchedule")
+    return {each["spec"]["uuid"] for each in schedules if each["spec"]["nodeName"] == node}
+
+
+def _may_evict(world: World, pod: Manifest) -> bool:
+    if not _is_ready(pod):
+        return True
+    budget = world.get("PodDisruptionBudget", pod["metadata"]["labels"][MODEL_LABEL])["spec"]
+    selector = budget["selector"]["matchLabels"]
+    return len(_ready_pods(world, selector)) > int(budget["minAvailable"])
 
 
 def _claim_moves(world: World, claim: Manifest) -> Iterator[Move]:
@@ -138,18 +182,25 @@ def _ended_badly(error: str) -> dict[str, Any]:
 
 
 def _agent_status(world: World, schedule: Manifest) -> dict[str, Any]:
-    ready = {pod["metadata"]["name"] for pod in world.find("Pod") if _is_ready(pod)}
+    states = {
+        pod["metadata"]["name"]: "Hung" if pod["metadata"]["uid"] in world.hung else "Serving"
+        for pod in world.find("Pod")
+        if _is_ready(pod)
+    }
     return {
         "observedGeneration": schedule["metadata"]["generation"],
         "partitions": [
-            {"name": partition["name"], "state": "Serving" if partition["name"] in ready else "Waiting"}
+            {"name": partition["name"], "state": states.get(partition["name"], "Waiting")}
             for partition in schedule["spec"]["partitions"]
         ],
     }
 
 
 def _is_ready(pod: Manifest) -> bool:
-    return {"type": "Ready", "status": "True"} in pod.get("status", {}).get("conditions", [])
+    return any(
+        (each["type"], each["status"]) == ("Ready", "True")
+        for each in pod.get("status", {}).get("conditions", [])
+    )
 
 
 def _uri(pod_spec: Manifest) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 
+from kneescale.agent.proto import dra_health_v1alpha1_pb2 as dra_health
 from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.agent.proto import pluginregistration_v1_pb2 as registration
 
@@ -56,6 +57,18 @@ class FakeKubelet:
         )
         request = dra.NodeUnprepareResourcesRequest(claims=claims)
         return dict(call(request, timeout=_DEADLINE_S, wait_for_ready=True).claims)
+
+    def health(self) -> dict[str, str]:
+        """The first answer of NodeWatchResources: what ails each device, empty for a healthy one."""
+        call = self._channel.unary_stream(
+            "/v1alpha1.DRAResourceHealth/NodeWatchResources",
+            request_serializer=dra_health.NodeWatchResourcesRequest.SerializeToString,
+            response_deserializer=dra_health.NodeWatchResourcesResponse.FromString,
+        )
+        stream = call(dra_health.NodeWatchResourcesRequest(), timeout=_DEADLINE_S, wait_for_ready=True)
+        answer = next(stream)
+        stream.cancel()
+        return {found.device.device_name: found.message for found in answer.devices}
 
     def close(self) -> None:
         """Drop the connection to the driver."""

@@ -40,6 +40,8 @@ class World:
     objects: dict[Key, Manifest] = field(default_factory=dict)
     #: Errors of workers that can neither load nor profile their model, by model URI.
     broken: dict[str, str] = field(default_factory=dict)
+    #: Uids of pods that have a batch which does not end.
+    hung: set[str] = field(default_factory=set)
     #: The last error of writing something for a model, by (namespace, name).
     apply_errors: dict[ModelKey, str] = field(default_factory=dict)
     events: list[EventNote] = field(default_factory=list)
@@ -96,6 +98,10 @@ class World:
             nodes=self.find("Node"),
             apply_errors=self.apply_errors,
         )
+
+    def requeue_after_s(self) -> float | None:
+        """When the plan wants to be asked again though nothing changes."""
+        return plan(self.observe(), self.settings).requeue_after_s
 
     def writes(self) -> tuple[list[Move], tuple[EventNote, ...]]:
         """The writes of the plan that would change something, in their order, and its Events."""

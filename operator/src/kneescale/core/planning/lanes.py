@@ -6,10 +6,11 @@ traffic; and then the least GPU area. The load for which the pools are chosen is
 them, and the GPU, still do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, sqrt
+from types import MappingProxyType
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
@@ -41,24 +42,68 @@ _LOAD_STEPS = 6
 _SWEEPS = 3
 
 
-def choose_lanes(workloads: Sequence[Workload], product: str, lanes: int) -> dict[str, Pool]:
+def choose_lanes(
+    workloads: Sequence[Workload],
+    product: str,
+    lanes: int,
+    kept: Mapping[str, Pool] = MappingProxyType({}),
+) -> dict[str, Pool]:
     """So many lanes for each model, by name, for all of them on one GPU of the product.
+
+    Models in `kept` have the pool that it says. Raises InfeasibleError where no run of a model ends in time.
+    """
+    choices = _choosers(workloads, product)
+
+    def pools_at(load: float) -> list[Pool]:
+        return [kept.get(choice.name) or choice.pool(load, lanes) for choice in choices]
+
+    _, pools = _largest_load(choices, pools_at)
+    return {choice.name: pool for choice, pool in zip(choices, pools, strict=True)}
+
+
+def carries(workloads: Sequence[Workload], product: str, pools: Mapping[str, Pool]) -> bool:
+    """Whether pools, by model, are enough for the workloads on one GPU of the product, bursts included.
 
     Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = [_Chooser(workload, workload.surfaces[product], lanes) for workload in workloads]
+    choices = _choosers(workloads, product)
+    return _suffice(choices, [pools[choice.name] for choice in choices], load=1.0)
+
+
+def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str, Pool]) -> float:
+    """The largest factor on the rates at which the pools are enough; to a 64th of what the GPU's area bounds.
+
+    Raises InfeasibleError where no run of a model ends in time.
+    """
+    choices = _choosers(workloads, product)
+    load, _ = _largest_load(choices, lambda _: [pools[choice.name] for choice in choices])
+    return load
+
+
+def _choosers(workloads: Sequence[Workload], product: str) -> list["_Chooser"]:
+    return [_Chooser(workload, workload.surfaces[product]) for workload in workloads]
+
+
+def _largest_load(
+    choices: Sequence["_Chooser"], pools_at: Callable[[float], list[Pool]]
+) -> tuple[float, list[Pool]]:
+    """By bisection, the largest load at which the pools made for it suffice, and those pools."""
     low, high = 0.0, WHOLE_GPU_PERCENT / sum(choice.least_area_percent for choice in choices)
-    pools = [choice.pool(high / 2**_LOAD_STEPS) for choice in choices]
+    pools = pools_at(high / 2**_LOAD_STEPS)
     for _ in range(_LOAD_STEPS):
         load = (low + high) / 2
-        found = [choice.pool(load) for choice in choices]
-        costs = [choice.cost(pool, load) for choice, pool in zip(choices, found, strict=True)]
-        fits = sum(cost.area_percent for cost in costs) <= _AREA_PART * WHOLE_GPU_PERCENT
-        if fits and not any(cost.shortfall for cost in costs):
+        found = pools_at(load)
+        if _suffice(choices, found, load):
             low, pools = load, found
         else:
             high = load
-    return {workload.name: pool for workload, pool in zip(workloads, pools, strict=True)}
+    return low, pools
+
+
+def _suffice(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) -> bool:
+    costs = [choice.cost(pool, load) for choice, pool in zip(choices, pools, strict=True)]
+    fits = sum(cost.area_percent for cost in costs) <= _AREA_PART * WHOLE_GPU_PERCENT
+    return fits and not any(cost.shortfall for cost in costs)
 
 
 def paper_lanes(workloads: Sequence[Workload], product: str) -> dict[str, Pool]:
@@ -104,11 +149,10 @@ class _Run:
 class _Chooser:
     """The best pool of one model for any load."""
 
-    def __init__(self, workload: Workload, surface: LatencySurface, lanes: int) -> None:
-        self._name = workload.name
+    def __init__(self, workload: Workload, surface: LatencySurface) -> None:
+        self.name = workload.name
         self._slo_ms = workload.limit_ms
         self._rate = workload.rate_rps / 1000
-        self._lanes = lanes
         self._max_batch = surface.batches[-1]
         self._percents = surface.gpu_percents
         self._surface = surface
@@ -117,21 +161,21 @@ class _Chooser:
             for percent in self._percents
         }
         if self._latencies_ms[self._percents[-1]][0] > self._slo_ms:
-            raise InfeasibleError(f"model {self._name}: no run ends in {self._slo_ms:g} ms")
+            raise InfeasibleError(f"model {self.name}: no run ends in {self._slo_ms:g} ms")
 
     @cached_property
     def least_area_percent(self) -> float:
         """The GPU% that the rate takes at best."""
         return 1000 * self._rate * least_area_per_item(self._surface, self._slo_ms)
 
-    def pool(self, load: float) -> Pool:
+    def pool(self, load: float, lanes: int) -> Pool:
         """The pool of the least cost at that factor on the rate: lane by lane, then each one again."""
         chosen: list[int] = []
-        while len(chosen) < self._lanes:
+        while len(chosen) < lanes:
             chosen.append(self._best(chosen, load))
         for _ in range(_SWEEPS):
             before = list(chosen)
-            for lane in range(self._lanes):
+            for lane in range(lanes):
                 others = chosen[:lane] + chosen[lane + 1 :]
                 chosen[lane] = self._best(others, load)
             if chosen == before:

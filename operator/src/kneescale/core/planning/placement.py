@@ -37,6 +37,7 @@ class Demand:
     """What one model asks for; it can only go on devices of the products in `configurations`.
 
     The configurations are for the model's whole rate: each of n replicas takes an n-th of their area.
+    `leaves` are uuids of devices on which it only stays where there is no room elsewhere.
     """
 
     model: str
@@ -44,17 +45,22 @@ class Demand:
     memory_bytes: int
     min_replicas: int
     max_replicas: int
+    #: Uuids of devices that it cannot newly go on.
+    closed: frozenset[str] = frozenset()
+    leaves: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The devices of a model's replicas, each on a device of its own, in an order that does not change.
 
-    `shortfall` says in numbers why there are fewer replicas than wanted; None when there are not.
+    `shortfall` says in numbers why there are fewer replicas than wanted, `stuck` why some are on devices
+    that the model is to leave; None when there are none such.
     """
 
     devices: tuple[str, ...]
     shortfall: str | None = None
+    stuck: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,9 @@ def _place_one(
             _occupy(demand, chosen)
             uuids = tuple(room.device.uuid for room in chosen)
             shortfall = None if replicas == wanted else _why_not(demand, wanted, rooms, exclude=uuids)
-            return Placed(uuids, shortfall)
+            is_stuck = not demand.leaves.isdisjoint(uuids)
+            stuck = _why_not(demand, replicas, rooms, exclude=uuids) if is_stuck else None
+            return Placed(uuids, shortfall, stuck)
     return Unplaced(_why_not(demand, wanted, rooms))
 
 
@@ -192,17 +200,19 @@ def _choose(
 ) -> list[_Room]:
     """The devices for so many replicas: those held first, then the freest, or packed the fullest.
 
-    None if there are too few.
+    Those held that the model is to leave come last. None if there are too few.
     """
     fitting = {room.device.uuid: room for room in rooms if room.fits(demand, replicas)}
-    chosen = [fitting.pop(uuid) for uuid in dict.fromkeys(held) if uuid in fitting][:replicas]
+    had = [fitting.pop(uuid) for uuid in dict.fromkeys(held) if uuid in fitting]
+    chosen = [room for room in had if room.device.uuid not in demand.leaves][:replicas]
     sign = 1 if packed else -1
     best_first = sorted(
-        fitting.values(),
+        (room for uuid, room in fitting.items() if uuid not in demand.closed),
         key=lambda room: (sign * room.free_area_after(demand, replicas), len(room.tenants)),
     )
     nodes = Counter(room.device.node for room in chosen)
-    chosen += _over_nodes(best_first, nodes)[: replicas - len(chosen)]
+    last = [room for room in had if room.device.uuid in demand.leaves]
+    chosen += [*_over_nodes(best_first, nodes), *last][: replicas - len(chosen)]
     return chosen if len(chosen) == replicas else []
 
 
@@ -232,6 +242,9 @@ def _why_not(demand: Demand, replicas: int, rooms: Sequence[_Room], exclude: Seq
     """The first limit that shuts out every device left, with the demand's number and the best device's."""
     if not rooms:
         return "the cluster has no GPU"
+    rooms = [room for room in rooms if room.device.uuid not in demand.closed]
+    if not rooms:
+        return "no GPU takes new workers"
     candidates = [room for room in rooms if room.device.product in demand.configurations]
     if not candidates:
         wanted = " or ".join(sorted(demand.configurations)) or "(none)"

@@ -1,0 +1,154 @@
+"""The `cuda-mps` backend: NVIDIA GPUs, each shared by the workers of one MPS control daemon.
+
+Written to NVIDIA's documents; not run on a GPU yet.
+"""
+
+from pathlib import Path
+from threading import Event
+
+from kneescale.agent import gpu_abilities
+from kneescale.agent.backend import ContainerEdits, Device, GpuDetails, Mount, Trouble, attribute_text
+from kneescale.agent.gpu_health import GPU_LOST
+from kneescale.agent.gpu_library import GpuLibrary, Version
+from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
+from kneescale.agent.mps_daemons import WantedDaemons
+from kneescale.api.vocabulary import Tier
+from kneescale.mps.paths import pipe_dir
+
+_MIB = 1024**2
+_LANE_PERCENT_STEP = 10
+#: The kind of the CDI devices that NVIDIA's Container Toolkit describes, one named after each GPU's UUID.
+_NVIDIA_CDI_KIND = "nvidia.com/gpu"
+#: Through it servers and clients pass memory to each other, so both have the node's own (ADR 22).
+_SHM = "/dev/shm"
+#: Product names as the datasheets have them, where the driver's are others (appendix of the driver's README,
+#: "Supported NVIDIA GPU Products").
+_PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
+_STUCK = Trouble(
+    "DriverHangs", "the driver has not answered for a minute; see the node's kernel log, and reboot the node"
+)
+
+
+class CudaMpsBackend:
+    """The GPUs that a monitor sees and that MPS can share; `forced_tier` is None where each has its best."""
+
+    name = "cuda-mps"
+
+    def __init__(
+        self, library: GpuLibrary, state_dir: Path, worker_uid: int, forced_tier: Tier | None
+    ) -> None:
+        self._monitor = GpuMonitor(library)
+        self._monitor.look()
+        self._state_dir = state_dir
+        self._daemons = WantedDaemons(state_dir, worker_uid)
+        self._forced_tier = forced_tier
+
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that can be shared, sick ones among them."""
+        state = self._monitor.state
+        return tuple(self._device(gpu, state) for gpu in state.gpus if self._obstacle(gpu, state) is None)
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Why there is no GPU, or why one is left alone."""
+        state = self._monitor.state
+        if state.error is not None:
+            return (Trouble(state.error.reason, str(state.error)),)
+        if not state.gpus:
+            return (Trouble("NoGpus", "the driver has no GPU that answers; ask nvidia-smi on the node"),)
+        stuck = (_STUCK,) if self._monitor.is_stuck else ()
+        obstacles = (self._obstacle(gpu, state) for gpu in state.gpus)
+        return stuck + tuple(obstacle for obstacle in obstacles if obstacle is not None)
+
+    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+        """The GPU with the driver's libraries, and the way to its MPS daemon.
+
+        Device files and libraries come with the Container Toolkit's CDI device. CUDA_VISIBLE_DEVICES is not
+        set: the container sees that GPU alone, and MPS numbers anew what clients see. Nor is the GPU%: the
+        daemon's is 100, and the worker gives each of its lanes its own.
+        """
+        # A socket's path is the same for daemon and client.
+        pipes = str(pipe_dir(self._state_dir, device.uuid))
+        env = {"KNEESCALE_CORES": "", "CUDA_MPS_PIPE_DIRECTORY": pipes}
+        if memory_bytes:
+            clients = lane_count if device.tier is Tier.MPS_PROCESSES else 1
+            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={memory_bytes // clients // _MIB}M"
+        if device.tier is Tier.MPS_CONTEXTS:
+            env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] = "1"
+        return ContainerEdits(
+            env=env,
+            # Clients lock a file in the first and make files in the second.
+            mounts=(Mount(pipes, pipes, writable=True), Mount(_SHM, _SHM, writable=True)),
+            cdi_devices=(f"{_NVIDIA_CDI_KIND}={device.uuid}",),
+        )
+
+    def run(self, stop: Event) -> None:
+        """Keep asking the driver, and asking for MPS daemons, until `stop`."""
+        self._monitor.run(stop, self._want_daemons)
+
+    def _want_daemons(self) -> None:
+        """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved."""
+        self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
+
+    def _tier(self, state: GpuState) -> Tier:
+        return self._forced_tier or gpu_abilities.tiers(state.cuda)[0]
+
+    def _obstacle(self, gpu: MonitoredGpu, state: GpuState) -> Trouble | None:
+        """Why a GPU is left alone, if it is."""
+        reading = gpu.reading
+        if reading.mig_enabled:
+            return Trouble(
+                "MigEnabled",
+                f"GPU {reading.uuid} is in MIG mode and left alone; "
+                f"to share it, nvidia-smi -i {reading.uuid} -mig 0",
+            )
+        if not gpu_abilities.can_be_shared(reading.compute_capability):
+            return Trouble(
+                "GpuTooOld",
+                f"GPU {reading.uuid} has compute capability {reading.compute_capability}; "
+                "MPS needs 7.0 (Volta)",
+            )
+        allowed = gpu_abilities.tiers(state.cuda)
+        if self._forced_tier is not None and self._forced_tier not in allowed:
+            return Trouble(
+                "TierNotPossible",
+                f"the driver's CUDA {state.cuda} has no {self._forced_tier}; set KNEESCALE_TIER to "
+                f"{' or '.join(allowed)}, or upgrade the driver",
+            )
+        return None
+
+    def _device(self, gpu: MonitoredGpu, state: GpuState) -> Device:
+        reading = gpu.reading
+        capability = reading.compute_capability
+        return Device(
+            name=_name(reading.uuid),
+            uuid=reading.uuid,
+            product_name=product_name(reading.name),
+            memory_bytes=reading.memory_bytes,
+            clients=gpu_abilities.client_limit(state.cuda),
+            lane_percent_step=_LANE_PERCENT_STEP,
+            sm_count=gpu_abilities.sm_count(reading.core_count, capability),
+            tier=self._tier(state),
+            sickness=gpu.sickness,
+            gpu=GpuDetails(
+                compute_capability=_semantic(capability),
+                driver_version=_semantic(state.driver),
+                cuda_driver_version=_semantic(state.cuda),
+                mps_protocol=gpu_abilities.mps_protocol(state.driver),
+                static_partitions=gpu_abilities.has_static_partitions(state.cuda, capability),
+            ),
+        )
+
+
+def product_name(name: str) -> str:
+    """The driver's name of a product ("NVIDIA A100-SXM4-40GB", "Tesla T4") as datasheets have it."""
+    short = "-".join(word for word in name.split() if word not in ("NVIDIA", "Tesla"))
+    return attribute_text(_PRODUCTS.get(short, short))
+
+
+def _name(uuid: str) -> str:
+    """A device name that stays with its GPU: minor numbers move when a GPU is missing after a reboot."""
+    return f"gpu-{uuid.removeprefix('GPU-')[:8].lower()}"
+
+
+def _semantic(version: Version) -> str:
+    return f"{version}.0"

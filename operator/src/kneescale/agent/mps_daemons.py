@@ -1,0 +1,54 @@
+"""What the program of the MPS control daemons is told: a file for each GPU that shall have one.
+
+`<state_dir>/mps/<uuid>/wanted.json`, as `kneescale.mps` reads it (ADR 22). The folder belongs to the daemons'
+user, who is the workers' too, and holds what the daemon makes there.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from kneescale.agent.backend import Device
+from kneescale.agent.files import write_atomically
+from kneescale.api.codec import encode
+from kneescale.mps.wanted import WantedDaemon, wanted_files, wanted_path
+
+log = logging.getLogger(__name__)
+
+_MIB = 1024**2
+
+
+class WantedDaemons:
+    """Keeps those files as the devices are."""
+
+    def __init__(self, state_dir: Path, worker_uid: int) -> None:
+        self._state_dir = state_dir
+        self._worker_uid = worker_uid
+
+    def update(self, devices: Iterable[Device]) -> None:
+        """Ask for a daemon for each of these devices, and for no others."""
+        wanted = {wanted_path(self._state_dir, device.uuid): _content(device) for device in devices}
+        try:
+            for path in set(wanted_files(self._state_dir)) - wanted.keys():
+                path.unlink()
+            for path, content in wanted.items():
+                self._write(path, content)
+        except OSError as error:
+            log.warning("the MPS daemons are not told of all GPUs: %s", error)
+
+    def _write(self, path: Path, content: str) -> None:
+        if path.exists() and path.read_text() == content:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        os.chown(path.parent, self._worker_uid, -1)
+        write_atomically(path, content)
+        # Under whatever umask: the daemons' program, which is not root, reads it.
+        path.chmod(0o644)
+
+
+def _content(device: Device) -> str:
+    """The limit is for a client without one of its own: the whole device."""
+    return json.dumps(encode(WantedDaemon(device.uuid, device.memory_bytes // _MIB)))

@@ -1,0 +1,28 @@
+"""`python -m kneescale.mps`: keep this node's MPS control daemons until SIGTERM.
+
+KNEESCALE_STATE_DIR is the agent's state folder, /var/lib/kneescale where it is not set.
+"""
+
+import logging
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from kneescale.mps.service import MpsService, keeper_of
+
+
+def main() -> int:
+    """Exit status 0 after SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    state_dir = Path(os.environ.get("KNEESCALE_STATE_DIR", "/var/lib/kneescale"))
+    ending = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    MpsService(state_dir, partial(keeper_of, state_dir)).run(ending)
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,165 @@
+"""One daemon, kept: its process and its answers on one side, the supervisor on the other."""
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from kneescale.mps import protocol, supervisor
+from kneescale.mps.control import Control, DaemonSilentError
+from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
+from kneescale.mps.log_lines import parse_line
+from kneescale.mps.protocol import DaemonAnswerError, Server
+from kneescale.mps.status import DaemonState, DaemonStatus, SmPartition
+from kneescale.mps.supervisor import Action, Event, Supervision
+from kneescale.mps.wanted import WantedDaemon
+
+_log = logging.getLogger(__name__)
+#: The daemon's: a client's own variable can lower it and never raise it (NVIDIA, Multi-Process Service).
+_DEFAULT_PERCENT = 100
+_LONGEST_LINE = 1024
+#: A pod gets 30 s to end.
+_QUIT_S = 20.0
+#: What ends like a program that is not there: the shells' status for it.
+_NOT_STARTED = 127
+
+
+class DaemonKeeper:
+    """Keeps the daemon that `wanted` asks for; `publish` gets its status whenever it changed.
+
+    `losses`: where their count begins.
+    """
+
+    def __init__(
+        self,
+        wanted: WantedDaemon,
+        process: DaemonProcess,
+        control: Control,
+        publish: Callable[[DaemonStatus], None],
+        losses: int = 0,
+    ) -> None:
+        self.wanted = wanted
+        self._process = process
+        self._control = control
+        self._publish = publish
+        self._now = Supervision(losses=losses)
+        self._published: DaemonStatus | None = None
+
+    def turn(self, now_ns: int) -> None:
+        """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst."""
+        for event in self._events():
+            self._step(event, now_ns)
+        status = self._status()
+        if status != self._published:
+            self._published = status
+            self._publish(status)
+
+    def quit(self) -> None:
+        """Ask the daemon to end when its clients have; it takes no new ones from now on."""
+        try:
+            self._control.ask(protocol.QUIT)
+        except DaemonSilentError as error:
+            _log.info("%s: %s", self.wanted.uuid, error)
+        if not self._process.wait(_QUIT_S):
+            _log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
+
+    def _events(self) -> Iterator[Event]:
+        for line in self._process.new_lines():
+            _log.info("%s: %s", self.wanted.uuid, line)
+            if (loss := parse_line(line)) is not None:
+                yield loss
+        status = self._process.exit_status()
+        if status is not None:
+            yield supervisor.Exited(status)
+        yield supervisor.Tick()
+        if self._now.state is not DaemonState.DOWN:
+            yield self._asked()
+
+    def _asked(self) -> Event:
+        try:
+            return supervisor.Answered(self._servers())
+        except (DaemonSilentError, DaemonAnswerError) as error:
+            _log.warning("%s: %s", self.wanted.uuid, error)
+            return supervisor.Silent()
+
+    def _servers(self) -> tuple[Server, ...]:
+        pids = protocol.parse_pids(self._control.ask(protocol.LIST_SERVERS))
+        return tuple(
+            Server(
+                pid,
+                protocol.parse_server_state(self._control.ask(protocol.server_status(pid))),
+                protocol.parse_pids(self._control.ask(protocol.list_clients(pid))),
+            )
+            for pid in pids
+        )
+
+    def _step(self, event: Event, now_ns: int) -> None:
+        before = self._now
+        self._now, actions = supervisor.step(before, event, now_ns)
+        if before.state is not self._now.state:
+            _log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
+        for action in actions:
+            for result in self._act(action):
+                self._step(result, now_ns)
+
+    def _act(self, action: Action) -> Iterator[Event]:
+        match action:
+            case supervisor.Start():
+                yield from self._start()
+            case supervisor.Configure():
+                yield self._configure()
+            case supervisor.Terminate(server, client):
+                self._terminate(server, client)
+            case supervisor.EndDaemon():
+                self._process.kill()
+
+    def _start(self) -> Iterator[Event]:
+        try:
+            self._process.start()
+        except DaemonStartError as error:
+            _log.error("%s: %s", self.wanted.uuid, error)
+            yield supervisor.Exited(_NOT_STARTED)
+
+    def _configure(self) -> Event:
+        """Set, then read back: the daemon ignores what it does not like, in silence."""
+        wanted, ask = self.wanted, self._control.ask
+        try:
+            protocol.check_percentage(ask(protocol.set_percentage(_DEFAULT_PERCENT)), _DEFAULT_PERCENT)
+            ask(protocol.set_memory_limit(wanted.memory_limit_mebibytes))
+            protocol.check_memory_limit(ask(protocol.READ_MEMORY_LIMIT), wanted.memory_limit_mebibytes)
+            return supervisor.Configured(
+                tuple(
+                    SmPartition(
+                        chunks, protocol.parse_partition(ask(protocol.add_partition(wanted.uuid, chunks)))
+                    )
+                    for chunks in wanted.partition_chunks
+                )
+            )
+        except DaemonAnswerError as error:
+            return supervisor.Refused(str(error))
+        except DaemonSilentError:
+            return supervisor.Silent()
+
+    def _terminate(self, server: int, client: int) -> None:
+        try:
+            answer = self._control.ask(protocol.terminate_client(server, client))
+        except DaemonSilentError as error:
+            answer = str(error)
+        _log.warning("%s: GPU work of client %d terminated: %s", self.wanted.uuid, client, answer)
+
+    def _status(self) -> DaemonStatus:
+        now, last = self._now, self._published
+        same = last is not None and last.state is now.state
+        return DaemonStatus(
+            state=now.state,
+            since=last.since if last is not None and same else _clock(),
+            restarts=max(0, now.starts - 1),
+            losses=now.losses,
+            line=now.line[:_LONGEST_LINE],
+            culprit=now.culprit,
+            clients=now.clients,
+            partitions=now.partitions,
+        )
+
+
+def _clock() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,113 @@
+"""All daemons of a node: those that the agent's files ask for, no more and no fewer."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+
+from kneescale.core.errors import InvalidInputError
+from kneescale.mps.control import ControlProgram
+from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
+from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.paths import log_dir, pipe_dir
+from kneescale.mps.status import read_status, status_path, write_status
+from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_files
+
+_log = logging.getLogger(__name__)
+_TURN_S = 1.0
+
+MakeKeeper = Callable[[WantedDaemon], DaemonKeeper]
+
+
+def keeper_of(state_dir: Path, wanted: WantedDaemon) -> DaemonKeeper:
+    """A keeper of a real daemon, with its folders and its status below `state_dir`."""
+    folders = (pipe_dir(state_dir, wanted.uuid), log_dir(state_dir, wanted.uuid))
+    status_file = status_path(state_dir, wanted.uuid)
+    return DaemonKeeper(
+        wanted,
+        LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders),
+        ControlProgram(folders[0]),
+        partial(write_status, status_file),
+        losses=_losses_before(status_file),
+    )
+
+
+def _losses_before(path: Path) -> int:
+    """The losses of the daemon of before, whose clients lost their contexts with it; 0 after none."""
+    try:
+        before = read_status(path)
+    except InvalidInputError as error:
+        _log.warning("%s", error)
+        return 0
+    return 0 if before is None else before.losses + 1
+
+
+class MpsService:
+    """One thread for each daemon, so that one that hangs keeps no other waiting."""
+
+    def __init__(self, state_dir: Path, make_keeper: MakeKeeper) -> None:
+        self._state_dir = state_dir
+        self._make_keeper = make_keeper
+        self._kept: dict[Path, _Kept] = {}
+        self._complaints: dict[Path, str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many daemons are kept now."""
+        return len(self._kept)
+
+    def run(self, ending: Event) -> None:
+        """Serve until `ending` is set, then let every daemon end once its clients have."""
+        while not ending.wait(_TURN_S):
+            self.turn()
+        for kept in self._kept.values():
+            kept.stop()
+        for kept in self._kept.values():
+            kept.thread.join()
+
+    def turn(self) -> None:
+        """Begin and end daemons as the files of now ask."""
+        files = {path: self._read(path) for path in wanted_files(self._state_dir)}
+        for path, kept in list(self._kept.items()):
+            # A file that is wrong changes nothing; one that is gone, or asks for something else, does.
+            if path not in files or (files[path] or kept.keeper.wanted) != kept.keeper.wanted:
+                kept.stop()
+            if not kept.thread.is_alive():
+                del self._kept[path]
+        for path, wanted in files.items():
+            if wanted is not None and path not in self._kept:
+                self._kept[path] = _Kept(self._make_keeper(wanted))
+
+    def _read(self, path: Path) -> WantedDaemon | None:
+        """The daemon asked for; None, said once, when the file is wrong."""
+        try:
+            daemon = read_wanted(path)
+        except InvalidInputError as error:
+            if self._complaints.get(path) != str(error):
+                _log.error("%s", error)
+            self._complaints[path] = str(error)
+            return None
+        self._complaints.pop(path, None)
+        return daemon
+
+
+class _Kept:
+    """A keeper on its thread."""
+
+    def __init__(self, keeper: DaemonKeeper) -> None:
+        self.keeper = keeper
+        self._ending = Event()
+        self.thread = Thread(target=self._run, name=keeper.wanted.uuid, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Make the thread end, once the daemon's clients have."""
+        self._ending.set()
+
+    def _run(self) -> None:
+        self.keeper.turn(time.monotonic_ns())
+        while not self._ending.wait(_TURN_S):
+            self.keeper.turn(time.monotonic_ns())
+        self.keeper.quit()

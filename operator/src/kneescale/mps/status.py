@@ -1,0 +1,82 @@
+"""What became of a GPU's daemon: a small file for each, which this program writes and the agent reads."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
+from kneescale.core.errors import InvalidInputError
+
+Pid = Annotated[int, Range(0)]
+
+
+class DaemonState(StrEnum):
+    """How it goes with a control daemon and its server."""
+
+    #: Started; it has not answered, or its limits are not set yet.
+    STARTING = "Starting"
+    RUNNING = "Running"
+    #: A client's fault, or its server's death, took the contexts of all its clients.
+    FAULTED = "Faulted"
+    #: It did not take a limit or a partition; no client should start.
+    MISCONFIGURED = "Misconfigured"
+    #: It ended, and is started again after a while.
+    DOWN = "Down"
+
+
+@dataclass(frozen=True, slots=True)
+class SmPartition:
+    """A static SM partition: its size, and the value for its client's CUDA_MPS_SM_PARTITION.
+
+    The id is another one after each start of the daemon.
+    """
+
+    chunks: Annotated[int, Range(1, 64)]
+    id: Annotated[str, Text(256, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """A daemon as the agent sees it.
+
+    `losses` counts how often all clients lost their contexts: whoever sees it change must restart the workers
+    of that GPU. `line` and `culprit` say why it rose last, `clients` which processes were connected then, or
+    are now while all is well. PIDs are the host's; 0: not known.
+    """
+
+    state: DaemonState
+    since: Annotated[str, DateTime()]
+    restarts: Annotated[int, Range(0)] = 0
+    losses: Annotated[int, Range(0)] = 0
+    line: Annotated[str, Text(1024)] = ""
+    culprit: Pid = 0
+    clients: Annotated[tuple[Pid, ...], Items(256)] = ()
+    partitions: Annotated[tuple[SmPartition, ...], Items(60)] = ()
+
+
+def status_path(state_dir: Path, uuid: str) -> Path:
+    """The file that holds the status of a GPU's daemon."""
+    return state_dir / "mps" / uuid / "status.json"
+
+
+def read_status(path: Path) -> DaemonStatus | None:
+    """The status in the file at `path`; None where there is none yet.
+
+    Raises InvalidInputError naming the file and what is wrong with it.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot read {path}: {error}") from error
+    return decode(DaemonStatus, document, str(path))
+
+
+def write_status(path: Path, status: DaemonStatus) -> None:
+    """Replace the file at `path`: a reader sees the old or the new; what a crash leaves is soon replaced."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(encode(status)))
+    temporary.replace(path)

@@ -1,0 +1,198 @@
+"""When a daemon is started, configured and given up: a state machine, pure; events in, actions out.
+
+A client is never stopped or killed from here: killing one in the middle of a kernel can leave the others
+undefined (NVIDIA, Multi-Process Service, "Client Early Termination"). `terminate_client` ends its GPU work,
+and its process is for others to end.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from kneescale.core.units import NS_PER_S
+from kneescale.mps.log_lines import Loss
+from kneescale.mps.protocol import Server, ServerState
+from kneescale.mps.status import DaemonState, SmPartition
+
+#: Between the end of a daemon and its next start, doubling...
+FIRST_BACKOFF_NS = 1 * NS_PER_S
+LONGEST_BACKOFF_NS = 60 * NS_PER_S
+#: ...and from the beginning again once it ran for so long.
+_STEADY_NS = 60 * NS_PER_S
+#: A daemon that answered nothing for so long hangs: its answers are a matter of milliseconds.
+LONGEST_SILENCE_NS = 20 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The daemon's process ended."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The daemon answered which servers it has."""
+
+    servers: tuple[Server, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The daemon did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Limits are set and read back, partitions made."""
+
+    partitions: tuple[SmPartition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The daemon did not take a limit or a partition."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Set its limits and read them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End a client's GPU work."""
+
+    server: int
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndDaemon:
+    """End the daemon, which hangs; Exited comes of it."""
+
+
+Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Loss
+Action: TypeAlias = Start | Configure | Terminate | EndDaemon
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """All that is known of one daemon; `losses`, `line`, `culprit` and `clients` as in DaemonStatus."""
+
+    state: DaemonState = DaemonState.DOWN
+    #: When it is started again, and when it was started last.
+    start_at_ns: int = 0
+    started_ns: int = 0
+    backoff_ns: int = FIRST_BACKOFF_NS
+    starts: int = 0
+    #: Since when it does not answer; None while it does.
+    silent_since_ns: int | None = None
+    losses: int = 0
+    line: str = ""
+    culprit: int = 0
+    clients: tuple[int, ...] = ()
+    servers: tuple[Server, ...] = ()
+    partitions: tuple[SmPartition, ...] = ()
+
+
+Step: TypeAlias = tuple[Supervision, tuple[Action, ...]]
+
+
+def step(now: Supervision, event: Event, now_ns: int) -> Step:
+    """The state after `event` at `now_ns` (monotonic), and what to do about it."""
+    match event:
+        case Tick():
+            return _tick(now, now_ns)
+        case Exited(status):
+            return _exited(now, status, now_ns), ()
+        case Answered(servers):
+            return _answered(replace(now, silent_since_ns=None), servers)
+        case Silent():
+            return _silent(now, now_ns)
+        case Configured(partitions):
+            return replace(now, state=DaemonState.RUNNING, partitions=partitions), ()
+        case Refused(reason):
+            return replace(now, state=DaemonState.MISCONFIGURED, line=reason), ()
+        case Loss():
+            return _lost(now, event)
+
+
+def _tick(now: Supervision, now_ns: int) -> Step:
+    if now.state is not DaemonState.DOWN or now_ns < now.start_at_ns:
+        return now, ()
+    started = replace(
+        now, state=DaemonState.STARTING, started_ns=now_ns, starts=now.starts + 1, partitions=()
+    )
+    return started, (Start(),)
+
+
+def _exited(now: Supervision, status: int, now_ns: int) -> Supervision:
+    steady = now_ns - now.started_ns >= _STEADY_NS
+    backoff_ns = FIRST_BACKOFF_NS if steady else now.backoff_ns
+    served = now.state in (DaemonState.RUNNING, DaemonState.FAULTED)
+    return replace(
+        now,
+        state=DaemonState.DOWN,
+        start_at_ns=now_ns + backoff_ns,
+        backoff_ns=min(2 * backoff_ns, LONGEST_BACKOFF_NS),
+        # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
+        losses=now.losses + served,
+        line=f"the control daemon ended with status {status}",
+        culprit=0,
+        servers=(),
+        silent_since_ns=None,
+    )
+
+
+def _silent(now: Supervision, now_ns: int) -> Step:
+    if now.silent_since_ns is None:
+        return replace(now, silent_since_ns=now_ns), ()
+    if now_ns - now.silent_since_ns < LONGEST_SILENCE_NS:
+        return now, ()
+    return replace(now, silent_since_ns=now_ns), (EndDaemon(),)
+
+
+def _answered(now: Supervision, servers: tuple[Server, ...]) -> Step:
+    if now.state is DaemonState.STARTING:
+        return now, (Configure(),)
+    clients = tuple(client for server in servers for client in server.clients)
+    faulty = [server for server in servers if server.state is ServerState.FAULT]
+    seen = replace(now, servers=servers)
+    if faulty and now.state is DaemonState.RUNNING:
+        return _lost(
+            replace(seen, clients=clients), Loss(f"server {faulty[0].pid} is in state {ServerState.FAULT}")
+        )
+    if now.state is DaemonState.FAULTED:
+        # The clients of then stay listed until the fault is over: until they, all of them, are gone.
+        over = not faulty and not set(clients) & set(now.clients)
+        return (replace(seen, state=DaemonState.RUNNING, clients=clients) if over else seen), ()
+    return replace(seen, clients=clients), ()
+
+
+def _lost(now: Supervision, loss: Loss) -> Step:
+    """Count a loss once, though status and several lines tell of it, and end the culprit's GPU work."""
+    first = now.state is DaemonState.RUNNING
+    if now.state is not DaemonState.FAULTED and not first:
+        return now, ()
+    named = loss.culprit if not now.culprit or first else 0
+    after = replace(
+        now,
+        state=DaemonState.FAULTED,
+        losses=now.losses + first,
+        line=loss.line if first or named else now.line,
+        culprit=named if first else now.culprit or named,
+    )
+    servers = [server.pid for server in now.servers if named in server.clients]
+    return after, tuple(Terminate(server, named) for server in servers)

@@ -1,0 +1,161 @@
+"""Pools of lanes: which GPU%s a worker holds where each lane runs one batch at a time.
+
+With green contexts a worker has every GPU% and runs any number of batches at once. In the other tiers its
+lanes are made at start-up, and in the mps-processes tier each is a process with weights of its own. They are
+chosen for the set of models on a device, and stay chosen: another pool is another worker (docs/adr/0024).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kneescale.api.inference_model import InferenceModel
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.vocabulary import Role, Tier
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.fluid import Workload
+from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
+from kneescale.plan.eligibility import worker_lanes
+from kneescale.plan.sizing import Size, planned_lanes
+from kneescale.plan.state import Settings
+from kneescale.plan.workloads import Claim, ModelKey
+
+_MS_PER_S = 1000
+
+#: As many as the thresholds of `choose_lanes` were tuned with. With processes each has a copy of the weights.
+_MOST_LANES = 3
+
+#: Another choice must carry so much more than the running pools for workers to be swapped for it.
+_WORTH_A_SWAP = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model with a replica on the device, of so many in all."""
+
+    model: InferenceModel
+    size: Size
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenant:
+    """What the choice of pools looks at: `workload` is the replica's part of the rate."""
+
+    workload: Workload
+    #: Of one lane in the mps-processes tier, of the worker in others.
+    memory_bytes: int
+    #: The pool of its worker that is there; None where there is none yet.
+    running: Pool | None
+    #: The one lane that the user or the policy fixes.
+    fixed: Pool | None
+    #: The lane that its worker gets where no choice is feasible.
+    planned: Pool
+
+    @property
+    def name(self) -> str:
+        return self.workload.name
+
+
+def has_pools(device: GpuDevice) -> bool:
+    """Whether workers on the device hold a pool of lanes."""
+    return device.tier is not Tier.GREEN_CONTEXTS
+
+
+def lane_clients(device: GpuDevice, lanes: Pool) -> int:
+    """How many MPS clients a worker is, and how often it holds its weights in memory."""
+    return len(lanes) if device.tier is Tier.MPS_PROCESSES else 1
+
+
+def choose_worker_lanes(
+    device: GpuDevice, residents: Sequence[Resident], claims: Iterable[Claim], settings: Settings
+) -> Mapping[ModelKey, tuple[int, ...]]:
+    """The lanes of each model's worker on the device.
+
+    Pools that run are kept as long as they carry the expected rates beside the rest, and else as long as no
+    other choice for all carries a fifth more.
+    """
+    if not has_pools(device):
+        return {each.model.metadata.key: worker_lanes(each.model, device) for each in residents}
+    running = {
+        claim.model: claim.lanes
+        for claim in sorted(claims, key=lambda claim: (claim.metadata.created_at, claim.metadata.name))
+        if _may_keep(claim, device)
+    }
+    tenants = [_tenant(each, device, running.get(each.model.metadata.key), settings) for each in residents]
+    pools = _choose(tenants, device)
+    return {each.model.metadata.key: pools["/".join(each.model.metadata.key)] for each in residents}
+
+
+def _may_keep(claim: Claim, device: GpuDevice) -> bool:
+    """Whether the claim's lanes are a pool; those from when the device had a better tier are too many."""
+    is_living_worker = claim.role is Role.SERVE and not claim.metadata.deleting
+    return is_living_worker and claim.device_uuid == device.uuid and len(claim.lanes) <= _MOST_LANES
+
+
+def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, settings: Settings) -> _Tenant:
+    spec, configuration = resident.model.spec, resident.size.configuration
+    surface = resident.size.profile.surface.restricted_to(device.lanes, spec.max_batch)
+    slo_ms = spec.slo.latency_milliseconds
+    rate_rps = spec.expected_requests_per_second or configuration.batch * _MS_PER_S / slo_ms
+    lanes = planned_lanes(worker_lanes(resident.model, device), settings.policy)
+    return _Tenant(
+        workload=Workload(
+            "/".join(resident.model.metadata.key),
+            rate_rps / resident.replicas,
+            slo_ms,
+            {device.product_name: surface},
+        ),
+        memory_bytes=spec.gpu.memory_bytes,
+        running=running,
+        fixed=lanes if len(lanes) == 1 else None,
+        planned=(configuration.gpu_percent,),
+    )
+
+
+def _choose(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool]:
+    fixed = {tenant.name: tenant.fixed for tenant in tenants if tenant.fixed}
+    running = {tenant.name: tenant.running for tenant in tenants if tenant.running}
+    workloads, product = [tenant.workload for tenant in tenants], device.product_name
+    try:
+        kept = _pools(tenants, running | fixed, device)
+        if kept and carries(workloads, product, kept):
+            return kept
+        anew = _pools(tenants, fixed, device)
+        if kept and anew:
+            least = _WORTH_A_SWAP * carried_load(workloads, product, kept)
+            return anew if carried_load(workloads, product, anew) > least else kept
+    except InfeasibleError:
+        kept, anew = running | fixed, None
+    planned = {tenant.name: tenant.planned for tenant in tenants}
+    return planned | (kept or anew or fixed)
+
+
+def _pools(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> dict[str, Pool] | None:
+    """Those kept, and as many lanes for each other model as there is room for; None if there is none."""
+    lanes = _lanes_each(tenants, kept, device)
+    if lanes == 0:
+        return None
+    if len(kept) == len(tenants):
+        return dict(kept)
+    return choose_lanes([tenant.workload for tenant in tenants], device.product_name, lanes, kept)
+
+
+def _lanes_each(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> int:
+    """One lane where it fits; more only as far as any worker's successor still fits beside it."""
+    fitting = [
+        lanes
+        for lanes in range(1, _MOST_LANES + 1)
+        if _fits(tenants, kept, device, lanes, spare_workers=0 if lanes == 1 else 1)
+    ]
+    return max(fitting, default=0)
+
+
+def _fits(
+    tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice, lanes: int, spare_workers: int
+) -> bool:
+    clients = [lane_clients(device, kept.get(tenant.name, (0,) * lanes)) for tenant in tenants]
+    sizes = [number * tenant.memory_bytes for number, tenant in zip(clients, tenants, strict=True)]
+    return (
+        sum(clients) + spare_workers * max(clients) <= device.clients
+        and sum(sizes) + spare_workers * max(sizes) <= device.memory_bytes
+    )

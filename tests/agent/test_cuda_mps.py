@@ -1,0 +1,153 @@
+"""GPUs as devices: what is published of them, which are left alone, and what their workers get."""
+
+import json
+import os
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from kneescale.agent.backend import Mount
+from kneescale.agent.cuda_mps import CudaMpsBackend, product_name
+from kneescale.agent.gpu_library import Version, XidEvent
+from kneescale.agent.resource_slice import SlicePublisher
+from kneescale.api.resource_slice import parse_resource_slice
+from kneescale.api.vocabulary import Tier
+from tests.agent.builders import NODE
+from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
+from tests.waiting import wait_until
+
+STATE = Path("/var/lib/kneescale")
+
+
+def _backend(library: FakeGpuLibrary, tier: Tier | None = None, state_dir: Path = STATE) -> CudaMpsBackend:
+    return CudaMpsBackend(library, state_dir, os.getuid(), tier)
+
+
+def test_a_gpu_is_a_device_named_after_its_uuid() -> None:
+    (device,) = _backend(FakeGpuLibrary(gpu())).devices()
+    assert (device.name, device.uuid, device.product_name) == ("gpu-aaaaaaaa", A100, "A100-SXM4-40GB")
+    assert (device.sm_count, device.clients, device.memory_bytes) == (108, 60, 39 * 1024**3)
+    assert (device.tier, device.sickness) == (Tier.MPS_PROCESSES, "")
+
+
+def test_the_slice_says_what_is_known_of_a_gpu() -> None:
+    api = FakeClusterApi()
+    SlicePublisher(api, NODE, _backend(FakeGpuLibrary(gpu(), cuda=Version(12, 4), driver=550))).publish()
+    (published,) = api.slices.values()
+    attributes = published["spec"]["devices"][0]["attributes"]
+    assert attributes["computeCapability"] == {"version": "8.0.0"}
+    assert attributes["driverVersion"] == {"version": "550.71.0"}
+    assert attributes["cudaDriverVersion"] == {"version": "12.4.0"}
+    assert (attributes["mpsProtocol"], attributes["mpsStaticPartitions"]) == ({"int": 2}, {"bool": False})
+    (parsed,) = parse_resource_slice(published)
+    assert (parsed.tier, parsed.clients, parsed.backend) == (Tier.MPS_PROCESSES, 48, "cuda-mps")
+
+
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-16GB", "V100-SXM2-16GB"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM5-80GB"),
+        ("NVIDIA H100 PCIe", "H100-PCIe-80GB"),
+        ("NVIDIA L40S", "L40S"),
+    ],
+)
+def test_products_are_named_as_in_their_datasheets(name: str, product: str) -> None:
+    assert product_name(name) == product
+
+
+def test_a_forced_tier_is_taken_where_the_driver_allows_it() -> None:
+    (device,) = _backend(FakeGpuLibrary(gpu(), cuda=Version(12, 8)), Tier.GREEN_CONTEXTS).devices()
+    assert device.tier is Tier.GREEN_CONTEXTS
+
+
+def test_a_forced_tier_that_the_driver_has_not_is_a_trouble_that_says_what_it_has() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(), cuda=Version(12, 7)), Tier.GREEN_CONTEXTS)
+    assert backend.devices() == ()
+    (trouble,) = backend.troubles()
+    assert trouble.reason == "TierNotPossible"
+    assert "set KNEESCALE_TIER to mps-processes or mps-contexts" in trouble.message
+
+
+def test_a_gpu_in_mig_mode_is_left_alone_and_says_so() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(A100, mig_enabled=True, core_count=0), gpu(H100)))
+    assert [device.uuid for device in backend.devices()] == [H100]
+    (trouble,) = backend.troubles()
+    assert trouble.reason == "MigEnabled"
+    assert f"nvidia-smi -i {A100} -mig 0" in trouble.message
+
+
+def test_a_gpu_that_mps_cannot_share_is_left_alone_and_says_so() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(compute_capability=Version(6, 1))))
+    assert backend.devices() == ()
+    assert [trouble.reason for trouble in backend.troubles()] == ["GpuTooOld"]
+
+
+def test_without_a_driver_there_are_no_devices_and_a_reason() -> None:
+    library = FakeGpuLibrary(gpu())
+    library.error = NOT_LOADED
+    backend = _backend(library)
+    assert backend.devices() == ()
+    assert [(trouble.reason, trouble.message) for trouble in backend.troubles()] == [
+        ("DriverNotLoaded", "load the module")
+    ]
+
+
+def test_a_driver_without_gpus_is_a_trouble_too() -> None:
+    assert [trouble.reason for trouble in _backend(FakeGpuLibrary()).troubles()] == ["NoGpus"]
+
+
+def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()), Tier.GREEN_CONTEXTS)
+    (device,) = backend.devices()
+    edits = backend.container_edits(device, 6 * 1024**3, 10)
+    pipes = f"/var/lib/kneescale/mps/{A100}/pipe"
+    assert edits.cdi_devices == (f"nvidia.com/gpu={A100}",)
+    assert edits.env == {
+        "KNEESCALE_CORES": "",
+        "CUDA_MPS_PIPE_DIRECTORY": pipes,
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=6144M",
+    }
+    assert edits.mounts == (
+        Mount(pipes, pipes, writable=True),
+        Mount("/dev/shm", "/dev/shm", writable=True),
+    )
+
+
+def test_lanes_that_are_processes_divide_the_memory() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()))
+    (device,) = backend.devices()
+    env = backend.container_edits(device, 6 * 1024**3, 3).env
+    assert env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=2048M"
+
+
+def test_contexts_of_one_client_get_shares_of_their_own() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()), Tier.MPS_CONTEXTS)
+    (device,) = backend.devices()
+    env = backend.container_edits(device, 0, 3).env
+    assert env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] == "1"
+    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in env
+
+
+def test_a_daemon_is_wanted_for_each_gpu_that_can_be_reached(tmp_path: Path) -> None:
+    library = FakeGpuLibrary(gpu(A100), gpu(H100), wait_s=0.05)
+    backend, stop = _backend(library, state_dir=tmp_path), Event()
+    wanted = {uuid: tmp_path / "mps" / uuid / "wanted.json" for uuid in (A100, H100)}
+    thread = Thread(target=backend.run, args=(stop,))
+    thread.start()
+    try:
+        wait_until(lambda: all(path.exists() for path in wanted.values()), "both files")
+        assert json.loads(wanted[A100].read_text()) == {
+            "uuid": A100,
+            "memoryLimitMebibytes": 39 * 1024,
+            "partitionChunks": [],
+        }
+        library.events.append(XidEvent(H100, 79))
+        wait_until(lambda: not wanted[H100].exists(), "the lost one's to go")
+        assert wanted[A100].exists()
+    finally:
+        stop.set()
+        thread.join(10)

@@ -1,0 +1,174 @@
+"""The monitor sees GPUs come, go, fall sick and be lost, and outlives a driver that is not there."""
+
+from threading import Event, Thread
+
+import pytest
+
+from kneescale.agent.gpu_library import Faults, LibraryError, XidEvent
+from kneescale.agent.gpu_monitor import GpuMonitor
+from kneescale.core.units import NS_PER_S
+from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
+from tests.waiting import wait_until
+
+
+class Clock:
+    """Nanoseconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def library() -> FakeGpuLibrary:
+    return FakeGpuLibrary(gpu(A100), gpu(H100))
+
+
+@pytest.fixture
+def monitor(library: FakeGpuLibrary, clock: Clock) -> GpuMonitor:
+    monitor = GpuMonitor(library, clock)
+    monitor.look()
+    return monitor
+
+
+def _sicknesses(monitor: GpuMonitor) -> dict[str, str]:
+    return {gpu.reading.uuid: gpu.sickness for gpu in monitor.state.gpus}
+
+
+def test_healthy_gpus_are_seen(monitor: GpuMonitor) -> None:
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+    assert str(monitor.state.cuda) == "13.1"
+
+
+def test_an_xid_error_marks_its_gpu_at_once_and_for_good(
+    monitor: GpuMonitor, library: FakeGpuLibrary, clock: Clock
+) -> None:
+    library.events.append(XidEvent(A100, 119))
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "XidError", H100: ""}
+    clock.now_ns += 1000 * NS_PER_S
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "XidError", H100: ""}
+
+
+def test_a_programs_fault_marks_nothing(monitor: GpuMonitor, library: FakeGpuLibrary) -> None:
+    library.events.append(XidEvent(A100, 31))
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_faults_without_an_event_are_seen_at_the_next_look(
+    monitor: GpuMonitor, library: FakeGpuLibrary, clock: Clock
+) -> None:
+    library.gpus[1] = gpu(H100, faults=Faults(row_remap_failed=True))
+    monitor.step()
+    assert _sicknesses(monitor)[H100] == ""
+    clock.now_ns += 5 * NS_PER_S
+    monitor.step()
+    assert _sicknesses(monitor)[H100] == "RowRemapFailure"
+    library.gpus[1] = gpu(H100)
+    clock.now_ns += 5 * NS_PER_S
+    monitor.step()
+    assert _sicknesses(monitor)[H100] == "", "what the driver takes back is well again"
+
+
+def test_a_lost_gpu_stays_known_and_sick(monitor: GpuMonitor, library: FakeGpuLibrary) -> None:
+    library.gpus.pop()
+    library.lost = 1
+    monitor.look()
+    assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
+    monitor.look()
+    assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
+
+
+def test_a_removed_gpu_is_forgotten_and_well_when_it_comes_back(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.events.append(XidEvent(A100, 119))
+    monitor.step()
+    removed = library.gpus.pop(0)
+    monitor.look()
+    assert _sicknesses(monitor) == {H100: ""}
+    library.gpus.append(removed)
+    monitor.look()
+    assert _sicknesses(monitor) == {H100: "", A100: ""}
+
+
+def test_a_wait_that_fails_ends_the_session_and_the_next_one_looks_again(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.wait_error = LibraryError("DriverFailed", "GPU is lost")
+    monitor.step()
+    assert not library.is_open
+    assert _sicknesses(monitor) == {A100: "", H100: ""}, "one failed wait condemns nobody"
+    library.wait_error = None
+    library.gpus.pop()
+    monitor.step()
+    assert (library.opened, _sicknesses(monitor)) == (2, {A100: ""})
+
+
+def test_gpus_that_came_later_are_seen_by_a_new_session(
+    monitor: GpuMonitor, library: FakeGpuLibrary, clock: Clock
+) -> None:
+    clock.now_ns += 299 * NS_PER_S
+    monitor.step()
+    assert library.opened == 1
+    clock.now_ns += 5 * NS_PER_S
+    monitor.step()
+    assert library.opened == 2
+
+
+def test_a_driver_without_gpus_is_asked_through_a_new_session_each_time(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    removed, library.gpus = library.gpus, []
+    monitor.look()
+    assert not library.is_open
+    library.gpus = removed
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_a_driver_that_is_missing_is_asked_again(monitor: GpuMonitor, library: FakeGpuLibrary) -> None:
+    library.error = NOT_LOADED
+    monitor.look()
+    assert (monitor.state.error, monitor.state.gpus) == (NOT_LOADED, ())
+    library.error = None
+    monitor.step()
+    assert monitor.state.error is None
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_a_session_that_fails_is_replaced_before_anything_is_withdrawn(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.stale = True
+    monitor.look()
+    assert (library.opened, monitor.state.error) == (2, None)
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_a_driver_that_hangs_is_noticed(monitor: GpuMonitor, clock: Clock) -> None:
+    clock.now_ns += 61 * NS_PER_S
+    assert monitor.is_stuck
+    monitor.step()
+    assert not monitor.is_stuck
+
+
+def test_the_thread_ends_when_told_and_closes_its_session(library: FakeGpuLibrary) -> None:
+    monitor, stop = GpuMonitor(library), Event()
+    thread = Thread(target=monitor.run, args=(stop, lambda: None))
+    thread.start()
+    library.events.append(XidEvent(H100, 79))
+    wait_until(lambda: _sicknesses(monitor) == {A100: "", H100: "GpuLost"}, "the mark")
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not library.is_open

@@ -1,0 +1,45 @@
+"""The real control daemon, from Debian's non-free package: it runs, and answers, without a GPU.
+
+The package is fetched, unpacked and kept outside the repository; it is NVIDIA's, and never committed.
+"""
+
+import hashlib
+import urllib.request
+from pathlib import Path
+
+from e2e import cache
+from e2e.runner import CommandError, Shell
+
+_URL = (
+    "http://deb.debian.org/debian/pool/non-free/n/nvidia-graphics-drivers/"
+    "nvidia-cuda-mps_535.261.03-1_amd64.deb"
+)
+_SHA256 = "1341544805aa9c839af45bac5a4bd697cb3eb43105eec439bfba60a8e13ba35a"
+_DEADLINE_S = 30
+
+
+class NoDaemonError(RuntimeError):
+    """The real daemon cannot be had here; the message says why."""
+
+
+def programs() -> list[Path]:
+    """The folders that hold nvidia-cuda-mps-control and nvidia-cuda-mps-server.
+
+    Raises NoDaemonError.
+    """
+    unpacked = cache.made_once(cache.home() / "nvidia-cuda-mps" / _SHA256[:12], _unpack)
+    return [unpacked / "usr" / "bin", unpacked / "usr" / "sbin"]
+
+
+def _unpack(folder: Path) -> None:
+    package = folder.with_name(f"{folder.name}.deb")
+    try:
+        with urllib.request.urlopen(_URL, timeout=_DEADLINE_S) as response:
+            package.write_bytes(response.read())
+        if hashlib.sha256(package.read_bytes()).hexdigest() != _SHA256:
+            raise NoDaemonError(f"{_URL} is not the package that these tests know")
+        Shell().run(["dpkg-deb", "--extract", str(package), str(folder)])
+    except (OSError, CommandError) as error:
+        raise NoDaemonError(f"cannot fetch and unpack {_URL}: {error}") from error
+    finally:
+        package.unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""Which daemons there are follows the agent's files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from kneescale.agent.mps_status import daemon_status
+from kneescale.api.codec import encode
+from kneescale.core.errors import InvalidInputError
+from kneescale.mps import service
+from kneescale.mps.service import MpsService, keeper_of
+from kneescale.mps.status import DaemonState
+from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_path
+from tests.mps.conftest import UUID, WANTED
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("fake_program")
+
+OTHER = WantedDaemon(UUID.replace("1", "2"), 1024)
+
+
+def _want(state_dir: Path, wanted: WantedDaemon) -> None:
+    path = wanted_path(state_dir, wanted.uuid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(encode(wanted)))
+
+
+def _is(state_dir: Path, uuid: str, state: DaemonState) -> bool:
+    status = daemon_status(state_dir, uuid)
+    return status is not None and status.state is state
+
+
+@pytest.fixture
+def running(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MpsService]:
+    monkeypatch.setattr(service, "_TURN_S", 0.02)
+    ending = Event()
+    made = MpsService(state_dir, lambda wanted: keeper_of(state_dir, wanted))
+    thread = Thread(target=made.run, args=(ending,))
+    thread.start()
+    yield made
+    ending.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("running")
+def test_each_gpu_that_is_asked_for_gets_its_daemon(state_dir: Path) -> None:
+    for wanted in (WANTED, OTHER):
+        _want(state_dir, wanted)
+    for wanted in (WANTED, OTHER):
+        wait_until(lambda w=wanted: _is(state_dir, w.uuid, DaemonState.RUNNING), "it runs")  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("running")
+def test_a_daemon_asked_for_otherwise_is_another_daemon(state_dir: Path) -> None:
+    _want(state_dir, WANTED)
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
+    _want(state_dir, WantedDaemon(UUID, 16 * 1024, (3,)))
+
+    def has_partition() -> bool:
+        status = daemon_status(state_dir, UUID)
+        return status is not None and [part.chunks for part in status.partitions] == [3]
+
+    wait_until(has_partition, "it has a partition")
+    status = daemon_status(state_dir, UUID)
+    assert status is not None
+    # Whoever was a client of the first daemon has to start again.
+    assert status.losses == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_a_file_that_is_wrong_changes_nothing(state_dir: Path) -> None:
+    _want(state_dir, WANTED)
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
+    wanted_path(state_dir, UUID).write_text("{")
+    _want(state_dir, OTHER)
+    wait_until(lambda: _is(state_dir, OTHER.uuid, DaemonState.RUNNING), "the files were read again")
+    assert _is(state_dir, UUID, DaemonState.RUNNING)
+
+
+def test_a_gpu_that_is_not_asked_for_any_more_has_no_daemon(state_dir: Path, running: MpsService) -> None:
+    _want(state_dir, WANTED)
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
+    wanted_path(state_dir, UUID).unlink()
+    wait_until(lambda: running.count == 0, "the daemon is gone")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"uuid": "../../etc"}, "uuid must match"),
+        ({"memoryLimitMebibytes": 0}, "memoryLimitMebibytes must be"),
+        ({"partitionChunks": [0]}, r"partitionChunks\[0\] must be"),
+    ],
+)
+def test_a_wrong_file_says_what_to_change(state_dir: Path, change: dict[str, object], says: str) -> None:
+    path = state_dir / "wanted.json"
+    path.write_text(json.dumps({"uuid": UUID, "memoryLimitMebibytes": 1024} | change))
+    with pytest.raises(InvalidInputError, match=says):
+        read_wanted(path)

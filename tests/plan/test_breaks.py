@@ -1,0 +1,160 @@
+"""Updates where a GPU has no room for the new worker beside the old one."""
+
+from collections.abc import Callable
+
+from kneescale.plan.state import Manifest
+from kneescale.testing.cluster_life import ready_pods, settle
+from kneescale.testing.world import World
+from tests.plan.cluster import condition, device_of, emulated_world, model
+
+#: Of 16 GiB: no other one fits beside it.
+LARGE = {"gpu": {"memory": "9Gi"}}
+SMALL = {"gpu": {"memory": "4Gi"}}
+
+
+def serving_world(*models: Manifest, nodes: int = 1, gpus: int = 1) -> World:
+    world = emulated_world(nodes=nodes, gpus=gpus)
+    for each in models:
+        world.create(each)
+    settle(world)
+    world.events.clear()
+    return world
+
+
+def update(world: World, *names: str) -> None:
+    """Change what is fixed when a worker starts."""
+    for name in names:
+        world.edit("InferenceModel", name, lambda spec: spec.update(maxBatch=8))
+
+
+def placed(world: World, name: str) -> Manifest:
+    return condition(world.get("InferenceModel", name), "Placed")
+
+
+def served(world: World, *names: str, least: int = 1) -> Callable[[], None]:
+    def check() -> None:
+        for name in names:
+            assert len(ready_pods(world, name)) >= least
+
+    return check
+
+
+def test_the_new_worker_goes_to_another_gpu_that_has_room() -> None:
+    world = serving_world(model("resnet50", **LARGE), gpus=2)
+    update(world, "resnet50")
+    settle(world, served(world, "resnet50"))
+    (pod,) = world.find("Pod")
+    assert device_of(pod) == "EMU-node1-1"
+    assert [event.reason for event in world.events] == ["Swapping"]
+
+
+def test_without_another_gpu_the_old_worker_ends_first_and_that_is_said() -> None:
+    world = serving_world(model("resnet50", **LARGE))
+    (old,) = ready_pods(world, "resnet50")
+    update(world, "resnet50")
+    world.reconcile()
+    assert placed(world, "resnet50")["reason"] == "MakingRoom"
+    assert placed(world, "resnet50")["message"] == (
+        "no GPU has room for a new worker beside the old one, which needs 9 GiB and a client of node1/gpu0: "
+        "the old one finishes its queue and goes, then the new one starts; no worker serves until then"
+    )
+    assert (world.events[0].type, world.events[0].reason) == ("Warning", "MakingRoom")
+    settle(world)
+    (new,) = ready_pods(world, "resnet50")
+    assert new != old
+    assert placed(world, "resnet50")["reason"] == "Placed"
+
+
+def test_one_model_at_a_time_is_broken_on_a_gpu() -> None:
+    names = ("resnet50", "vgg19", "bert")
+    world = serving_world(*(model(name, gpu={"memory": "5Gi"}) for name in names))
+    update(world, *names)
+
+    def check() -> None:
+        assert sum(bool(ready_pods(world, name)) for name in names) >= len(names) - 1
+
+    settle(world, check)
+    assert {pod["spec"]["containers"][0]["env"][3]["value"] for pod in world.find("Pod")} == {"8"}
+
+
+def test_a_broken_worker_image_stops_the_update_at_the_first_model() -> None:
+    names = ("resnet50", "vgg19", "bert")
+    world = serving_world(*(model(name, gpu={"memory": "5Gi"}) for name in names))
+    world.broken = {f"catalog://{name}": "no such module" for name in names}
+    update(world, *names)
+    settle(world)
+    assert [name for name in names if not ready_pods(world, name)] == ["bert"]
+    assert placed(world, "vgg19")["reason"] == "WaitingForMemory"
+
+
+def test_replicas_are_updated_one_after_the_other() -> None:
+    two = {"scaling": {"minReplicas": 2, "maxReplicas": 2}}
+    world = serving_world(model("resnet50", **LARGE, **two), gpus=2)
+    before = set(ready_pods(world, "resnet50"))
+    update(world, "resnet50")
+    settle(world, served(world, "resnet50"))
+    after = set(ready_pods(world, "resnet50"))
+    assert len(after) == 2
+    assert not after & before
+
+
+def test_with_room_for_one_replica_more_none_is_missing() -> None:
+    two = {"scaling": {"minReplicas": 2, "maxReplicas": 2}}
+    world = serving_world(model("resnet50", **LARGE, **two), gpus=3)
+    before = set(ready_pods(world, "resnet50"))
+    update(world, "resnet50")
+    settle(world, served(world, "resnet50", least=2))
+    assert not before & set(ready_pods(world, "resnet50"))
+
+
+def test_nothing_breaks_while_room_is_being_made() -> None:
+    world = serving_world(model("resnet50", **LARGE), model("vgg19", **SMALL))
+    world.remove("Pod", ready_pods(world, "vgg19")[0])
+    update(world, "resnet50")
+    world.reconcile()
+    assert len(ready_pods(world, "resnet50")) == 1
+    assert placed(world, "resnet50")["reason"] == "WaitingForMemory"
+
+
+def test_the_room_that_a_break_makes_is_not_for_measuring_another_model() -> None:
+    world = serving_world(model("resnet50", **LARGE))
+    update(world, "resnet50")
+    world.reconcile()
+    world.create(model("alexnet", gpu={"memory": "8Gi"}))
+    settle(world)
+    assert len(ready_pods(world, "resnet50")) == 1
+    assert condition(world.get("InferenceModel", "alexnet"), "Profiled")["reason"] == "InsufficientMemory"
+
+
+def test_models_that_must_change_places_do() -> None:
+    """Each needs the room of the other: one of them breaks, for nothing else helps."""
+    names = ("resnet50", "vgg19")
+    world = emulated_world(gpus=2)
+    for index, device in enumerate(world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"]):
+        device["attributes"]["productName"]["string"] = f"product-{index}"
+    for name in names:
+        world.create(model(name))
+    settle(world)
+    for name in names:
+        change(world, name, memory="9Gi", products=[])
+        settle(world)
+    before = {name: where(world, name) for name in names}
+    assert len(set(before.values())) == 2
+    for name in names:
+        change(world, name, memory="9Gi", products=[f"product-{1 - before[name]}"])
+    settle(world, lambda: check_one_serves(world, names))
+    assert {name: where(world, name) for name in names} == {name: 1 - at for name, at in before.items()}
+
+
+def change(world: World, name: str, **gpu: object) -> None:
+    world.edit("InferenceModel", name, lambda spec: spec.update(gpu=gpu))
+
+
+def where(world: World, name: str) -> int:
+    """The number of the GPU that the model serves from."""
+    (pod,) = ready_pods(world, name)
+    return int(device_of(world.get("Pod", pod))[-1])
+
+
+def check_one_serves(world: World, names: tuple[str, ...]) -> None:
+    assert any(ready_pods(world, name) for name in names)

@@ -1,0 +1,186 @@
+"""The checks on a fake GPU that behaves as documented, and with one thing off at a time."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kneescale.mps.status import DaemonState, DaemonStatus
+from tools.gpu_check import __main__ as gpu_check
+from tools.gpu_check.bench import Bench, Client, NoGpuError, parse_gpus
+from tools.gpu_check.check import Check, Finding, Verdict, run_all
+from tools.gpu_check.checks import CHECKS
+
+_SMS = 132
+_ALONE_MS = 5.0
+_SERVER = 100
+_PID = 4711
+
+
+class FakeClient:
+    """A client that was started."""
+
+    def __init__(self, bench: "FakeBench", program: str) -> None:
+        self.pid = _PID
+        self._bench, self._program = bench, program
+
+    def result(self) -> Client:
+        self._bench.connected = False
+        if self._program == "fault":
+            self._bench.losses += 1
+        faulty = self._program == "fault" or self._bench.losses or self._bench.terminated
+        return Client({"error": "CUDA error" if faulty else "", "median_ms": 1}, int(bool(faulty)))
+
+
+class FakeBench:
+    """An H100 by the documents; `off` changes one thing."""
+
+    model_dir = None
+
+    def __init__(self, off: str = "") -> None:
+        self.off = off
+        self.gpu: Mapping[str, str] = {
+            "uuid": "MIG-1" if off == "readings" else "GPU-1",
+            "name": "NVIDIA H100-SXM5-80GB",
+            "memory.total": "81559 MiB",
+            "compute_cap": "9.0",
+        }
+        self.control = self
+        self.connected = False
+        self.terminated = False
+        self.losses = 0
+
+    def daemon(self) -> DaemonStatus:
+        state = DaemonState.DOWN if self.off == "daemon" else DaemonState.RUNNING
+        losses = 0 if self.off == "fault" else self.losses
+        return DaemonStatus(state, "2026-11-25T00:00:00Z", losses=losses, clients=(_PID,) * self.connected)
+
+    def ask(self, command: str) -> str:
+        match command.split()[0]:
+            case "get_server_list":
+                return str(_SERVER)
+            case "get_server_status":
+                return "ACTIVE"
+            case "get_client_list":
+                return "1" if self.off == "server-state" else str(_PID)
+            case "set_default_active_thread_percentage":
+                return "150.0" if self.off == "ignored-value" else "100.0"
+            case "sm_partition":
+                return "GPU-1/Dx4A" if self.off == "static-partition" else 'Unknown command "sm_partition"'
+            case "terminate_client":
+                self.terminated = self.off != "terminate"
+        return ""
+
+    def client(self, program: str, *arguments: str, percent: int = 100, **env: str) -> Client:
+        (client,) = self.clients((program, *arguments), percent=percent, **env)
+        return client
+
+    def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
+        if "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" in env:
+            return [Client({}, int(self.off != "memory-limit"))]
+        return [self._ran(command, percent, number, len(commands)) for number, command in enumerate(commands)]
+
+    def start(self, program: str, *arguments: str) -> FakeClient:
+        self.connected = True
+        return FakeClient(self, program)
+
+    def _ran(self, command: Sequence[str], percent: int, number: int, together: int) -> Client:
+        said: dict[str, Any] = {}
+        match command[0]:
+            case "sms":
+                said = {"sms": self._sms(percent)}
+            case "green":
+                groups = [number if self.off == "green-splits" else 0]
+                rounded = int if self.off == "green" else math.ceil
+                sms = {percent: rounded(_SMS * int(percent) / 100) for percent in command[1:]}
+                said = {"sms": sms, "groups": groups}
+            case "contexts":
+                said = {"sms": {p: int(p) for p in command[1 : 3 if self.off == "mps-contexts" else None]}}
+            case "multiply":
+                pace = 100 / percent if self.off != "pace" else 1
+                crowd = together if self.off == "side-by-side" and together == 2 else 1
+                said = {"median_ms": _ALONE_MS * pace * crowd}
+            case "multiply_green":
+                said = {"median_ms": _ALONE_MS * (1 if self.off == "green-side-by-side" else together)}
+        return Client(said, int(self.off == "after-fault" and self.losses > 0))
+
+    def _sms(self, percent: int) -> int:
+        if self.off == "datasheet":
+            return 114 * percent // 100
+        return _SMS if self.off == "sms" else _SMS * percent // 100
+
+
+class NoBench(AbstractContextManager[Bench]):
+    """A machine without a GPU."""
+
+    def __enter__(self) -> Bench:
+        raise NoGpuError("there is no NVIDIA GPU here")
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+def _verdicts(bench: Bench) -> dict[str, Verdict]:
+    outcomes = run_all(CHECKS, bench, lambda outcome: None)
+    return {outcome.check.name: outcome.finding.verdict for outcome in outcomes}
+
+
+def test_on_a_gpu_by_the_documents_every_assumption_holds() -> None:
+    verdicts = _verdicts(FakeBench())
+    assert {name for name, verdict in verdicts.items() if verdict is Verdict.FAILS} == set()
+    assert verdicts["batch-time"] is Verdict.SKIPPED
+
+
+#: Those that measure and judge nothing.
+_FIGURES = {"client-limit", "batch-time"}
+
+
+@pytest.mark.parametrize("name", sorted({check.name for check in CHECKS} - _FIGURES))
+def test_each_check_fails_when_its_assumption_does_not_hold(name: str) -> None:
+    assert _verdicts(FakeBench(off=name))[name] is Verdict.FAILS
+
+
+def test_each_check_names_what_it_assumes_and_the_source() -> None:
+    assert all(check.assumption and check.source for check in CHECKS)
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_next_one_runs() -> None:
+    def breaks(_: Bench) -> Finding:
+        raise RuntimeError("no such thing")
+
+    checks = [Check("a", "it works", "hope", breaks), CHECKS[0]]
+    broken, next_one = run_all(checks, FakeBench(), lambda outcome: None)
+    assert broken.finding == Finding(Verdict.FAILS, "RuntimeError: no such thing")
+    assert next_one.finding.verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize(("off", "status"), [("", 0), ("pace", 1)])
+def test_the_report_is_written_and_the_status_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], off: str, status: int
+) -> None:
+    @contextmanager
+    def bench(_: Path | None) -> Iterator[FakeBench]:
+        yield FakeBench(off)
+
+    path = tmp_path / "build" / "report.json"
+    assert gpu_check.main(["--report", str(path)], bench) == status
+    document = json.loads(path.read_text())
+    assert document["gpu"]["uuid"] == "GPU-1"
+    assert len(document["checks"]) == len(CHECKS)
+    assert f"please send {path} back" in capsys.readouterr().out
+
+
+def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main([], lambda _: NoBench()) == 2
+    assert capsys.readouterr().out == "nothing checked: there is no NVIDIA GPU here\n"
+
+
+def test_gpus_are_read_from_the_drivers_table() -> None:
+    (gpu,) = parse_gpus("GPU-74d4, NVIDIA A100-SXM4-40GB, 40960 MiB, 8.0, Disabled, 580.65.06, Enabled\n")
+    assert (gpu["uuid"], gpu["memory.total"]) == ("GPU-74d4", "40960 MiB")
+    assert gpu["mig.mode.current"] == "Disabled"

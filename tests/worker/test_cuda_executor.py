@@ -1,0 +1,109 @@
+"""The CUDA executor on stand-ins for torch and the driver; nothing here has seen a GPU."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from kneescale_worker.errors import LoadError
+from kneescale_worker.green_contexts import GreenContextLanes
+from kneescale_worker.lanes import Lanes
+from kneescale_worker.mps_contexts import MpsContextLanes
+from kneescale_worker.tensors import Array
+from tests.worker.fake_driver import FakeDriver
+from tests.worker.fake_torch import FakeTorch
+
+_TENSOR = {"datatype": "FP32", "shape": [-1, 3]}
+#: The executor's class is not importable without a torch.
+CudaExecutor: TypeAlias = Any
+MakeExecutor = Callable[[Lanes], CudaExecutor]
+
+
+def _twice(array: Array) -> Array:
+    return 2 * array
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
+    fake = FakeTorch(_twice)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    monkeypatch.delitem(sys.modules, "kneescale_worker.cuda_executor", raising=False)
+    return fake
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    metadata = {"inputs": [{"name": "x", **_TENSOR}], "outputs": [{"name": "y", **_TENSOR}]}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    (tmp_path / "model.pt").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def make_executor(torch: FakeTorch, model_dir: Path) -> MakeExecutor:
+    module = importlib.import_module("kneescale_worker.cuda_executor")
+    assert module.torch is torch
+
+    def make(lanes: Lanes) -> CudaExecutor:
+        return module.CudaExecutor(model_dir, lanes)
+
+    return make
+
+
+def _loaded(executor: CudaExecutor) -> CudaExecutor:
+    executor.load()
+    executor.warm_up()
+    return executor
+
+
+def test_a_batch_comes_back_when_its_copies_have_arrived(make_executor: MakeExecutor) -> None:
+    executor = _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 100))))
+    (output,) = executor.run(20, [np.ones((4, 3), np.float32)])
+    assert output.tolist() == [[2, 2, 2]] * 4
+    assert dict(executor.lane_sms) == {20: 16, 100: 80}
+
+
+def test_every_lane_is_warmed_up_on_a_stream_of_its_own(
+    make_executor: MakeExecutor, torch: FakeTorch
+) -> None:
+    _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 50, 100))))
+    streams = [stream for stream, _ in torch.ran]
+    assert len(streams) == 6
+    assert len(set(streams)) == 3
+    assert 0 not in streams
+
+
+def test_green_contexts_share_one_copy_of_the_weights(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 50))))
+    assert torch.loaded == 1
+    assert torch.pools == []
+
+
+def test_each_mps_context_has_weights_and_memory_of_its_own(
+    make_executor: MakeExecutor, torch: FakeTorch
+) -> None:
+    driver = FakeDriver(80)
+    executor = _loaded(make_executor(MpsContextLanes(driver, (20, 20, 50))))
+    assert torch.loaded == 3
+    executor.run(50, [np.ones((1, 3), np.float32)])
+    assert torch.ran[-1][1] == 2
+    assert driver.current == []
+
+
+def test_a_model_that_cannot_be_read_says_why_in_a_line(make_executor: MakeExecutor, model_dir: Path) -> None:
+    (model_dir / "model.pt").unlink()
+    with pytest.raises(LoadError, match=r"cannot load .*model\.pt: open file failed: \S+$"):
+        make_executor(GreenContextLanes(FakeDriver(80, 2), (20,))).load()
+
+
+def test_a_model_that_answers_something_else_says_so(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    torch.model = lambda array: array[:, :2]
+    executor = make_executor(GreenContextLanes(FakeDriver(80, 2), (20,)))
+    executor.load()
+    with pytest.raises(LoadError, match=r"output 'y' is float32 \[1, 2\]; metadata.json says FP32 \[-1, 3\]"):
+        executor.warm_up()

@@ -1,0 +1,132 @@
+"""Lanes that are real processes, with the emulated executor inside."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneescale.core.surfaces.catalog import lookup
+from kneescale_worker.errors import ExecutorError, LoadError
+from kneescale_worker.executor import make_executor
+from kneescale_worker.lane_processes import LaneDiedError, LaneProcesses
+from kneescale_worker.settings import parse_settings
+from tests.waiting import wait_until
+from tests.worker.conftest import StartWorker
+from tests.worker.oip import grpc
+
+_ENV = {
+    "KNEESCALE_MODEL_NAME": "alexnet",
+    "KNEESCALE_MODEL_URI": "catalog://alexnet",
+    "KNEESCALE_MODEL_FORMAT": "Emulated",
+    "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_BACKEND": "emulated",
+    "KNEESCALE_PRODUCT": "V100-SXM2-16GB",
+    "KNEESCALE_TIER": "mps-processes",
+}
+_INPUTS = [np.arange(8, dtype=np.float32).reshape(2, 4)]
+
+
+def _lanes(monkeypatch: pytest.MonkeyPatch, lanes: str, **changes: str) -> LaneProcesses:
+    env = {**_ENV, "KNEESCALE_LANES": lanes, **changes}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    executor = make_executor(parse_settings(env))
+    assert isinstance(executor, LaneProcesses)
+    return executor
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaneProcesses]:
+    """Two lanes of 20 GPU% and one of 50."""
+    executor = _lanes(monkeypatch, "20,20,50")
+    executor.load()
+    executor.warm_up()
+    yield executor
+    executor.close()
+
+
+def _children() -> dict[int, str]:
+    """PIDs of this process's lanes, and their MPS percentage."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = {int(pid) for task in tasks for pid in task.read_text().split()}
+    found = {}
+    for pid in pids:
+        if b"kneescale_worker.lane_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+            found[pid] = next(v for v in variables if v.startswith("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE="))
+    return found
+
+
+def test_each_entry_is_a_process_with_its_percentage_and_runs_batches(pool: LaneProcesses) -> None:
+    percentages = sorted(value.partition("=")[2] for value in _children().values())
+    assert percentages == ["20", "20", "50"]
+    (output,) = pool.run(20, _INPUTS)
+    assert np.array_equal(output, _INPUTS[0])
+    assert pool.emulated
+
+
+def test_of_three_batches_for_a_pool_of_two_the_third_waits(pool: LaneProcesses) -> None:
+    lasts_s = lookup("alexnet", _ENV["KNEESCALE_PRODUCT"]).latency_ms(20, 2) / 1000
+    with ThreadPoolExecutor(3) as threads:
+        began_s = time.monotonic()
+        runs = [threads.submit(pool.run, 20, [_INPUTS[0] + value]) for value in range(3)]
+        outputs = [run.result()[0] for run in runs]
+        took_s = time.monotonic() - began_s
+    assert took_s >= 2 * lasts_s
+    for value, output in enumerate(outputs):
+        assert np.array_equal(output, _INPUTS[0] + value)
+
+
+def test_a_process_that_died_fails_its_batch_and_is_started_again(pool: LaneProcesses) -> None:
+    (victim,) = (pid for pid, value in _children().items() if value.endswith("=50"))
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(LaneDiedError, match="the process of the lane of 50 GPU% ended"):
+        pool.run(50, _INPUTS)
+    assert np.array_equal(pool.run(20, _INPUTS)[0], _INPUTS[0])
+    # Waits until the new process is ready.
+    assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
+    assert victim not in _children()
+
+
+def test_a_lane_that_is_not_there_is_an_error(pool: LaneProcesses) -> None:
+    with pytest.raises(ExecutorError, match="there is no lane of 40 GPU%; there are 20, 50"):
+        pool.run(40, _INPUTS)
+
+
+def test_what_a_lane_cannot_do_is_said_in_its_words(pool: LaneProcesses) -> None:
+    with pytest.raises(LoadError, match="an emulated model has no kernels"):
+        pool.kernels()
+
+
+def test_closing_ends_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = _lanes(monkeypatch, "50")
+    executor.load()
+    assert len(_children()) == 1
+    executor.close()
+    assert _children() == {}
+
+
+def test_a_lane_that_cannot_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = _lanes(monkeypatch, "50")
+    monkeypatch.setenv("KNEESCALE_PRODUCT", "K80")
+    with pytest.raises(LoadError, match="K80"):
+        executor.load()
+    executor.close()
+
+
+def test_a_worker_serves_from_lanes_in_processes_that_end_with_it(start_worker: StartWorker) -> None:
+    worker = start_worker(env={"KNEESCALE_TIER": "mps-processes", "KNEESCALE_LANES": "40,40"})
+    worker.wait_ready()
+    tensor = grpc.InferInput("input", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.ones((1, 4), np.float32))
+    with grpc.InferenceServerClient(worker.grpc) as client:
+        assert client.infer("alexnet", [tensor]).as_numpy("output").tolist() == [[1, 1, 1, 1]]
+    lanes = worker.children()
+    assert len(lanes) == 2
+    worker.kill()
+    wait_until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in lanes), "the lanes ended too")

@@ -1,0 +1,199 @@
+"""The GPU under test, its control daemon, and clients of it: the port of the checks, and the real one."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kneescale.mps.control import Control, ControlProgram
+from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
+from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.paths import log_dir, pipe_dir
+from kneescale.mps.status import DaemonState, DaemonStatus
+from kneescale.mps.wanted import WantedDaemon
+
+_FIELDS = (
+    "uuid",
+    "name",
+    "memory.total",
+    "compute_cap",
+    "mig.mode.current",
+    "driver_version",
+    "ecc.mode.current",
+)
+_CLIENT_DEADLINE_S = 120
+_DAEMON_DEADLINE_S = 30
+_TURN_S = 0.2
+
+
+class NoGpuError(RuntimeError):
+    """There is nothing to check here; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that runs on the GPU as an MPS client: what it says on its standard output, as JSON."""
+
+    said: Mapping[str, Any]
+    status: int
+
+
+class RunningClient(Protocol):
+    """A client that goes on until it is told to end."""
+
+    @property
+    def pid(self) -> int:
+        """Its PID."""
+
+    def result(self) -> Client:
+        """Wait until it has ended."""
+
+
+class Bench(Protocol):
+    """What checks need."""
+
+    @property
+    def gpu(self) -> Mapping[str, str]:
+        """What the driver's own tool says of the GPU."""
+
+    @property
+    def model_dir(self) -> Path | None:
+        """A TorchScript model to run, if one was given."""
+
+    @property
+    def control(self) -> Control:
+        """The way to the daemon, which runs."""
+
+    def daemon(self) -> DaemonStatus:
+        """How the daemon is now."""
+
+    def client(self, program: str, *arguments: str, percent: int = 100, **env: str) -> Client:
+        """Run one of `client_programs` to its end, as a client of `percent` GPU%."""
+
+    def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
+        """Run several at once, to their ends."""
+
+    def start(self, program: str, *arguments: str) -> RunningClient:
+        """Start one and leave it running."""
+
+
+class _Process:
+    """A client's process."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tools.gpu_check.client_programs", *command],
+            env={**os.environ, **env},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+
+    def result(self) -> Client:
+        """Wait for its last line; a client that hangs is not killed in the middle of a kernel, but named."""
+        try:
+            output, _ = self._process.communicate(timeout=_CLIENT_DEADLINE_S)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(
+                f"client {self.pid} does not end; end it by terminate_client, then kill it"
+            ) from error
+        lines = output.strip().splitlines()
+        return Client(json.loads(lines[-1]) if lines else {}, self._process.returncode)
+
+
+class RealBench:
+    """A GPU of this machine, under a control daemon of its own that ends with the checks."""
+
+    def __init__(self, gpu: Mapping[str, str], state_dir: Path, model_dir: Path | None) -> None:
+        self.gpu = gpu
+        self.model_dir = model_dir
+        self._env = {"CUDA_MPS_PIPE_DIRECTORY": str(pipe_dir(state_dir, gpu["uuid"]))}
+        self.control: Control = ControlProgram(pipe_dir(state_dir, gpu["uuid"]))
+        self._status: list[DaemonStatus] = []
+        memory_mebibytes = int(gpu["memory.total"].split()[0])
+        wanted = WantedDaemon(gpu["uuid"], memory_mebibytes)
+        folders = (pipe_dir(state_dir, wanted.uuid), log_dir(state_dir, wanted.uuid))
+        process = LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders)
+        self._keeper = DaemonKeeper(wanted, process, self.control, self._status.append)
+
+    def daemon(self) -> DaemonStatus:
+        """Look again; see Bench."""
+        self._keeper.turn(time.monotonic_ns())
+        return self._status[-1]
+
+    def start_daemon(self) -> None:
+        """Wait until the daemon runs with its limits.
+
+        Raises NoGpuError.
+        """
+        deadline_s = time.monotonic() + _DAEMON_DEADLINE_S
+        while self.daemon().state is not DaemonState.RUNNING:
+            if time.monotonic() > deadline_s:
+                raise NoGpuError(f"the MPS control daemon does not run: {self._status[-1].line}")
+            time.sleep(_TURN_S)
+
+    def client(self, program: str, *arguments: str, percent: int = 100, **env: str) -> Client:
+        """See Bench."""
+        (client,) = self.clients((program, *arguments), percent=percent, **env)
+        return client
+
+    def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
+        """See Bench."""
+        variables = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env}
+        running = [_Process(command, {**self._env, **variables}) for command in commands]
+        return [process.result() for process in running]
+
+    def start(self, program: str, *arguments: str) -> RunningClient:
+        """See Bench."""
+        return _Process((program, *arguments), self._env)
+
+    def close(self) -> None:
+        """Let the daemon end."""
+        self._keeper.quit()
+
+
+@contextmanager
+def real_bench(model_dir: Path | None) -> Iterator[RealBench]:
+    """The first GPU of this machine that MPS can share.
+
+    Raises NoGpuError.
+    """
+    gpu = _first_gpu()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kng-"))
+        bench = RealBench(gpu, Path(folder), model_dir)
+        stack.callback(bench.close)
+        bench.start_daemon()
+        yield bench
+
+
+def _first_gpu() -> dict[str, str]:
+    command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_DAEMON_DEADLINE_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoGpuError(f"there is no NVIDIA GPU here: {error}") from error
+    if done.returncode or not done.stdout.strip():
+        raise NoGpuError(f"there is no NVIDIA GPU here: {(done.stderr or done.stdout).strip()}")
+    gpus = parse_gpus(done.stdout)
+    shared = [gpu for gpu in gpus if gpu["mig.mode.current"] != "Enabled"]
+    if not shared:
+        raise NoGpuError("every GPU here is split by MIG, which this project leaves alone")
+    return shared[0]
+
+
+def parse_gpus(table: str) -> list[dict[str, str]]:
+    """The GPUs in the CSV that nvidia-smi prints, one a line."""
+    return [
+        dict(zip(_FIELDS, (value.strip() for value in line.split(",")), strict=True))
+        for line in table.strip().splitlines()
+    ]

@@ -1,0 +1,288 @@
+"""The checks, in the order in which they run: the last ones end the clients of all that ran before."""
+
+from collections.abc import Mapping
+
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.mps import protocol
+from kneescale.mps.protocol import DaemonAnswerError, ServerState
+from kneescale.mps.status import DaemonState
+from tools.gpu_check.bench import Bench
+from tools.gpu_check.check import Check, Finding, Verdict, held
+
+_PERCENTS = (10, 20, 30, 50, 70, 100)
+_MPS = "NVIDIA, Multi-Process Service"
+_DRIVER_API = "NVIDIA, CUDA Driver API"
+#: What a time measured on a GPU that nobody else uses may be off.
+_TOLERANCE = 0.15
+#: SMs come in eights at the coarsest.
+_UNIT_SMS = 8
+
+
+def _readings(bench: Bench) -> Finding:
+    missing = [name for name in ("uuid", "name", "memory.total", "compute_cap") if not bench.gpu.get(name)]
+    seen = ", ".join(f"{name} {value}" for name, value in bench.gpu.items())
+    return held(not missing and bench.gpu["uuid"].startswith("GPU-"), seen)
+
+
+def _daemon(bench: Bench) -> Finding:
+    status = bench.daemon()
+    return held(status.state is DaemonState.RUNNING, f"{status.state} {status.line}".strip())
+
+
+def _ignored_value(bench: Bench) -> Finding:
+    answer = bench.control.ask(protocol.set_percentage(150))
+    return held(answer.strip() in ("100.0", "100"), f"150 was answered by {answer!r}")
+
+
+def _server_state(bench: Bench) -> Finding:
+    running = bench.start("multiply", "3")
+    try:
+        pids = _servers_with_clients(bench)
+        states = [protocol.parse_server_state(bench.control.ask(protocol.server_status(pid))) for pid in pids]
+        clients = [protocol.parse_pids(bench.control.ask(protocol.list_clients(pid))) for pid in pids]
+    finally:
+        running.result()
+    seen = f"states {states}, clients {clients}, of which ours is {running.pid}"
+    known = any(running.pid in group for group in clients)
+    return held(known and states[0] in (ServerState.ACTIVE, ServerState.UNKNOWN), seen)
+
+
+def _sms_by_percentage(bench: Bench) -> Finding:
+    seen = {percent: int(bench.client("sms", percent=percent).said["sms"]) for percent in _PERCENTS}
+    whole = seen[100]
+    near = all(abs(sms - whole * percent / 100) < _UNIT_SMS for percent, sms in seen.items())
+    return held(near, _table(seen))
+
+
+def _datasheet(bench: Bench) -> Finding:
+    sms = int(bench.client("sms").said["sms"])
+    try:
+        product = gpu_product(bench.gpu["name"].removeprefix("NVIDIA "))
+    except InvalidInputError as error:
+        return Finding(Verdict.MEASURED, f"{sms} SMs; {error}")
+    return held(sms == product.sm_count, f"{sms} SMs, datasheet {product.sm_count}")
+
+
+def _pace(bench: Bench) -> Finding:
+    times = {percent: _time_ms(bench.client("multiply", percent=percent).said) for percent in _PERCENTS}
+    wanted = {percent: times[100] * 100 / percent for percent in _PERCENTS}
+    within = all(_near(times[percent], wanted[percent], 2 * _TOLERANCE) for percent in _PERCENTS)
+    return held(within, f"ms: {_table(times)}; in proportion they would be {_table(wanted)}")
+
+
+def _side_by_side(bench: Bench) -> Finding:
+    alone = _time_ms(bench.client("multiply", "2", percent=50).said)
+    both = bench.clients(("multiply", "2"), ("multiply", "2"), percent=50)
+    slowest = max(_time_ms(client.said) for client in both)
+    return held(_near(slowest, alone, _TOLERANCE), f"alone {alone:.1f} ms, beside the other {slowest:.1f} ms")
+
+
+def _green(bench: Bench) -> Finding:
+    said = bench.client("green", *map(str, _PERCENTS)).said
+    sms = {int(percent): count for percent, count in said["sms"].items()}
+    seen = f"{_table(sms)}; {len(said['groups'])} groups"
+    return held(all(sms[percent] >= sms[100] * percent / 100 for percent in _PERCENTS), seen)
+
+
+def _green_splits(bench: Bench) -> Finding:
+    first, second = (client.said["groups"] for client in bench.clients(("green", "10"), ("green", "10")))
+    return held(first == second, "the same groups" if first == second else "different groups")
+
+
+def _green_side_by_side(bench: Bench) -> Finding:
+    alone = _time_ms(bench.client("multiply_green", "50", "2").said)
+    both = bench.clients(("multiply_green", "50", "2"), ("multiply_green", "50", "2"))
+    slowest = max(_time_ms(client.said) for client in both)
+    seen = f"alone {alone:.1f} ms, beside the other process {slowest:.1f} ms"
+    return held(slowest > (1 + _TOLERANCE) * alone, seen)
+
+
+def _mps_contexts(bench: Bench) -> Finding:
+    said = bench.client(
+        "contexts",
+        *map(str, _PERCENTS),
+        CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING="1",
+    ).said
+    sms = {int(percent): count for percent, count in said["sms"].items()}
+    return held(len(sms) == len(_PERCENTS), _table(sms))
+
+
+def _batch_time(bench: Bench) -> Finding:
+    if bench.model_dir is None:
+        return Finding(Verdict.SKIPPED, "no model was given (--model DIR)")
+    model = str(bench.model_dir)
+    times = {
+        percent: _time_ms(bench.client("batch", model, str(percent), "8", percent=percent).said)
+        for percent in (20, 50, 100)
+    }
+    return Finding(Verdict.MEASURED, f"a batch of 8 in ms: {_table(times)}")
+
+
+def _memory_limit(bench: Bench) -> Finding:
+    # The product's two matrices take 256 MiB.
+    client = bench.client("multiply", CUDA_MPS_PINNED_DEVICE_MEM_LIMIT="0=64M")
+    return held(client.status != 0, f"exit status {client.status} with 64 MiB for 256 MiB")
+
+
+def _client_limit(bench: Bench) -> Finding:
+    most, commands = 64, [("multiply", "5")] * 64
+    served = sum(client.status == 0 for client in bench.clients(*commands))
+    return Finding(Verdict.MEASURED, f"{served} of {most} clients at once were served")
+
+
+def _static_partition(bench: Bench) -> Finding:
+    try:
+        partition = protocol.parse_partition(bench.control.ask(protocol.add_partition(bench.gpu["uuid"], 1)))
+    except DaemonAnswerError as error:
+        return held("Unknown command" in str(error) or "static" in str(error).lower(), str(error))
+    return held(False, f"a daemon without -S made {partition}")
+
+
+def _terminate(bench: Bench) -> Finding:
+    running = bench.start("hold")
+    (server,) = _servers_with_clients(bench)
+    answer = bench.control.ask(protocol.terminate_client(server, running.pid))
+    client = running.result()
+    seen = f"answer {answer!r}; the client saw {client.said.get('error')!r}"
+    return held(bool(client.said.get("error")), seen)
+
+
+def _fault(bench: Bench) -> Finding:
+    neighbour = bench.start("hold")
+    _servers_with_clients(bench)
+    culprit = bench.start("fault")
+    saw = [client.result().said.get("error", "") for client in (culprit, neighbour)]
+    status = bench.daemon()
+    seen = f"culprit {culprit.pid} saw {saw[0]!r}, its neighbour {saw[1]!r}; status {status}"
+    return held(status.losses > 0, seen)
+
+
+def _after_fault(bench: Bench) -> Finding:
+    client = bench.client("multiply")
+    status = bench.daemon()
+    return held(client.status == 0, f"a new client ended with {client.status}; the daemon is {status.state}")
+
+
+def _servers_with_clients(bench: Bench) -> tuple[int, ...]:
+    """The servers, once one has a client; it takes a client a second or two to get so far."""
+    for _ in range(600):
+        status = bench.daemon()
+        if status.clients:
+            return protocol.parse_pids(bench.control.ask(protocol.LIST_SERVERS))
+    raise RuntimeError("no client connected to a server")
+
+
+def _time_ms(said: Mapping[str, float]) -> float:
+    return float(said["median_ms"])
+
+
+def _near(value: float, wanted: float, tolerance: float) -> bool:
+    return abs(value - wanted) <= tolerance * wanted
+
+
+def _table(values: Mapping[int, float]) -> str:
+    return ", ".join(f"{percent} GPU% {value:g}" for percent, value in sorted(values.items()))
+
+
+CHECKS = (
+    Check(
+        "readings",
+        "the driver tells UUID, product, memory and compute capability",
+        "NVIDIA, NVML API",
+        _readings,
+    ),
+    Check(
+        "daemon",
+        "a control daemon starts as this user, for one UUID, and takes its limits",
+        _MPS,
+        _daemon,
+    ),
+    Check(
+        "ignored-value",
+        "a percentage out of range is ignored, and the old one answered",
+        "seen with driver 535",
+        _ignored_value,
+    ),
+    Check(
+        "server-state",
+        "a server is ACTIVE, and its clients are listed by the host's PIDs",
+        _MPS,
+        _server_state,
+    ),
+    Check(
+        "datasheet",
+        "the GPU has as many SMs as its datasheet says",
+        "core/surfaces/gpu_products.py",
+        _datasheet,
+    ),
+    Check(
+        "sms",
+        "a client of p GPU% sees p % of the SMs, but for rounding",
+        f"{_MPS}, Execution Resource Provisioning",
+        _sms_by_percentage,
+    ),
+    Check(
+        "pace",
+        "work that fills a GPU takes 100/p times as long on p GPU%",
+        "arXiv 2304.13541, section on the knee",
+        _pace,
+    ),
+    Check(
+        "side-by-side",
+        "two capped clients of 50 GPU% do not slow each other's arithmetic",
+        "ADR 21",
+        _side_by_side,
+    ),
+    Check(
+        "green",
+        "green contexts work under MPS at 100 %, and are rounded up",
+        f"{_DRIVER_API}, Green Contexts",
+        _green,
+    ),
+    Check(
+        "green-splits",
+        "two processes split the SMs into the same groups",
+        "ADR 21",
+        _green_splits,
+    ),
+    Check(
+        "green-side-by-side",
+        "green contexts of 50 GPU% in two processes are on the same SMs, and slow each other",
+        "ADR 21; pytorch issue 195378",
+        _green_side_by_side,
+    ),
+    Check(
+        "mps-contexts",
+        "one client has contexts of different sizes",
+        f"{_DRIVER_API}, cuCtxCreate_v3 and _v4",
+        _mps_contexts,
+    ),
+    Check("batch-time", "a worker's batch times, to lay beside the profile", "ModelProfile", _batch_time),
+    Check(
+        "memory-limit",
+        "a client cannot take more memory than its limit",
+        f"{_MPS}, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
+        _memory_limit,
+    ),
+    Check(
+        "static-partition",
+        "a daemon without -S makes no SM partitions, and says so",
+        f"{_MPS}, Static SM Partitioning",
+        _static_partition,
+    ),
+    Check("client-limit", "48 clients at once before CUDA 13.1, 60 since", _MPS, _client_limit),
+    Check(
+        "terminate",
+        "terminate_client ends one client's work, with an error there",
+        _MPS,
+        _terminate,
+    ),
+    Check(
+        "fault",
+        "a fault reaches all clients, and is seen in status or log",
+        f"{_MPS}, Error Containment",
+        _fault,
+    ),
+    Check("after-fault", "when all clients are gone, new ones are served", _MPS, _after_fault),
+)

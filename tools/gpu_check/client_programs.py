@@ -1,0 +1,138 @@
+"""Programs that checks run as MPS clients: `python -m tools.gpu_check.client_programs PROGRAM ...`.
+
+Each prints one line of JSON. They need a torch with CUDA, and run on the only GPU that the daemon shows.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Large enough to fill any GPU: 128 x 128 outputs to a thread block make 4096 blocks.
+_SIZE = 8192
+_REPEATS = 10
+
+
+def sms() -> Mapping[str, Any]:
+    """How many SMs this client sees."""
+    from kneescale_worker.cuda_driver import LibCuda
+
+    return {"sms": LibCuda().visible_sms()}
+
+
+def green(*percents: str) -> Mapping[str, Any]:
+    """SMs of a green context for each GPU%, and what the device has of them."""
+    from kneescale_worker.cuda_driver import LibCuda
+    from kneescale_worker.green_contexts import GreenContextLanes
+
+    _torch().zeros(1, device="cuda")
+    driver = LibCuda()
+    lanes = GreenContextLanes(driver, [int(percent) for percent in percents])
+    lanes.open()
+    groups = driver.split_sms(driver.all_sms())
+    # What marks a group is the driver's own; equal bytes in two processes mean equal SMs.
+    return {"sms": lanes.sms, "groups": [bytes(group).hex() for group in groups]}
+
+
+def contexts(*percents: str) -> Mapping[str, Any]:
+    """SMs of a capped context for each GPU%."""
+    from kneescale_worker.cuda_driver import LibCuda
+    from kneescale_worker.mps_contexts import MpsContextLanes
+
+    lanes = MpsContextLanes(LibCuda(), [int(percent) for percent in percents])
+    lanes.open()
+    return {"sms": lanes.sms}
+
+
+def multiply(seconds: str = "0") -> Mapping[str, Any]:
+    """The median time of a product of two large matrices, for at least so long."""
+    return _multiply(float(seconds), None)
+
+
+def multiply_green(percent: str, seconds: str = "0") -> Mapping[str, Any]:
+    """The same on a green context."""
+    from kneescale_worker.cuda_driver import LibCuda
+    from kneescale_worker.green_contexts import GreenContextLanes
+
+    torch = _torch()
+    torch.zeros(1, device="cuda")
+    lanes = GreenContextLanes(LibCuda(), [int(percent)])
+    lanes.open()
+    with lanes.use(int(percent)) as lane:
+        return _multiply(float(seconds), torch.cuda.ExternalStream(lane.stream))
+
+
+def batch(model_dir: str, percent: str, size: str) -> Mapping[str, Any]:
+    """The median time of a batch of a model, as a worker runs it on a lane that is a process."""
+    from kneescale_worker.client_lane import ClientLane
+    from kneescale_worker.cuda_driver import LibCuda
+    from kneescale_worker.cuda_executor import CudaExecutor
+    from kneescale_worker.torchscript import zeros
+
+    driver = LibCuda()
+    gpu_percent = int(percent)
+    # Only the pace matters here; the lane's size is another check's.
+    lane = ClientLane(driver, gpu_percent, round(100 * driver.visible_sms() / gpu_percent))
+    executor = CudaExecutor(Path(model_dir), lane)
+    executor.load()
+    executor.warm_up()
+    inputs = zeros(executor.metadata, int(size))
+    times_ms = []
+    for _ in range(_REPEATS):
+        began_s = time.monotonic()
+        executor.run(gpu_percent, inputs)
+        times_ms.append(1000 * (time.monotonic() - began_s))
+    return {"median_ms": sorted(times_ms)[len(times_ms) // 2]}
+
+
+def hold() -> Mapping[str, Any]:
+    """Multiply for a minute, or until CUDA fails, as it does after terminate_client; says how."""
+    try:
+        return _multiply(60.0, None)
+    except RuntimeError as error:
+        return {"error": str(error).splitlines()[0]}
+
+
+def fault() -> Mapping[str, Any]:
+    """Read where there is no memory, in a kernel."""
+    torch = _torch()
+    try:
+        table, index = torch.zeros(1, device="cuda"), torch.full((1 << 20,), 1 << 40, device="cuda")
+        torch.gather(table.expand(1 << 20), 0, index)
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        return {"error": str(error).splitlines()[0]}
+    return {"error": ""}
+
+
+def _multiply(seconds: float, stream: Any) -> Mapping[str, Any]:  # noqa: ANN401  (torch has no types here)
+    torch = _torch()
+    left = torch.ones((_SIZE, _SIZE), device="cuda", dtype=torch.float16)
+    torch.cuda.synchronize()
+    times_ms: list[float] = []
+    until_s = time.monotonic() + seconds
+    with torch.cuda.stream(stream):
+        while len(times_ms) <= _REPEATS or time.monotonic() < until_s:
+            began_s = time.monotonic()
+            left @ left
+            torch.cuda.current_stream().synchronize()
+            times_ms.append(1000 * (time.monotonic() - began_s))
+    warm = sorted(times_ms[1:])
+    return {"median_ms": warm[len(warm) // 2]}
+
+
+def _torch() -> Any:  # noqa: ANN401
+    import torch
+
+    return torch
+
+
+PROGRAMS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+    program.__name__: program
+    for program in (sms, green, contexts, multiply, multiply_green, batch, hold, fault)
+}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(PROGRAMS[sys.argv[1]](*sys.argv[2:])) + "\n")

@@ -1,0 +1,115 @@
+"""TorchScript on an NVIDIA GPU, in lanes. Nobody has run this on a GPU yet."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kneescale.core.surfaces.kernel_work import KernelWork
+from kneescale_worker.artefact import ModelMetadata, read_metadata
+from kneescale_worker.errors import LoadError
+from kneescale_worker.lanes import Lanes
+from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import WARM_UP_RUNS, WEIGHTS_FILE, check_outputs, one_line, zeros
+
+_DEVICE = "cuda:0"
+_RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
+
+
+class CudaExecutor:
+    """Runs a TorchScript module; weights stay on the device, batches go there and back on a lane's stream."""
+
+    emulated = False
+
+    def __init__(self, model_dir: Path, lanes: Lanes) -> None:
+        self.metadata: ModelMetadata = read_metadata(model_dir)
+        self._weights = model_dir / WEIGHTS_FILE
+        self._lanes = lanes
+        #: For each of the lanes' homes.
+        self._modules: list[Any] = []
+        self._pools: list[Any] = []
+
+    @property
+    def lane_sms(self) -> Mapping[int, int]:
+        """What the driver says."""
+        return self._lanes.sms
+
+    def load(self) -> None:
+        """Make the lanes, and read the module once for each of their homes."""
+        try:
+            # Makes the primary context, and leaves it current, as the lanes need it.
+            torch.zeros(1, device=_DEVICE)
+            self._lanes.open()
+            for home in range(self._lanes.homes):
+                self._load_at(home)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
+
+    def warm_up(self) -> None:
+        """Run batches of one item on every lane, and compare the answer with the metadata."""
+        try:
+            for gpu_percent in self._lanes.sms:
+                for _ in range(WARM_UP_RUNS):
+                    outputs = self.run(gpu_percent, zeros(self.metadata, 1))
+        except _RUN_ERRORS as error:
+            raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
+        check_outputs(self.metadata, outputs)
+
+    def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
+        """Copy the inputs to the device, run, copy the outputs back; over when they have arrived."""
+        with self._lanes.use(gpu_percent) as lane:
+            stream = torch.cuda.ExternalStream(lane.stream, device=_DEVICE)
+            with torch.inference_mode(), torch.cuda.stream(stream), self._memory_of(lane.home):
+                answer = self._modules[lane.home](*(_to_device(array) for array in inputs))
+                tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
+                outputs = [_to_host(tensor) for tensor in tensors]
+            # This thread alone waits: torch lets go of the interpreter meanwhile.
+            stream.synchronize()
+        return [tensor.numpy() for tensor in outputs]
+
+    def kernels(self) -> list[KernelWork]:
+        """The work of the kernels that a batch launches, in their order.
+
+        Raises LoadError where they cannot be told.
+        """
+        # Only here: on its way in, it complains of what this image has no use for.
+        from kneescale_worker.kernels import read_kernels
+
+        try:
+            with self._lanes.at_home(0), self._memory_of(0):
+                return read_kernels(
+                    self._modules[0],
+                    lambda batch: [_to_device(array) for array in zeros(self.metadata, batch)],
+                )
+        except _RUN_ERRORS as error:
+            raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """The process's end frees all; Python ends after the threads whose batches still run."""
+
+    def _load_at(self, home: int) -> None:
+        self._pools.append(torch.cuda.MemPool() if self._lanes.homes > 1 else None)
+        with self._lanes.at_home(home), self._memory_of(home):
+            module = torch.jit.load(str(self._weights), map_location=_DEVICE).eval()
+            self._modules.append(module.to(memory_format=torch.channels_last))
+            # Weights were copied on another stream than the lanes'.
+            torch.cuda.synchronize()
+
+    def _memory_of(self, home: int) -> AbstractContextManager[Any]:
+        """Memory of this home alone: torch keeps one store for a device, and would mix that of contexts."""
+        pool = self._pools[home]
+        return nullcontext() if pool is None else torch.cuda.use_mem_pool(pool)
+
+
+def _to_device(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)
+    """From pinned memory, so that the copy is one on the lane's stream and the host does not wait for it."""
+    tensor = torch.from_numpy(array).pin_memory().to(_DEVICE, non_blocking=True)
+    return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+
+
+def _to_host(tensor: Any) -> Any:  # noqa: ANN401
+    """Into pinned memory likewise; it holds the values only once the stream has got so far."""
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)

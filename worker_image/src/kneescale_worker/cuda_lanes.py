@@ -1,0 +1,23 @@
+"""Which lanes of a GPU the settings ask for."""
+
+from kneescale_worker.client_lane import ClientLane
+from kneescale_worker.cuda_driver import LibCuda
+from kneescale_worker.green_contexts import GreenContextLanes
+from kneescale_worker.lanes import Lanes
+from kneescale_worker.mps_contexts import MpsContextLanes
+from kneescale_worker.settings import Settings, Tier
+
+
+def make_lanes(settings: Settings) -> Lanes:
+    """The lanes of this process, not made yet.
+
+    Raises LoadError where there is no CUDA driver or no device.
+    """
+    driver = LibCuda()
+    match settings.tier:
+        case Tier.GREEN_CONTEXTS:
+            return GreenContextLanes(driver, settings.lanes)
+        case Tier.MPS_CONTEXTS:
+            return MpsContextLanes(driver, settings.lanes)
+        case Tier.MPS_PROCESSES:
+            return ClientLane(driver, settings.lanes[0], settings.sm_count)

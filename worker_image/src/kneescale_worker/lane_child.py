@@ -1,0 +1,114 @@
+"""A lane in a process of its own, from inside: batches come over a pipe, their tensors in shared memory."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from kneescale.core.errors import KneescaleError
+from kneescale.core.surfaces.kernel_work import KernelWork
+from kneescale_worker.batch_memory import BatchMemory
+from kneescale_worker.errors import ExecutorError
+from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import one_line
+
+if TYPE_CHECKING:
+    from kneescale_worker.executor import Executor
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLink:
+    """What the serving worker gives a lane: the file descriptors of its end of a pipe and of the memory."""
+
+    connection: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded and warm; `sms` is 0 where there are none."""
+
+    sms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run the batch that lies in the memory."""
+
+    gpu_percent: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Its outputs lie in the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKernels:
+    """Read the work of the model's kernels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """That work."""
+
+    kernels: tuple[KernelWork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What was asked for failed; the lane goes on, unless it was starting."""
+
+    reason: str
+
+
+Answer: TypeAlias = Ready | Ran | Kernels | Failed
+
+
+def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batch: int) -> None:
+    """Load the model and do what is asked until the serving worker closes the pipe, between two batches."""
+    with Connection(link.connection) as connection:
+        try:
+            executor = make_executor()
+            executor.load()
+            executor.warm_up()
+        except KneescaleError as error:
+            connection.send(Failed(str(error)))
+            return
+        memory = BatchMemory(link.memory, executor.metadata, max_batch)
+        connection.send(Ready(sum(executor.lane_sms.values())))
+        while True:
+            try:
+                request = connection.recv()
+            except EOFError:
+                return
+            connection.send(_answer(executor, memory, request))
+
+
+def _answer(executor: "Executor", memory: BatchMemory, request: Run | ReadKernels) -> Answer:
+    try:
+        if isinstance(request, ReadKernels):
+            return Kernels(tuple(executor.kernels()))
+        outputs = executor.run(request.gpu_percent, memory.inputs(request.batch))
+        _store(outputs, memory.outputs(request.batch))
+    except Exception as error:  # noqa: BLE001  (whatever a model raises is its batch's error, not the lane's)
+        _log.exception("a batch failed")
+        return Failed(one_line(error))
+    return Ran()
+
+
+def _store(outputs: Sequence[Array], places: Sequence[Array]) -> None:
+    """Copy, where numpy would otherwise spread a single row over all, or round."""
+    for output, place in zip(outputs, places, strict=True):
+        if output.shape != place.shape or output.dtype != place.dtype:
+            raise ExecutorError(
+                f"the model answered {output.dtype} {list(output.shape)} where {place.dtype} "
+                f"{list(place.shape)} was due"
+            )
+        np.copyto(place, output)

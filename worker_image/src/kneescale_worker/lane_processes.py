@@ -1,0 +1,187 @@
+"""Tier mps-processes: each lane is a process with weights and a GPU% of its own.
+
+The GPU% of an MPS client cannot change once it runs (NVIDIA, Multi-Process Service, "Execution Resource
+Provisioning"), so there is a process for each. It works on every backend: without a GPU, the lanes' processes
+run what runs there.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import TypeVar
+
+import numpy as np
+
+from kneescale.core.surfaces.kernel_work import KernelWork
+from kneescale_worker.artefact import ModelMetadata
+from kneescale_worker.batch_memory import BatchMemory
+from kneescale_worker.errors import ExecutorError, LoadError
+from kneescale_worker.lane_child import Answer, Failed, Kernels, Ran, ReadKernels, Ready, Run
+from kneescale_worker.lane_pool import LanePool
+from kneescale_worker.settings import Settings
+from kneescale_worker.tensors import Array
+
+_log = logging.getLogger(__name__)
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+Expected = TypeVar("Expected", Ran, Kernels)
+Result = TypeVar("Result")
+
+
+class LaneDiedError(ExecutorError):
+    """The lane's process ended."""
+
+
+class LaneProcess:
+    """One lane's process, as the serving worker sees it."""
+
+    def __init__(self, gpu_percent: int, metadata: ModelMetadata, max_batch: int) -> None:
+        self.gpu_percent = gpu_percent
+        self._memory = BatchMemory.create(metadata, max_batch)
+        self._connection: Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, after the one of before has ended; it loads the model beside the others."""
+        self.close()
+        ours, theirs = Pipe()
+        with theirs:
+            descriptors = (theirs.fileno(), self._memory.descriptor)
+            command = [sys.executable, "-m", "kneescale_worker.lane_main", str(self.gpu_percent)]
+            self._process = subprocess.Popen(
+                [*command, *map(str, descriptors)],
+                pass_fds=descriptors,
+                env={**os.environ, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(self.gpu_percent)},
+            )
+        self._connection = ours
+
+    def wait_ready(self) -> int:
+        """Its SMs, once it is loaded and warm.
+
+        Raises LoadError.
+        """
+        try:
+            answer = self._answer()
+        except LaneDiedError as error:
+            raise LoadError(str(error)) from error
+        if not isinstance(answer, Ready):
+            raise LoadError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
+        return answer.sms
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run a batch.
+
+        Raises LaneDiedError when the process ended, ExecutorError when the batch failed.
+        """
+        batch = len(inputs[0])
+        for array, place in zip(inputs, self._memory.inputs(batch), strict=True):
+            np.copyto(place, array)
+        self._ask(Run(self.gpu_percent, batch), Ran)
+        # Copies, since the next batch overwrites the memory.
+        return [place.copy() for place in self._memory.outputs(batch)]
+
+    def kernels(self) -> Sequence[KernelWork]:
+        """The work of the model's kernels; raises like `run`."""
+        return self._ask(ReadKernels(), Kernels).kernels
+
+    def close(self) -> None:
+        """Let the process end, after the batch that it runs: none is cut off in the middle of a kernel."""
+        if self._connection is None or self._process is None:
+            return
+        # It reads the end of our requests, and we can still read its last answer.
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_WR)
+        self._process.wait()
+        self._connection.close()
+        self._connection = self._process = None
+
+    def _ask(self, request: Run | ReadKernels, expected: type[Expected]) -> Expected:
+        assert self._connection is not None
+        try:
+            self._connection.send(request)
+        except OSError as error:
+            raise LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended") from error
+        answer = self._answer()
+        if not isinstance(answer, expected):
+            raise ExecutorError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
+        return answer
+
+    def _answer(self) -> Answer:
+        assert self._connection is not None
+        try:
+            answer: Answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended") from error
+        return answer
+
+
+class LaneProcesses:
+    """An Executor whose lanes are processes; one that dies fails its batch and is started again."""
+
+    def __init__(self, settings: Settings, metadata: ModelMetadata) -> None:
+        self.metadata = metadata
+        self.emulated = settings.backend == "emulated"
+        self.lane_sms: dict[int, int] = {}
+        self._lanes = [LaneProcess(percent, metadata, settings.max_batch) for percent in settings.lanes]
+        self._pool = LanePool((lane.gpu_percent, lane) for lane in self._lanes)
+
+    def load(self) -> None:
+        """Start all processes at once, and wait until each has its weights and is warm."""
+        for lane in self._lanes:
+            lane.start()
+        sms = {lane.gpu_percent: lane.wait_ready() for lane in self._lanes}
+        self.lane_sms = {percent: count for percent, count in sms.items() if count}
+
+    def warm_up(self) -> None:
+        """Each process has warmed up on its own."""
+
+    def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
+        """Run one batch in a free process of that GPU%."""
+        return self._with_lane(gpu_percent, lambda lane: lane.run(inputs))
+
+    def kernels(self) -> Sequence[KernelWork]:
+        """As one of the processes reads them."""
+        try:
+            return self._with_lane(self._lanes[-1].gpu_percent, LaneProcess.kernels)
+        except ExecutorError as error:
+            raise LoadError(str(error)) from error
+
+    def close(self) -> None:
+        """Let all processes end."""
+        for lane in self._lanes:
+            lane.close()
+
+    def _with_lane(self, gpu_percent: int, use: Callable[[LaneProcess], Result]) -> Result:
+        lane = self._pool.take(gpu_percent)
+        try:
+            result = use(lane)
+        except LaneDiedError:
+            Thread(target=self._revive, args=(lane,), name=f"revive-{gpu_percent}", daemon=True).start()
+            raise
+        except BaseException:
+            self._pool.give_back(gpu_percent, lane)
+            raise
+        self._pool.give_back(gpu_percent, lane)
+        return result
+
+    def _revive(self, lane: LaneProcess) -> None:
+        """Start a lane's process again, for as long as it takes; it is nobody's until then."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            lane.start()
+            try:
+                lane.wait_ready()
+            except LoadError as error:
+                _log.error("the lane of %d GPU%% does not start: %s", lane.gpu_percent, error)
+                time.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            else:
+                self._pool.give_back(lane.gpu_percent, lane)
+                return
