@@ -19,6 +19,8 @@ from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, infer
 
 pytestmark = pytest.mark.cluster
 
+SCHEDULES = "/apis/kneescale.dev/v1alpha1/gpuschedules"
+
 
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
@@ -141,23 +143,23 @@ def as_agent_of_node2(token: str, cluster: Cluster, tmp_path: Path) -> Callable[
 
 
 @pytest.fixture
-def forge_status(token: str, cluster: Cluster) -> Callable[[str], str]:
-    """Tries to write a schedule's status, which kubectl reads first, and tells what the server says."""
+def forge_status(token: str, cluster: Cluster) -> Callable[[str, Object], Object]:
+    """Tries to write an object's status, which kubectl reads first; what the server answers."""
     (known,) = json.loads(cluster.kubeconfig.read_text())["clusters"]
     authority = base64.b64decode(known["cluster"]["certificate-authority-data"]).decode()
     trusting = ssl.create_default_context(cadata=authority)
 
-    def forge(schedule: str) -> str:
-        path = f"/apis/kneescale.dev/v1alpha1/gpuschedules/{schedule}/status?dryRun=All"
+    def forge(path: str, status: Object) -> Object:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
-        body = json.dumps({"status": {"summary": "forged"}}).encode()
-        request = Request(known["cluster"]["server"] + path, body, headers, method="PATCH")
+        body = json.dumps({"status": status}).encode()
+        url = f"{known['cluster']['server']}{path}/status?dryRun=All"
+        request = Request(url, body, headers, method="PATCH")
         try:
             with urlopen(request, context=trusting) as answer:
-                return str(json.load(answer)["status"]["summary"])
+                return dict(json.load(answer))
         except HTTPError as error:
             with error:
-                return str(json.load(error)["message"])
+                return dict(json.load(error))
 
     return forge
 
@@ -168,20 +170,29 @@ def of_node(as_agent: Callable[..., str], kind: str, node: str) -> list[str]:
 
 
 def test_an_agent_writes_what_is_of_its_own_node(
-    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str], str]
+    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str, Object], Object]
 ) -> None:
     (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node2")
-    assert forge_status(schedule.partition("/")[2]) == "forged"
+    written = forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"summary": "its own"})
+    assert written["status"]["summary"] == "its own"
     (published,) = of_node(as_agent_of_node2, "resourceslices", "node2")
     assert "deleted" in as_agent_of_node2("delete", published, "--dry-run=server")
 
 
+def test_an_agent_writes_no_more_than_conditions_of_its_own_node(
+    forge_status: Callable[[str, Object], Object],
+) -> None:
+    answer = forge_status("/api/v1/nodes/node2", {"capacity": {"cpu": "1000"}})
+    assert "nothing but conditions in its node's status" in answer["message"]
+
+
 def test_an_agent_writes_nothing_of_another_node(
-    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str], str]
+    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str, Object], Object]
 ) -> None:
     says = "the agent of node node2 may not write an object of node node1"
     (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node1")
-    assert says in forge_status(schedule.partition("/")[2])
+    assert says in forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"summary": "forged"})["message"]
+    assert says in forge_status("/api/v1/nodes/node1", {"conditions": []})["message"]
     (published,) = of_node(as_agent_of_node2, "resourceslices", "node1")
     with pytest.raises(CommandError, match=says):
         as_agent_of_node2("delete", published, "--dry-run=server")
