@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -107,16 +107,16 @@ def test_a_killed_agent_costs_no_request(
     assert seen.back_s <= BACK_S
 
 
+def step_clock(node: Node, to: str) -> None:
+    """Let the wall clock of the node's agent go by that much, within a second."""
+    node.inside("sh", "-c", f"echo '{to}' >{STATE_DIR}/clock")
+
+
 @contextmanager
-def other_wall_clock(kubectl: Kubectl, node: Node) -> Iterator[Callable[[str], None]]:
+def other_wall_clock(kubectl: Kubectl, node: Node) -> Iterator[None]:
     """Upgrade the agents to ones whose wall clock can be stepped, on one node; downgrade them at the end."""
     ensure_packages({"libfaketime": f"{FAKETIME}/libfaketime.so.1"}, Shell(), Progress())
-    clock = node.seen(STATE_DIR) / "clock"
-
-    def step(to: str) -> None:
-        node.inside("sh", "-c", f"echo '{to}' >{STATE_DIR}/clock")
-
-    step("+0")
+    step_clock(node, "+0")
     environment = {
         "LD_PRELOAD": f"{FAKETIME}/libfaketime.so.1",
         "FAKETIME_TIMESTAMP_FILE": f"{STATE_DIR}/clock",
@@ -133,10 +133,10 @@ def other_wall_clock(kubectl: Kubectl, node: Node) -> Iterator[Callable[[str], N
     patch = {"spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}}}
     try:
         roll_out(kubectl, "patch", "daemonset", AGENT, f"--patch={json.dumps(patch)}")
-        yield step
+        yield
     finally:
         roll_out(kubectl, "rollout", "undo", f"daemonset/{AGENT}")
-        clock.unlink(missing_ok=True)
+        node.inside("rm", f"{STATE_DIR}/clock")
 
 
 def roll_out(kubectl: Kubectl, *change: str) -> None:
@@ -148,15 +148,17 @@ def test_an_upgrade_and_a_wall_clock_that_jumps_cost_no_request(
     kubectl: Kubectl, shop: Shop, small_disk: Node
 ) -> None:
     workers = shop.uids("pods")
-    with other_wall_clock(kubectl, small_disk) as step:
-        for jump in ("+400d", "-1d", "+0"):
-            seen = come_through(
-                shop,
-                MOBILENET,
-                partial(step, jump),
-                partial(grants_since, kubectl, small_disk),
-                f"the wall clock jumps to {jump}",
-            )
+    with ExitStack() as upgraded:
+        clock = other_wall_clock(kubectl, small_disk)
+        faults: dict[str, Callable[[], object]] = {
+            "agents are upgraded": lambda: upgraded.enter_context(clock),
+            "the wall clock jumps 400 days ahead": lambda: step_clock(small_disk, "+400d"),
+            "the wall clock jumps to the day before": lambda: step_clock(small_disk, "-1d"),
+            "agents are downgraded": upgraded.close,
+        }
+        for what, fault in faults.items():
+            grants = partial(grants_since, kubectl, small_disk)
+            seen = come_through(shop, MOBILENET, fault, grants, what)
             assert seen.failed == 0
             assert seen.back_s is not None
             assert seen.back_s <= BACK_S
