@@ -3,12 +3,14 @@ PYTHON ?= python3
 BACKEND ?= cpu
 CLUSTER ?=
 FUZZ_SECONDS ?= 600
+CHAOS_MINUTES ?= 30
+CHAOS_SEED ?= 1
 UV_VERSION = 0.13.9
 BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench fuzz results e2e gpu-check
+.PHONY: help venv demo demo-down test lint bench fuzz results e2e chaos gpu-check
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +32,9 @@ lint: venv ## Check style, types and the direction of imports
 
 e2e: venv ## The end-to-end tests alone
 	$(BIN)/pytest e2e
+
+chaos: venv ## Faults at random under load, and an account of every request (CHAOS_MINUTES, CHAOS_SEED)
+	@$(BIN)/python -m e2e.chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED)
 
 bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
 	$(BIN)/python benchmarks/dispatcher.py

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,11 +54,22 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock that belongs to `path` among all processes; it ends with the process at the latest."""
+def lock(path: Path, on_wait: Callable[[str], object] = lambda _: None) -> Iterator[None]:
+    """Hold the lock that belongs to `path` among all processes; it ends with the process at the latest.
+
+    Where another one holds it, `on_wait` is told who before this waits.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with path.with_name(f".{path.name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            on_wait(f"waiting for {path}, which is held by {file.read() or 'another process'}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}: {' '.join(sys.argv)}")
+        file.flush()
         yield
 
 

@@ -20,15 +20,17 @@ FIRST_ANSWER_S = 30.0
 
 
 @contextmanager
-def steady_load(shop: Shop, model: str, rate_rps: float) -> Iterator[list[Outcome]]:
-    """Send requests over REST (keep-alive) and gRPC until the block ends; the outcomes grow meanwhile.
+def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iterator[list[Outcome]]:
+    """Send requests of so many items over REST (keep-alive) and gRPC until the block ends.
+
+    The outcomes grow meanwhile.
 
     The block begins when the first answer is there, and all requests have an outcome when it has ended.
     """
     outcomes: list[Outcome] = []
     stop = Event()
     with reach(shop.kubectl, shop.name, model) as endpoint, ThreadPoolExecutor(1) as pool:
-        stream = Stream(model, endpoint, echoes(model), rate_rps)
+        stream = Stream(model, endpoint, echoes(model, items), rate_rps)
         sending = pool.submit(asyncio.run, _send(stream, outcomes, stop))
         try:
             answered = lambda: bool(outcomes) or sending.done()  # noqa: E731
@@ -54,6 +56,22 @@ async def _send(stream: Stream, outcomes: list[Outcome], stop: Event) -> None:
             sent.create_task(ask(due_s))
             due_s += 1 / stream.rate_rps
             await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+
+#: What a client is told where a worker is not there: by gRPC, by its connection, by the kernel.
+GONE = (
+    "UNAVAILABLE",
+    "Server disconnected",
+    "Connect call failed",
+    "Connection reset",
+    "Connection closed",
+    "Cannot connect",
+)
+
+
+def tells_of_an_end(error: str) -> bool:
+    """Whether an error is what a client gets whose worker ended, or is not there yet."""
+    return any(known in error for known in GONE)
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

@@ -8,6 +8,7 @@ from e2e import cache
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import Images, build_images
 from e2e.progress import Progress
@@ -25,10 +26,22 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="session")
-def bare_cluster(images: Images) -> Iterator[Cluster]:
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Tell who runs the tests something at once, though pytest captures all output."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            Progress().note(text)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def bare_cluster(images: Images, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Two nodes with the images; down again at the end."""
     # One run of the tests at a time has it; another one on this machine waits here.
-    with cache.lock(cache.home() / "e2e-run"):
+    with cache.lock(cache.home() / "e2e-run", on_wait=say):
         cluster = choose("local", "e2e")
         cluster.up()
         try:
@@ -58,6 +71,13 @@ def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
     """The cluster with two emulated GPUs on each node."""
     install("emulated")
     return bare_cluster
+
+
+@pytest.fixture(scope="session")
+def local_cluster(cluster: Cluster) -> LocalCluster:
+    """The same cluster, whose nodes and control plane can be harmed."""
+    assert isinstance(cluster, LocalCluster)
+    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ MOBILENET = "mobilenet-v2"
 PRODUCT = "V100-SXM2-16GB"
 #: From an InferenceModel with a profile to a worker that serves, on a busy machine.
 STARTED_S = 150.0
+#: Every test's models run as the strictest of the Pod Security Standards wants it.
+POD_SECURITY = "pod-security.kubernetes.io/enforce=restricted"
 _numbers = count(1)
 
 
@@ -144,6 +146,7 @@ def opened(kubectl: Kubectl, folder: Path) -> Iterator[Shop]:
     """A new shop, deleted at the end with all that is in it."""
     shop = Shop(kubectl, f"shop-{next(_numbers)}", folder)
     kubectl.run("create", "namespace", shop.name)
+    kubectl.run("label", "namespace", shop.name, POD_SECURITY)
     try:
         yield shop
     finally:

@@ -80,22 +80,26 @@ class CgroupTree:
         top = self.hierarchies.tracker / self.name / group
         return [pid for file in top.rglob("cgroup.procs") for pid in _pids(file)]
 
-    def kill_all(self) -> None:
-        """End every process in the tree and wait until none is left. Raises TimeoutError."""
+    def kill(self, group: str = "") -> None:
+        """End every process in a group and below it, and wait until none is left. Raises TimeoutError."""
 
         def killed() -> bool:
-            pids = self.members()
+            pids = self.members(group)
             for pid in pids:
                 _kill(pid)
             return not pids
 
-        wait_until(killed, f"every process in control group {self.name} has ended", timeout_s=30)
+        what = f"every process in control group {self.name}/{group} has ended"
+        wait_until(killed, what, timeout_s=30)
 
-    def remove(self) -> None:
-        """Remove the tree, in which no process is left. Raises TimeoutError if a group stays busy."""
+    def remove(self, group: str = "") -> None:
+        """Remove a group, in which no process is left, and all below it.
 
-        tops = [root / self.name for root in self.hierarchies.mounted]
-        wait_until(lambda: all(map(_remove, tops)), f"control group {self.name} is gone", timeout_s=30)
+        Raises TimeoutError if one stays busy.
+        """
+        tops = [root / self.name / group for root in self.hierarchies.mounted]
+        what = f"control group {self.name}/{group} is gone"
+        wait_until(lambda: all(map(_remove, tops)), what, timeout_s=30)
 
 
 def this_machines_cpus() -> list[int]:

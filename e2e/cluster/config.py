@@ -52,6 +52,8 @@ def kubelet(pki: Pki, node: str, cgroup: str, dns: IPv4Address) -> str:
             # A claim may reach the kubelet before the API server's node authorizer lets it be read, and the
             # kubelet tries again only at its next sync.
             "syncFrequency": "5s",
+            # Any kubelet restarts a container at once the first time; tests end the same one again and again.
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
             "failSwapOn": False,
             # Without CAP_SYS_RESOURCE, as in many sandboxes, a process cannot lower its own score.
             "oomScoreAdj": 0,

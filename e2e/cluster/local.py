@@ -61,7 +61,7 @@ class LocalCluster:
         self._given_programs = programs
         self._numbers = range(1, nodes + 1)
         self._folder = cache.home() / "clusters" / name
-        self._network = Network(runner)
+        self.network = Network(runner)
 
     @property
     def kubeconfig(self) -> Path:
@@ -78,7 +78,7 @@ class LocalCluster:
         _require_root()
         self._require_visible_folders()
         ensure_packages(PACKAGES, self._runner, self._progress)
-        with cache.lock(self._folder):
+        with cache.lock(self._folder, on_wait=self._progress.note):
             if self._healthy():
                 self._progress.note(f"cluster {self.name} is up already")
                 return
@@ -90,12 +90,30 @@ class LocalCluster:
     def down(self) -> None:
         """Remove the cluster; see Cluster.down."""
         _require_root()
-        with cache.lock(self._folder), self._progress.step(f"take down cluster {self.name}", about_s=3):
+        with (
+            cache.lock(self._folder, on_wait=self._progress.note),
+            self._progress.step(f"take down cluster {self.name}", about_s=3),
+        ):
             self._remove()
+
+    def nodes(self) -> list[Node]:
+        """The nodes. Raises ClusterError if the cluster is not up."""
+        return self._nodes(self.addresses())
+
+    def control_plane(self) -> ControlPlane:
+        """The control plane. Raises ClusterError if the cluster is not up."""
+        return self._control_plane(self.addresses())
+
+    def addresses(self) -> Addresses:
+        """The cluster's addresses. Raises ClusterError if it is not up."""
+        addresses = self.network.addresses_of(self.name)
+        if addresses is None:
+            raise ClusterError(f"cluster {self.name} is not up")
+        return addresses
 
     def load_images(self, archives: Sequence[Path]) -> None:
         """Import OCI archives into every node; see Cluster.load_images."""
-        nodes = self._nodes(self._addresses())
+        nodes = self.nodes()
         with ThreadPoolExecutor(len(nodes)) as pool:
             for archive in archives:
                 list(pool.map(Node.load_image, nodes, repeat(archive)))
@@ -121,11 +139,9 @@ class LocalCluster:
         logs = cache.home() / "logs" / self.name
         return Units(self._cgroups, logs, self._programs.containerd.parent, self._runner)
 
-    def _addresses(self) -> Addresses:
-        addresses = self._network.addresses_of(self.name)
-        if addresses is None:
-            raise ClusterError(f"cluster {self.name} is not up")
-        return addresses
+    def _control_plane(self, addresses: Addresses) -> ControlPlane:
+        pki = Pki(self._folder / "pki", self._runner)
+        return ControlPlane(self._folder, addresses, self._programs, self._units, pki)
 
     def _nodes(self, addresses: Addresses) -> list[Node]:
         cpus = this_machines_cpus()
@@ -143,7 +159,7 @@ class LocalCluster:
         ]
 
     def _healthy(self) -> bool:
-        addresses = self._network.addresses_of(self.name)
+        addresses = self.network.addresses_of(self.name)
         if addresses is None or not self.kubeconfig.exists():
             return False
         nodes = self._nodes(addresses)
@@ -164,21 +180,21 @@ class LocalCluster:
     def _start(self) -> None:
         self._folder.mkdir(parents=True)
         cache.remove(self._units.logs)
-        addresses = self._network.make(self.name)
+        addresses = self.network.make(self.name)
         self._cgroups.make()
         nodes = self._nodes(addresses)
-        pki = Pki(self._folder / "pki", self._runner)
-        control = ControlPlane(self._folder, addresses, self._programs, self._units, pki)
+        control = self._control_plane(addresses)
         control.make_certificates()
         control.write_kubeconfig("admin")
         control.start_api_server()
         for node in nodes:
-            node.start_containerd(self._network, [n for n in self._numbers if n != node.number])
-        self._network.route_services(addresses, node=self._numbers[0])
+            node.start_containerd(self.network, [n for n in self._numbers if n != node.number])
+        self.network.route_services(addresses, node=self._numbers[0])
         control.wait_for_api_server(self._client)
         control.start_controllers()
         for node in nodes:
             node.start_kubelet(control)
+            node.start_kube_proxy(control)
         self._load_pause_image(nodes)
         self._wait_for_nodes(nodes)
 
@@ -197,10 +213,10 @@ class LocalCluster:
         wait_until(ready, "every node is Ready", timeout_s=120)
 
     def _remove(self) -> None:
-        addresses = self._network.addresses_of(self.name)
-        self._cgroups.kill_all()
+        addresses = self.network.addresses_of(self.name)
+        self._cgroups.kill()
         if addresses is not None:
-            self._network.remove(addresses)
+            self.network.remove(addresses)
         self._cgroups.remove()
         cache.remove(self._folder)
 

@@ -43,6 +43,16 @@ class Network:
         self._ip("link", "add", addresses.link(node), "master", addresses.bridge, "up", *cable)
         self._route(addresses, addresses.pods(node), node)
 
+    def plug(self, addresses: Addresses, node: int, *, up: bool) -> None:
+        """Plug a node's cable in, or pull it."""
+        self._ip("link", "set", addresses.link(node), "up" if up else "down")
+
+    def wait_for_no_cable(self, addresses: Addresses, node: int) -> None:
+        """Return once a node's cable went with its namespace. Raises TimeoutError."""
+        link = addresses.link(node)
+        gone = lambda: link not in self._mine(addresses)  # noqa: E731
+        wait_until(gone, f"{link} is gone", timeout_s=10)
+
     def route_services(self, addresses: Addresses, node: int) -> None:
         """Send this machine's traffic for Services to a node, whose kube-proxy picks a pod."""
         self._route(addresses, addresses.services, node)
@@ -63,7 +73,7 @@ class Network:
         return [n for n in names if n == addresses.bridge or n.startswith(f"{addresses.bridge}n")]
 
     def _route(self, addresses: Addresses, to: IPv4Network, node: int) -> None:
-        self._ip("route", "add", str(to), "via", str(addresses.node(node)), "dev", addresses.bridge)
+        self._ip("route", "replace", str(to), "via", str(addresses.node(node)), "dev", addresses.bridge)
 
     def _routed(self) -> list[IPv4Network]:
         routes = json.loads(self._ip("-j", "-4", "route", "show", "table", "all") or "[]")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import oci
+from e2e import cache, oci
 from e2e.cluster import config
 from e2e.cluster.addresses import Addresses
 from e2e.cluster.base import ClusterError
@@ -58,26 +58,26 @@ class Node:
         self.units.start(keeper, ["unshare", "--mount", "--net", "--propagation=slave", "sleep", "infinity"])
         wait_until(lambda: self._is_sleeping(keeper), f"{self.name} has its namespaces", timeout_s=10)
         for own in OWN_FOLDERS:
-            self._bind(self.folder / own.lstrip("/"), own)
+            self._bind(self.path(own), own)
         # The kubelet counts the CPUs that are online, whatever it is bound to itself.
         online = self.folder / "online-cpus"
         online.write_text(f"{self.cpu}\n")
         self._bind(online, "/sys/devices/system/cpu/online")
         # What an agent mounts below its folder in a pod must be seen by the next pod.
-        self._inside("mount", "--no-mtab", "--make-rshared", "/")
+        self.inside("mount", "--no-mtab", "--make-rshared", "/")
 
     def _configure_network(self, other_nodes: Sequence[int]) -> None:
         a = self.addresses
-        self._inside("ip", "link", "set", "lo", "up")
-        self._inside("ip", "addr", "add", f"{a.node(self.number)}/{a.network.prefixlen}", "dev", "eth0")
-        self._inside("ip", "link", "set", "eth0", "up")
-        self._inside("ip", "route", "add", "default", "via", str(a.host))
+        self.inside("ip", "link", "set", "lo", "up")
+        self.inside("ip", "addr", "add", f"{a.node(self.number)}/{a.network.prefixlen}", "dev", "eth0")
+        self.inside("ip", "link", "set", "eth0", "up")
+        self.inside("ip", "route", "add", "default", "via", str(a.host))
         for other in other_nodes:
-            self._inside("ip", "route", "add", str(a.pods(other)), "via", str(a.node(other)))
-        self._inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+            self.inside("ip", "route", "add", str(a.pods(other)), "via", str(a.node(other)))
+        self.inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 
     def start_kubelet(self, control_plane: ControlPlane) -> None:
-        """Start kubelet and kube-proxy; the API server must be ready."""
+        """Start the kubelet; the API server must be ready."""
         group = f"/{self.units.cgroups.name}/{self.name}"
         pki = control_plane.pki
         pki.make(
@@ -93,12 +93,15 @@ class Node:
             f"--node-ip={self.addresses.node(self.number)}",
         ]
         self.units.start(self._unit("kubelet"), kubelet, self._entering())
+
+    def start_kube_proxy(self, control_plane: ControlPlane) -> None:
+        """Start kube-proxy; the API server must be ready."""
         proxy = config.kube_proxy(self.addresses, self.name, control_plane.write_kubeconfig("kube-proxy"))
         self.units.start(self._unit("kube-proxy"), [str(self.programs.kube_proxy), *proxy], self._entering())
 
     def wait_for_containerd(self) -> None:
         """Return once containerd answers. Raises ClusterError if it has ended, TimeoutError."""
-        socket = self.folder / SOCKET.lstrip("/")
+        socket = self.path(SOCKET)
 
         def answers() -> bool:
             self.units.check([self._unit("containerd")])
@@ -124,20 +127,45 @@ class Node:
 
         for ref in (image.ref for image in images if image.ref.startswith(BUILT_HERE)):
             repository = ref.removeprefix(BUILT_HERE).rpartition(":")[0]
-            self._inside(*self._ctr("tag", "--force", ref, f"docker.io/{repository}:local"))
+            self.inside(*self._ctr("tag", "--force", ref, f"docker.io/{repository}:local"))
+
+    def kill(self, program: str) -> None:
+        """Kill one of the node's programs: kubelet, containerd or kube-proxy."""
+        self.units.cgroups.kill(self._unit(program))
+
+    def lose_power(self) -> None:
+        """End all that runs on the node, and forget what a reboot forgets: /run and control groups.
+
+        The node's namespaces end with it, and so all its mounts and its end of the cable.
+        """
+        self.units.cgroups.kill(self.name)
+        self.units.cgroups.remove(self.name)
+        cache.remove(self.folder / "run")
+
+    def path(self, path: str) -> Path:
+        """Where a path in one of the node's own folders is on this machine."""
+        return self.folder / path.lstrip("/")
+
+    def seen(self, path: str) -> Path:
+        """Where this machine sees a path as the node does, with all that is mounted there."""
+        return Path(f"/proc/{self.units.pid(self._unit('namespaces'))}/root") / path.lstrip("/")
+
+    def inside(self, *argv: str) -> str:
+        """Run a program in the node's namespaces and return its output. Raises CommandError."""
+        return self.runner.run([*self._entering(), *argv], env=self.units.environment())
 
     def _ctr(self, *args: str) -> list[str]:
         return [str(self.programs.ctr), "--namespace=k8s.io", "images", *args]
 
     def _images(self) -> set[oci.NamedImage]:
-        lines = self._inside(*self._ctr("ls")).splitlines()[1:]
+        lines = self.inside(*self._ctr("ls")).splitlines()[1:]
         return {oci.NamedImage(ref=f[0], digest=f[2]) for f in map(str.split, lines)}
 
     def _make_folders(self) -> None:
         for own in OWN_FOLDERS:
-            (self.folder / own.lstrip("/")).mkdir(parents=True)
+            self.path(own).mkdir(parents=True, exist_ok=True)
         plugins = self.folder / "cni"
-        plugins.mkdir()
+        plugins.mkdir(exist_ok=True)
         (plugins / "10-bridge.conflist").write_text(config.cni(self.addresses.pods(self.number)))
         (self.folder / "containerd.toml").write_text(config.containerd(plugins))
 
@@ -154,7 +182,4 @@ class Node:
 
     def _bind(self, source: Path, target: str) -> None:
         # Without --no-mtab, mount keeps notes in the machine's own /run/mount.
-        self._inside("mount", "--no-mtab", "--bind", str(source), target)
-
-    def _inside(self, *argv: str) -> str:
-        return self.runner.run([*self._entering(), *argv], env=self.units.environment())
+        self.inside("mount", "--no-mtab", "--bind", str(source), target)

@@ -10,10 +10,16 @@ import numpy as np
 class Outcome:
     """What became of one request."""
 
-    #: From the time at which it was due to be sent; None if no answer came.
+    #: When it was to be sent, on this machine's monotonic clock.
+    due_s: float
+    #: From `due_s` on; None if no answer came.
     latency_ms: float | None
     correct: bool
     error: str = ""
+
+    def is_within(self, slo_ms: float) -> bool:
+        """Whether it was answered correctly within the SLO."""
+        return self.correct and self.latency_ms is not None and self.latency_ms <= slo_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Figures:
 def summarise(outcomes: Sequence[Outcome], slo_ms: float) -> Figures:
     """Count outcomes; a request without an answer, or with a wrong one, misses its SLO."""
     latencies_ms = [o.latency_ms for o in outcomes if o.latency_ms is not None]
-    within = sum(o.correct and o.latency_ms is not None and o.latency_ms <= slo_ms for o in outcomes)
+    within = sum(outcome.is_within(slo_ms) for outcome in outcomes)
     return Figures(
         sent=len(outcomes),
         answered=len(latencies_ms),

@@ -76,8 +76,8 @@ async def ask_for_outcome(client: ModelClient, due_s: float) -> Outcome:
     try:
         sample, answer = await client.ask()
     except REQUEST_ERRORS as error:
-        return Outcome(latency_ms=None, correct=False, error=str(error) or type(error).__name__)
+        return Outcome(due_s, latency_ms=None, correct=False, error=str(error) or type(error).__name__)
     latency_ms = (asyncio.get_running_loop().time() - due_s) * 1e3
     if sample.is_right(answer):
-        return Outcome(latency_ms, correct=True)
-    return Outcome(latency_ms, correct=False, error=f"a wrong answer to {sample.name}")
+        return Outcome(due_s, latency_ms, correct=True)
+    return Outcome(due_s, latency_ms, correct=False, error=f"a wrong answer to {sample.name}")

@@ -69,12 +69,23 @@ class Kneescale:
 
     def traces(self, seconds: float) -> Sequence[DeviceTrace]:
         """Return the grants of the last seconds on every device, as the agents tell them."""
+        return [trace for told in self.told(seconds) for trace in parse_trace(told)]
+
+    def told(self, seconds: float) -> Sequence[Any]:
+        """Return each agent's own words on the last seconds: GET /trace, parsed."""
         pods = self._run("get", "pods", f"--selector=app.kubernetes.io/name={AGENT}", "-o=name").split()
-        traces = []
+        told = []
         for pod in sorted(pods):
             path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:9400/proxy/trace"
-            traces += parse_trace(json.loads(self._run("get", f"--raw={path}?seconds={seconds:.0f}")))
-        return traces
+            told.append(json.loads(self._run("get", f"--raw={path}?seconds={seconds:.0f}")))
+        return told
+
+    def agent_on(self, node: str) -> Any:  # noqa: ANN401
+        """Return the agent's pod on a node. Raises CommandError."""
+        where = ("--field-selector", f"spec.nodeName={node}")
+        found = self._run("get", "pods", f"--selector=app.kubernetes.io/name={AGENT}", *where, "-o=json")
+        (pod,) = json.loads(found)["items"]
+        return pod
 
     def explain(self) -> str:
         """Return the pods of the system and the latest lines of their logs."""

@@ -11,7 +11,7 @@ import pytest
 from kneescale.agent import cdi, checkpoint
 from kneescale.agent.backend import ContainerEdits, Device, Mount
 from kneescale.agent.checkpoint import Checkpoint
-from kneescale.agent.claims import ClaimFolders, check_lanes, parse_allocated_claim
+from kneescale.agent.claims import ClaimFolders, PreparedClaim, check_lanes, parse_allocated_claim
 from kneescale.core.errors import InvalidInputError
 from tests.agent.builders import LANES, NODE, allocated_claim, schedule
 
@@ -69,13 +69,13 @@ def test_lanes_must_be_the_devices() -> None:
         check_lanes(parse_allocated_claim(allocated_claim("a", lanes=[10, 33]), NODE), DEVICE)
 
 
-def test_the_folder_is_the_workers_alone(tmp_path: Path) -> None:
+def test_nobody_but_the_worker_gets_into_the_folder_and_not_even_it_changes_it(tmp_path: Path) -> None:
     folders = ClaimFolders(tmp_path, os.getuid())
     folders.create("0a")
     folders.create("0a")
     folder = folders.socket_path("0a").parent
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert folder.stat().st_uid == os.getuid()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o710
+    assert (folder.stat().st_uid, folder.stat().st_gid) == (os.geteuid(), os.getuid())
     folders.remove("0a")
     folders.remove("0a")
     assert not folder.exists()
@@ -109,8 +109,35 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.json"]
 
 
+#: A checkpoint as each version of the agent wrote it, kept as text: nothing that is renamed changes it.
+WRITTEN = {
+    1: """{"version": 1, "claims": [{"uid": "0a", "namespace": "default", "name": "lite0-1", "request": "gpu",
+    "device": "gpu0", "partition": "lite0-1", "lanes": [10, 20], "shareId": "5e1f"}],
+    "schedules": [{"metadata": {"name": "node1-gpu0", "generation": 7}, "spec": {}}]}""",
+}
+
+
+@pytest.mark.parametrize("version", WRITTEN)
+def test_a_checkpoint_of_every_version_is_read(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "checkpoint.json"
+    path.write_text(WRITTEN[version])
+    loaded = checkpoint.load(path)
+    claim = PreparedClaim("0a", "default", "lite0-1", "gpu", "gpu0", "lite0-1", (10, 20), "5e1f")
+    assert loaded.claims == (claim,)
+    assert [schedule["metadata"]["name"] for schedule in loaded.schedules] == ["node1-gpu0"]
+
+
+def test_a_checkpoint_of_a_newer_agent_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.json"
+    newer = json.dumps({"version": max(WRITTEN) + 1, "claims": {}, "pools": []})
+    path.write_text(newer)
+    with pytest.raises(InvalidInputError, match=r"written by a newer agent.*run the newer agent again"):
+        checkpoint.load(path)
+    assert path.read_text() == newer
+
+
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"version": 2}', '{"version": 1, "claims": [{}], "schedules": []}']
+    "text", ["{", "[]", '{"version": 1}', '{"version": 1, "claims": [{}], "schedules": []}']
 )
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "checkpoint.json"

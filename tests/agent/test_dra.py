@@ -106,6 +106,7 @@ def test_many_calls_at_once_prepare_one_claim_once(node: Node) -> None:
     assert all(answer == answers[0] for answer in answers)
     assert len(node.specs()) == 1
     assert 'kneescale_prepared_claims{backend="emulated"} 1.0' in node.get("/metrics")
+    assert 'kneescale_schedules_unsaved{backend="emulated"} 0.0' in node.get("/metrics")
 
 
 def test_what_is_wrong_with_one_claim_harms_no_other(node: Node) -> None:

@@ -88,6 +88,7 @@ def test_the_same_schedules_again_disturb_nobody(hosts: dict[str, RecordingHost]
         ({"device": "gpu9"}, "node node1 has no device gpu9; it has gpu0, gpu1"),
         ({"policy": "Fastest"}, "spec.policy must be one of"),
         ({"partitions": [partition("a", lanes=[10])]}, "partition a: gpuPercent must be one of lanes"),
+        ({"partitions": [partition("a"), partition("a")]}, "partition a is there twice"),
     ],
 )
 def test_a_bad_schedule_leaves_the_last_good_one_in_force(
@@ -107,6 +108,18 @@ def test_a_bad_schedule_leaves_the_last_good_one_in_force(
     assert hosts["gpu0"].claims == {"a": "", "b": ""}
 
 
+def test_a_lane_that_the_claim_has_not_makes_a_bad_schedule(
+    hosts: dict[str, RecordingHost], tmp_path: Path
+) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    state.add_claim(CLAIM)
+    state.set_schedules([_changed(GOOD, 2, partitions=[partition("a", lanes=[33, 50])])])
+    (known,) = state.schedules()
+    assert known.error == "partition a has a lane of 33 GPU%; its claim has 10, 20, 50, 100"
+    assert hosts["gpu0"].claims == {"a": claim_uid("a"), "b": ""}
+
+
 def test_a_schedule_that_was_never_good_is_known_but_not_applied(
     hosts: dict[str, RecordingHost], tmp_path: Path
 ) -> None:
@@ -124,6 +137,43 @@ def test_a_device_has_one_schedule(hosts: dict[str, RecordingHost], tmp_path: Pa
         "node1-gpu0": "",
         "zz-second": "device gpu0 has a GPUSchedule already: node1-gpu0",
     }
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Path:
+    """A file in the place of the checkpoint's folder: nothing can be saved until it is removed."""
+    (tmp_path / "state").touch()
+    return tmp_path / "state"
+
+
+def test_on_a_full_disk_a_schedule_takes_effect_and_is_saved_once_there_is_room(
+    hosts: dict[str, RecordingHost], full_disk: Path
+) -> None:
+    state = _state(hosts, full_disk)
+    state.set_schedules([GOOD])
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+    assert state.unsaved
+    full_disk.unlink()
+    state.save_again()
+    assert not state.unsaved
+    restarted = _state(hosts, full_disk)
+    restarted.restore()
+    restarted.devices_changed()
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+
+
+def test_on_a_full_disk_no_claim_comes_or_goes(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    state = _state(hosts, folder)
+    state.add_claim(CLAIM)
+    folder.rename(tmp_path / "away")
+    folder.touch()
+    other = parse_allocated_claim(allocated_claim("b"), NODE)
+    with pytest.raises(OSError, match="state"):
+        state.add_claim(other)
+    with pytest.raises(OSError, match="state"):
+        state.remove_claim(CLAIM.uid)
+    assert state.claims() == (CLAIM,)
 
 
 def test_a_schedule_waits_for_its_device_and_comes_back_with_it(

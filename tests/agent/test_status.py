@@ -166,3 +166,17 @@ def test_the_area_is_that_of_the_last_ten_seconds() -> None:
     trace.ended(1, 0, 5 * NS_PER_S)
     assert meter.used_permille(10 * NS_PER_S) == 250
     assert meter.used_permille(20 * NS_PER_S) == 0
+
+
+def test_a_schedule_that_cannot_be_saved_says_so_until_it_is(node: Node) -> None:
+    node.told(1)
+    (node.path / "checkpoint.json").rename(node.path / "kept")
+    # A folder in the file's place: nothing can be moved there.
+    (node.path / "checkpoint.json").mkdir()
+    node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "partitions": []}})
+    (condition,) = node.told(3)["conditions"]
+    assert (condition["status"], condition["reason"]) == ("True", "AppliedNotSaved")
+    assert "free space on the node's disk" in condition["message"]
+    (node.path / "checkpoint.json").rmdir()
+    (condition,) = node.told(5)["conditions"]
+    assert condition["reason"] == "Applied"

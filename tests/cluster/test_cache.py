@@ -1,5 +1,7 @@
 """Things are made once, whole or not at all, and named by their content."""
 
+import os
+import sys
 import threading
 from pathlib import Path
 
@@ -54,6 +56,28 @@ def test_of_several_at_once_only_one_makes(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(timeout=10)
     assert len(made) == 1
+
+
+def test_who_waits_for_a_lock_is_told_who_holds_it(tmp_path: Path) -> None:
+    told: list[str] = []
+    waits = threading.Event()
+
+    def on_wait(text: str) -> None:
+        told.append(text)
+        waits.set()
+
+    def second() -> None:
+        with cache.lock(tmp_path / "thing", on_wait):
+            pass
+
+    thread = threading.Thread(target=second)
+    with cache.lock(tmp_path / "thing", on_wait):
+        thread.start()
+        assert waits.wait(10)
+    thread.join(10)
+    assert told == [
+        f"waiting for {tmp_path / 'thing'}, which is held by process {os.getpid()}: {' '.join(sys.argv)}"
+    ]
 
 
 def test_the_hash_changes_with_content_and_names_and_with_nothing_else(tmp_path: Path) -> None:

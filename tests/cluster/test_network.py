@@ -80,9 +80,9 @@ def test_routes_lead_to_pods_by_their_node_and_to_services_by_one() -> None:
     assert machine.ran("ip link add") == [
         "ip link add kns3n2 master kns3 up type veth peer name eth0 netns 77"
     ]
-    assert machine.ran("ip route add") == [
-        "ip route add 10.103.2.0/24 via 10.89.3.12 dev kns3",
-        "ip route add 10.123.0.0/16 via 10.89.3.11 dev kns3",
+    assert machine.ran("ip route replace") == [
+        "ip route replace 10.103.2.0/24 via 10.89.3.12 dev kns3",
+        "ip route replace 10.123.0.0/16 via 10.89.3.11 dev kns3",
     ]
 
 

@@ -34,11 +34,11 @@ def test_the_same_seed_gives_the_same_load() -> None:
 
 def test_only_right_answers_in_time_attain_the_slo() -> None:
     seen = [
-        Outcome(10.0, correct=True),
-        Outcome(50.0, correct=True),
-        Outcome(50.1, correct=True),
-        Outcome(10.0, correct=False),
-        Outcome(None, correct=False, error="refused"),
+        Outcome(0, 10.0, correct=True),
+        Outcome(0, 50.0, correct=True),
+        Outcome(0, 50.1, correct=True),
+        Outcome(0, 10.0, correct=False),
+        Outcome(0, None, correct=False, error="refused"),
     ]
     figures = summarise(seen, slo_ms=50)
     assert (figures.sent, figures.answered, figures.correct, figures.within_slo) == (5, 4, 3, 2)
@@ -46,12 +46,12 @@ def test_only_right_answers_in_time_attain_the_slo() -> None:
 
 
 def test_percentiles_are_of_answers_and_never_rounded_to_a_better_one() -> None:
-    figures = summarise([Outcome(float(i), correct=True) for i in range(1, 151)], slo_ms=200)
+    figures = summarise([Outcome(0, float(i), correct=True) for i in range(1, 151)], slo_ms=200)
     assert (figures.p50_ms, figures.p99_ms) == (75.0, 149.0)
 
 
 def test_nothing_answered_has_no_percentiles() -> None:
-    figures = summarise([Outcome(None, correct=False)], slo_ms=50)
+    figures = summarise([Outcome(0, None, correct=False)], slo_ms=50)
     assert (figures.p50_ms, figures.p99_ms, figures.attainment) == (None, None, 0.0)
 
 

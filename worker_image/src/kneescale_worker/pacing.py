@@ -12,6 +12,8 @@ _PERMILLE = 1000
 #: Before the agent said anything: single items, a tenth of the time.
 _FIRST_BATCH = 1
 _FIRST_SHARE_PERMILLE = 100
+_FIRST_SLO_NS = 10 * NS_PER_S
+_LONGEST_PAUSE_PART_OF_SLO = 4
 
 
 class SelfPacer:
@@ -22,7 +24,10 @@ class SelfPacer:
         self._queue = queue
         self._runner = runner
         self._first_terms = Terms(
-            slo_ns=0, batch=_FIRST_BATCH, gpu_percent=first_lane, share_permille=_FIRST_SHARE_PERMILLE
+            slo_ns=_FIRST_SLO_NS,
+            batch=_FIRST_BATCH,
+            gpu_percent=first_lane,
+            share_permille=_FIRST_SHARE_PERMILLE,
         )
 
     async def run(self) -> None:
@@ -34,7 +39,15 @@ class SelfPacer:
                 continue
             terms = self._client.terms or self._first_terms
             run = await self._runner.run(terms.gpu_percent, self._queue.take(terms.batch))
-            await asyncio.sleep(idle_ns(run.ended_ns - run.started_ns, terms.share_permille) / NS_PER_S)
+            await asyncio.sleep(pause_ns(run.ended_ns - run.started_ns, terms) / NS_PER_S)
+
+
+def pause_ns(busy_ns: int, terms: Terms) -> int:
+    """How long to pause after a batch: by the worker's share, but at most a quarter of the SLO.
+
+    After a batch that was held up, a pause by its share alone would make all that waits late.
+    """
+    return min(idle_ns(busy_ns, terms.share_permille), terms.slo_ns // _LONGEST_PAUSE_PART_OF_SLO)
 
 
 def idle_ns(busy_ns: int, share_permille: int) -> int:

@@ -35,7 +35,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """The last checkpoint; an empty one on a node that never had any.
 
-    Raises InvalidInputError when the file is not a checkpoint of this version.
+    Raises InvalidInputError, and leaves the file alone, when it is none or of a newer version.
     """
     if not path.exists():
         return Checkpoint()
@@ -43,13 +43,13 @@ def load(path: Path) -> Checkpoint:
         document = json.loads(path.read_text())
     except ValueError as error:
         raise InvalidInputError(f"{path} is not JSON ({error}); move it away to start without it") from error
-    if not isinstance(document, dict) or document.get("version") != _VERSION:
-        raise InvalidInputError(
-            f"{path} is not a checkpoint of version {_VERSION}; move it away to start without it"
-        )
-    return Checkpoint(
-        claims=tuple(
-            decode(PreparedClaim, claim, f"{path}: claims[{i}]") for i, claim in enumerate(document["claims"])
-        ),
-        schedules=tuple(document["schedules"]),
-    )
+    match document:
+        case {"version": 1, "claims": [*claims], "schedules": [*schedules]}:
+            decoded = [decode(PreparedClaim, claim, f"{path}: claims[{i}]") for i, claim in enumerate(claims)]
+            return Checkpoint(tuple(decoded), tuple(schedules))
+        case {"version": int(version)} if version > _VERSION:
+            raise InvalidInputError(
+                f"{path} is of version {version}, written by a newer agent, and this one reads {_VERSION}: "
+                "run the newer agent again, or drain the node and move the file away"
+            )
+    raise InvalidInputError(f"{path} is not a checkpoint; move it away to start without it")

@@ -128,9 +128,11 @@ def check_lanes(claim: PreparedClaim, device: Device) -> None:
 
 
 class ClaimFolders:
-    """The folders of prepared claims, each mounted into its worker and writable by nobody else but us.
+    """The folders of prepared claims, each mounted into its worker; we alone write there, it alone enters.
 
     The folder, not the socket, is mounted: a restarted agent makes a new socket that the worker sees.
+    They go to the worker by its group, whose number is its user's: an agent that is in that group needs no
+    capability for it.
     """
 
     def __init__(self, claims_dir: Path, worker_uid: int) -> None:
@@ -142,11 +144,11 @@ class ClaimFolders:
         return self._claims_dir / claim_uid / _SOCKET_NAME
 
     def create(self, claim_uid: str) -> None:
-        """Make the claim's folder, if it is not there, for the worker's user alone."""
+        """Make the claim's folder, if it is not there, for the worker alone."""
         folder = self._claims_dir / claim_uid
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        os.chown(folder, self._worker_uid, -1)
+        os.chown(folder, -1, self._worker_uid)
+        folder.chmod(0o710)
 
     def remove(self, claim_uid: str) -> None:
         """Remove the claim's folder, if it is there."""

@@ -73,13 +73,16 @@ class WorkerConnection:
 
 
 def listen(path: Path, worker_uid: int) -> socket.socket:
-    """A non-blocking listening socket at `path`, for `worker_uid` alone; an old one there is replaced."""
+    """A non-blocking listening socket at `path` for the group of the user `worker_uid`, which has its number.
+
+    An old one there is replaced.
+    """
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.bind(str(path))
-        path.chmod(0o600)
-        os.chown(path, worker_uid, -1)
+        os.chown(path, -1, worker_uid)
+        path.chmod(0o660)
         sock.listen()
     except OSError:
         sock.close()

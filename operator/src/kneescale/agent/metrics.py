@@ -42,6 +42,13 @@ class _AgentCollector(Collector):
         )
         claims.add_metric([self._backend], len(self._state.claims()))
         yield claims
+        unsaved = GaugeMetricFamily(
+            "kneescale_schedules_unsaved",
+            "Whether the GPUSchedules that are applied could not be saved for the next start",
+            labels=["backend"],
+        )
+        unsaved.add_metric([self._backend], bool(self._state.unsaved))
+        yield unsaved
 
     def _health_metrics(self) -> Iterable[Metric]:
         healthy = GaugeMetricFamily(

@@ -1,6 +1,11 @@
-"""What this node was told to do: prepared claims and GPUSchedules. On disk before it takes effect."""
+"""What this node was told to do: prepared claims and GPUSchedules, kept on disk for the next agent.
+
+A claim is on disk before it takes effect: the kubelet asks again until it is. A schedule takes effect even
+where it cannot be saved: the API server has it, and models are not to wait for a disk (ADR 25).
+"""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +17,7 @@ from kneescale.agent.assignment import Assignment, assign
 from kneescale.agent.checkpoint import Checkpoint
 from kneescale.agent.claims import PreparedClaim
 from kneescale.api.conditions import Condition
-from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, parse_gpu_schedule
+from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, Partition, parse_gpu_schedule
 from kneescale.core.errors import InvalidInputError
 
 log = logging.getLogger(__name__)
@@ -54,6 +59,7 @@ class NodeState:
         self._schedules: dict[str, KnownSchedule] = {}
         #: The GPUSchedules as last given, those among them that could not be applied.
         self._manifests: tuple[Manifest, ...] = ()
+        self._unsaved = ""
 
     def restore(self) -> None:
         """Go on from the checkpoint, once `devices_changed` says which of its schedules can be applied.
@@ -79,19 +85,27 @@ class NodeState:
         with self._lock:
             return tuple(self._schedules.values())
 
+    @property
+    def unsaved(self) -> str:
+        """Why the schedules are not on disk as they are applied; empty while they are."""
+        return self._unsaved
+
     def add_claim(self, claim: PreparedClaim) -> None:
-        """A claim is prepared; the same again changes nothing."""
+        """A claim is prepared; the same again changes nothing.
+
+        Raises OSError when it cannot be saved, and then it is not prepared.
+        """
         with self._lock:
-            self._claims[claim.uid] = claim
-            self._save()
-            self._assign()
+            self._take_claims({**self._claims, claim.uid: claim})
 
     def remove_claim(self, uid: str) -> None:
-        """A claim is no more, if it ever was."""
+        """A claim is no more, if it ever was.
+
+        Raises OSError when that cannot be saved, and then it still is.
+        """
         with self._lock:
-            if self._claims.pop(uid, None) is not None:
-                self._save()
-                self._assign()
+            if uid in self._claims:
+                self._take_claims({key: claim for key, claim in self._claims.items() if key != uid})
 
     def set_schedules(self, manifests: Iterable[Manifest]) -> None:
         """Take the node's GPUSchedules, all of them: one that is not among them is gone."""
@@ -100,8 +114,19 @@ class NodeState:
             self._manifests = tuple(manifests)
             self._schedules = self._read(self._manifests)
             if _applied(self._schedules) != _applied(before):
-                self._save()
                 self._assign()
+                self._try_save()
+
+    def save_again(self) -> None:
+        """Save the schedules that could not be saved, if there are any."""
+        with self._lock:
+            if self._unsaved:
+                self._try_save()
+
+    def _take_claims(self, claims: dict[str, PreparedClaim]) -> None:
+        self._save(claims)
+        self._claims = claims
+        self._assign()
 
     def devices_changed(self) -> None:
         """There are other hosts now: schedules that could not be applied may be, and the other way round."""
@@ -134,8 +159,22 @@ class NodeState:
             raise InvalidInputError(f"node {spec.node_name} has no device {spec.device}; it has {there_are}")
         if spec.device in taken:
             raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {taken[spec.device]}")
+        for partition in spec.partitions:
+            self._check_lanes(partition)
+        if twice := _first_repeated(partition.name for partition in spec.partitions):
+            raise InvalidInputError(f"partition {twice} is there twice; a claim has one partition")
         assign(spec, ())
         return schedule
+
+    def _check_lanes(self, partition: Partition) -> None:
+        """A worker has the lanes that its claim had when it started, and no others."""
+        for claim in self._claims.values():
+            if (claim.namespace, claim.partition) == (partition.namespace, partition.name):
+                for lane in set(partition.lanes) - set(claim.lanes):
+                    raise InvalidInputError(
+                        f"partition {partition.name} has a lane of {lane} GPU%; its claim has "
+                        f"{', '.join(map(str, sorted(set(claim.lanes))))}"
+                    )
 
     def _kept(self, manifest: Manifest, error: str) -> KnownSchedule:
         """A bad schedule: what was applied before stays."""
@@ -150,9 +189,18 @@ class NodeState:
             before.name, generation, before.applied, before.manifest, error, before.conditions
         )
 
-    def _save(self) -> None:
+    def _save(self, claims: Mapping[str, PreparedClaim]) -> None:
         manifests = tuple(schedule.manifest for schedule in self._schedules.values() if schedule.applied)
-        checkpoint.save(self._checkpoint_path, Checkpoint(tuple(self._claims.values()), manifests))
+        checkpoint.save(self._checkpoint_path, Checkpoint(tuple(claims.values()), manifests))
+        self._unsaved = ""
+
+    def _try_save(self) -> None:
+        try:
+            self._save(self._claims)
+        except OSError as error:
+            if not self._unsaved:
+                log.warning("GPUSchedules are applied but not saved: %s", error)
+            self._unsaved = error.strerror or str(error)
 
     def _assign(self) -> None:
         by_device = {
@@ -163,6 +211,10 @@ class NodeState:
         for device, host in self._hosts.items():
             spec = by_device.get(device)
             host.assign(assign(spec, self._claims.values()) if spec else Assignment())
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _applied(schedules: Mapping[str, KnownSchedule]) -> dict[str, Manifest]:

@@ -53,6 +53,7 @@ class StatusReporter:
 
     def report(self, now_ns: int, now: datetime) -> None:
         """Tell each status that changed, or was not told for a while."""
+        self._state.save_again()
         hosts = dict(self._hosts)
         self._areas = {host: self._areas.get(host) or AreaMeter(host.trace) for host in hosts.values()}
         used = {device: self._areas[host].used_permille(now_ns) for device, host in hosts.items()}
@@ -77,7 +78,7 @@ class StatusReporter:
         used: Mapping[str, int],
         now: datetime,
     ) -> GPUScheduleStatus:
-        applied = carried_over(_applied_condition(schedule, now), before)
+        applied = carried_over(_applied_condition(schedule, self._state.unsaved, now), before)
         spec = schedule.applied
         if spec is None:
             return GPUScheduleStatus(observed_generation=schedule.generation, conditions=(applied,))
@@ -112,13 +113,19 @@ class AreaMeter:
         return round(1000 * (end_area - start_area) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))
 
 
-def _applied_condition(schedule: KnownSchedule, now: datetime) -> Condition:
+def _applied_condition(schedule: KnownSchedule, unsaved: str, now: datetime) -> Condition:
+    reason, message = "Applied", "the node's dispatcher follows this schedule"
+    if schedule.error:
+        reason, message = "Invalid", schedule.error
+    elif unsaved:
+        reason = "AppliedNotSaved"
+        message += f", but cannot save it for its next start: {unsaved}; free space on the node's disk"
     return Condition(
         type="Applied",
         status=ConditionStatus.FALSE if schedule.error else ConditionStatus.TRUE,
         last_transition_time=format_time(now),
-        reason="Invalid" if schedule.error else "Applied",
-        message=schedule.error or "the node's dispatcher follows this schedule",
+        reason=reason,
+        message=message,
         observed_generation=schedule.generation,
     )
 

@@ -210,8 +210,17 @@ def _serving_container() -> dict[str, Any]:
     return {
         "command": ["python", "-m", "kneescale_worker", "serve"],
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
+        # Until a worker listens: on a busy machine its imports alone take long.
+        "startupProbe": _probe("/v2/health/live") | {"periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": _probe("/v2/health/ready") | {"periodSeconds": 1},
-        "livenessProbe": _probe("/v2/health/live") | {"periodSeconds": 10, "failureThreshold": 6},
+        # A worker that hangs keeps the connections that it has: 15 s of silence, and then no time to drain.
+        "livenessProbe": _probe("/v2/health/live")
+        | {
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+            "terminationGracePeriodSeconds": 1,
+        },
     }
 
 

@@ -1,0 +1,162 @@
+"""The faults of the table in docs/failures.md that can be done to a running local cluster."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+from e2e.cluster.faults import Container, cut_off, reboot, restart_kubelet, without_control_plane
+from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
+from e2e.cluster.node import Node
+from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
+from e2e.mad_worker import MAD_WORKER
+from e2e.runner import CommandError
+from e2e.shop import Shop
+from e2e.wait import wait_until
+
+T = TypeVar("T")
+
+CONTROL_PLANE_AWAY_S = 20.0
+CUT_OFF_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What can be struck."""
+
+    cluster: LocalCluster
+    kubectl: Kubectl
+    shop: Shop
+
+    def worker(self, draw: float) -> Any:  # noqa: ANN401
+        """A worker's pod whose container runs."""
+        return _chosen([pod for pod in self.shop.get("pods")["items"] if _runs(pod)], draw)
+
+    def system_pod(self, name: str, draw: float) -> Any:  # noqa: ANN401
+        """A pod of the operator or of the agents."""
+        where = (f"--namespace={NAMESPACE}", f"--selector=app.kubernetes.io/name={name}")
+        pods = json.loads(self.kubectl.run(*where, "get", "pods", "-o=json"))["items"]
+        return _chosen([pod for pod in pods if _runs(pod)], draw)
+
+    def node(self, draw: float) -> Node:
+        """A node."""
+        return _chosen(self.cluster.nodes(), draw)
+
+    @property
+    def far_node(self) -> Node:
+        """A node whose kube-proxy the clients of this machine do not need."""
+        return self.cluster.nodes()[-1]
+
+
+def _chosen(things: Sequence[T], draw: float) -> T:
+    if not things:
+        raise LookupError("there is none just now")
+    return things[int(draw * len(things))]
+
+
+def _runs(pod: Mapping[str, Any]) -> bool:
+    statuses = pod["status"].get("containerStatuses", [])
+    return "deletionTimestamp" not in pod["metadata"] and any("running" in s["state"] for s in statuses)
+
+
+def _kill_worker(world: World, draw: float) -> str:
+    pod = world.worker(draw)
+    Container.of(world.cluster, pod).kill()
+    return _name(pod)
+
+
+def _hang_worker(world: World, draw: float) -> str:
+    pod = world.worker(draw)
+    Container.of(world.cluster, pod).freeze()
+    return _name(pod)
+
+
+def _starve_worker(world: World, draw: float) -> str:
+    pod = world.worker(draw)
+    Container.of(world.cluster, pod).use_up_memory(world.kubectl, pod)
+    return _name(pod)
+
+
+def _madden_worker(world: World, draw: float) -> str:
+    pod = world.worker(draw)
+    try:
+        world.shop.run("exec", _name(pod), "--", "python", "-c", MAD_WORKER)
+    except CommandError as error:
+        raise LookupError(str(error)) from error
+    return _name(pod)
+
+
+def _delete_worker(world: World, draw: float) -> str:
+    pod = world.worker(draw)
+    world.shop.run("delete", "pod", _name(pod), "--wait=false")
+    return _name(pod)
+
+
+def _kill_agent(world: World, draw: float) -> str:
+    pod = world.system_pod(AGENT, draw)
+    Container.of(world.cluster, pod).kill()
+    return str(pod["spec"]["nodeName"])
+
+
+def _kill_operator(world: World, draw: float) -> str:
+    Container.of(world.cluster, world.system_pod(OPERATOR, draw)).kill()
+    return ""
+
+
+def _restart_kubelet(world: World, draw: float) -> str:
+    node = world.node(draw)
+    restart_kubelet(world.cluster, node)
+    return node.name
+
+
+def _take_control_plane(world: World, _: float) -> str:
+    with without_control_plane(world.cluster, world.kubectl):
+        _let_pass(CONTROL_PLANE_AWAY_S)
+    return f"for {CONTROL_PLANE_AWAY_S:.0f} s"
+
+
+def _cut_off(world: World, _: float) -> str:
+    with cut_off(world.cluster, world.far_node):
+        _let_pass(CUT_OFF_S)
+    return f"{world.far_node.name} for {CUT_OFF_S:.0f} s"
+
+
+def _reboot(world: World, _: float) -> str:
+    reboot(world.cluster, world.far_node)
+    return world.far_node.name
+
+
+def _contradict(world: World, draw: float) -> str:
+    schedules = [(name, spec) for name, spec in world.shop.schedules().items() if spec["partitions"]]
+    name, spec = _chosen(schedules, draw)
+    twice = json.dumps({"spec": {"partitions": [*spec["partitions"], spec["partitions"][0]]}})
+    world.shop.run("patch", "gpuschedule", name, "--type=merge", f"--patch={twice}")
+    return name
+
+
+def _let_pass(seconds: float) -> None:
+    until_s = monotonic() + seconds
+    wait_until(lambda: monotonic() > until_s, "time passes", 2 * seconds)
+
+
+def _name(obj: Mapping[str, Any]) -> str:
+    return str(obj["metadata"]["name"])
+
+
+#: What each does returns whom it struck, once it is over; LookupError where there is no victim just now.
+FAULTS: Mapping[str, Callable[[World, float], str]] = {
+    "worker killed": _kill_worker,
+    "worker hung": _hang_worker,
+    "worker out of memory": _starve_worker,
+    "worker gone mad": _madden_worker,
+    "worker deleted": _delete_worker,
+    "agent killed": _kill_agent,
+    "operator killed": _kill_operator,
+    "kubelet restarted": _restart_kubelet,
+    "control plane away": _take_control_plane,
+    "node cut off": _cut_off,
+    "node rebooted": _reboot,
+    "schedule contradicts itself": _contradict,
+}

@@ -1,0 +1,69 @@
+"""What a run of chaos showed: a table for the terminal, a picture, and a verdict."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.chaos.account import Struck, attainment_over_time, overall, unexplained
+from e2e.demo.figures import Outcome, summarise
+from kneescale.cli.plotting import Figure, save
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run: the outcomes and the SLO of each model, the faults, and what was wrong at the end."""
+
+    seed: int
+    begin_s: float
+    duration_s: float
+    planned_area: float
+    outcomes: Mapping[str, Sequence[Outcome]]
+    slo_ms: Mapping[str, int]
+    struck: Sequence[Struck]
+    left_over: Sequence[str]
+
+    def failures(self) -> list[str]:
+        """A sentence for each thing that must not be."""
+        found = list(self.left_over)
+        for model, of_one in self.outcomes.items():
+            errors = Counter(each.error for each in unexplained(of_one, self.struck))
+            found += [f"{model}: {count} x {error}" for error, count in errors.most_common()]
+        return found
+
+    def to_text(self) -> str:
+        """The faults as they came, then a line per model."""
+        lines = [
+            f"{self.duration_s / 60:g} minutes, seed {self.seed}, emulated GPUs planned "
+            f"{self.planned_area:.0%} full, {len(self.struck)} faults"
+        ]
+        for fault in self.struck:
+            at_s, took_s = fault.began_s - self.begin_s, fault.ended_s - fault.began_s
+            lines.append(f"  {at_s:7.1f} s  {fault.fault:<28} {fault.victim} ({took_s:.1f} s)")
+        for model, of_one in self.outcomes.items():
+            figures = summarise(of_one, self.slo_ms[model])
+            lines.append(
+                f"  {model:<14} {figures.sent} sent, {figures.sent - figures.correct} failed, "
+                f"attainment {figures.attainment:.4f}, p50 {figures.p50_ms} ms, p99 {figures.p99_ms} ms"
+            )
+        lines.append(f"  all            attainment {overall(self.outcomes, self.slo_ms):.4f}")
+        return "\n".join(lines)
+
+    def draw(self, path: Path) -> None:
+        """Draw each model's attainment over time, with the faults."""
+        figure = Figure(figsize=(16, 2.6 * len(self.outcomes) + 1.5), layout="constrained")
+        rows = figure.subplots(len(self.outcomes), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (model, of_one) in zip(rows, self.outcomes.items(), strict=True):
+            points = attainment_over_time(of_one, self.slo_ms[model], self.begin_s)
+            axes.step(*zip(*points, strict=True), where="post", linewidth=1)
+            axes.set(ylim=(-0.03, 1.03), xlim=(0, self.duration_s))
+            axes.set_ylabel("attainment", fontsize=8)
+            axes.set_title(f"{model} (SLO {self.slo_ms[model]} ms)", loc="left", fontsize=10)
+            for fault in self.struck:
+                axes.axvline(fault.began_s - self.begin_s, color="tab:red", linewidth=0.5)
+        for fault in self.struck:
+            where = (fault.began_s - self.begin_s, 0.02)
+            rows[-1].annotate(fault.fault, where, rotation=90, fontsize=6, color="tab:red")
+        rows[-1].set_xlabel("seconds")
+        figure.suptitle(f"Attainment under faults, emulated GPUs, seed {self.seed}", x=0.01, ha="left")
+        save(figure, path)

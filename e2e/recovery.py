@@ -1,0 +1,49 @@
+"""How a stream of requests comes through a fault, in figures."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2e.demo.figures import Outcome
+
+FULL_ATTAINMENT = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What clients saw of a fault."""
+
+    sent: int
+    #: How many requests got no right answer, by what they got instead.
+    errors: Counter[str]
+    late: int
+    #: From the fault on; None where it did not come back.
+    back_s: float | None
+
+    @property
+    def failed(self) -> int:
+        """Requests that got no right answer."""
+        return self.errors.total()
+
+    def __str__(self) -> str:
+        back = "never" if self.back_s is None else f"after {self.back_s:.1f} s"
+        what = "".join(f"\n  {count} x {error}" for error, count in self.errors.most_common(5))
+        return f"{self.sent} sent, {self.failed} failed, {self.late} late, full attainment {back}{what}"
+
+
+def recovery(outcomes: Sequence[Outcome], slo_ms: float, fault_s: float) -> Recovery:
+    """Sum up the requests that were due after a fault."""
+    after = sorted((each for each in outcomes if each.due_s >= fault_s), key=lambda each: each.due_s)
+    errors = Counter(each.error for each in after if not each.correct)
+    late = sum(each.correct and not each.is_within(slo_ms) for each in after)
+    return Recovery(len(after), errors, late, _back_s(after, slo_ms, fault_s))
+
+
+def _back_s(after: Sequence[Outcome], slo_ms: float, fault_s: float) -> float | None:
+    """The shortest time after the fault from which on the attainment of all that follows is full."""
+    back_s, within = None, 0
+    for count, outcome in enumerate(reversed(after), start=1):
+        within += outcome.is_within(slo_ms)
+        if within / count >= FULL_ATTAINMENT:
+            back_s = outcome.due_s - fault_s
+    return back_s

@@ -1,0 +1,112 @@
+"""Workers that end or go mad: what clients see, how soon all is well again, and that nothing is left over."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from e2e.clients import tells_of_an_end
+from e2e.cluster.faults import Container
+from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
+from e2e.leaks import leaks
+from e2e.mad_worker import MAD_WORKER
+from e2e.recovery import Recovery
+from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.trial import SLO, come_through
+from e2e.wait import wait_until
+
+pytestmark = pytest.mark.cluster
+
+BACK_S = 10.0
+TIDY_S = 30.0
+#: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
+OTHER = "resnet18"
+GPUS = 4
+
+
+@pytest.fixture(scope="module")
+def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop in which one worker serves MobileNet."""
+    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
+        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
+        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+        yield shop
+
+
+@pytest.fixture(autouse=True)
+def tidy(local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop) -> Iterator[None]:
+    """After each test the model serves, and nothing is left of what was."""
+    yield
+    shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+    wait_until(lambda: not leaks(local_cluster, kubectl), "nothing is left over", TIDY_S, poll_s=1.0)
+
+
+def the_pod(shop: Shop) -> Any:  # noqa: ANN401
+    (pod,) = shop.get("pods")["items"]
+    return pod
+
+
+def restarts(shop: Shop) -> int:
+    return int(the_pod(shop)["status"]["containerStatuses"][0]["restartCount"])
+
+
+def started_again(shop: Shop, before: int) -> bool:
+    return restarts(shop) > before and bool(shop.ready_pods())
+
+
+def why_it_ended(shop: Shop) -> str:
+    return str(the_pod(shop)["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"])
+
+
+def assert_only_the_gone_worker_failed(seen: Recovery) -> None:
+    assert [error for error in seen.errors if not tells_of_an_end(error)] == []
+
+
+def test_a_killed_worker_is_back_within_ten_seconds(local_cluster: LocalCluster, shop: Shop) -> None:
+    pod, before = the_pod(shop), restarts(shop)
+    kill = Container.of(local_cluster, pod).kill
+    seen = come_through(shop, MOBILENET, kill, partial(started_again, shop, before), "a worker is killed")
+    assert_only_the_gone_worker_failed(seen)
+    assert seen.back_s is not None
+    assert seen.back_s <= BACK_S
+    assert the_pod(shop)["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+def test_a_worker_out_of_memory_says_so_and_is_back_within_ten_seconds(
+    local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop
+) -> None:
+    pod, before = the_pod(shop), restarts(shop)
+    fill = partial(Container.of(local_cluster, pod).use_up_memory, kubectl, pod)
+    seen = come_through(shop, MOBILENET, fill, partial(started_again, shop, before), "a worker lacks memory")
+    assert_only_the_gone_worker_failed(seen)
+    assert seen.back_s is not None
+    assert seen.back_s <= BACK_S
+    assert why_it_ended(shop) == "OOMKilled"
+
+
+def test_a_hung_worker_is_taken_out_and_started_again(local_cluster: LocalCluster, shop: Shop) -> None:
+    pod, before = the_pod(shop), restarts(shop)
+    freeze = Container.of(local_cluster, pod).freeze
+    seen = come_through(shop, MOBILENET, freeze, partial(started_again, shop, before), "a worker hangs", 150)
+    assert seen.back_s is not None
+
+
+def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
+    everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
+    victim = the_pod(shop)["metadata"]["name"]
+    other = inference_model(OTHER, slo=SLO, scaling=everywhere)
+    shop.apply(imported_profile(OTHER), other)
+    try:
+        shop.wait_for(OTHER, "Ready", "True", STARTED_S)
+        shared = [spec for spec in shop.schedules().values() if len(spec["partitions"]) > 1]
+        assert victim in {partition["name"] for spec in shared for partition in spec["partitions"]}
+        rave = partial(shop.run, "exec", victim, "--", "python", "-c", MAD_WORKER)
+        seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
+        assert seen.failed == 0
+        assert seen.back_s is not None
+        assert seen.back_s <= BACK_S
+    finally:
+        shop.run("delete", "inferencemodel", OTHER)
+    wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)

@@ -1,0 +1,134 @@
+"""Swaps at 80 % of what a GPU can do: no request fails, hardly one is late for it, the GPU does not wait."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+
+import pytest
+
+from e2e.clients import failures, steady_load
+from e2e.cluster.kubectl import Kubectl
+from e2e.demo.figures import Outcome, summarise
+from e2e.demo.system import Kneescale
+from e2e.demo.trace import overcommitted
+from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.wait import wait_until
+
+pytestmark = pytest.mark.cluster
+
+MODEL = "vgg19"
+SLO_MS = 800
+ITEMS = 16
+#: 80 % of the 560 items a second that a V100 does of it, at the least GPU area that an item can have.
+RATE_RPS = 28
+STEADY_S = 10.0
+#: A swap may cost one request in a hundred its SLO, more than miss it anyway.
+COST = 0.01
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop in which one worker serves VGG19."""
+    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
+        slo = {"latencyMilliseconds": SLO_MS, "lateRequests": "Serve"}
+        model = inference_model(MODEL, slo=slo, expectedRequestsPerSecond=RATE_RPS * ITEMS)
+        shop.apply(imported_profile(MODEL), model)
+        shop.wait_for(MODEL, "Ready", "True", STARTED_S)
+        yield shop
+
+
+def steady(outcomes: list[Outcome]) -> float:
+    """Let the load run for a while; the attainment meanwhile."""
+    end_s = time.monotonic() + STEADY_S
+    wait_until(lambda: time.monotonic() > end_s, "time passes", 2 * STEADY_S)
+    return attainment(outcomes, end_s - STEADY_S, end_s)
+
+
+def attainment(outcomes: list[Outcome], from_s: float, to_s: float) -> float:
+    return summarise([o for o in outcomes if from_s <= o.due_s < to_s], SLO_MS).attainment
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("a model update", {"maxBatch": 32}),
+        ("a resize to a fixed share", {"overrides": {"gpuPercent": 40}}),
+        ("a resize back", {"overrides": None}),
+    ],
+)
+def test_a_swap_costs_no_request_and_hardly_a_deadline(
+    shop: Shop, kubectl: Kubectl, what: str, change: dict[str, object]
+) -> None:
+    old = shop.uids("pods").keys()
+    with steady_load(shop, MODEL, RATE_RPS, ITEMS) as outcomes:
+        before = steady(outcomes)
+        began_s = time.monotonic()
+        shop.change(MODEL, **change)
+        wait_until(lambda: shop.swapped(old), "the new worker serves and the old one is gone", STARTED_S)
+        ended_s = time.monotonic()
+        after = steady(outcomes)
+    during = attainment(outcomes, began_s, ended_s)
+    idle_ms = idle_at_handover_ms(kubectl, set(old), ended_s - began_s + STEADY_S + 5)
+    figures = f"{ended_s - began_s:.1f} s, attainment {before:.4f}, {during:.4f}, {after:.4f}"
+    note(f"{what}: {figures}, idle for it {idle_ms:.2f} ms")
+    assert failures(outcomes) == []
+    assert during >= min(before, after) - COST
+
+
+def idle_at_handover_ms(kubectl: Kubectl, old: AbstractSet[str], seconds: float) -> float:
+    """How long the GPU had nothing to do around the old worker's last batch, more than just before.
+
+    Around: from the new worker's first grant to the end of the old one's last; before: as long, before that.
+    """
+    (grants,) = [
+        device["grants"]
+        for told in Kneescale(kubectl).told(seconds)
+        for device in told["devices"]
+        if {grant["partition"] for grant in device["grants"]} & old
+    ]
+    begin_ns = min(grant["granted_ns"] for grant in grants if grant["partition"] not in old)
+    end_ns = max(grant["ended_ns"] for grant in grants if grant["partition"] in old)
+    around_ns, before_ns = idle_ns(grants, begin_ns, end_ns), idle_ns(grants, 2 * begin_ns - end_ns, begin_ns)
+    return (around_ns - before_ns) / MS
+
+
+def idle_ns(grants: Sequence[Mapping[str, int]], begin_ns: int, end_ns: int) -> int:
+    """The time in a span in which no grant was out."""
+    idle, busy_until_ns = 0, begin_ns
+    for grant in sorted(grants, key=lambda grant: grant["granted_ns"]):
+        if grant["granted_ns"] < end_ns:
+            idle += max(0, grant["granted_ns"] - busy_until_ns)
+            busy_until_ns = max(busy_until_ns, grant["ended_ns"])
+    return idle + max(0, end_ns - busy_until_ns)
+
+
+def note(text: str) -> None:
+    sys.stdout.write(f"{text} (machine load {os.getloadavg()[0]:.1f})\n")
+
+
+def test_scaling_up_and_down_costs_no_request_and_hardly_a_deadline(shop: Shop) -> None:
+    with steady_load(shop, MODEL, RATE_RPS, ITEMS) as outcomes:
+        before = steady(outcomes)
+        began_s = time.monotonic()
+        shop.change(MODEL, scaling={"maxReplicas": 2})
+        for replicas in (2, 1):
+            shop.run("scale", "inferencemodel", MODEL, f"--replicas={replicas}")
+            wait_until(partial(serve_exactly, shop, replicas), f"{replicas} workers serve", STARTED_S)
+        ended_s = time.monotonic()
+        after = steady(outcomes)
+    during = attainment(outcomes, began_s, ended_s)
+    note(f"scaling 1, 2, 1: {ended_s - began_s:.1f} s, attainment {before:.4f}, {during:.4f}, {after:.4f}")
+    assert failures(outcomes) == []
+    assert during >= min(before, after) - COST
+
+
+def serve_exactly(shop: Shop, replicas: int) -> bool:
+    return len(shop.ready_pods()) == len(shop.uids("pods")) == replicas
+
+
+def test_through_all_that_no_agent_granted_more_than_a_whole_gpu(kubectl: Kubectl) -> None:
+    assert [trace for trace in Kneescale(kubectl).traces(seconds=600) if overcommitted(trace)] == []

@@ -1,0 +1,55 @@
+"""A fault under load: how its clients come through it."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from e2e.clients import steady_load
+from e2e.demo.figures import Outcome
+from e2e.recovery import FULL_ATTAINMENT, Recovery, recovery
+from e2e.shop import Shop
+from e2e.wait import wait_until
+
+#: Far above what an answer takes, on a machine that also runs the cluster: it tells an outage, not a jitter.
+SLO_MS = 200
+SLO = {"latencyMilliseconds": SLO_MS, "lateRequests": "Serve"}
+RATE_RPS = 20
+STEADY_S = 2.0
+#: So long is looked on after the fault is over.
+AFTER_S = 10.0
+SETTLED_S = 60.0
+
+
+def come_through(
+    shop: Shop,
+    model: str,
+    fault: Callable[[], object],
+    is_over: Callable[[], bool],
+    what: str,
+    timeout_s: float = SETTLED_S,
+) -> Recovery:
+    """Load a model steadily, do harm, and see how its requests fare until a while after it `is_over`.
+
+    Raises TimeoutError naming `what` if it is not over in time.
+    """
+    with steady_load(shop, model, RATE_RPS) as outcomes:
+        wait_until(lambda: _is_steady(outcomes), "all requests are in time before the fault", SETTLED_S)
+        fault_s = time.monotonic()
+        fault()
+        wait_until(is_over, what, timeout_s)
+        over_s = time.monotonic()
+        wait_until(lambda: time.monotonic() > over_s + AFTER_S, "time passes", 2 * AFTER_S)
+    seen = recovery(outcomes, SLO_MS, fault_s)
+    load = os.getloadavg()[0]
+    sys.stdout.write(
+        f"{what}: over {over_s - fault_s:.1f} s after it began; {seen} (machine load {load:.1f})\n"
+    )
+    return seen
+
+
+def _is_steady(outcomes: list[Outcome]) -> bool:
+    last = outcomes[-int(STEADY_S * RATE_RPS) :]
+    return len(last) == STEADY_S * RATE_RPS and sum(
+        o.is_within(SLO_MS) for o in last
+    ) >= FULL_ATTAINMENT * len(last)

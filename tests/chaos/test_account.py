@@ -1,0 +1,57 @@
+"""The account of a run: nothing is explained away that a fault did not do."""
+
+import pytest
+
+from e2e.chaos.account import EXPLAINS_FOR_S, Struck, attainment_over_time, unexplained
+from e2e.demo.figures import Outcome
+from e2e.recovery import recovery
+
+FAULT = Struck("worker killed", "vgg19-1", began_s=100, ended_s=101)
+REFUSED = "[StatusCode.UNAVAILABLE] Connection refused"
+
+
+def failed(due_s: float, error: str = REFUSED) -> Outcome:
+    return Outcome(due_s, None, correct=False, error=error)
+
+
+def answered(due_s: float, latency_ms: float = 10.0) -> Outcome:
+    return Outcome(due_s, latency_ms, correct=True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "explained"),
+    [
+        (answered(50), True),
+        (failed(50), False),
+        (failed(99), True),
+        (failed(100.5), True),
+        (failed(101 + EXPLAINS_FOR_S + 1), False),
+        (failed(100.5, "[StatusCode.DEADLINE_EXCEEDED] Deadline Exceeded"), True),
+        (failed(100.5, "a wrong answer to echo 3"), False),
+        (failed(100.5, "[StatusCode.INTERNAL] the batch failed"), False),
+    ],
+)
+def test_a_fault_explains_ends_and_silences_for_a_while_and_nothing_else(
+    outcome: Outcome, explained: bool
+) -> None:
+    assert (unexplained([outcome], [FAULT]) == []) is explained
+
+
+def test_attainment_is_counted_by_five_seconds() -> None:
+    outcomes = [answered(100), failed(104), answered(106), answered(107, latency_ms=99), answered(116)]
+    assert attainment_over_time(outcomes, 50, 100) == [(0, 0.5), (5, 0.5), (15, 1.0)]
+
+
+def test_a_recovery_counts_from_the_fault_to_the_last_time_that_too_many_missed() -> None:
+    down = [failed(100 + i / 100) for i in range(200)]
+    late = [answered(102 + i / 100, latency_ms=300) for i in range(100)]
+    well = [answered(103 + i / 100) for i in range(1000)]
+    seen = recovery([answered(99), *down, *late, *well], 200, fault_s=100)
+    assert (seen.sent, seen.failed, seen.late) == (1300, 200, 100)
+    assert seen.errors == {REFUSED: 200}
+    # 1000 in time and 10 late ones before them make 99 %.
+    assert seen.back_s == pytest.approx(2.9)
+
+
+def test_what_never_comes_back_has_no_time() -> None:
+    assert recovery([failed(100 + i) for i in range(10)], 200, fault_s=100).back_s is None
