@@ -24,6 +24,7 @@ class Daemon:
         self._server: tuple[str, str, list[str]] | None = None
         self._deaf = "FAKE_DEAF" in os.environ
         self._partitions = 0
+        self.hangs = False
 
     def answer(self, command: str) -> str:
         """What nvidia-cuda-mps-control prints."""
@@ -72,7 +73,7 @@ class Daemon:
             case ["log", *words]:
                 self.log(" ".join(words))
             case ["hang"]:
-                signal.pause()
+                self.hangs = True
             case ["die", status]:
                 raise SystemExit(int(status))
         return ""
@@ -84,13 +85,14 @@ def _serve(daemon: Daemon, path: Path) -> None:
         listener.bind(str(path))
         listener.listen()
         daemon.log(f"Starting control daemon using socket {path}")
-        while True:
+        while not daemon.hangs:
             connection, _ = listener.accept()
             with connection, connection.makefile("rw") as stream:
                 for line in stream:
                     stream.write(daemon.answer(line.strip()))
                     stream.flush()
                     connection.shutdown(socket.SHUT_WR)
+        signal.pause()
 
 
 def _ask(path: Path) -> int:
