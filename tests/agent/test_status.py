@@ -174,9 +174,9 @@ def test_a_schedule_that_cannot_be_saved_says_so_until_it_is(node: Node) -> None
     # A folder in the file's place: nothing can be moved there.
     (node.path / "checkpoint.json").mkdir()
     node.apply({**SCHEDULE, "spec": {**SCHEDULE["spec"], "partitions": []}})
-    (condition,) = node.told(3)["conditions"]
+    condition, _ = node.told(3)["conditions"]
     assert (condition["status"], condition["reason"]) == ("True", "AppliedNotSaved")
     assert "free space on the node's disk" in condition["message"]
     (node.path / "checkpoint.json").rmdir()
-    (condition,) = node.told(5)["conditions"]
+    condition, _ = node.told(5)["conditions"]
     assert condition["reason"] == "Applied"
