@@ -73,6 +73,7 @@ def test_mad_workers_harm_nobody_else(steps: list[partial[None]]) -> None:
     session.finish()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=80), max_size=20))
 def test_garbage_is_refused_or_waited_for_and_never_kept(pieces: list[bytes]) -> None:
     decoder, fed, messages = Decoder(), b"", list[Message]()

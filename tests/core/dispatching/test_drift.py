@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kneescale.core.dispatching.drift import LEAST_RATIO, LEAST_RUNS, MOST_RATIO, Drift
@@ -72,6 +72,7 @@ def test_corrections_are_few_and_end_when_the_surface_is_right() -> None:
 RUNS = st.tuples(st.sampled_from((50, 100)), st.integers(1, 2), st.integers(1, 2**63))
 
 
+@settings(deadline=None)
 @given(st.lists(RUNS, max_size=300))
 def test_whatever_a_worker_says_the_correction_stays_within_bounds(runs: list[tuple[int, int, int]]) -> None:
     drift = Drift()
