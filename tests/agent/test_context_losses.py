@@ -80,8 +80,26 @@ def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> N
     assert host.restarts == 0
 
 
-def _write(path: Path, *, losses: int, line: str, culprit: int = 0) -> None:
-    status = DaemonStatus(
-        DaemonState.FAULTED, "2026-01-01T12:00:00Z", losses=losses, line=line, culprit=culprit
-    )
-    write_status(path, status)
+@pytest.mark.parametrize(
+    ("state", "sickness", "troubles"),
+    [
+        (DaemonState.RUNNING, "", []),
+        (DaemonState.MISCONFIGURED, "MpsMisconfigured", []),
+        (DaemonState.DOWN, "", ["MpsDaemonDown"]),
+    ],
+)
+def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
+    tmp_path: Path, state: DaemonState, sickness: str, troubles: list[str]
+) -> None:
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    _write(path, losses=0, line="50.0, not 100", state=state)
+    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    assert [device.sickness for device in backend.devices()] == [sickness]
+    assert [trouble.reason for trouble in backend.troubles()] == troubles
+
+
+def _write(
+    path: Path, *, losses: int, line: str, culprit: int = 0, state: DaemonState = DaemonState.FAULTED
+) -> None:
+    write_status(path, DaemonStatus(state, "2026-01-01T12:00:00Z", losses=losses, line=line, culprit=culprit))

@@ -25,7 +25,7 @@ from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps.paths import pipe_dir
-from kneescale.mps.status import read_status, status_path
+from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ _SHM = "/dev/shm"
 #: Product names as the datasheets have them, where the driver's are others (appendix of the driver's README,
 #: "Supported NVIDIA GPU Products").
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
+_MISCONFIGURED = "MpsMisconfigured"
 _STUCK = Trouble(
     "DriverHangs", "the driver has not answered for a minute; see the node's kernel log, and reboot the node"
 )
@@ -70,13 +71,13 @@ class CudaMpsBackend:
         if not state.gpus:
             return (Trouble("NoGpus", "the driver has no GPU that answers; ask nvidia-smi on the node"),)
         stuck = (_STUCK,) if self._monitor.is_stuck else ()
-        obstacles = (self._obstacle(gpu, state) for gpu in state.gpus)
+        obstacles = (self._obstacle(gpu, state) or self._daemon_trouble(gpu) for gpu in state.gpus)
         return stuck + tuple(obstacle for obstacle in obstacles if obstacle is not None)
 
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """As the MPS daemons' program counts them (ADR 22)."""
-        losses = {device.name: self._losses(device.uuid) for device in self.devices()}
-        return {name: known for name, known in losses.items() if known is not None}
+        statuses = {device.name: self._daemon_status(device.uuid) for device in self.devices()}
+        return {name: _losses(status) for name, status in statuses.items() if status is not None}
 
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.
@@ -108,16 +109,24 @@ class CudaMpsBackend:
         """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved."""
         self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
 
-    def _losses(self, uuid: str) -> ContextLosses | None:
+    def _daemon_status(self, uuid: str) -> DaemonStatus | None:
         try:
-            status = read_status(status_path(self._state_dir, uuid))
+            return read_status(status_path(self._state_dir, uuid))
         except InvalidInputError as error:
             log.warning("what became of the MPS daemon of GPU %s is not known: %s", uuid, error)
             return None
-        if status is None:
+
+    def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:
+        status = self._daemon_status(gpu.reading.uuid)
+        if status is None or status.state is not DaemonState.DOWN:
             return None
-        culprit = f" (process {status.culprit})" if status.culprit else ""
-        return ContextLosses(status.losses, f"{status.line}{culprit}")
+        return Trouble("MpsDaemonDown", f"the MPS daemon of GPU {gpu.reading.uuid} is down: {status.line}")
+
+    def _sickness(self, gpu: MonitoredGpu) -> str:
+        """A daemon that did not take its limits would let a client take all; one that is down comes back."""
+        status = self._daemon_status(gpu.reading.uuid)
+        is_wrong = status is not None and status.state is DaemonState.MISCONFIGURED
+        return gpu.sickness or (_MISCONFIGURED if is_wrong else "")
 
     def _tier(self, state: GpuState) -> Tier:
         return self._forced_tier or gpu_abilities.tiers(state.cuda)[0]
@@ -158,7 +167,7 @@ class CudaMpsBackend:
             lane_percent_step=_LANE_PERCENT_STEP,
             sm_count=gpu_abilities.sm_count(reading.core_count, capability),
             tier=self._tier(state),
-            sickness=gpu.sickness,
+            sickness=self._sickness(gpu),
             gpu=GpuDetails(
                 compute_capability=_semantic(capability),
                 driver_version=_semantic(state.driver),
@@ -167,6 +176,11 @@ class CudaMpsBackend:
                 static_partitions=gpu_abilities.has_static_partitions(state.cuda, capability),
             ),
         )
+
+
+def _losses(status: DaemonStatus) -> ContextLosses:
+    culprit = f" (process {status.culprit})" if status.culprit else ""
+    return ContextLosses(status.losses, f"{status.line}{culprit}")
 
 
 def product_name(name: str) -> str:
