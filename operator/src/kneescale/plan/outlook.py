@@ -107,8 +107,9 @@ def _sites(outlook: Outlook) -> Iterator[Site]:
 
 
 def _plan_in_words(size: Size) -> str:
-    plan = size.configuration
-    return f"{plan.gpu_percent} GPU% with batches of {plan.batch} in {plan.latency_ms:.3g} ms"
+    plan, slowness = size.configuration, size.profile.slowness
+    drift = "" if slowness == 1 else f" ({slowness:g} times what its profile says, as measured of late)"
+    return f"{plan.gpu_percent} GPU% with batches of {plan.batch} in {plan.latency_ms:.3g} ms{drift}"
 
 
 def _stuck(outlook: Outlook) -> Finding | None:

@@ -7,6 +7,7 @@ from kneescale.api.gpu_schedule import GPUScheduleSpec, PartitionStatus
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.plan.breaks import find_detours, find_stuck, with_breaks
+from kneescale.plan.drift import as_of_late
 from kneescale.plan.eligibility import find_devices
 from kneescale.plan.inventory import Inventory, take_inventory
 from kneescale.plan.notes import notes_of
@@ -54,9 +55,8 @@ def _plan_models(
     measuring = ProfilingPlanner(
         [(model, found.devices) for model, found in eligible], inventory, observed, settings
     )
-    sizings = [
-        size_model(model, found.devices, measuring.profiles, settings.policy) for model, found in eligible
-    ]
+    profiles = as_of_late(measuring.profiles, observed)
+    sizings = [size_model(model, found.devices, profiles, settings.policy) for model, found in eligible]
     places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
     profiling = measuring.start(places.rooms)
     outlooks = []

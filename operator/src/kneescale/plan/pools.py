@@ -94,7 +94,7 @@ def _may_keep(claim: Claim, device: GpuDevice) -> bool:
 
 def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, settings: Settings) -> _Tenant:
     spec, configuration = resident.model.spec, resident.size.configuration
-    surface = resident.size.profile.surface.restricted_to(device.lanes, spec.max_batch)
+    surface = resident.size.profile.surface_of_late.restricted_to(device.lanes, spec.max_batch)
     slo_ms = spec.slo.latency_milliseconds
     rate_rps = spec.expected_requests_per_second or configuration.batch * _MS_PER_S / slo_ms
     lanes = planned_lanes(worker_lanes(resident.model, device), settings.policy)

@@ -37,6 +37,13 @@ class Profile:
     name: str
     surface: LatencySurface
     knee_percent: int | None
+    #: How many times as long as the surface says batches take of late.
+    slowness: float = 1.0
+
+    @property
+    def surface_of_late(self) -> LatencySurface:
+        """What plans go by; dispatchers get the surface as it is, and find its drift themselves."""
+        return self.surface if self.slowness == 1 else self.surface.times(self.slowness)
 
 
 def subject_of(model: InferenceModel, device: GpuDevice) -> Subject:

@@ -54,7 +54,7 @@ def size_model(
 def size_on_lanes(model: InferenceModel, size: Size, lanes: tuple[int, ...]) -> Size:
     """The same on the lanes of a pool; where none of them keeps the rules, the batch on the largest lane."""
     overrides = model.spec.overrides or Overrides()
-    surface, plan = size.profile.surface, size.configuration
+    surface, plan = size.profile.surface_of_late, size.configuration
     try:
         plan = choose_configuration(
             surface,
@@ -74,7 +74,7 @@ def _choose(model: InferenceModel, device: GpuDevice, profile: Profile, policy: 
     overrides = model.spec.overrides or Overrides()
     lanes = worker_lanes(model, device)
     return choose_configuration(
-        profile.surface,
+        profile.surface_of_late,
         slo_ms=model.spec.slo.latency_milliseconds,
         rate_rps=model.spec.expected_requests_per_second,
         lanes=planned_lanes(lanes, policy),

@@ -138,6 +138,12 @@ class LatencySurface:
             for batch in doubling_batches(max_batch)
         )
 
+    def times(self, factor: float) -> "LatencySurface":
+        """This surface with every latency `factor` (above 0) times as long."""
+        return LatencySurface.from_points(
+            Point(point.gpu_percent, point.batch, factor * point.latency_ms) for point in self.points
+        )
+
 
 def doubling_batches(max_batch: int) -> tuple[int, ...]:
     """1, 2, 4, ... up to and with `max_batch`."""
