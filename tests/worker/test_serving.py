@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Probe, Refuse, Role, Terms, encode
 from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
 from tests.worker.process import MODEL, TERMS, Worker
+
+#: A worker that is alone pauses for a quarter of its SLO at the most: here by its share alone.
+LONG_SLO_NS = 60 * NS_PER_S
 
 
 @TRANSPORTS
@@ -133,7 +137,7 @@ def test_the_agent_hears_what_requests_saw(worker: Worker) -> None:
 
 
 def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> None:
-    alone = Terms(TERMS.slo_ns, batch=1, gpu_percent=40, share_permille=1)
+    alone = Terms(LONG_SLO_NS, batch=1, gpu_percent=40, share_permille=1)
     agent = FakeAgent(worker.socket, alone)
     with ThreadPoolExecutor(4) as pool:
         agent.start()
@@ -155,7 +159,7 @@ def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> No
 def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> None:
     worker = start_worker()
     worker.wait_ready()
-    with FakeAgent(worker.socket, Terms(TERMS.slo_ns, batch=4, gpu_percent=10, share_permille=200)):
+    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, batch=4, gpu_percent=10, share_permille=200)):
         worker.wait_connected()
     assert np.array_equal(infer(grpc, worker.grpc, rows(40)), rows(40))
     metrics = worker.metrics()
