@@ -11,6 +11,8 @@ EXPLAINS_FOR_S = 120.0
 BUCKET_S = 5.0
 #: What a client gets from a connection to a node or a worker that does not answer at all.
 _SILENT = ("Deadline Exceeded", "DEADLINE_EXCEEDED", "TimeoutError", "timed out", "Timeout")
+#: What a worker says that cannot answer in time, as where it must do the work of one that is away.
+_REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,13 @@ class Struck:
 def unexplained(outcomes: Sequence[Outcome], struck: Sequence[Struck]) -> list[Outcome]:
     """The requests without a right answer that no fault before them accounts for.
 
-    Wrong answers and errors that tell of anything but an end or a silence are never explained.
+    Wrong answers and errors that tell of anything but an end, a silence or a refusal are never explained.
     """
     return [each for each in outcomes if not each.correct and not _explained(each, struck)]
 
 
 def _explained(outcome: Outcome, struck: Sequence[Struck]) -> bool:
-    known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _SILENT)
+    known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _SILENT + _REFUSED)
     return known and any(
         # A request that was waiting when the fault began failed by it, too.
         fault.began_s - BUCKET_S <= outcome.due_s <= fault.ended_s + EXPLAINS_FOR_S

@@ -1,5 +1,6 @@
 """What a run of chaos showed: a table for the terminal, a picture, and a verdict."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from pathlib import Path
 from e2e.chaos.account import Struck, attainment_over_time, overall, unexplained
 from e2e.demo.figures import Outcome, summarise
 from kneescale.cli.plotting import Figure, save
+
+#: So that errors that differ by a number alone are one.
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Report:
         """A sentence for each thing that must not be."""
         found = list(self.left_over)
         for model, of_one in self.outcomes.items():
-            errors = Counter(each.error for each in unexplained(of_one, self.struck))
+            errors = Counter(_NUMBER.sub("N", each.error) for each in unexplained(of_one, self.struck))
             found += [f"{model}: {count} x {error}" for error, count in errors.most_common()]
         return found
 

@@ -50,7 +50,7 @@ class Load:
         """Its InferenceModel: two workers, so that one is there while the other is not."""
         return inference_model(
             self.catalog_name,
-            slo={"latencyMilliseconds": self.slo_ms, "lateRequests": "Serve"},
+            slo={"latencyMilliseconds": self.slo_ms, "lateRequests": "Refuse"},
             expectedRequestsPerSecond=round(self.rate_rps * ITEMS),
             scaling={"minReplicas": 2, "maxReplicas": 2},
         )

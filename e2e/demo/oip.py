@@ -20,6 +20,8 @@ GRPC_CHANNELS = 3
 #: One request in so many goes over REST, the others over gRPC; an odd number, so that both get every sample.
 REST_EVERY = 5
 ANSWER_TIMEOUT_S = 30.0
+#: Without it a client never learns that the node at the other end lost its power or its network.
+KEEPALIVE = [("grpc.keepalive_time_ms", 3_000), ("grpc.keepalive_timeout_ms", 2_000)]
 
 #: What a request without an answer raises.
 REQUEST_ERRORS = (InferenceServerException, aiohttp.ClientError, TimeoutError)
@@ -45,7 +47,7 @@ class ModelClient:
     async def __aenter__(self) -> Self:
         """Connect and prepare the requests as the model's metadata asks."""
         # Without a pool of its own a channel shares the connection of the others to the same address.
-        options = [("grpc.use_local_subchannel_pool", 1)]
+        options = [("grpc.use_local_subchannel_pool", 1), *KEEPALIVE]
         self._grpc = [
             grpc_aio.InferenceServerClient(self._endpoint.grpc, channel_args=options)
             for _ in range(GRPC_CHANNELS)

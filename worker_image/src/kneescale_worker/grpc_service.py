@@ -35,10 +35,14 @@ _CODES: dict[type[KneescaleError], grpc.StatusCode] = {
 #: Connections are closed (gracefully: no call is lost) at this age. A gRPC client stays on its connection
 #: for ever otherwise: it would not see new replicas, nor leave a draining one.
 _CONNECTION_AGE_MS = 10_000
+#: Clients may ask this often whether a silent connection lives (gRPC's own default: 5 min, then it hangs up). They
+#: need that to leave a node that lost its power or its network: nothing else tells them.
+_LEAST_KEEPALIVE_MS = 2_000
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
     ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+    ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_KEEPALIVE_MS),
     # A port that is taken is an error, not something to share.
     ("grpc.so_reuseport", 0),
 )
