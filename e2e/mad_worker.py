@@ -1,25 +1,40 @@
-"""A program for a worker's container that abuses the grant socket as fast as it can."""
+"""A program for a worker's container that abuses the grant socket as fast as it can, for five seconds.
 
-#: For five seconds: connections that talk nonsense, that talk sense without end, and that never read.
-MAD_WORKER = """
-import socket, time
+It opens connection after connection, talks nonsense on every other one and sense without end on the rest,
+and reads nothing. It is given to the container's own Python as text (`SOURCE`).
+"""
+
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
 from kneescale.core.wire import Arrived, Hello, Role, encode
 
-def connected():
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(0.5)
-    sock.connect('/run/kneescale/dispatcher.sock')
-    return sock
+SOCKET = "/run/kneescale/dispatcher.sock"
+RAVES_S = 5.0
 
-floods = [b'\\\\xff' * 65536, encode(Hello(Role.SERVE, 1)) + encode(Arrived(1, 1)) * 4096]
-end = time.monotonic() + 5
-turn = 0
-while time.monotonic() < end:
-    turn += 1
-    try:
-        sock = connected()
+
+def main() -> None:
+    """Rave."""
+    nonsense = b"\xff" * 65_536
+    sense = encode(Hello(Role.SERVE, max_batch=1, born_ns=1)) + 4096 * encode(Arrived(1, arrived_ns=1))
+    end_s = time.monotonic() + RAVES_S
+    while time.monotonic() < end_s:
+        for flood in (nonsense, sense):
+            with suppress(OSError):
+                _pour(flood)
+
+
+def _pour(flood: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(0.5)
+        sock.connect(SOCKET)
         for _ in range(8):
-            sock.sendall(floods[turn % 2])
-    except OSError:
-        pass
-"""
+            sock.sendall(flood)
+
+
+if __name__ == "__main__":
+    main()
+else:
+    SOURCE = Path(__file__).read_text()

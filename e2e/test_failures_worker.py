@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from e2e import mad_worker
 from e2e.clients import tells_of_an_end
 from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.leaks import leaks
-from e2e.mad_worker import MAD_WORKER
 from e2e.recovery import Recovery
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.trial import SLO, come_through
@@ -102,7 +102,7 @@ def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
         shop.wait_for(OTHER, "Ready", "True", STARTED_S)
         shared = [spec for spec in shop.schedules().values() if len(spec["partitions"]) > 1]
         assert victim in {partition["name"] for spec in shared for partition in spec["partitions"]}
-        rave = partial(shop.run, "exec", victim, "--", "python", "-c", MAD_WORKER)
+        rave = partial(shop.run, "exec", victim, "--", "python", "-c", mad_worker.SOURCE)
         seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
         assert seen.failed == 0
         assert seen.back_s is not None

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
+from e2e import mad_worker
 from e2e.cluster.faults import Container, cut_off, reboot, restart_kubelet, without_control_plane
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
-from e2e.mad_worker import MAD_WORKER
 from e2e.runner import CommandError
 from e2e.shop import Shop
 from e2e.wait import wait_until
@@ -82,7 +82,7 @@ def _starve_worker(world: World, draw: float) -> str:
 def _madden_worker(world: World, draw: float) -> str:
     pod = world.worker(draw)
     try:
-        world.shop.run("exec", _name(pod), "--", "python", "-c", MAD_WORKER)
+        world.shop.run("exec", _name(pod), "--", "python", "-c", mad_worker.SOURCE)
     except CommandError as error:
         raise LookupError(str(error)) from error
     return _name(pod)

@@ -10,10 +10,7 @@ from pathlib import Path
 from e2e import cache
 from e2e.runner import CommandError, Shell
 
-_URL = (
-    "http://deb.debian.org/debian/pool/non-free/n/nvidia-graphics-drivers/"
-    "nvidia-cuda-mps_535.261.03-1_amd64.deb"
-)
+_PACKAGE = "pool/non-free/n/nvidia-graphics-drivers/nvidia-cuda-mps_535.261.03-1_amd64.deb"
 _SHA256 = "1341544805aa9c839af45bac5a4bd697cb3eb43105eec439bfba60a8e13ba35a"
 _DEADLINE_S = 30
 
@@ -34,12 +31,21 @@ def programs() -> list[Path]:
 def _unpack(folder: Path) -> None:
     package = folder.with_name(f"{folder.name}.deb")
     try:
-        with urllib.request.urlopen(_URL, timeout=_DEADLINE_S) as response:
+        with urllib.request.urlopen(f"{_mirror()}{_PACKAGE}", timeout=_DEADLINE_S) as response:
             package.write_bytes(response.read())
         if hashlib.sha256(package.read_bytes()).hexdigest() != _SHA256:
-            raise NoDaemonError(f"{_URL} is not the package that these tests know")
+            raise NoDaemonError(f"{_PACKAGE} is not the package that these tests know")
         Shell().run(["dpkg-deb", "--extract", str(package), str(folder)])
     except (OSError, CommandError) as error:
-        raise NoDaemonError(f"cannot fetch and unpack {_URL}: {error}") from error
+        raise NoDaemonError(f"cannot fetch and unpack Debian's {_PACKAGE}: {error}") from error
     finally:
         package.unlink(missing_ok=True)
+
+
+def _mirror() -> str:
+    """Where this machine has Debian from: non-free lies there too, whether or not apt looks for it."""
+    targets = Shell().run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"])
+    mirrors = [uri for uri in targets.splitlines() if uri.endswith("/debian/")]
+    if not mirrors:
+        raise NoDaemonError("apt knows no mirror of Debian")
+    return mirrors[0]
