@@ -35,13 +35,8 @@ _CODES: dict[type[KneescaleError], grpc.StatusCode] = {
 #: Connections are closed (gracefully: no call is lost) at this age. A gRPC client stays on its connection
 #: for ever otherwise: it would not see new replicas, nor leave a draining one.
 _CONNECTION_AGE_MS = 10_000
-<<<<<<< HEAD
-#: Clients may ask this often whether a silent connection lives, where gRPC's own default is every 5 min. They
-#: need it to leave a node without power or network: nothing else tells them.
-=======
 #: Clients may ask this often whether a silent connection lives (gRPC's own default: 5 min, then it hangs up).
 #: They need that to leave a node that lost its power or its network: nothing else tells them.
->>>>>>> main
 _LEAST_KEEPALIVE_MS = 2_000
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
