@@ -67,11 +67,13 @@ GONE = (
     "Connection closed",
     "Cannot connect",
 )
+#: What it tells itself where nothing comes at all.
+SILENT = ("Deadline Exceeded", "TimeoutError", "timed out", "Timeout")
 
 
 def tells_of_an_end(error: str) -> bool:
-    """Whether an error is what a client gets whose worker ended, or is not there yet."""
-    return any(known in error for known in GONE)
+    """Whether an error is what a client gets whose worker ended, is not there yet, or does not answer."""
+    return any(known in error for known in GONE + SILENT)
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:

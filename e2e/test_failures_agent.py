@@ -24,6 +24,8 @@ from e2e.wait import wait_until
 pytestmark = pytest.mark.cluster
 
 BACK_S = 10.0
+#: Two agents, one after the other, end and start on a CPU that a worker uses too.
+ROLLED_OUT_S = 45.0
 TIDY_S = 30.0
 TOLD_S = 15.0
 #: Debian's library that gives a program another wall clock and leaves its monotonic one alone.
@@ -89,7 +91,7 @@ def applied(shop: Shop) -> tuple[str, str]:
         if any(p["namespace"] == shop.name for p in schedule["spec"]["partitions"]):
             status = schedule.get("status", {})
             if status.get("observedGeneration") == schedule["metadata"]["generation"]:
-                (condition,) = status["conditions"]
+                condition = next(c for c in status["conditions"] if c["type"] == "Applied")
                 return condition["status"], f"{condition['reason']}: {condition['message']}"
     return "Unknown", ""
 
@@ -150,18 +152,18 @@ def test_an_upgrade_and_a_wall_clock_that_jumps_cost_no_request(
     workers = shop.uids("pods")
     with ExitStack() as upgraded:
         clock = other_wall_clock(kubectl, small_disk)
-        faults: dict[str, Callable[[], object]] = {
-            "agents are upgraded": lambda: upgraded.enter_context(clock),
-            "the wall clock jumps 400 days ahead": lambda: step_clock(small_disk, "+400d"),
-            "the wall clock jumps to the day before": lambda: step_clock(small_disk, "-1d"),
-            "agents are downgraded": upgraded.close,
-        }
-        for what, fault in faults.items():
+        faults: list[tuple[str, float, Callable[[], object]]] = [
+            ("agents are upgraded", ROLLED_OUT_S, lambda: upgraded.enter_context(clock)),
+            ("the wall clock jumps 400 days ahead", BACK_S, lambda: step_clock(small_disk, "+400d")),
+            ("the wall clock jumps to the day before", BACK_S, lambda: step_clock(small_disk, "-1d")),
+            ("agents are downgraded", ROLLED_OUT_S, upgraded.close),
+        ]
+        for what, bound_s, fault in faults:
             grants = partial(grants_since, kubectl, small_disk)
             seen = come_through(shop, MOBILENET, fault, grants, what)
             assert seen.failed == 0
             assert seen.back_s is not None
-            assert seen.back_s <= BACK_S
+            assert seen.back_s <= bound_s
     assert shop.uids("pods") == workers
 
 

@@ -72,6 +72,16 @@ def nodes_that_serve(shop: Shop) -> set[str]:
     }
 
 
+def containers_on(shop: Shop, node: Node) -> set[str]:
+    """The containers of the workers on a node."""
+    return {
+        status["containerID"]
+        for pod in shop.get("pods")["items"]
+        if pod["spec"]["nodeName"] == node.name
+        for status in pod["status"]["containerStatuses"]
+    }
+
+
 def slices(kubectl: Kubectl) -> dict[str, str]:
     """The uid of each node's ResourceSlice."""
     items = json.loads(kubectl.run("get", "resourceslices", "-o=json"))["items"]
@@ -141,12 +151,14 @@ def test_the_other_node_serves_while_one_is_cut_off(
 def test_a_rebooted_node_serves_again_from_its_checkpoint(
     local_cluster: LocalCluster, shop: Shop, node2: Node
 ) -> None:
-    workers = shop.uids("pods")
+    workers, before = shop.uids("pods"), containers_on(shop, node2)
     seen = come_through(
         shop,
         MOBILENET,
         partial(reboot, local_cluster, node2),
-        lambda: nodes_that_serve(shop) == {"node1", "node2"},
+        lambda: (
+            before.isdisjoint(containers_on(shop, node2)) and nodes_that_serve(shop) == {"node1", "node2"}
+        ),
         "a node is rebooted",
         STARTED_S,
     )

@@ -9,8 +9,6 @@ from e2e.demo.figures import Outcome
 #: A worker that hangs is started again this long after, at the latest: its liveness probe, then its grace.
 EXPLAINS_FOR_S = 120.0
 BUCKET_S = 5.0
-#: What a client gets from a connection to a node or a worker that does not answer at all.
-_SILENT = ("Deadline Exceeded", "DEADLINE_EXCEEDED", "TimeoutError", "timed out", "Timeout")
 #: What a worker says that cannot answer in time, as where it must do the work of one that is away.
 _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit")
 
@@ -34,7 +32,7 @@ def unexplained(outcomes: Sequence[Outcome], struck: Sequence[Struck]) -> list[O
 
 
 def _explained(outcome: Outcome, struck: Sequence[Struck]) -> bool:
-    known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _SILENT + _REFUSED)
+    known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _REFUSED)
     return known and any(
         # A request that was waiting when the fault began failed by it, too.
         fault.began_s - BUCKET_S <= outcome.due_s <= fault.ended_s + EXPLAINS_FOR_S
