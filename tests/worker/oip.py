@@ -18,6 +18,8 @@ from tests.worker.process import MODEL, Worker
 __all__ = ["TRANSPORTS", "InferenceServerException", "address", "grpc", "infer", "infer_on", "rest", "rows"]
 
 Array = NDArray[Any]
+#: The REST client's own; the gRPC client would wait for ever, and so would a test that fails meanwhile.
+_TIMEOUT_S = 60.0
 #: Both transports, as a test's parameter.
 TRANSPORTS = pytest.mark.parametrize("library", [rest, grpc], ids=["rest", "grpc"])
 
@@ -39,6 +41,8 @@ def address(library: ModuleType, worker: Worker) -> str:
 
 def infer(library: ModuleType, url: str, array: Array, **options: object) -> Array:
     """One request on a connection of its own; the answer."""
+    if library is grpc:
+        options = {"client_timeout": _TIMEOUT_S, **options}
     client = library.InferenceServerClient(url)
     try:
         return infer_on(client, library, array, **options)
