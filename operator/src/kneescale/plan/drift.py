@@ -7,7 +7,7 @@ from statistics import median
 
 from kneescale.api.gpu_schedule import GPUSchedule
 from kneescale.api.inference_model import InferenceModel
-from kneescale.plan.profiles import Profile, Subject
+from kneescale.plan.profiles import Profile, Subject, subject_of
 from kneescale.plan.state import Observed
 from kneescale.plan.workloads import ModelKey
 
@@ -40,8 +40,4 @@ def _ratios(
     for partition in schedule.status.partitions:
         model = models.get(keys.get(partition.name, ("", "")))
         if model and partition.latency_ratio_permille:
-            source = model.spec.model
-            subject = Subject(
-                model.metadata.namespace, source.uri, source.format, spec.product_name, spec.backend
-            )
-            yield subject, partition.latency_ratio_permille / 1000
+            yield subject_of(model, spec), partition.latency_ratio_permille / 1000

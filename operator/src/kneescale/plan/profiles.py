@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kneescale.api.gpu_schedule import GPUScheduleSpec
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfile, ModelProfileSpec
 from kneescale.api.names import profile_name
@@ -46,8 +47,8 @@ class Profile:
         return self.surface if self.slowness == 1 else self.surface.times(self.slowness)
 
 
-def subject_of(model: InferenceModel, device: GpuDevice) -> Subject:
-    """What must be profiled to run `model` on devices of this kind."""
+def subject_of(model: InferenceModel, device: GpuDevice | GPUScheduleSpec) -> Subject:
+    """What must be profiled to run `model` on devices of this kind; a schedule says that of its device."""
     source = model.spec.model
     return Subject(model.metadata.namespace, source.uri, source.format, device.product_name, device.backend)
 
