@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from kneescale.api.conditions import format_time
 from kneescale.mps import protocol, supervisor
 from kneescale.mps.control import Control, DaemonSilentError
 from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
@@ -151,7 +152,7 @@ class DaemonKeeper:
         same = last is not None and last.state is now.state
         return DaemonStatus(
             state=now.state,
-            since=last.since if last is not None and same else _clock(),
+            since=last.since if last is not None and same else format_time(datetime.now(UTC)),
             restarts=max(0, now.starts - 1),
             losses=now.losses,
             line=now.line[:_LONGEST_LINE],
@@ -159,7 +160,3 @@ class DaemonKeeper:
             clients=now.clients,
             partitions=now.partitions,
         )
-
-
-def _clock() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

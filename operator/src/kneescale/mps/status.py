@@ -8,6 +8,7 @@ from typing import Annotated
 
 from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
 from kneescale.core.errors import InvalidInputError
+from kneescale.mps.paths import gpu_dir
 
 Pid = Annotated[int, Range(0)]
 
@@ -58,7 +59,7 @@ class DaemonStatus:
 
 def status_path(state_dir: Path, uuid: str) -> Path:
     """The file that holds the status of a GPU's daemon."""
-    return state_dir / "mps" / uuid / "status.json"
+    return gpu_dir(state_dir, uuid) / "status.json"
 
 
 def read_status(path: Path) -> DaemonStatus | None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from kneescale.api.codec import Items, Range, Text, decode
 from kneescale.core.errors import InvalidInputError
+from kneescale.mps.paths import gpu_dir
 
 _WANTED_FILE = "wanted.json"
 #: As NVML writes a GPU's UUID. It becomes a folder's name and an argument of a command.
@@ -32,7 +33,7 @@ class WantedDaemon:
 
 def wanted_path(state_dir: Path, uuid: str) -> Path:
     """The file that asks for the daemon of a GPU."""
-    return state_dir / "mps" / uuid / _WANTED_FILE
+    return gpu_dir(state_dir, uuid) / _WANTED_FILE
 
 
 def read_wanted(path: Path) -> WantedDaemon:
@@ -49,4 +50,4 @@ def read_wanted(path: Path) -> WantedDaemon:
 
 def wanted_files(state_dir: Path) -> list[Path]:
     """All such files of this node."""
-    return sorted((state_dir / "mps").glob(f"*/{_WANTED_FILE}"))
+    return sorted(state_dir.glob(str(wanted_path(Path(), "*"))))
