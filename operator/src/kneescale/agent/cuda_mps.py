@@ -4,7 +4,7 @@ Written to NVIDIA's documents; not run on a GPU yet.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 
@@ -61,7 +61,7 @@ class CudaMpsBackend:
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that can be shared, sick ones among them."""
         state = self._monitor.state
-        return tuple(self._device(gpu, state) for gpu in state.gpus if self._obstacle(gpu, state) is None)
+        return tuple(self._device(gpu, state) for gpu in self._shared(state))
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Why there is no GPU, or why one is left alone."""
@@ -76,7 +76,8 @@ class CudaMpsBackend:
 
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """As the MPS daemons' program counts them (ADR 22)."""
-        statuses = {device.name: self._daemon_status(device.uuid) for device in self.devices()}
+        uuids = (gpu.reading.uuid for gpu in self._shared(self._monitor.state))
+        statuses = {_name(uuid): self._daemon_status(uuid) for uuid in uuids}
         return {name: _losses(status) for name, status in statuses.items() if status is not None}
 
     def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
@@ -108,6 +109,9 @@ class CudaMpsBackend:
     def _want_daemons(self) -> None:
         """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved."""
         self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
+
+    def _shared(self, state: GpuState) -> Iterator[MonitoredGpu]:
+        return (gpu for gpu in state.gpus if self._obstacle(gpu, state) is None)
 
     def _daemon_status(self, uuid: str) -> DaemonStatus | None:
         try:
