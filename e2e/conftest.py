@@ -56,7 +56,7 @@ def install(
     bare_cluster: Cluster, images: Images, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], None]:
     """Installs Kneescale for a backend, in place of another one."""
-    refs = {f"kneescale/{name}": bare_cluster.image_ref(image.ref) for name, image in images.system.items()}
+    refs = images.manifest_refs(bare_cluster.image_ref)
 
     def install_for(backend: str) -> None:
         overlay = tmp_path_factory.mktemp("overlay")

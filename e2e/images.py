@@ -45,10 +45,10 @@ class Images:
     worker: ImageRef
     models: Mapping[str, ImageRef]
 
-    @property
-    def system(self) -> dict[str, ImageRef]:
-        """The images of Kneescale itself, by their names in the manifests."""
-        return {"operator": self.operator, "worker": self.worker}
+    def manifest_refs(self, image_ref: Callable[[str], str]) -> dict[str, str]:
+        """The images of Kneescale itself, by their names in the manifests; `image_ref` is a cluster's."""
+        own = {"kneescale/operator": self.operator, "kneescale/worker": self.worker}
+        return {name: image_ref(image.ref) for name, image in own.items()}
 
     @property
     def archives(self) -> list[Path]:

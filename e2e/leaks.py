@@ -8,6 +8,7 @@ from typing import Any
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
+from e2e.wait import wait_until
 from kneescale.api.names import DRIVER
 
 CLAIMS = "/var/lib/kneescale/claims"
@@ -29,6 +30,11 @@ def leaks(cluster: LocalCluster, kubectl: Kubectl) -> list[str]:
         here = {claim["metadata"]["uid"] for claim in claims if _holders(claim) & uids}
         found += [f"{node.name}: {what}" for what in _on_node(node, uids, here)]
     return found
+
+
+def wait_until_tidy(cluster: LocalCluster, kubectl: Kubectl, timeout_s: float) -> None:
+    """Return once nothing is left over. Raises TimeoutError."""
+    wait_until(lambda: not leaks(cluster, kubectl), "nothing is left over", timeout_s, poll_s=1.0)
 
 
 def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iterator[str]:

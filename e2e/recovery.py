@@ -25,6 +25,10 @@ class Recovery:
         """Requests that got no right answer."""
         return self.errors.total()
 
+    def is_back_within(self, seconds: float) -> bool:
+        """Whether attainment was full again so soon after the fault."""
+        return self.back_s is not None and self.back_s <= seconds
+
     def __str__(self) -> str:
         back = "never" if self.back_s is None else f"after {self.back_s:.1f} s"
         what = "".join(f"\n  {count} x {error}" for error, count in self.errors.most_common(5))

@@ -116,6 +116,11 @@ class Shop:
         """The uid of each object of these kinds, by name."""
         return {item["metadata"]["name"]: item["metadata"]["uid"] for item in self.get(kinds)["items"]}
 
+    def only_pod(self) -> Any:  # noqa: ANN401
+        """The one pod that there is."""
+        (pod,) = self.get("pods")["items"]
+        return pod
+
     def ready_pods(self) -> set[str]:
         """The names of the pods that are ready."""
         return {pod["metadata"]["name"] for pod in self.get("pods")["items"] if _is_ready(pod)}

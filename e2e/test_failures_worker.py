@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -11,15 +10,14 @@ from e2e.clients import tells_of_an_end
 from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
-from e2e.leaks import leaks
+from e2e.leaks import wait_until_tidy
 from e2e.recovery import Recovery
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.trial import SLO, come_through
+from e2e.trial import BACK_S, SLO, come_through
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
-BACK_S = 10.0
 TIDY_S = 30.0
 #: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
 OTHER = "resnet18"
@@ -40,16 +38,11 @@ def tidy(local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop) -> Iterator[
     """After each test the model serves, and nothing is left of what was."""
     yield
     shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
-    wait_until(lambda: not leaks(local_cluster, kubectl), "nothing is left over", TIDY_S, poll_s=1.0)
-
-
-def the_pod(shop: Shop) -> Any:  # noqa: ANN401
-    (pod,) = shop.get("pods")["items"]
-    return pod
+    wait_until_tidy(local_cluster, kubectl, TIDY_S)
 
 
 def restarts(shop: Shop) -> int:
-    return int(the_pod(shop)["status"]["containerStatuses"][0]["restartCount"])
+    return int(shop.only_pod()["status"]["containerStatuses"][0]["restartCount"])
 
 
 def started_again(shop: Shop, before: int) -> bool:
@@ -57,7 +50,7 @@ def started_again(shop: Shop, before: int) -> bool:
 
 
 def why_it_ended(shop: Shop) -> str:
-    return str(the_pod(shop)["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"])
+    return str(shop.only_pod()["status"]["containerStatuses"][0]["lastState"]["terminated"]["reason"])
 
 
 def assert_only_the_gone_worker_failed(seen: Recovery) -> None:
@@ -65,29 +58,27 @@ def assert_only_the_gone_worker_failed(seen: Recovery) -> None:
 
 
 def test_a_killed_worker_is_back_within_ten_seconds(local_cluster: LocalCluster, shop: Shop) -> None:
-    pod, before = the_pod(shop), restarts(shop)
+    pod, before = shop.only_pod(), restarts(shop)
     kill = Container.of(local_cluster, pod).kill
     seen = come_through(shop, MOBILENET, kill, partial(started_again, shop, before), "a worker is killed")
     assert_only_the_gone_worker_failed(seen)
-    assert seen.back_s is not None
-    assert seen.back_s <= BACK_S
-    assert the_pod(shop)["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert seen.is_back_within(BACK_S)
+    assert shop.only_pod()["metadata"]["uid"] == pod["metadata"]["uid"]
 
 
 def test_a_worker_out_of_memory_says_so_and_is_back_within_ten_seconds(
     local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop
 ) -> None:
-    pod, before = the_pod(shop), restarts(shop)
+    pod, before = shop.only_pod(), restarts(shop)
     fill = partial(Container.of(local_cluster, pod).use_up_memory, kubectl, pod)
     seen = come_through(shop, MOBILENET, fill, partial(started_again, shop, before), "a worker lacks memory")
     assert_only_the_gone_worker_failed(seen)
-    assert seen.back_s is not None
-    assert seen.back_s <= BACK_S
+    assert seen.is_back_within(BACK_S)
     assert why_it_ended(shop) == "OOMKilled"
 
 
 def test_a_hung_worker_is_taken_out_and_started_again(local_cluster: LocalCluster, shop: Shop) -> None:
-    pod, before = the_pod(shop), restarts(shop)
+    pod, before = shop.only_pod(), restarts(shop)
     freeze = Container.of(local_cluster, pod).freeze
     seen = come_through(shop, MOBILENET, freeze, partial(started_again, shop, before), "a worker hangs", 150)
     assert seen.back_s is not None
@@ -95,7 +86,7 @@ def test_a_hung_worker_is_taken_out_and_started_again(local_cluster: LocalCluste
 
 def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
     everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
-    victim = the_pod(shop)["metadata"]["name"]
+    victim = shop.only_pod()["metadata"]["name"]
     other = inference_model(OTHER, slo=SLO, scaling=everywhere)
     shop.apply(imported_profile(OTHER), other)
     try:
@@ -105,8 +96,7 @@ def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
         rave = partial(shop.run, "exec", victim, "--", "python", "-c", mad_worker.SOURCE)
         seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
         assert seen.failed == 0
-        assert seen.back_s is not None
-        assert seen.back_s <= BACK_S
+        assert seen.is_back_within(BACK_S)
     finally:
         shop.run("delete", "inferencemodel", OTHER)
     wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)

@@ -9,13 +9,15 @@ from e2e.clients import steady_load
 from e2e.demo.figures import Outcome
 from e2e.recovery import FULL_ATTAINMENT, Recovery, recovery
 from e2e.shop import Shop
-from e2e.wait import wait_until
+from e2e.wait import let_pass, wait_until
 
 #: Far above what an answer takes, on a machine that also runs the cluster: it tells an outage, not a jitter.
 SLO_MS = 200
 SLO = {"latencyMilliseconds": SLO_MS, "lateRequests": "Serve"}
 RATE_RPS = 20
 STEADY_S = 2.0
+#: By when a fault that ends a single process is to be over for clients.
+BACK_S = 10.0
 #: So long is looked on after the fault is over.
 AFTER_S = 10.0
 SETTLED_S = 60.0
@@ -39,7 +41,7 @@ def come_through(
         fault()
         wait_until(is_over, what, timeout_s)
         over_s = time.monotonic()
-        wait_until(lambda: time.monotonic() > over_s + AFTER_S, "time passes", 2 * AFTER_S)
+        let_pass(AFTER_S)
     seen = recovery(outcomes, SLO_MS, fault_s)
     load = os.getloadavg()[0]
     sys.stdout.write(

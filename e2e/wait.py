@@ -7,6 +7,12 @@ from collections.abc import Callable
 POLL_S = 0.1
 
 
+def let_pass(seconds: float) -> None:
+    """Return once so much time is over, while something else goes on; at once where it is 0 or less."""
+    due_s = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= due_s, "time passes", 2 * max(1.0, seconds))
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float, *, poll_s: float = POLL_S) -> None:
     """Return once `condition` holds, which is looked at every `poll_s` seconds.
 

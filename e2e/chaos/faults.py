@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, TypeVar
 
 from e2e import mad_worker
@@ -14,7 +13,7 @@ from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
 from e2e.runner import CommandError
 from e2e.shop import Shop
-from e2e.wait import wait_until
+from e2e.wait import let_pass
 
 T = TypeVar("T")
 
@@ -113,13 +112,13 @@ def _restart_kubelet(world: World, draw: float) -> str:
 
 def _take_control_plane(world: World, _: float) -> str:
     with without_control_plane(world.cluster, world.kubectl):
-        _let_pass(CONTROL_PLANE_AWAY_S)
+        let_pass(CONTROL_PLANE_AWAY_S)
     return f"for {CONTROL_PLANE_AWAY_S:.0f} s"
 
 
 def _cut_off(world: World, _: float) -> str:
     with cut_off(world.cluster, world.far_node):
-        _let_pass(CUT_OFF_S)
+        let_pass(CUT_OFF_S)
     return f"{world.far_node.name} for {CUT_OFF_S:.0f} s"
 
 
@@ -134,11 +133,6 @@ def _contradict(world: World, draw: float) -> str:
     twice = json.dumps({"spec": {"partitions": [*spec["partitions"], spec["partitions"][0]]}})
     world.shop.run("patch", "gpuschedule", name, "--type=merge", f"--patch={twice}")
     return name
-
-
-def _let_pass(seconds: float) -> None:
-    until_s = monotonic() + seconds
-    wait_until(lambda: monotonic() > until_s, "time passes", 2 * seconds)
 
 
 def _name(obj: Mapping[str, Any]) -> str:

@@ -17,11 +17,11 @@ from e2e.demo.figures import Outcome
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.demo.trace import overcommitted
 from e2e.images import build_images
-from e2e.leaks import leaks
+from e2e.leaks import leaks, wait_until_tidy
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
 from e2e.shop import Object, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from e2e.wait import let_pass
 
 #: Few large requests keep the GPUs busy, so that the machine's own cores have time for the cluster.
 ITEMS = 32
@@ -70,7 +70,7 @@ def run(duration_s: float, seed: int, folder: Path, progress: Progress) -> Repor
     cluster.up()
     try:
         cluster.load_images(images.archives)
-        refs = {f"kneescale/{name}": cluster.image_ref(image.ref) for name, image in images.system.items()}
+        refs = images.manifest_refs(cluster.image_ref)
         write_overlay(folder / "overlay", "emulated", refs, "SpatioTemporal")
         kubectl = Kubectl(cluster.kubectl, cluster.kubeconfig, Shell())
         with progress.step("Kneescale from its manifests", about_s=15):
@@ -92,7 +92,7 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
         begin_s = time.monotonic()
         strikes = draw_strikes(tuple(FAULTS), duration_s - CALM_BEFORE_S - CALM_AFTER_S, seed)
         struck = [_strike(world, strike, begin_s + CALM_BEFORE_S, progress) for strike in strikes]
-        _wait_until_s(begin_s + duration_s)
+        let_pass(begin_s + duration_s - time.monotonic())
     left_over = _left_over(world)
     return Report(
         seed=seed,
@@ -118,7 +118,7 @@ def _loaded(shop: Shop) -> Iterator[Mapping[str, Sequence[Outcome]]]:
 
 def _strike(world: World, strike: Strike, begin_s: float, progress: Progress) -> Struck:
     """Let a fault happen when it is due; one without a victim, or without an API server, is noted so."""
-    _wait_until_s(begin_s + strike.at_s)
+    let_pass(begin_s + strike.at_s - time.monotonic())
     began_s = time.monotonic()
     try:
         victim = FAULTS[strike.fault](world, strike.draw)
@@ -126,10 +126,6 @@ def _strike(world: World, strike: Strike, begin_s: float, progress: Progress) ->
         victim = f"(did not come to pass: {error})"
     progress.note(f"{strike.fault} {victim}")
     return Struck(strike.fault, victim, began_s, time.monotonic())
-
-
-def _wait_until_s(due_s: float) -> None:
-    wait_until(lambda: time.monotonic() >= due_s, "it is time", max(1.0, due_s - time.monotonic() + 1))
 
 
 def _wait_until_all_serve(shop: Shop) -> None:
@@ -155,7 +151,7 @@ def _left_over(world: World) -> list[str]:
     except TimeoutError as error:
         found.append(str(error))
     try:
-        wait_until(lambda: not leaks(world.cluster, world.kubectl), "", TIDY_S, poll_s=2.0)
+        wait_until_tidy(world.cluster, world.kubectl, TIDY_S)
     except TimeoutError:
         found += leaks(world.cluster, world.kubectl)
     for trace in Kneescale(world.kubectl).traces(seconds=3600):

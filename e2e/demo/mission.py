@@ -104,7 +104,7 @@ class Mission:
     def _install(self, images: Images, policy: str) -> None:
         with self.progress.step(f"Kneescale from its manifests, schedule {policy}", about_s=15):
             overlay = self.folder / "overlay"
-            refs = {f"kneescale/{name}": self.cluster.image_ref(i.ref) for name, i in images.system.items()}
+            refs = images.manifest_refs(self.cluster.image_ref)
             write_overlay(overlay, self.backend, refs, policy)
             self._kneescale.install(overlay)
 
