@@ -20,9 +20,11 @@ from kneescale.api.gpu_schedule import (
     Partition,
     PartitionState,
     PartitionStatus,
+    PartitionTraffic,
     render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
+from kneescale.core.scaling.arrivals import Traffic
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Measured
 
@@ -63,7 +65,8 @@ class StatusReporter:
             if status == last and now_ns - sent_ns < _REPEAT_NS:
                 continue
             try:
-                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(status))
+                written = replace(status, measured_at=format_time(now))
+                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(written))
             except NotFoundError:
                 continue  # deleted meanwhile; the watch will say so
             except ClusterError as error:
@@ -171,8 +174,19 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
         state=_state(view),
         overruns=timing.overruns,
         latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
+        traffic=_traffic(view.traffic) if view.traffic else None,
     )
     return status if view.measured is None else _with_measured(status, view.measured)
+
+
+def _traffic(traffic: Traffic) -> PartitionTraffic:
+    return PartitionTraffic(
+        recent_items_per_second=f"{traffic.recent_ips:.1f}",
+        steady_items_per_second=f"{traffic.steady_ips:.2f}",
+        steady_seconds=f"{traffic.steady_s:.1f}",
+        trend_items_per_second=f"{traffic.trend_ips2:.3f}",
+        dispersion_permille=round(1000 * traffic.dispersion),
+    )
 
 
 def _with_measured(status: PartitionStatus, measured: Measured) -> PartitionStatus:
