@@ -32,7 +32,7 @@ from kneescale.plan.workloads import ModelKey
 
 def plan(observed: Observed, settings: Settings) -> Desired:
     """What the cluster should be, given what it is."""
-    models = [model for model in observed.models if not model.metadata.deleting]
+    models = _living(observed)
     inventory = take_inventory(observed)
 
     profiling, outlooks = _plan_models(models, inventory, observed, settings)
@@ -46,6 +46,15 @@ def plan(observed: Observed, settings: Settings) -> Desired:
         events=events,
         requeue_after_s=_requeue_after_s(profiling, inventory, observed),
     )
+
+
+def outlooks_of(observed: Observed, settings: Settings) -> Sequence[Outlook]:
+    """What each step of the plan comes to for every model."""
+    return _plan_models(_living(observed), take_inventory(observed), observed, settings)[1]
+
+
+def _living(observed: Observed) -> list[InferenceModel]:
+    return [model for model in observed.models if not model.metadata.deleting]
 
 
 def _plan_models(
