@@ -17,8 +17,10 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kneescale"
 MODEL_LABEL = "kneescale.dev/model"
 PARTITION_LABEL = "kneescale.dev/partition"
-#: "Serve" or "Profile": keeps profiling pods out of a model's selector.
+#: "Serve", "Profile" or WANT: keeps other pods out of a model's selector.
 ROLE_LABEL = "kneescale.dev/role"
+#: The role of what stays pending for a cluster autoscaler to see.
+WANT = "Want"
 #: On a profiling Job: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
 #: On a profiling Job: which try this is, from 1.
@@ -64,3 +66,8 @@ def profile_job_name(model: str, *fixed_at_start: object) -> str:
 def schedule_name(node: str, device: str) -> str:
     """Name of a device's GPUSchedule."""
     return f"{node}-{device}"
+
+
+def want_name(model: str, number: int) -> str:
+    """Name of the claim and the pod that ask for the model's so-many-th GPU more, from 1."""
+    return f"{model}-wanted-{number}"

@@ -116,6 +116,15 @@ class Claim:
         return Role(self.metadata.labels[ROLE_LABEL])
 
 
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A pod or a claim that asks for a GPU that is not there yet."""
+
+    api_version: str
+    kind: str
+    metadata: Metadata
+
+
 def parse_pod(obj: Mapping[str, Any]) -> Pod:
     """A worker's pod as the API server gives it."""
     status = obj.get("status") or {}
@@ -159,9 +168,14 @@ def parse_claim(obj: Mapping[str, Any]) -> Claim:
     )
 
 
-def is_profiling_pod(obj: Mapping[str, Any]) -> bool:
-    """Whether the pod belongs to a profiling Job."""
-    return parse_metadata(obj).labels.get(ROLE_LABEL) == Role.PROFILE
+def parse_want(obj: Mapping[str, Any]) -> Want:
+    """A pod or a claim that is pending for a cluster autoscaler to see."""
+    return Want(obj["apiVersion"], obj["kind"], parse_metadata(obj))
+
+
+def role_of(obj: Mapping[str, Any]) -> str:
+    """What a pod or a claim is for, as its label says."""
+    return parse_metadata(obj).labels.get(ROLE_LABEL, "")
 
 
 def worker_error(termination_message: str) -> str | None:
