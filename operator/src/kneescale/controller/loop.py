@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 
 from kneescale.controller import events
@@ -13,8 +14,9 @@ from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
 from kneescale.controller.difference import difference
 from kneescale.controller.failures import Failures
+from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
-from kneescale.controller.observe import World, observe
+from kneescale.controller.observe import World, find_worker, models_that_may_sleep, observe
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Desired, Observed
 
@@ -34,13 +36,19 @@ class Pace:
 
 
 class Loop:
-    """Keeps the cluster as the plan wants it."""
+    """Keeps the cluster as the plan wants it; `address` is where the cluster reaches this process."""
 
     def __init__(
-        self, api: ApiServer, world: World, plan: Callable[[Observed], Desired], pace: Pace = Pace()
+        self,
+        api: ApiServer,
+        world: World,
+        plan: Callable[[Observed], Desired],
+        address: str,
+        pace: Pace = Pace(),
     ) -> None:
         self._api = api
         self._world = world
+        self._gates = Gates(address, partial(find_worker, world), self.wake)
         self._plan = plan
         self._pace = pace
         self._failures = Failures()
@@ -73,12 +81,14 @@ class Loop:
     async def reconcile(self) -> float:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""
         self._calm_down()
-        observed = observe(self._world, self._failures.by_model(), datetime.now(UTC))
+        gates = await self._gates.keep(models_that_may_sleep(self._world))
+        observed = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
 
         desired = self._plan(observed)
 
         await self._applier.apply(tuple(difference(desired, self._world)))
         await self._announce(desired)
+        await self._gates.look()
         return self._next_due_s(desired)
 
     async def _announce(self, desired: Desired) -> None:

@@ -14,7 +14,7 @@ from kneescale.controller.listing import list_all_at_start
 from kneescale.controller.loop import Loop
 from kneescale.controller.observe import World
 from kneescale.controller.resources import WATCHED
-from kneescale.controller.settings import parse_settings
+from kneescale.controller.settings import parse_address, parse_settings
 from kneescale.core.errors import InvalidInputError, KneescaleError
 from kneescale.plan import plan
 from kneescale.plan.state import Settings
@@ -29,7 +29,7 @@ def main() -> int:
     """Run the operator until a signal; return the exit code, 2 for wrong settings."""
     _log_json()
     try:
-        asyncio.run(_operate(parse_settings(os.environ)))
+        asyncio.run(_operate(parse_settings(os.environ), parse_address(os.environ)))
     except InvalidInputError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
@@ -46,11 +46,11 @@ def _log_json() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-async def _operate(settings: Settings) -> None:
+async def _operate(settings: Settings, address: str) -> None:
     world = World(WATCHED)
     async with connect() as api:
         await list_all_at_start(api, world, _START_PATIENCE_S)
-        loop = Loop(api, world, partial(plan, settings=settings))
+        loop = Loop(api, world, partial(plan, settings=settings), address)
         async with asyncio.TaskGroup() as group:
             reconciling = group.create_task(loop.run())
             await watch(world, loop)

@@ -23,8 +23,9 @@ from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, ModelFormat, Role
 from kneescale.plan.placing import Target
 from kneescale.plan.profiling import Run
-from kneescale.plan.state import Manifest, Settings
+from kneescale.plan.state import Gate, Manifest, Settings
 
+ENTRANCE_API_VERSION, ENTRANCE_KIND = "discovery.k8s.io/v1", "EndpointSlice"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _WORKER_USER = 65532
 _MODEL_DIR = "/model"
@@ -156,6 +157,27 @@ def render_service(model: InferenceModel) -> Manifest:
         "kind": "Service",
         "metadata": _metadata(name, model, {}),
         "spec": {"selector": serving_labels(name), "ports": ports},
+    }
+
+
+def render_entrance(model: InferenceModel, gate: Gate) -> Manifest:
+    """Leads the Service to where requests are held, beside the EndpointSlice that Kubernetes keeps for it."""
+    name = model.metadata.name
+    labels = {
+        "kubernetes.io/service-name": name,
+        # Else the controller of EndpointSlices takes it for one of its own, and deletes it.
+        "endpointslice.kubernetes.io/managed-by": "kneescale.dev",
+    }
+    return {
+        "apiVersion": ENTRANCE_API_VERSION,
+        "kind": ENTRANCE_KIND,
+        "metadata": _metadata(f"{name}-asleep", model, labels),
+        "addressType": "IPv6" if ":" in gate.address else "IPv4",
+        "ports": [
+            {"name": "http", "port": gate.http_port, "protocol": "TCP"},
+            {"name": "grpc", "port": gate.grpc_port, "protocol": "TCP"},
+        ],
+        "endpoints": [{"addresses": [gate.address], "conditions": {"ready": True}}],
     }
 
 
