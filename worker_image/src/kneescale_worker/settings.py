@@ -36,6 +36,8 @@ class Settings:
     max_batch: int
     #: What runs the batches: "cpu", "cuda-mps" or "emulated".
     backend: str
+    #: Name of the device on its node; empty in a claim that an agent without this prepared.
+    device: str
     #: Product name of the device, as its ResourceSlice says.
     product: str
     #: How lanes are made; on backends without a GPU, only whether in processes of their own.
@@ -76,6 +78,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         model_format=model_format,
         max_batch=_integer(env, "KNEESCALE_MAX_BATCH", 1, 128),
         backend=backend,
+        device=env.get("KNEESCALE_DEVICE", ""),
         product=_required(env, "KNEESCALE_PRODUCT"),
         tier=tier,
         lanes=_lanes(env, tier),

@@ -6,7 +6,7 @@ No I/O and no clock: what it is told and when decides what it says.
 from dataclasses import dataclass
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
-from kneescale.agent.trace import Trace
+from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
@@ -22,7 +22,7 @@ _MAX_PROBES = 256
 class _Worker:
     """A worker that said hello and has not left."""
 
-    model: str
+    tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
     probes: int = 0
@@ -37,6 +37,7 @@ class PartitionView:
     """
 
     name: str
+    namespace: str
     model: str
     connected: bool
     seen: bool
@@ -114,7 +115,7 @@ class GrantBroker:
         """Every refusal that is to be sent now, before the grants of `tick`."""
         refusals = self._dispatcher.refuse(now_ns)
         for refused in refusals:
-            self._trace.refused(refused.partition, self._workers[refused.partition].model, refused.count)
+            self._trace.refused(self._workers[refused.partition].tenant, refused.count)
         return refusals
 
     def tick(self, now_ns: int) -> list[Granted]:
@@ -123,7 +124,7 @@ class GrantBroker:
         for granted in grants:
             worker = self._workers[granted.partition]
             worker.probes = max(0, worker.probes - 1)
-            self._trace.granted(granted.partition, worker.model, granted.grant, now_ns)
+            self._trace.granted(worker.tenant, granted.grant, now_ns)
         return grants
 
     def next_wake_ns(self, now_ns: int) -> int | None:
@@ -144,6 +145,7 @@ class GrantBroker:
         worker = self._workers.get(partition.name)
         return PartitionView(
             name=partition.name,
+            namespace=partition.namespace,
             model=partition.model,
             connected=worker is not None,
             seen=partition.name in self._seen,
@@ -176,7 +178,8 @@ class GrantBroker:
             raise ProtocolError("a batch of it hangs; it is to end and be started anew")
         self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
-        self._workers[name] = _Worker(partition.model, partition.terms.lanes, hello.born_ns)
+        tenant = Tenant(name, partition.namespace, partition.model)
+        self._workers[name] = _Worker(tenant, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
         return partition.worker_terms
 

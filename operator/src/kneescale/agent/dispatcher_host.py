@@ -46,6 +46,8 @@ class DispatcherHost:
     def __init__(self, device: str, socket_path: Callable[[str], Path], worker_uid: int) -> None:
         self.device = device
         self.trace = Trace()
+        #: When it took the device, in monotonic nanoseconds.
+        self.began_ns = time.monotonic_ns()
         self._socket_path = socket_path
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +11,10 @@ from time import monotonic
 from kneescale.controller import events
 from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
-from kneescale.controller.difference import difference
+from kneescale.controller.difference import Write, difference
 from kneescale.controller.failures import Failures
 from kneescale.controller.listing import list_all
+from kneescale.controller.metrics import Metrics, Result
 from kneescale.controller.observe import World, observe
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Desired, Observed
@@ -37,14 +38,20 @@ class Loop:
     """Keeps the cluster as the plan wants it."""
 
     def __init__(
-        self, api: ApiServer, world: World, plan: Callable[[Observed], Desired], pace: Pace = Pace()
+        self,
+        api: ApiServer,
+        world: World,
+        plan: Callable[[Observed], Desired],
+        pace: Pace = Pace(),
+        metrics: Metrics | None = None,
     ) -> None:
         self._api = api
         self._world = world
         self._plan = plan
         self._pace = pace
+        self._metrics = metrics or Metrics()
         self._failures = Failures()
-        self._applier = Applier(api, world, self._failures)
+        self._applier = Applier(api, world, self._failures, self._metrics)
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         #: When the last cycle ended, in monotonic seconds: the sign of life.
@@ -75,11 +82,24 @@ class Loop:
         self._calm_down()
         observed = observe(self._world, self._failures.by_model(), datetime.now(UTC))
 
-        desired = self._plan(observed)
+        desired = self._timed_plan(observed)
 
-        await self._applier.apply(tuple(difference(desired, self._world)))
+        writes = tuple(difference(desired, self._world))
+        await self._applier.apply(writes)
         await self._announce(desired)
+        self._metrics.reconciled(self._result(writes))
         return self._next_due_s(desired)
+
+    def _timed_plan(self, observed: Observed) -> Desired:
+        began_s = monotonic()
+        desired = self._plan(observed)
+        self._metrics.planned(observed, desired, monotonic() - began_s)
+        return desired
+
+    def _result(self, writes: Sequence[Write]) -> Result:
+        if self._failures.any:
+            return Result.FAILED
+        return Result.APPLIED if writes else Result.UNCHANGED
 
     async def _announce(self, desired: Desired) -> None:
         # A decision that was not written down is not announced: the next plan comes to it again.
@@ -87,6 +107,8 @@ class Loop:
         notes = [
             note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed
         ]
+        for note in notes:
+            self._metrics.announced(note)
         await events.post(self._api, notes)
 
     def _next_due_s(self, desired: Desired) -> float:

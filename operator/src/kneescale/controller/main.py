@@ -12,6 +12,7 @@ from kneescale.controller.api_server import connect
 from kneescale.controller.handlers import watch
 from kneescale.controller.listing import list_all_at_start
 from kneescale.controller.loop import Loop
+from kneescale.controller.metrics import Metrics, serve
 from kneescale.controller.observe import World
 from kneescale.controller.resources import WATCHED
 from kneescale.controller.settings import parse_settings
@@ -50,7 +51,9 @@ async def _operate(settings: Settings) -> None:
     world = World(WATCHED)
     async with connect() as api:
         await list_all_at_start(api, world, _START_PATIENCE_S)
-        loop = Loop(api, world, partial(plan, settings=settings))
+        metrics = Metrics()
+        serve(metrics)
+        loop = Loop(api, world, partial(plan, settings=settings), metrics=metrics)
         async with asyncio.TaskGroup() as group:
             reconciling = group.create_task(loop.run())
             await watch(world, loop)
