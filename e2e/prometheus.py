@@ -74,6 +74,10 @@ class Prometheus:
         targets: list[Any] = self._get("targets", state="active")["activeTargets"]
         return targets
 
+    def rules(self) -> list[Any]:
+        """The rules that are loaded, as Prometheus tells of them."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
     def _get(self, what: str, **parameters: str) -> Any:  # noqa: ANN401
         with urlopen(f"{self.url}/api/v1/{what}?{urlencode(parameters)}", timeout=_ANSWER_S) as answer:
             return json.load(answer)["data"]

@@ -1,6 +1,7 @@
 """The loop over a fake API server and a fake plan."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class FakePlan:
 
 def accepted(name: str) -> EventNote:
     regarding = ObjectRef("kneescale.dev/v1alpha1", "InferenceModel", "shop", name, "uid")
-    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted")
+    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted", device="node1/gpu0")
 
 
 def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
@@ -128,7 +129,9 @@ async def test_a_failed_write_is_tried_again_by_itself(api: FakeApiServer, world
     assert writes(api) == [("apply", "Service", "bad")] * 2
 
 
-async def test_decisions_become_events_once_they_are_written_down(api: FakeApiServer, world: World) -> None:
+async def test_decisions_become_events_and_lines_once_they_are_written_down(
+    api: FakeApiServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     api.seed(model("vad"))
     await list_all(api, world)
     wanted = Desired(status=(model("vad", status={"replicas": 1}),), events=(accepted("vad"),))
@@ -136,11 +139,14 @@ async def test_decisions_become_events_once_they_are_written_down(api: FakeApiSe
     api.fail(on("apply status", "vad"), UNAVAILABLE, times=1)
     await loop.reconcile()
     assert api.events == []
-    async with running(loop):
-        await until(lambda: api.events != [])
+    with caplog.at_level(logging.INFO):
+        async with running(loop):
+            await until(lambda: api.events != [])
     (event,) = api.events
     assert event["metadata"]["namespace"] == "shop"
     assert (event["reason"], event["note"]) == ("Accepted", "the model is accepted")
+    (line,) = [each.__dict__ for each in caplog.records if "is accepted" in each.message]
+    assert (line["namespace"], line["model"], line["device"]) == ("shop", "vad", "node1/gpu0")
 
 
 async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, world: World) -> None:

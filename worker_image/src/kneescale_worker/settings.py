@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kneescale.core.errors import InvalidInputError
+from kneescale.telemetry import logs
 
 #: Every way a model's format may meet a backend: computed on CPU cores or on a GPU, or waited out.
 _BACKENDS_OF_FORMAT = {"TorchScript": ("cpu", "cuda-mps"), "Emulated": ("emulated",)}
@@ -93,6 +94,11 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         profile_seconds=_integer(env, "KNEESCALE_PROFILE_SECONDS", 1, 3600, 45),
         termination_path=termination_path(env),
     )
+
+
+def configure_logs(env: Mapping[str, str]) -> None:
+    """Have every line of the log name the model and the device, also those about settings that are wrong."""
+    logs.configure(model=env.get("KNEESCALE_MODEL_NAME", ""), device=env.get("KNEESCALE_DEVICE", ""))
 
 
 def termination_path(env: Mapping[str, str]) -> Path:

@@ -137,6 +137,11 @@ class GrantBroker:
         self._hung.update({name: self._workers[name].born_ns for name in hung})
         return hung
 
+    def model_of(self, name: str) -> tuple[str, str]:
+        """The namespace and the name of a partition's model; empty for one that left the schedule."""
+        partition = self._assigned.get(name)
+        return (partition.namespace, partition.model) if partition else ("", "")
+
     def views(self) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
         return tuple(self._view(partition) for partition in self._assigned.values())

@@ -42,20 +42,19 @@ class Applier:
 
     async def _send(self, write: Write) -> None:
         item = write.item
-        fields = {"verb": item.verb, "kind": item.kind, "object": item.place}
         try:
             await self._request(write)
         except ApiError as error:
             self._metrics.wrote(item.verb, item.kind, done=False)
             message = f"{item}: {error}"
             delay_s = self._failures.failed(item, write.model, message, monotonic())
-            logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=fields)
+            logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=write.about)
         else:
             self._metrics.wrote(item.verb, item.kind, done=True)
             self._failures.succeeded(item)
             # Statuses hold measurements, so they are written all the time.
             level = logging.DEBUG if item.verb is Verb.APPLY_STATUS else logging.INFO
-            logger.log(level, "%s", item, extra=fields)
+            logger.log(level, "%s", item, extra=write.about)
 
     async def _request(self, write: Write) -> None:
         if write.verb is Verb.DELETE:

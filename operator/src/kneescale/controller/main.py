@@ -6,8 +6,6 @@ import os
 import sys
 from functools import partial
 
-import kopf
-
 from kneescale.controller.api_server import connect
 from kneescale.controller.handlers import watch
 from kneescale.controller.listing import list_all_at_start
@@ -19,6 +17,7 @@ from kneescale.controller.settings import parse_settings
 from kneescale.core.errors import InvalidInputError, KneescaleError
 from kneescale.plan import plan
 from kneescale.plan.state import Settings
+from kneescale.telemetry import logs
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +41,8 @@ def main() -> int:
 
 def _log_json() -> None:
     """One JSON object a line, without the libraries' lines about each watched object and each probe."""
-    kopf.configure(log_format=kopf.LogFormat.JSON)
-    for chatty in ("kopf.objects", "kopf.activities", "aiohttp.access"):
+    logs.configure()
+    for chatty in ("asyncio", "kopf.objects", "kopf.activities", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
