@@ -140,7 +140,7 @@ def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:
     assert broker.refuse(100 * NS_PER_MS) == [Refused("a", 3)]
     assert broker.views(100 * NS_PER_MS)[0].queued_items == 2
     totals = trace.totals()["a"]
-    assert (totals.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
+    assert (totals.tenant.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
 
 
 def test_a_partition_that_serves_late_requests_refuses_none() -> None:

@@ -1,6 +1,7 @@
 """The loop over a fake API server and a fake plan."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from kneescale.controller.api_server import ApiError
 from kneescale.controller.failures import FIRST_DELAY_S
 from kneescale.controller.listing import list_all, list_all_at_start
 from kneescale.controller.loop import Loop, Pace
+from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
 from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED
 from kneescale.core.errors import KneescaleError
@@ -38,7 +40,7 @@ class FakePlan:
 
 def accepted(name: str) -> EventNote:
     regarding = ObjectRef("kneescale.dev/v1alpha1", "InferenceModel", "shop", name, "uid")
-    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted")
+    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted", device="node1/gpu0")
 
 
 def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
@@ -50,7 +52,7 @@ def on(verb: str, name: str) -> Callable[[Request], bool]:
 
 
 def loop_of(api: FakeApiServer, world: World, plan: FakePlan, pace: Pace = PACE) -> Loop:
-    return Loop(api, world, plan, "127.0.0.1", pace)
+    return Loop(api, world, plan, "127.0.0.1", Metrics(), pace)
 
 
 @asynccontextmanager
@@ -133,7 +135,9 @@ async def test_a_failed_write_is_tried_again_by_itself(api: FakeApiServer, world
     assert writes(api) == [("apply", "Service", "bad")] * 2
 
 
-async def test_decisions_become_events_once_they_are_written_down(api: FakeApiServer, world: World) -> None:
+async def test_decisions_become_events_and_lines_once_they_are_written_down(
+    api: FakeApiServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     api.seed(model("vad"))
     await list_all(api, world)
     wanted = Desired(status=(model("vad", status={"replicas": 1}),), events=(accepted("vad"),))
@@ -141,11 +145,14 @@ async def test_decisions_become_events_once_they_are_written_down(api: FakeApiSe
     api.fail(on("apply status", "vad"), UNAVAILABLE, times=1)
     await loop.reconcile()
     assert api.events == []
-    async with running(loop):
-        await until(lambda: api.events != [])
+    with caplog.at_level(logging.INFO):
+        async with running(loop):
+            await until(lambda: api.events != [])
     (event,) = api.events
     assert event["metadata"]["namespace"] == "shop"
     assert (event["reason"], event["note"]) == ("Accepted", "the model is accepted")
+    (line,) = [each.__dict__ for each in caplog.records if "is accepted" in each.message]
+    assert (line["namespace"], line["model"], line["device"]) == ("shop", "vad", "node1/gpu0")
 
 
 async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, world: World) -> None:

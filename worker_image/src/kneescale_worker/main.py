@@ -19,7 +19,9 @@ from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
-from kneescale_worker.settings import parse_settings, termination_path
+from kneescale_worker.settings import configure_logs, parse_settings, termination_path
+
+_log = logging.getLogger(__name__)
 
 _EXIT_OK, _EXIT_ERROR, _EXIT_HUNG = 0, 2, 3
 #: What shells report for a program that SIGTERM ended.
@@ -31,12 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     # As a container's first process it would ignore SIGTERM otherwise; `serve` drains instead.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(os.environ)
     try:
         arguments.run(arguments)
     except KneescaleError as error:
-        sys.stderr.write(f"kneescale_worker: {error}\n")
-        if arguments.run is not _kernels:
+        if arguments.run is _kernels:
+            sys.stderr.write(f"kneescale_worker: {error}\n")
+        else:
+            _log.error("ending: %s", error)
             _leave_message(termination_path(os.environ), {"error": str(error)})
         if isinstance(error, HungError):
             # A plain return would wait for the thread that hangs.

@@ -6,7 +6,7 @@ No I/O and no clock: what it is told and when decides what it says.
 from dataclasses import dataclass
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
-from kneescale.agent.trace import Trace
+from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
@@ -23,7 +23,7 @@ _MAX_PROBES = 256
 class _Worker:
     """A worker that said hello and has not left."""
 
-    model: str
+    tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
     probes: int = 0
@@ -38,6 +38,7 @@ class PartitionView:
     """
 
     name: str
+    namespace: str
     model: str
     connected: bool
     seen: bool
@@ -120,7 +121,7 @@ class GrantBroker:
         """Every refusal that is to be sent now, before the grants of `tick`."""
         refusals = self._dispatcher.refuse(now_ns)
         for refused in refusals:
-            self._trace.refused(refused.partition, self._workers[refused.partition].model, refused.count)
+            self._trace.refused(self._workers[refused.partition].tenant, refused.count)
         return refusals
 
     def tick(self, now_ns: int) -> list[Granted]:
@@ -129,7 +130,7 @@ class GrantBroker:
         for granted in grants:
             worker = self._workers[granted.partition]
             worker.probes = max(0, worker.probes - 1)
-            self._trace.granted(granted.partition, worker.model, granted.grant, now_ns)
+            self._trace.granted(worker.tenant, granted.grant, now_ns)
         return grants
 
     def next_wake_ns(self, now_ns: int) -> int | None:
@@ -142,6 +143,11 @@ class GrantBroker:
         self._hung.update({name: self._workers[name].born_ns for name in hung})
         return hung
 
+    def model_of(self, name: str) -> tuple[str, str]:
+        """The namespace and the name of a partition's model; empty for one that left the schedule."""
+        partition = self._assigned.get(name)
+        return (partition.namespace, partition.model) if partition else ("", "")
+
     def views(self, now_ns: int) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
         return tuple(self._view(partition, now_ns) for partition in self._assigned.values())
@@ -151,6 +157,7 @@ class GrantBroker:
         meter = self._meters.get(partition.name)
         return PartitionView(
             name=partition.name,
+            namespace=partition.namespace,
             model=partition.model,
             connected=worker is not None,
             seen=partition.name in self._seen,
@@ -184,7 +191,8 @@ class GrantBroker:
             raise ProtocolError("a batch of it hangs; it is to end and be started anew")
         self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
-        self._workers[name] = _Worker(partition.model, partition.terms.lanes, hello.born_ns)
+        tenant = Tenant(name, partition.namespace, partition.model)
+        self._workers[name] = _Worker(tenant, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
         self._meters.setdefault(name, ArrivalMeter(now_ns))
         return partition.worker_terms

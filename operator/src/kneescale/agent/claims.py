@@ -162,6 +162,7 @@ class ClaimFolders:
             env={
                 "KNEESCALE_SOCKET": f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
                 "KNEESCALE_BACKEND": backend_name,
+                "KNEESCALE_DEVICE": device.name,
                 "KNEESCALE_PRODUCT": device.product_name,
                 "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
                 "KNEESCALE_TIER": device.tier.value,

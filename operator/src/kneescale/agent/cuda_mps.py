@@ -117,7 +117,12 @@ class CudaMpsBackend:
         try:
             return read_status(status_path(self._state_dir, uuid))
         except InvalidInputError as error:
-            log.warning("what became of the MPS daemon of GPU %s is not known: %s", uuid, error)
+            log.warning(
+                "what became of the MPS daemon of GPU %s is not known: %s",
+                uuid,
+                error,
+                extra={"device": uuid},
+            )
             return None
 
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:

@@ -46,6 +46,8 @@ class DispatcherHost:
     def __init__(self, device: str, socket_path: Callable[[str], Path], worker_uid: int) -> None:
         self.device = device
         self.trace = Trace()
+        #: When it took the device, in monotonic nanoseconds.
+        self.began_ns = time.monotonic_ns()
         self._socket_path = socket_path
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
@@ -151,7 +153,9 @@ class DispatcherHost:
         try:
             sock = listen(path, self._worker_uid)
         except OSError as error:
-            log.warning("cannot listen for partition %s at %s: %s", name, path, error)
+            log.warning(
+                "cannot listen for partition %s at %s: %s", name, path, error, extra=self._about(name)
+            )
             return
         self._listeners[name] = _Listener(sock, claim_uid)
         self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, sock))
@@ -169,7 +173,12 @@ class DispatcherHost:
         except BlockingIOError:
             return
         if peer_uid(sock) != self._worker_uid:
-            log.warning("refused user %d on the socket of partition %s", peer_uid(sock), name)
+            log.warning(
+                "refused user %d on the socket of partition %s",
+                peer_uid(sock),
+                name,
+                extra=self._about(name),
+            )
             sock.close()
             return
         # One worker a partition: the newest is the one whose container lives.
@@ -190,7 +199,9 @@ class DispatcherHost:
         except ConnectionError as error:
             self._hang_up(name, str(error))
         except (ProtocolError, OSError) as error:
-            log.warning("the worker of partition %s is disconnected: %s", name, error)
+            log.warning(
+                "the worker of partition %s is disconnected: %s", name, error, extra=self._about(name)
+            )
             self._hang_up(name, str(error))
 
     def _take(self, name: str, messages: list[Message]) -> None:
@@ -199,6 +210,7 @@ class DispatcherHost:
         for message in messages:
             answer = self._broker.handle(name, message, now_ns)
             if answer is not None:
+                log.info("partition %s has a worker", name, extra=self._about(name))
                 self._send(name, answer)
 
     def _send_decisions(self) -> None:
@@ -217,7 +229,7 @@ class DispatcherHost:
     def _note_refusal(self, name: str, now_ns: int) -> None:
         """Log the first refusal of a partition in a while; how many there are, the metrics count."""
         if now_ns - self._refused_ns.get(name, -_QUIET_NS) >= _QUIET_NS:
-            log.warning("partition %s refuses requests that cannot be in time", name)
+            log.warning("partition %s refuses requests that cannot be in time", name, extra=self._about(name))
         self._refused_ns[name] = now_ns
 
     def _send(self, name: str, message: Message) -> None:
@@ -241,17 +253,26 @@ class DispatcherHost:
     def _fence(self) -> None:
         """Others get the GPU% of a worker that hangs."""
         for name in self._broker.fence(time.monotonic_ns()):
-            log.warning("a batch of partition %s never ends; its worker is disconnected", name)
+            log.warning(
+                "a batch of partition %s never ends; its worker is disconnected",
+                name,
+                extra=self._about(name),
+            )
             self._hang_up(name, "it hangs")
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)
         if connection is None:
             return
-        log.info("partition %s has no worker: %s", name, reason)
+        log.info("partition %s has no worker: %s", name, reason, extra=self._about(name))
         self._selector.unregister(connection)
         connection.close()
         self._broker.left(name, time.monotonic_ns())
+
+    def _about(self, name: str) -> dict[str, str]:
+        """What a line of the log about a partition is about."""
+        namespace, model = self._broker.model_of(name)
+        return {"device": self.device, "partition": name, "namespace": namespace, "model": model}
 
     def _close(self) -> None:
         """Hang up on all; the sockets' files stay, for the next agent to replace."""

@@ -30,6 +30,8 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _WORKER_USER = 65532
 _MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
+#: By custom, what a Prometheus that looks for it scrapes without further ado.
+_SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
 #: A profile is to be measured in 60 s at most; the rest is for starting.
 _PROFILE_SECONDS = 45
 _PROFILE_DEADLINE_SECONDS = 180
@@ -47,7 +49,10 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
     model, device = target.model, target.device
     metadata = _partition_metadata(target.name, model, device, Role.SERVE)
     # `kubectl drain` takes pods without a controller only by force.
-    pod_metadata = metadata | {"ownerReferences": [model.owner.render_controller()]}
+    pod_metadata = metadata | {
+        "ownerReferences": [model.owner.render_controller()],
+        "annotations": metadata["annotations"] | _SCRAPED,
+    }
     emulated = device.backend is Backend.EMULATED
     pod_spec = _pod_spec(target.name, model, settings.worker_image, emulated=emulated, clients=target.clients)
     pod_spec["restartPolicy"] = "Always"

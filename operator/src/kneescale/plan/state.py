@@ -159,6 +159,8 @@ class EventNote:
     reason: str
     action: str
     message: str
+    #: The GPUs that the model is planned on, as node1/gpu0, with commas.
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
