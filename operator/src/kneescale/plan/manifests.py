@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kneescale.api.footprint import MEASURING, Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import (
     API_VERSION,
@@ -45,11 +46,11 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
     metadata = _partition_metadata(target.name, model, device, Role.SERVE)
     # `kubectl drain` takes pods without a controller only by force.
     pod_metadata = metadata | {"ownerReferences": [model.owner.render_controller()]}
-    pod_spec = _pod_spec(target.name, model, device, settings.worker_image, target.clients)
+    pod_spec = _pod_spec(target.name, model, device, settings.worker_image, target.footprint)
     pod_spec["restartPolicy"] = "Always"
     pod_spec["containers"][0] |= _serving_container()
     return [
-        _claim(metadata, model, device, target.lanes, Role.SERVE, target.clients),
+        _claim(metadata, model, device, target.lanes, Role.SERVE, target.footprint),
         {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": pod_spec},
     ]
 
@@ -62,7 +63,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "labels": metadata["labels"] | {PROFILE_LABEL: run.need.subject.profile_name},
         "annotations": metadata["annotations"] | {ATTEMPT_ANNOTATION: str(run.attempt)},
     }
-    pod_spec = _pod_spec(run.job_name, model, device, settings.worker_image)
+    pod_spec = _pod_spec(run.job_name, model, device, settings.worker_image, MEASURING)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
     pod_spec["containers"][0]["env"].append(
@@ -74,7 +75,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return [
-        _claim(metadata, model, device, device.lanes, Role.PROFILE),
+        _claim(metadata, model, device, device.lanes, Role.PROFILE, MEASURING),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
 
@@ -134,14 +135,14 @@ def _claim(
     device: GpuDevice,
     lanes: Sequence[int],
     role: Role,
-    clients: int = 1,
+    held: Footprint,
 ) -> Manifest:
-    """A claim of one device for a worker of so many MPS clients, each of which has the model in memory."""
+    """A claim of what a worker takes of one device."""
     uuid = f'device.attributes["{DRIVER}"].uuid == "{device.uuid}"'
     request = {
         "deviceClassName": DRIVER,
         "selectors": [{"cel": {"expression": uuid}}],
-        "capacity": {"requests": {"memory": _memory(model, clients), "clients": str(clients)}},
+        "capacity": {"requests": {"memory": _memory(model, held.copies), "clients": str(held.clients)}},
     }
     parameters = {
         "apiVersion": API_VERSION,
@@ -163,18 +164,18 @@ def _claim(
     }
 
 
-def _memory(model: InferenceModel, clients: int) -> str:
+def _memory(model: InferenceModel, copies: int) -> str:
     """So many times the model's memory, as a quantity."""
-    return model.spec.gpu.memory if clients == 1 else str(clients * model.spec.gpu.memory_bytes)
+    return model.spec.gpu.memory if copies == 1 else str(copies * model.spec.gpu.memory_bytes)
 
 
 def _pod_spec(
-    claim: str, model: InferenceModel, device: GpuDevice, image: str, clients: int = 1
+    claim: str, model: InferenceModel, device: GpuDevice, image: str, held: Footprint
 ) -> dict[str, Any]:
     """What serving and profiling pods have in common."""
     volumes, mounts = _model_volume(model)
     emulated = device.backend is Backend.EMULATED
-    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
+    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, held.processes)
     container = {
         "name": "worker",
         "image": image,
