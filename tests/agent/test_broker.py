@@ -109,6 +109,20 @@ def test_a_worker_cannot_end_anothers_grant() -> None:
         broker.handle("b", Done(granted.grant.grant_id, 1, 2), NS_PER_S)
 
 
+def test_a_grant_is_given_out_before_the_next_is_decided() -> None:
+    trace = Trace()
+    broker = GrantBroker(trace)
+    narrow = [partition(name, lanes=[20], gpuPercent=20) for name in ("a", "b")]
+    broker.assign(assign(parse_gpu_schedule(schedule(narrow)).spec, _claims()), 0)
+    for name in ("a", "b"):
+        broker.handle(name, HELLO, 1)
+        broker.handle(name, Arrived(1, 1), 1)
+    grants = broker.tick(2)
+    next(grants)
+    assert trace.running_percent == 20
+    assert len(list(grants)) == 1
+
+
 def test_new_terms_go_to_connected_workers_whose_terms_changed() -> None:
     broker = _broker()
     broker.handle("a", HELLO, 1)
@@ -157,7 +171,7 @@ def test_a_new_policy_asks_all_workers_to_connect_anew() -> None:
     broker = _broker()
     broker.handle("a", HELLO, 1)
     broker.handle("a", Arrived(8, 1), 1)
-    assert broker.tick(100 * NS_PER_MS)
+    assert list(broker.tick(100 * NS_PER_MS))
     temporal = replace(_assignment(), policy=Policy.TEMPORAL)
     assert broker.assign(temporal, NS_PER_S) == {"a": None}
     assert broker.handle("a", HELLO, NS_PER_S) is not None

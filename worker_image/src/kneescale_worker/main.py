@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
-from kneescale_worker.settings import configure_logs, parse_settings, termination_path
+from kneescale_worker.settings import Tier, configure_logs, parse_settings, termination_path
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def _serve(_: argparse.Namespace) -> None:
 
 
 def _profile(_: argparse.Namespace) -> None:
-    settings = parse_settings(os.environ)
+    # Each batch has the device to itself (ADR 21), and one copy of the weights does for all lanes.
+    settings = replace(parse_settings(os.environ), tier=Tier.GREEN_CONTEXTS)
     with closing(make_executor(settings)) as executor:
         measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())

@@ -3,6 +3,7 @@
 No I/O and no clock: what it is told and when decides what it says.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
@@ -124,14 +125,13 @@ class GrantBroker:
             self._trace.refused(self._workers[refused.partition].tenant, refused.count)
         return refusals
 
-    def tick(self, now_ns: int) -> list[Granted]:
-        """Every grant that is to be sent now, after the refusals of `refuse`."""
-        grants = self._dispatcher.tick(now_ns)
-        for granted in grants:
+    def tick(self, now_ns: int) -> Iterator[Granted]:
+        """Every grant that is to be sent now, each before the next is asked for, after what `refuse` gave."""
+        for granted in self._dispatcher.grants(now_ns):
             worker = self._workers[granted.partition]
             worker.probes = max(0, worker.probes - 1)
             self._trace.granted(worker.tenant, granted.grant, now_ns)
-        return grants
+            yield granted
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to ask again if no message comes before; None if only a message can change anything."""

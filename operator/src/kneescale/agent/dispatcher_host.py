@@ -32,6 +32,7 @@ _STUCK_NS = 10 * NS_PER_S
 _QUIET_NS = 60 * NS_PER_S
 
 _Handler = Callable[[int], None]
+_Ready = tuple[selectors.SelectorKey, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,9 @@ class DispatcherHost:
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopping:
-            self._wait()
+            ready = self._wait()
             with self._lock:
-                for key, mask in self._selector.select(0):
+                for key, mask in ready:
                     handler: _Handler = key.data
                     handler(mask)
                 self._fence()
@@ -108,16 +109,19 @@ class DispatcherHost:
             self._turned_ns = time.monotonic_ns()
         self._close()
 
-    def _wait(self) -> None:
-        """Until a socket is ready or the dispatcher's next wake-up has come.
+    def _wait(self) -> list[_Ready]:
+        """The sockets that are ready; none when the dispatcher's next wake-up comes before.
 
         epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
         takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made at start-up.
         """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
-        sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
+        if wake_ns is None:
+            return self._selector.select(_LONGEST_SLEEP_NS / NS_PER_S)
+        sleep_ns = min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
         select.select([self._selector], [], [], sleep_ns / NS_PER_S)
+        return self._selector.select(0)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.
@@ -219,11 +223,11 @@ class DispatcherHost:
         while connected != len(self._connections):
             connected = len(self._connections)
             now_ns = time.monotonic_ns()
-            refusals, grants = self._broker.refuse(now_ns), self._broker.tick(now_ns)
-            for refused in refusals:
+            for refused in self._broker.refuse(now_ns):
                 self._note_refusal(refused.partition, now_ns)
                 self._send(refused.partition, Refuse(refused.count))
-            for granted in grants:
+            # Each goes out as soon as it is decided: the GPU% of the first need not wait for the last.
+            for granted in self._broker.tick(now_ns):
                 self._send(granted.partition, granted.grant)
 
     def _note_refusal(self, name: str, now_ns: int) -> None:

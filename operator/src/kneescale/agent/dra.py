@@ -55,7 +55,7 @@ class ClaimPreparer:
         check_lanes(claim, device)
         self._folders.create(claim.uid)
         own = self._folders.container_edits(claim, self._backend.name, device)
-        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, len(claim.lanes)))
+        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, claim.clients))
         cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
         return (*edits.cdi_devices, cdi.device_id(claim.uid))
 

@@ -102,7 +102,7 @@ class GpuRequirements:
 
     @property
     def memory_bytes(self) -> int:
-        """GPU memory of one worker."""
+        """GPU memory of one copy of the model."""
         return parse_quantity(self.memory)
 
 

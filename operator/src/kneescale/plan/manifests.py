@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kneescale.api.footprint import ONE_PROCESS, Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import (
     API_VERSION,
@@ -54,11 +55,11 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
         "annotations": metadata["annotations"] | _SCRAPED,
     }
     emulated = device.backend is Backend.EMULATED
-    pod_spec = _pod_spec(target.name, model, settings.worker_image, emulated=emulated, clients=target.clients)
+    pod_spec = _pod_spec(target.name, model, settings.worker_image, target.footprint, emulated=emulated)
     pod_spec["restartPolicy"] = "Always"
     pod_spec["containers"][0] |= _serving_container()
     return [
-        _claim(metadata, model, device, target.lanes, Role.SERVE, target.clients),
+        _claim(metadata, model, device, target.lanes, Role.SERVE, target.footprint),
         {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": pod_spec},
     ]
 
@@ -72,7 +73,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "annotations": metadata["annotations"] | {ATTEMPT_ANNOTATION: str(run.attempt)},
     }
     emulated = device.backend is Backend.EMULATED
-    pod_spec = _pod_spec(run.job_name, model, settings.worker_image, emulated=emulated)
+    pod_spec = _pod_spec(run.job_name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
     pod_spec["containers"][0]["env"].append(
@@ -84,7 +85,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return [
-        _claim(metadata, model, device, device.lanes, Role.PROFILE),
+        _claim(metadata, model, device, device.lanes, Role.PROFILE, ONE_PROCESS),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
 
@@ -96,7 +97,7 @@ def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Seq
     """
     metadata = _metadata(name, model, {ROLE_LABEL: WANT})
     emulated = model.spec.model.format is ModelFormat.EMULATED
-    pod_spec = _pod_spec(name, model, settings.worker_image, emulated=emulated)
+    pod_spec = _pod_spec(name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
     pod_spec["affinity"] = {"nodeAffinity": _elsewhere(nodes)} if nodes else {}
     request = {
         "deviceClassName": DRIVER,
@@ -207,14 +208,14 @@ def _claim(
     device: GpuDevice,
     lanes: Sequence[int],
     role: Role,
-    clients: int = 1,
+    held: Footprint,
 ) -> Manifest:
-    """A claim of one device for a worker of so many MPS clients, each of which has the model in memory."""
+    """A claim of what a worker takes of one device."""
     uuid = f'device.attributes["{DRIVER}"].uuid == "{device.uuid}"'
     request = {
         "deviceClassName": DRIVER,
         "selectors": [{"cel": {"expression": uuid}}],
-        "capacity": {"requests": {"memory": _memory(model, clients), "clients": str(clients)}},
+        "capacity": {"requests": {"memory": _memory(model, held.copies), "clients": str(held.clients)}},
     }
     parameters = {
         "apiVersion": API_VERSION,
@@ -236,17 +237,17 @@ def _claim(
     }
 
 
-def _memory(model: InferenceModel, clients: int) -> str:
+def _memory(model: InferenceModel, copies: int) -> str:
     """So many times the model's memory, as a quantity."""
-    return model.spec.gpu.memory if clients == 1 else str(clients * model.spec.gpu.memory_bytes)
+    return model.spec.gpu.memory if copies == 1 else str(copies * model.spec.gpu.memory_bytes)
 
 
 def _pod_spec(
-    claim: str, model: InferenceModel, image: str, *, emulated: bool, clients: int = 1
+    claim: str, model: InferenceModel, image: str, held: Footprint, *, emulated: bool
 ) -> dict[str, Any]:
     """What all pods of a model have in common."""
     volumes, mounts = _model_volume(model)
-    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
+    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, held.processes)
     container = {
         "name": "worker",
         "image": image,

@@ -150,7 +150,8 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
 
 
 def _clients(target: Target) -> str:
-    return "a client" if target.clients == 1 else f"{target.clients} clients"
+    clients = target.footprint.clients
+    return "a client" if clients == 1 else f"{clients} clients"
 
 
 def _staying(outlook: Outlook) -> int:

@@ -107,7 +107,8 @@ def plan_partitions(
     started = tuple(
         target
         for target in targets
-        if target.name in held or rooms.try_take(target.device.uuid, target.memory_bytes, target.clients)
+        if target.name in held
+        or rooms.try_take(target.device.uuid, target.memory_bytes, target.footprint.clients)
     )
     waiting = tuple(target for target in targets if target not in started)
     ready = frozenset(pod.metadata.name for pod in pods if pod.ready and not pod.metadata.deleting)
