@@ -48,10 +48,16 @@ def partition_name(model: str, *fixed_at_start: object) -> str:
     return f"{model}-{short_hash(*fixed_at_start, digits=8)}"
 
 
-def profile_name(uri: str, model_format: str, product_name: str) -> str:
+def model_identity(uri: str) -> str:
+    """What a profile knows a model by: an image's digest where its URI has one, whatever the registry."""
+    _, digest_sign, digest = uri.partition("@sha256:")
+    return f"sha256:{digest}" if digest_sign else uri
+
+
+def profile_name(identity: str, model_format: str, product_name: str) -> str:
     """Name of the ModelProfile of a model on a GPU product; at most 63 characters, so it is a label too."""
-    last_part = uri.rstrip("/").rsplit("/", 1)[-1]
-    digest = short_hash(uri, model_format, product_name, digits=6)
+    last_part = identity.rstrip("/").rsplit("/", 1)[-1]
+    digest = short_hash(identity, model_format, product_name, digits=6)
     return f"{slug(last_part, 30) or 'model'}-{slug(product_name, 24) or 'gpu'}-{digest}"
 
 

@@ -40,7 +40,7 @@ def plan(observed: Observed, settings: Settings) -> Desired:
 
     return Desired(
         apply=tuple(objects_to_apply(outlooks, profiling, schedules, observed, settings)),
-        status=(*statuses, *rejected_statuses(observed), *profile_statuses(observed)),
+        status=(*statuses, *rejected_statuses(observed), *profile_statuses(profiling, observed)),
         delete=tuple(objects_to_delete(outlooks, profiling, schedules, observed)),
         events=events,
         requeue_after_s=_requeue_after_s(profiling, inventory, observed),

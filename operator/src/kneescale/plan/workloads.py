@@ -69,6 +69,7 @@ class Job:
     message: str
     #: What keeps its pod from starting.
     problem: Problem | None
+    worker_image: str
 
     @property
     def model(self) -> ModelKey:
@@ -143,6 +144,7 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
         ended_at=parse_time(ended["lastTransitionTime"]) if ended else None,
         message=_last_words(own) or failed.get("message", ""),
         problem=next(filter(None, (_problem(pod["status"]) for pod in own if _is_pending(pod))), None),
+        worker_image=obj["spec"]["template"]["spec"]["containers"][0]["image"],
     )
 
 
