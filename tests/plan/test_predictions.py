@@ -70,6 +70,25 @@ def test_plans_add_the_error_of_a_prediction_to_its_times() -> None:
     )
 
 
+def test_the_profile_says_how_far_measuring_is() -> None:
+    world = measuring_world()
+    assert "progress" not in profile_of(world)["status"]
+    (job,) = world.find("Job")
+    (report,) = (
+        partition
+        for schedule in world.find("GPUSchedule")
+        for partition in schedule["status"]["partitions"]
+        if partition["name"] == job["metadata"]["name"]
+    )
+    report["profiling"] = {"measured": 5, "runs": 40, "errorPercent": 12}
+    world.reconcile()
+    said = "5 of at most 40 points, known to 12 %"
+    assert profile_of(world)["status"]["progress"] == said
+    assert condition(profile_of(world), "Complete")["message"] == f"measuring on node1/gpu1: {said}"
+    settle(world)
+    assert "progress" not in profile_of(world)["status"]
+
+
 def test_what_is_measured_takes_its_place_and_is_planned_with_at_once() -> None:
     world = measuring_world()
     predicted_ms = world.get("InferenceModel", NAME)["status"]["predictedLatencyMilliseconds"]

@@ -20,11 +20,12 @@ from kneescale.api.gpu_schedule import (
     Partition,
     PartitionState,
     PartitionStatus,
+    ProfilingProgress,
     render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
-from kneescale.core.wire import Measured
+from kneescale.core.wire import Measured, Progress
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +172,14 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
         state=_state(view),
         overruns=timing.overruns,
         latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
+        profiling=None if view.progress is None else _profiling(view.progress),
     )
     return status if view.measured is None else _with_measured(status, view.measured)
+
+
+def _profiling(progress: Progress) -> ProfilingProgress:
+    """The error rounded up: no profile is told to be surer than it is."""
+    return ProfilingProgress(progress.measured, progress.runs, -(-progress.error_permille // 10))
 
 
 def _with_measured(status: PartitionStatus, measured: Measured) -> PartitionStatus:

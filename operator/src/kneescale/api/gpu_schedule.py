@@ -14,6 +14,7 @@ from kneescale.api.vocabulary import (
     Batch,
     Count,
     Decimal1,
+    ErrorPercent,
     Generation,
     GpuPercent,
     Label,
@@ -95,6 +96,16 @@ class GPUScheduleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfilingProgress:
+    """How far a partition is that profiles: so many of its grid's runs are measured."""
+
+    measured: Count
+    runs: Count
+    #: Nine in ten runs are known to this standard deviation by then.
+    error_percent: ErrorPercent
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One partition as the agent measured it over the last `window_seconds`."""
 
@@ -112,6 +123,8 @@ class PartitionStatus:
     overruns: Count = 0
     #: Median of measured over predicted batch time; None while there is too little evidence.
     latency_ratio_permille: Permille | None = None
+    #: Of a partition that profiles, from its first run on.
+    profiling: ProfilingProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kneescale.api.conditions import format_time
+from kneescale.api.gpu_schedule import ProfilingProgress
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfileSpec, Stack
 from kneescale.api.names import profile_job_name
@@ -47,6 +48,8 @@ class Profiling:
     runs: tuple[Run, ...]
     #: What to say of each subject that is to be measured yet.
     findings: Mapping[Subject, Finding]
+    #: How far those are that are being measured, in words.
+    progress: Mapping[Subject, str]
     #: Ended Jobs that still say something: a result not yet written, a failure to be tried again later.
     kept_jobs: frozenset[str]
     #: When the next failed Job is to be tried again.
@@ -79,6 +82,8 @@ class ProfilingPlanner:
         self._missing: list[tuple[Need, int]] = []
         self._runs: list[Run] = []
         self._findings: dict[Subject, Finding] = {}
+        self._reports = _reports(observed)
+        self._progress: dict[Subject, str] = {}
         self._kept_jobs: set[str] = set()
         self._retries: list[datetime] = []
         known = choose_profiles(observed.profiles)
@@ -108,6 +113,7 @@ class ProfilingPlanner:
             made=self._made,
             runs=tuple(self._runs),
             findings=self._findings,
+            progress=self._progress,
             kept_jobs=frozenset(self._kept_jobs),
             retry_at=min(self._retries, default=None),
         )
@@ -136,8 +142,11 @@ class ProfilingPlanner:
 
     def _keep(self, run: Run) -> None:
         self._runs.append(run)
-        message = f"measuring on {run.device.place}, which takes about a minute"
-        self._say(run.need, not_yet("Profiling", message))
+        progress = "takes about a minute"
+        if report := self._reports.get(run.job_name):
+            points = f"{report.measured} of at most {report.runs} points"
+            self._progress[run.need.subject] = progress = f"{points}, known to {report.error_percent} %"
+        self._say(run.need, not_yet("Profiling", f"measuring on {run.device.place}: {progress}"))
 
     def _say(self, need: Need, finding: Finding) -> None:
         message = f"{need.outdated}; {finding.message}" if need.outdated else finding.message
@@ -213,6 +222,16 @@ class ProfilingPlanner:
             self._driver_version(device_uuid),
             attempt,
         )
+
+
+def _reports(observed: Observed) -> Mapping[str, ProfilingProgress]:
+    """What agents say of the profiles under way, by partition, which has its Job's name."""
+    return {
+        partition.name: partition.profiling
+        for schedule in observed.schedules
+        for partition in schedule.status.partitions
+        if partition.profiling
+    }
 
 
 def _latest_attempts(jobs: Sequence[Job]) -> Mapping[tuple[str, str], Job]:

@@ -111,17 +111,18 @@ def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manif
     """Yield what each ModelProfile shows: its knee, how sure it is, and how far it is with measuring."""
     for profile in observed.profiles:
         generation = profile.metadata.generation
-        spec = profile.spec
+        spec, subject = profile.spec, subject_of_profile(profile)
         knee_percent = make_profile(profile.metadata.name, spec).knee_percent if spec.points else None
         knee = f"; {knee_in_words(knee_percent)}" if spec.points else ""
         findings = {
             ACCEPTED: holds("Accepted", f"{_points_in_words(spec)}{knee}"),
-            COMPLETE: _complete(profile, profiling.findings.get(subject_of_profile(profile))),
+            COMPLETE: _complete(profile, profiling.findings.get(subject)),
         }
         status = ModelProfileStatus(
             observed_generation=generation,
             conditions=conditions_of(findings, profile.status.conditions, generation, observed),
             knee_percent=knee_percent,
+            progress=profiling.progress.get(subject),
         )
         yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
 
