@@ -65,7 +65,7 @@ def test_a_worker_alone_may_be_busy_twice_its_planned_time() -> None:
 def test_hello_is_answered_with_terms() -> None:
     broker = _broker()
     assert broker.handle("a", HELLO, 1) == _assignment().partitions[0].worker_terms
-    assert [(view.connected, view.seen) for view in broker.views()] == [
+    assert [(view.connected, view.seen) for view in broker.views(1)] == [
         (True, True),
         (False, False),
         (False, False),
@@ -137,7 +137,7 @@ def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:
     broker.handle("a", Arrived(3, 1), 1)
     broker.handle("a", Arrived(2, 80 * NS_PER_MS), 100 * NS_PER_MS)
     assert broker.refuse(100 * NS_PER_MS) == [Refused("a", 3)]
-    assert broker.views()[0].queued_items == 2
+    assert broker.views(100 * NS_PER_MS)[0].queued_items == 2
     totals = trace.totals()["a"]
     assert (totals.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
 
@@ -173,9 +173,9 @@ def test_a_worker_that_hangs_is_granted_nothing_until_it_is_a_new_one() -> None:
     broker.left("a", late_ns)
     with pytest.raises(ProtocolError, match="a batch of it hangs"):
         broker.handle("a", HELLO, late_ns)
-    assert broker.views()[0].hung
+    assert broker.views(late_ns)[0].hung
     assert broker.handle("a", replace(HELLO, born_ns=late_ns), late_ns) is not None
-    assert not broker.views()[0].hung
+    assert not broker.views(late_ns)[0].hung
 
 
 def test_overruns_and_latencies_are_shown() -> None:
@@ -186,7 +186,7 @@ def test_overruns_and_latencies_are_shown() -> None:
         (granted,) = broker.tick(now_ns)
         ended_ns = now_ns + 2 * (granted.grant.finish_by_ns - now_ns)
         broker.handle("a", Done(granted.grant.grant_id, now_ns, ended_ns), ended_ns)
-    timing = broker.views()[0].timing
+    timing = broker.views(31 * NS_PER_S)[0].timing
     assert (timing.overruns, timing.is_unpunctual) == (30, True)
     assert timing.latency_ratio == pytest.approx(2, rel=0.1)
 
@@ -196,9 +196,9 @@ def test_what_a_worker_measured_is_shown_while_it_is_connected() -> None:
     measured = Measured(30_000, 10, 10, 10, 0, 1_000, 2_000, 0)
     broker.handle("a", HELLO, 1)
     broker.handle("a", measured, 2)
-    assert broker.views()[0].measured == measured
+    assert broker.views(3)[0].measured == measured
     broker.left("a", 3)
-    assert broker.views()[0].measured is None
+    assert broker.views(3)[0].measured is None
 
 
 class Workers(RuleBasedStateMachine):
@@ -296,3 +296,18 @@ def test_the_merged_trace_never_passes_100(arrivals: list[tuple[str, int, int]])
         running += [(g.grant.finish_by_ns, g.partition, g.grant.grant_id) for g in broker.tick(now_ns)]
     spans = ((r.granted_ns, r.ended_ns, r.gpu_percent) for r in trace.since(0))
     assert peak_percent(spans) <= WHOLE_GPU_PERCENT
+
+
+def test_what_arrives_is_counted_and_goes_on_being_counted_when_the_worker_is_a_new_one() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 0)
+    assert broker.views(0)[0].traffic is None
+    for now_ns in range(NS_PER_S // 2, 6 * NS_PER_S, NS_PER_S // 2):
+        if now_ns == 3 * NS_PER_S:
+            broker.left("a", now_ns)
+            broker.handle("a", replace(HELLO, born_ns=now_ns), now_ns)
+        broker.handle("a", Arrived(4, now_ns), now_ns)
+    traffic = broker.views(6 * NS_PER_S)[0].traffic
+    assert traffic is not None
+    assert traffic.recent_ips == 8.0
+    assert traffic.steady_s == 6.0

@@ -101,7 +101,7 @@ class MadSession:
     def _check(self) -> None:
         assert self._trace.overcommitted == 0
         assert 0 <= self._trace.running_percent <= WHOLE_GPU_PERCENT
-        (honest,) = (view for view in self._broker.views() if view.name == HONEST)
+        (honest,) = (view for view in self._broker.views(self.now_ns) if view.name == HONEST)
         assert honest.connected
         assert not honest.hung
         assert honest.queued_items == self._waiting

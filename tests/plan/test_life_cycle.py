@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from kneescale.api.gpu_schedule import Policy
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import ready_pods, settle
+from kneescale.testing.cluster_life import agents_report, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import UNHEARD_OF, add_node, condition, emulated_world, model
 
@@ -52,6 +52,7 @@ def test_a_model_comes_into_service() -> None:
         ("Placed", "True"),
         ("Ready", "True"),
         ("SLOMet", "Unknown"),
+        ("Scaled", "Unknown"),
     ]
     assert (status["kneePercent"], status["replicas"], status["backend"]) == (40, 1, "emulated")
     assert status["placements"][0]["state"] == "Serving"
@@ -89,6 +90,7 @@ def test_every_device_has_a_schedule_even_an_empty_one() -> None:
 def test_planning_again_changes_nothing_and_posts_nothing() -> None:
     world = serving_world(model("resnet50"), model("vgg19"))
     world.now += timedelta(hours=1)
+    agents_report(world)
     assert world.reconcile() == 0
     assert world.events == []
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import settle
+from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
@@ -174,4 +174,5 @@ def test_a_spec_that_cannot_be_read_is_said_once_and_harms_no_other() -> None:
     assert accepted["message"] == "spec.slo.latencyMilliseconds must be between 1 and 60000, not 0"
     assert condition(world.get("InferenceModel", "resnet50"), "Ready")["status"] == "True"
     world.now += timedelta(hours=1)
+    agents_report(world)
     assert world.reconcile() == 0

@@ -11,6 +11,7 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
+from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic
 from kneescale.core.units import NS_PER_US
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
 
@@ -47,6 +48,8 @@ class PartitionView:
     timing: Timing
     #: How far its profile is; None unless it is one.
     progress: Progress | None = None
+    #: None where that is not known yet.
+    traffic: Traffic | None = None
 
 
 class GrantBroker:
@@ -61,6 +64,8 @@ class GrantBroker:
         self._seen: set[str] = set()
         #: When each worker that hung was born: it is granted nothing any more, but the next one is.
         self._hung: dict[str, int] = {}
+        #: What arrives, of partitions that have had a worker.
+        self._meters: dict[str, ArrivalMeter] = {}
 
     def assign(self, assignment: Assignment, now_ns: int) -> dict[str, Terms | None]:
         """Take a new assignment.
@@ -71,6 +76,7 @@ class GrantBroker:
         self._assigned = {partition.name: partition for partition in assignment.partitions}
         self._seen &= self._assigned.keys()
         self._hung = {name: born_ns for name, born_ns in self._hung.items() if name in self._assigned}
+        self._meters = {name: meter for name, meter in self._meters.items() if name in self._assigned}
         dropped = self._change_policy(assignment.policy, now_ns)
         self._dispatcher.configure({p.name: p.terms for p in assignment.partitions}, now_ns)
         self._trace.keep_totals_of(self._assigned.keys() | self._workers.keys())
@@ -140,12 +146,13 @@ class GrantBroker:
         self._hung.update({name: self._workers[name].born_ns for name in hung})
         return hung
 
-    def views(self) -> tuple[PartitionView, ...]:
+    def views(self, now_ns: int) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
-        return tuple(self._view(partition) for partition in self._assigned.values())
+        return tuple(self._view(partition, now_ns) for partition in self._assigned.values())
 
-    def _view(self, partition: AssignedPartition) -> PartitionView:
+    def _view(self, partition: AssignedPartition, now_ns: int) -> PartitionView:
         worker = self._workers.get(partition.name)
+        meter = self._meters.get(partition.name)
         return PartitionView(
             name=partition.name,
             model=partition.model,
@@ -156,6 +163,7 @@ class GrantBroker:
             measured=worker.measured if worker else None,
             timing=self._dispatcher.timing(partition.name),
             progress=worker.progress if worker else None,
+            traffic=meter.traffic(now_ns) if meter else None,
         )
 
     def _change_policy(self, policy: Policy, now_ns: int) -> list[str]:
@@ -183,6 +191,7 @@ class GrantBroker:
         self._dispatcher.joined(name, now_ns)
         self._workers[name] = _Worker(hello.role, partition.model, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
+        self._meters.setdefault(name, ArrivalMeter(now_ns))
         return partition.worker_terms
 
     def _arrived(self, name: str, count: int, arrived_ns: int, now_ns: int) -> None:
@@ -191,6 +200,8 @@ class GrantBroker:
         if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
             raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
         self._dispatcher.arrived(name, count, arrived_ns, now_ns)
+        if name in self._meters:  # not of a partition that drains, out of the schedule
+            self._meters[name].add(count, now_ns)
 
     def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:
         if not started_ns <= ended_ns <= now_ns:

@@ -86,7 +86,7 @@ class DispatcherHost:
     def views(self) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
         with self._lock:
-            return self._broker.views()
+            return self._broker.views(time.monotonic_ns())
 
     @property
     def is_turning(self) -> bool:

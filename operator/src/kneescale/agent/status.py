@@ -20,10 +20,12 @@ from kneescale.api.gpu_schedule import (
     Partition,
     PartitionState,
     PartitionStatus,
+    PartitionTraffic,
     ProfilingProgress,
     render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
+from kneescale.core.scaling.arrivals import Traffic
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Measured, Progress
 
@@ -64,7 +66,8 @@ class StatusReporter:
             if status == last and now_ns - sent_ns < _REPEAT_NS:
                 continue
             try:
-                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(status))
+                written = replace(status, measured_at=format_time(now))
+                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(written))
             except NotFoundError:
                 continue  # deleted meanwhile; the watch will say so
             except ClusterError as error:
@@ -173,6 +176,7 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
         overruns=timing.overruns,
         latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
         profiling=None if view.progress is None else _profiling(view.progress),
+        traffic=_traffic(view.traffic) if view.traffic else None,
     )
     return status if view.measured is None else _with_measured(status, view.measured)
 
@@ -180,6 +184,16 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
 def _profiling(progress: Progress) -> ProfilingProgress:
     """The error rounded up: no profile is told to be surer than it is."""
     return ProfilingProgress(progress.measured, progress.runs, -(-progress.error_permille // 10))
+
+
+def _traffic(traffic: Traffic) -> PartitionTraffic:
+    return PartitionTraffic(
+        recent_items_per_second=f"{traffic.recent_ips:.1f}",
+        steady_items_per_second=f"{traffic.steady_ips:.2f}",
+        steady_seconds=f"{traffic.steady_s:.1f}",
+        trend_items_per_second=f"{traffic.trend_ips2:.3f}",
+        dispersion_permille=round(1000 * traffic.dispersion),
+    )
 
 
 def _with_measured(status: PartitionStatus, measured: Measured) -> PartitionStatus:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from kneescale.api.codec import Items, JsonName, Range, Text, decode, encode
+from kneescale.api.codec import DateTime, Items, JsonName, Range, Text, decode, encode
 from kneescale.api.conditions import Condition
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
@@ -20,6 +20,7 @@ from kneescale.api.vocabulary import (
     Label,
     LateRequests,
     Milliseconds,
+    Number,
     ObjectName,
     Permille,
     ProductName,
@@ -106,6 +107,20 @@ class ProfilingProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionTraffic:
+    """What arrived at a partition's queue, in items, by the count of the agent's dispatcher."""
+
+    #: Over the last five seconds, and over the last `steady_seconds`, thirty at the most.
+    recent_items_per_second: Number
+    steady_items_per_second: Number
+    steady_seconds: Number
+    #: What the rate gains each second.
+    trend_items_per_second: Number
+    #: Variance of the counts over their mean, in permille: 1000 for single items at random.
+    dispersion_permille: Permille
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One partition as the agent measured it over the last `window_seconds`."""
 
@@ -125,6 +140,7 @@ class PartitionStatus:
     latency_ratio_permille: Permille | None = None
     #: Of a partition that profiles, from its first run on.
     profiling: ProfilingProgress | None = None
+    traffic: PartitionTraffic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,8 @@ class GPUScheduleStatus:
 
     observed_generation: Generation | None = None
     conditions: Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))] = ()
+    #: When this was written; an agent writes at least every ten seconds.
+    measured_at: Annotated[str | None, DateTime()] = None
     #: One line for people: "lite0 40%x8, vad 10%x4".
     summary: Annotated[str | None, Text(max_length=1024)] = None
     #: GPU area of the partitions' plans, in permille of the GPU.

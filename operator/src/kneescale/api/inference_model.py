@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from kneescale.api.codec import Items, Range, Text, decode, encode
+from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
 from kneescale.api.conditions import Condition
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MAX_MODEL_NAME
@@ -23,7 +23,9 @@ from kneescale.api.vocabulary import (
     Milliseconds,
     ModelFormat,
     ModelUri,
+    Number,
     ObjectName,
+    Permille,
     ProductName,
     SloMilliseconds,
     Weight,
@@ -135,6 +137,37 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalingPeak:
+    """The most that traffic needed in the ten seconds from `since` on."""
+
+    since: Annotated[str, DateTime()]
+    items_per_second: Number
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingDecision:
+    """One change of what is provided for."""
+
+    at: Annotated[str, DateTime()]
+    reason: Annotated[str, Text(max_length=64, min_length=1)]
+    message: Annotated[str, Text(max_length=1024)]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingStatus:
+    """What the autoscaler provides for, and what it must remember for its next decision."""
+
+    #: Absent before anything arrived.
+    provided_items_per_second: Number | None = None
+    #: By how much late requests on a busy GPU have raised it.
+    boost_permille: Permille = 1000
+    changed_at: Annotated[str | None, DateTime()] = None
+    peaks: Annotated[tuple[ScalingPeak, ...], Items(max_items=16)] = ()
+    #: The last decisions, the latest first.
+    decisions: Annotated[tuple[ScalingDecision, ...], Items(max_items=5)] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceModelStatus:
     """What the operator decided and what came of it."""
 
@@ -153,6 +186,7 @@ class InferenceModelStatus:
     selector: Annotated[str | None, Text(max_length=512)] = None
     url: Annotated[str | None, Text(max_length=512)] = None
     measured: Measured | None = None
+    scaling: ScalingStatus | None = None
     #: Why the model is in the state it is in, in one short line.
     reason: Annotated[str | None, Text(max_length=1024)] = None
 

@@ -18,6 +18,8 @@ Permille = Annotated[int, Range(0)]
 Generation = Annotated[int, Range(0)]
 #: A measured number for people, with one decimal: "5.2".
 Decimal1 = Annotated[str, Text(max_length=16)]
+#: A measured number for programs: "-0.125".
+Number = Annotated[str, Text(max_length=24, pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 #: A name that fits a label.
 Label = Annotated[str, Text(max_length=63, min_length=1)]
 #: A name as objects and nodes may have it.

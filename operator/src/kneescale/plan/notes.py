@@ -8,6 +8,7 @@ from kneescale.api.names import API_VERSION
 from kneescale.plan.finding import EventType, Finding
 from kneescale.plan.inventory import Standing
 from kneescale.plan.outlook import Outlook
+from kneescale.plan.scaling_words import decided
 from kneescale.plan.state import EventNote, ObjectRef
 
 
@@ -17,6 +18,7 @@ def notes_of(
     """The decisions that `status` will show and the model's observed status does not."""
     model = outlook.model
     yield from _transitions(model, findings)
+    yield from _scaled(outlook)
     yield from _replanned(model, status)
     yield from _starting(outlook)
 
@@ -33,6 +35,12 @@ def _transitions(model: InferenceModel, findings: Mapping[str, Finding]) -> Iter
         said = before is not None and (before.status, before.reason) == (finding.status, finding.reason)
         if not said and finding.event is not None:
             yield EventNote(ref_of(model), finding.event, finding.reason, kind, finding.message)
+
+
+def _scaled(outlook: Outlook) -> Iterator[EventNote]:
+    if outlook.scaling.is_change:
+        reason = outlook.scaling.decision.reason
+        yield EventNote(ref_of(outlook.model), EventType.NORMAL, reason, "Scale", decided(outlook.scaling))
 
 
 def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[EventNote]:

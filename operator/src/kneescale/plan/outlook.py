@@ -13,10 +13,13 @@ from kneescale.plan.partitions import Partitions
 from kneescale.plan.placing import Placing, Target
 from kneescale.plan.profiles import Profile, subject_of
 from kneescale.plan.profiling import Profiling
+from kneescale.plan.scaling import Scaling
+from kneescale.plan.scaling_words import scaled
 from kneescale.plan.sizing import Size, Sizing
 from kneescale.plan.workloads import Pod, Problem
 
 ACCEPTED, PROFILED, PLACED, READY, SLO_MET = "Accepted", "Profiled", "Placed", "Ready", "SLOMet"
+SCALED = "Scaled"
 
 _GIB = 1 << 30
 
@@ -28,6 +31,7 @@ class Outlook:
     model: InferenceModel
     eligibility: Eligibility
     profiling: Profiling
+    scaling: Scaling
     sizing: Sizing
     placing: Placing
     partitions: Partitions
@@ -50,6 +54,7 @@ def find_all(outlook: Outlook) -> Mapping[str, Finding]:
         PLACED: _placed(outlook),
         READY: _ready(outlook),
         SLO_MET: _slo_met(outlook),
+        SCALED: scaled(outlook.scaling, outlook.model),
     }
 
 
@@ -100,6 +105,8 @@ def _placed(outlook: Outlook) -> Finding:
         return _waiting(target, outlook)
     where = ", ".join(target.place for target in outlook.placing.targets)
     message = f"on {where} at {_plan_in_words(outlook.placing.targets[0].size)}"
+    if outlook.placing.squeezed:
+        return fails("InsufficientGPU", f"{message}, which is less than arrives: {outlook.placing.squeezed}")
     if outlook.placing.shortfall:
         return holds("FewerReplicas", f"{message}; for more it {outlook.placing.shortfall}")
     held = dict.fromkeys(site.why for site in _sites(outlook) if site.standing is Standing.HELD)

@@ -52,12 +52,14 @@ class Target:
 class Placing:
     """A model's targets; with none, `obstacle` says why.
 
-    With some, `shortfall` says why not more, `stuck` why some are on devices that are to be left.
+    With some, `shortfall` says why not more, `stuck` why some are on devices that are to be left, `squeezed`
+    what a model that has grown lacks.
     """
 
     targets: tuple[Target, ...] = ()
     shortfall: str | None = None
     stuck: str | None = None
+    squeezed: str | None = None
     obstacle: Finding | None = None
 
 
@@ -106,7 +108,13 @@ def _demand(model: InferenceModel, sizing: Sizing, inventory: Inventory, detour:
         max_replicas=most,
         closed=inventory.closed_uuids | detour.closed,
         leaves=inventory.leaving_uuids | detour.leaves,
+        is_elastic=any(_has_grown(model, size) for size in sizing.by_kind.values()),
     )
+
+
+def _has_grown(model: InferenceModel, size: Size) -> bool:
+    """Whether more arrives than the spec says."""
+    return (size.rate_ips or 0) > (model.spec.expected_requests_per_second or 0)
 
 
 def _device(device: GpuDevice) -> Device:
@@ -204,7 +212,18 @@ def _placing(
         targets.append(
             _target(model, device, on_device, sizing.by_kind[device.kind], len(outcome.devices), settings)
         )
-    return Placing(tuple(targets), outcome.shortfall, outcome.stuck)
+    squeezed = _squeezed_in_words(outcome, model, settings) if outcome.squeezed else None
+    return Placing(tuple(targets), outcome.shortfall, outcome.stuck, squeezed)
+
+
+def _squeezed_in_words(outcome: Placed, model: InferenceModel, settings: Settings) -> str:
+    most = model.spec.scaling.bounds[1]
+    if len(outcome.devices) == most:
+        remedy = f"it may have {most} replicas and no more: raise spec.scaling.maxReplicas"
+    else:
+        more = -(-outcome.missing_permille // settings.area_limit_permille)
+        remedy = f"{more} more GPU{'s' if more > 1 else ''} would do"
+    return f"{outcome.squeezed}; {remedy}"
 
 
 def _closed_in_words(inventory: Inventory) -> str:

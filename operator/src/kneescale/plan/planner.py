@@ -17,6 +17,7 @@ from kneescale.plan.partitions import Partitions, next_report_due, plan_all_part
 from kneescale.plan.placing import Placing, place_models
 from kneescale.plan.profiling import Profiling, ProfilingPlanner
 from kneescale.plan.rooms import Rooms
+from kneescale.plan.scaling import next_silence_due, scale_models
 from kneescale.plan.schedules import plan_schedules
 from kneescale.plan.sizing import Sizing, size_model
 from kneescale.plan.state import Desired, EventNote, Manifest, Observed, Settings
@@ -56,7 +57,13 @@ def _plan_models(
         [(model, found.devices) for model, found in eligible], inventory, observed, settings
     )
     profiles = as_of_late(measuring.profiles, observed)
-    sizings = [size_model(model, found.devices, profiles, settings.policy) for model, found in eligible]
+    scalings = scale_models(
+        [(model, found.devices) for model, found in eligible], profiles, observed, settings
+    )
+    sizings = [
+        size_model(model, found.devices, profiles, settings.policy, scalings[model.metadata.key].rate_ips)
+        for model, found in eligible
+    ]
     places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
     profiling = measuring.start(places.rooms)
     outlooks = []
@@ -68,6 +75,7 @@ def _plan_models(
                 model=model,
                 eligibility=eligibility,
                 profiling=profiling,
+                scaling=scalings[key],
                 sizing=sizing,
                 placing=places.placings.get(key, Placing()),
                 partitions=partitions,
@@ -157,5 +165,5 @@ def _report(outlooks: Sequence[Outlook], observed: Observed) -> tuple[list[Manif
 
 
 def _requeue_after_s(profiling: Profiling, inventory: Inventory, observed: Observed) -> float | None:
-    due = [profiling.retry_at, inventory.due_at, next_report_due(observed)]
+    due = [profiling.retry_at, inventory.due_at, next_report_due(observed), next_silence_due(observed)]
     return min((max(0.0, (at - observed.now).total_seconds()) for at in due if at), default=None)

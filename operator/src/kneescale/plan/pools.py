@@ -96,7 +96,7 @@ def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, setting
     spec, configuration = resident.model.spec, resident.size.configuration
     surface = resident.size.profile.surface_of_late.restricted_to(device.lanes, spec.max_batch)
     slo_ms = spec.slo.latency_milliseconds
-    rate_rps = spec.expected_requests_per_second or configuration.batch * _MS_PER_S / slo_ms
+    rate_rps = resident.size.rate_ips or configuration.batch * _MS_PER_S / slo_ms
     lanes = planned_lanes(worker_lanes(resident.model, device), settings.policy)
     return _Tenant(
         workload=Workload(

@@ -16,10 +16,14 @@ from kneescale.plan.profiles import Profile, Subject, subject_of
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A model's configuration on one kind of device, for its whole rate, and the profile behind it."""
+    """A model's configuration on one kind of device, for its whole rate, and the profile behind it.
+
+    `rate_ips` is that rate, in items per second; None where nothing is known of it.
+    """
 
     configuration: Configuration
     profile: Profile
+    rate_ips: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ def size_model(
     devices: tuple[GpuDevice, ...],
     profiles: Mapping[Subject, Profile],
     policy: Policy,
+    rate_ips: float | None,
 ) -> Sizing:
     """Choose the configuration for each kind of device among `devices` that has a profile."""
     by_kind: dict[str, Size] = {}
@@ -44,7 +49,8 @@ def size_model(
         if profile is None:
             continue
         try:
-            by_kind[kind] = Size(_choose(model, device, profile, policy), profile)
+            plan = configure(model, device, profile, policy, rate_ips)
+            by_kind[kind] = Size(plan, profile, rate_ips)
         except InfeasibleError as error:
             infeasible.append(f"{kind}: {error}")
     obstacle = fails("InfeasibleSLO", "; ".join(infeasible)) if infeasible and not by_kind else None
@@ -59,7 +65,7 @@ def size_on_lanes(model: InferenceModel, size: Size, lanes: tuple[int, ...]) -> 
         plan = choose_configuration(
             surface,
             slo_ms=model.spec.slo.latency_milliseconds,
-            rate_rps=model.spec.expected_requests_per_second,
+            rate_rps=size.rate_ips,
             lanes=sorted(set(lanes)),
             max_batch=model.spec.max_batch,
             batch=overrides.batch,
@@ -67,16 +73,19 @@ def size_on_lanes(model: InferenceModel, size: Size, lanes: tuple[int, ...]) -> 
     except InfeasibleError:
         percent = max(lanes)
         plan = replace(plan, gpu_percent=percent, latency_ms=surface.latency_ms(percent, plan.batch))
-    return Size(plan, size.profile)
+    return replace(size, configuration=plan)
 
 
-def _choose(model: InferenceModel, device: GpuDevice, profile: Profile, policy: Policy) -> Configuration:
+def configure(
+    model: InferenceModel, device: GpuDevice, profile: Profile, policy: Policy, rate_ips: float | None
+) -> Configuration:
+    """The planned run on one kind of device for that rate. Raises InfeasibleError, with the numbers."""
     overrides = model.spec.overrides or Overrides()
     lanes = worker_lanes(model, device)
     return choose_configuration(
         profile.surface_of_late,
         slo_ms=model.spec.slo.latency_milliseconds,
-        rate_rps=model.spec.expected_requests_per_second,
+        rate_rps=rate_ips,
         lanes=planned_lanes(lanes, policy),
         max_batch=model.spec.max_batch,
         gpu_percent=overrides.gpu_percent,

@@ -29,6 +29,8 @@ from kneescale.plan.manifests import HTTP_PORT, serving_labels
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
 from kneescale.plan.profiles import make_profile, subject_of_profile
 from kneescale.plan.profiling import Profiling
+from kneescale.plan.scaling import scaling_status
+from kneescale.plan.scaling_words import decided
 from kneescale.plan.state import Manifest, Observed
 from kneescale.plan.workloads import Pod
 
@@ -63,6 +65,7 @@ def model_status(
         selector=",".join(f"{label}={value}" for label, value in serving_labels(name).items()),
         url=f"http://{name}.{namespace}.svc:{HTTP_PORT}",
         measured=_measured(outlook.measured),
+        scaling=scaling_status(outlook.scaling, observed.now, decided(outlook.scaling)),
         reason=_short(in_one_line(findings)),
     )
 

@@ -37,6 +37,13 @@ def moves(world: World) -> list[Move]:
     ]
 
 
+def agents_report(world: World) -> None:
+    """Every agent writes its GPUSchedules' status."""
+    for schedule in world.find("GPUSchedule"):
+        for move in _agent_moves(world, schedule):
+            move.make()
+
+
 def settle(world: World, check: Callable[[], None] = lambda: None, patience: int = 60) -> None:
     """Reconcile and make every possible move, until nothing changes any more; `check` after each change.
 
@@ -189,11 +196,32 @@ def _agent_status(world: World, schedule: Manifest) -> dict[str, Any]:
     }
     return {
         "observedGeneration": schedule["metadata"]["generation"],
+        "measuredAt": format_time(world.now),
+        "areaUsedPermille": world.area_used_permille,
         "partitions": [
-            {"name": partition["name"], "state": states.get(partition["name"], "Waiting")}
+            {
+                "name": partition["name"],
+                "state": states.get(partition["name"], "Waiting"),
+                **(_measured(world, partition["model"]) if partition["name"] in states else {}),
+            }
             for partition in schedule["spec"]["partitions"]
         ],
     }
+
+
+def _measured(world: World, model: str) -> dict[str, Any]:
+    """What an agent says of one of the model's workers."""
+    if model not in world.rates:
+        return {}
+    rate_ips = world.rates[model] / len(ready_pods(world, model))
+    traffic = {
+        "recentItemsPerSecond": f"{rate_ips:.1f}",
+        "steadyItemsPerSecond": f"{rate_ips:.2f}",
+        "steadySeconds": "30.0",
+        "trendItemsPerSecond": "0.000",
+        "dispersionPermille": 1000,
+    }
+    return {"traffic": traffic, **world.figures.get(model, {})}
 
 
 def _is_ready(pod: Manifest) -> bool:

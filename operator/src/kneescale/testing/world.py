@@ -46,6 +46,12 @@ class World:
     broken: dict[str, str] = field(default_factory=dict)
     #: Uids of pods that have a batch which does not end.
     hung: set[str] = field(default_factory=set)
+    #: Items per second that arrive for a model, by its name; its workers get equal parts.
+    rates: dict[str, float] = field(default_factory=dict)
+    #: What else agents say of each of a model's partitions, by its name.
+    figures: dict[str, Manifest] = field(default_factory=dict)
+    #: GPU area that agents say is used, in permille.
+    area_used_permille: int = 0
     #: The last error of writing something for a model, by (namespace, name).
     apply_errors: dict[ModelKey, str] = field(default_factory=dict)
     events: list[EventNote] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """Which model goes on which devices: pure, deterministic, and loath to move what runs.
 
 A device is bounded by its GPU area, memory and clients, never by the sum of GPU%: sharing in time lets that
-pass 100. Models are taken by area, largest first, each to the device it leaves the most area free
+pass 100. Models are taken by area, largest first (those that have grown past what was expected of them after
+the others), each to the device it leaves the most area free
 (docs/adr/0010). A plan for GPUs that are yet to be bought packs them instead.
 """
 
@@ -37,7 +38,8 @@ class Demand:
     """What one model asks for; it can only go on devices of the products in `configurations`.
 
     The configurations are for the model's whole rate: each of n replicas takes an n-th of their area.
-    `leaves` are uuids of devices on which it only stays where there is no room elsewhere.
+    `leaves` are uuids of devices on which it only stays where there is no room elsewhere. An elastic model
+    runs already, and has grown: where there is no room for all of it, it keeps what there is.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Demand:
     #: Uuids of devices that it cannot newly go on.
     closed: frozenset[str] = frozenset()
     leaves: frozenset[str] = frozenset()
+    is_elastic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,15 @@ class Placed:
     """The devices of a model's replicas, each on a device of its own, in an order that does not change.
 
     `shortfall` says in numbers why there are fewer replicas than wanted, `stuck` why some are on devices
-    that the model is to leave; None when there are none such.
+    that the model is to leave; None when there are none such. `squeezed` says why its devices have less
+    room for it than it needs, and `missing_permille` how much of a device's area that is.
     """
 
     devices: tuple[str, ...]
     shortfall: str | None = None
     stuck: str | None = None
+    squeezed: str | None = None
+    missing_permille: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ def place(
 
     Placing again with the result as `current` changes nothing.
     """
-    by_area = sorted(demands, key=lambda demand: (-_largest_area(demand), demand.model))
+    # A model that has grown past what was said of it must not drive out one that has not.
+    by_area = sorted(demands, key=lambda demand: (demand.is_elastic, -_largest_area(demand), demand.model))
     in_order = sorted(devices, key=lambda device: (device.node, device.name, device.uuid))
     held = {demand.model: tuple(current.get(demand.model, ())) for demand in by_area}
     for _ in range(_MAX_PASSES):
@@ -119,18 +126,29 @@ class _Room:
     free_bytes: int
     tenants: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def fits(self, demand: Demand, replicas: int) -> bool:
-        configuration = demand.configurations.get(self.device.product)
+    def holds(self, demand: Demand) -> bool:
+        """Whether a worker can run here, however little area is left."""
         return (
-            configuration is not None
-            and _share_permille(configuration, replicas) <= self.free_area_permille
+            self.device.product in demand.configurations
             and demand.memory_bytes <= self.free_bytes
             and len(self.tenants) < self.device.clients
         )
 
+    def fits(self, demand: Demand, replicas: int) -> bool:
+        return self.holds(demand) and self.free_area_after(demand, replicas) >= 0
+
     def add(self, demand: Demand, replicas: int) -> None:
-        area = _share_permille(demand.configurations[self.device.product], replicas)
+        """The replica takes its share of the area, or what is left of it."""
+        share = _share_permille(demand.configurations[self.device.product], replicas)
         self.remove(demand.model)
+        self._take(demand, min(share, max(0, self.free_area_permille)))
+
+    def keep(self, demand: Demand) -> None:
+        """The worker stays in memory, whatever area is left for it."""
+        self.remove(demand.model)
+        self._take(demand, 0)
+
+    def _take(self, demand: Demand, area: int) -> None:
         self.tenants[demand.model] = (area, demand.memory_bytes)
         self.free_area_permille -= area
         self.free_bytes -= demand.memory_bytes
@@ -156,33 +174,88 @@ def _pass(
     rooms = [_Room(device, area_limit_permille, device.memory_bytes) for device in devices]
     by_uuid = {room.device.uuid: room for room in rooms}
     products = {device.product for device in devices}
+    kept = {
+        demand.model: [by_uuid[uuid] for uuid in held[demand.model] if uuid in by_uuid] for demand in demands
+    }
     for demand in demands:
-        kept = [by_uuid[uuid] for uuid in held[demand.model] if uuid in by_uuid]
-        if kept and all(room.fits(demand, len(kept)) for room in kept):
-            _occupy(demand, kept)
+        _keep(demand, kept[demand.model])
     outcome: dict[str, Placed | Unplaced] = {}
     for demand in demands:
-        for uuid in held[demand.model]:
-            if uuid in by_uuid:
-                by_uuid[uuid].remove(demand.model)
+        for room in kept[demand.model]:
+            room.remove(demand.model)
         wanted = _wanted_replicas(demand, products, area_limit_permille)
         outcome[demand.model] = _place_one(demand, wanted, rooms, held[demand.model], packed=packed)
-    return outcome
+        if isinstance(outcome[demand.model], Unplaced):
+            _keep(demand, kept[demand.model])
+    return outcome | _squeeze_all(demands, outcome, rooms, held)
+
+
+def _keep(demand: Demand, kept: Sequence[_Room]) -> None:
+    """What fits where it is stays there for now; of an elastic model at least the workers do."""
+    if kept and all(room.fits(demand, len(kept)) for room in kept):
+        _occupy(demand, kept)
+    elif demand.is_elastic:
+        for room in kept:
+            if room.holds(demand):
+                room.keep(demand)
+
+
+def _squeeze_all(
+    demands: Sequence[Demand],
+    outcome: Mapping[str, Placed | Unplaced],
+    rooms: Sequence[_Room],
+    held: Mapping[str, tuple[str, ...]],
+) -> dict[str, Placed | Unplaced]:
+    """What the elastic models get that there was no room for: what all others leave."""
+    squeezed: dict[str, Placed | Unplaced] = {}
+    for demand in demands:
+        unplaced = outcome[demand.model]
+        if demand.is_elastic and isinstance(unplaced, Unplaced):
+            for room in rooms:
+                room.remove(demand.model)
+            found = _squeeze(demand, rooms, held[demand.model], unplaced.reason)
+            squeezed[demand.model] = found or unplaced
+    return squeezed
 
 
 def _place_one(
     demand: Demand, wanted: int, rooms: Sequence[_Room], held: Sequence[str], *, packed: bool
 ) -> Placed | Unplaced:
-    for replicas in range(wanted, 0, -1):
+    """In as many replicas as it takes, in more where they fit only with less area each, or in fewer."""
+    # More replicas than devices never fit.
+    most = min(demand.max_replicas, max(wanted, len(rooms)))
+    for replicas in (*range(wanted, most + 1), *range(wanted - 1, 0, -1)):
         chosen = _choose(demand, replicas, rooms, held, packed=packed)
         if chosen:
             _occupy(demand, chosen)
             uuids = tuple(room.device.uuid for room in chosen)
-            shortfall = None if replicas == wanted else _why_not(demand, wanted, rooms, exclude=uuids)
+            shortfall = None if replicas >= wanted else _why_not(demand, wanted, rooms, exclude=uuids)
             is_stuck = not demand.leaves.isdisjoint(uuids)
             stuck = _why_not(demand, replicas, rooms, exclude=uuids) if is_stuck else None
             return Placed(uuids, shortfall, stuck)
     return Unplaced(_why_not(demand, wanted, rooms))
+
+
+def _squeeze(demand: Demand, rooms: Sequence[_Room], held: Sequence[str], why: str) -> Placed | None:
+    """As many replicas as there may be, on the devices that it has and then the freest."""
+    possible = [
+        room
+        for room in rooms
+        if room.holds(demand)
+        and (
+            room.device.uuid in held
+            or (room.free_area_permille > 0 and room.device.uuid not in demand.closed)
+        )
+    ]
+    possible.sort(key=lambda room: (room.device.uuid not in held, -room.free_area_permille))
+    chosen = possible[: demand.max_replicas]
+    if not chosen:
+        return None
+    needed = max(demand.configurations[room.device.product].area_permille for room in chosen)
+    free = sum(max(0, room.free_area_permille) for room in chosen)
+    _occupy(demand, chosen)
+    uuids = tuple(room.device.uuid for room in chosen)
+    return Placed(uuids, squeezed=why, missing_permille=max(0, needed - free))
 
 
 def _wanted_replicas(demand: Demand, products: Collection[str], area_limit_permille: int) -> int:

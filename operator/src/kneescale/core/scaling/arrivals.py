@@ -1,0 +1,109 @@
+"""What arrives for a model: its rate of late, where that is going, and how bursty it is."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from kneescale.core.units import NS_PER_S
+
+#: Arrivals are counted in bins of this length.
+BIN_NS = NS_PER_S // 2
+#: A step is seen in so many bins; what is steady is told from all of them.
+_RECENT_BINS = 10
+_BINS = 60
+#: Fewer complete bins than this say nothing yet.
+_LEAST_BINS = 4
+BIN_S = BIN_NS / NS_PER_S
+RECENT_S = _RECENT_BINS * BIN_S
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Items per second that arrive.
+
+    `recent_ips` is the rate over the last five seconds, `steady_ips` over the last thirty (or since the
+    first arrival that is known of), over `steady_s` seconds; `trend_ips2` is what the rate gains each second.
+    `dispersion` is the variance of the counts over their mean: 1 for single items at random.
+    """
+
+    recent_ips: float = 0.0
+    steady_ips: float = 0.0
+    steady_s: float = 0.0
+    trend_ips2: float = 0.0
+    dispersion: float = 1.0
+
+
+class ArrivalMeter:
+    """Counts arrivals in bins of half a second, the last thirty seconds of them."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._bins: deque[int] = deque(maxlen=_BINS)
+        self._count = 0
+        self._end_ns = now_ns + BIN_NS
+
+    def add(self, count: int, at_ns: int) -> None:
+        """`count` items arrived."""
+        if at_ns >= self._end_ns:
+            self._close_bins(at_ns)
+        self._count += count
+
+    def traffic(self, now_ns: int) -> Traffic | None:
+        """What has arrived in complete bins; None before there are enough of them."""
+        if now_ns >= self._end_ns:
+            self._close_bins(now_ns)
+        bins = tuple(self._bins)
+        return _traffic(bins) if len(bins) >= _LEAST_BINS else None
+
+    def _close_bins(self, now_ns: int) -> None:
+        closing = 1 + (now_ns - self._end_ns) // BIN_NS
+        self._bins.append(self._count)
+        self._bins.extend([0] * min(closing - 1, _BINS))
+        self._count = 0
+        self._end_ns += closing * BIN_NS
+
+
+def together(parts: Iterable[Traffic]) -> Traffic:
+    """The traffic of several workers as one: rates and variances add up."""
+    parts = tuple(parts)
+    steady_ips = sum(part.steady_ips for part in parts)
+    return Traffic(
+        recent_ips=sum(part.recent_ips for part in parts),
+        steady_ips=steady_ips,
+        steady_s=max((part.steady_s for part in parts), default=0.0),
+        trend_ips2=sum(part.trend_ips2 for part in parts),
+        dispersion=(
+            sum(part.dispersion * part.steady_ips for part in parts) / steady_ips if steady_ips else 1.0
+        ),
+    )
+
+
+def _traffic(bins: Sequence[int]) -> Traffic:
+    recent = bins[-_RECENT_BINS:]
+    return Traffic(
+        recent_ips=sum(recent) / (len(recent) * BIN_S),
+        steady_ips=sum(bins) / (len(bins) * BIN_S),
+        steady_s=len(bins) * BIN_S,
+        trend_ips2=_slope(bins) / BIN_S**2,
+        dispersion=_dispersion(bins),
+    )
+
+
+def _slope(bins: Sequence[int]) -> float:
+    """Items a bin gained each bin, by least squares."""
+    middle = (len(bins) - 1) / 2
+    mean = sum(bins) / len(bins)
+    return sum((i - middle) * (count - mean) for i, count in enumerate(bins)) / sum(
+        (i - middle) ** 2 for i in range(len(bins))
+    )
+
+
+def _dispersion(bins: Sequence[int]) -> float:
+    """Variance over mean, from neighbours' differences: a step or a trend hardly shows in it.
+
+    The Allan factor (Allan, "Statistics of atomic frequency standards", 1966). At least 1, as little as
+    that can be told from so few bins.
+    """
+    squares = sum((after - before) ** 2 for before, after in pairwise(bins)) / (len(bins) - 1)
+    mean = sum(bins) / len(bins)
+    return max(1.0, squares / (2 * mean)) if mean else 1.0

@@ -1,0 +1,172 @@
+"""How much traffic a model is provided for, by what was measured. Pure: state in, decision out.
+
+A surge is followed at once, as far as it stands out of the noise; what is provided for falls only when less
+was enough for a whole minute. Requests that are late although the GPU was at its limit show that more is
+needed than the figures say, and raise it; late requests on a GPU with time to spare do not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, log, sqrt
+
+from kneescale.core.scaling.arrivals import RECENT_S, Traffic
+
+#: The most of what was needed in this time is provided for.
+STABILISATION_S = 60.0
+#: Needs are remembered as the most of each so many seconds.
+PEAK_S = 10.0
+#: What is provided for goes up in steps of this factor, and down only past two of them.
+_STEP = 1.1
+_FALL = 1 / _STEP**2
+#: A rate that is so many standard deviations above the steady one is a surge, and not chance.
+_SIGNIFICANT = 2.0
+#: A worker is up after about so long: a rate that rises is provided for as it will be then.
+_AHEAD_S = 10.0
+#: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
+_BOOST_STEP = 1.2
+_MOST_BOOST = 2.0
+#: What was changed shows in the measurements after so long.
+_SETTLES_S = 15.0
+#: From this use of a GPU's area on late requests are for lack of GPU.
+BUSY_PERMILLE = 800
+#: The part of the SLO that the tail may take before a boost is taken back.
+_CALM_TAIL = 0.8
+
+
+class Reason(StrEnum):
+    """Why as much is provided for as is."""
+
+    #: Nothing changed that calls for a change.
+    STEADY = "Steady"
+    #: More arrives.
+    RATE_ROSE = "RateRose"
+    #: For a whole stabilisation window less was enough.
+    RATE_FELL = "RateFell"
+    #: Requests are late on a busy GPU.
+    TAIL_LATE = "TailLate"
+    #: Nobody measured anything of late: all stays as it is.
+    NO_METRICS = "NoMetrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most items per second that traffic needed in the PEAK_S from `since_s` on."""
+
+    since_s: float
+    needed_ips: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingState:
+    """What is remembered from one decision to the next; times are in seconds of any one clock.
+
+    `provided_ips` is the items per second that the plan is to carry, None before anything arrived; `boost`
+    the factor that late requests have raised it by; `changed_s` when either last changed.
+    """
+
+    provided_ips: float | None = None
+    boost: float = 1.0
+    changed_s: float = 0.0
+    peaks: tuple[Peak, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How a model's slowest requests fared: p99 over the SLO, and whether too few were in time.
+
+    `busy_permille` is the use of the fullest GPU that it is on.
+    """
+
+    ratio: float
+    is_late: bool
+    busy_permille: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to provide for from now on, and why; `demand_ips` is what arrives, as far as can be told."""
+
+    state: ScalingState
+    reason: Reason
+    demand_ips: float | None = None
+
+
+def decide(
+    state: ScalingState,
+    traffic: Traffic | None,
+    tail: Tail | None,
+    *,
+    now_s: float,
+    factor: float = 1.0,
+    least_ips: float = 0.0,
+) -> Decision:
+    """The next decision on one model.
+
+    `factor` is what a rate is to be multiplied by for its bursts, `least_ips` what is provided for in any
+    case. Without traffic, None, everything is held.
+    """
+    if traffic is None:
+        return Decision(state, Reason.NO_METRICS)
+    demand_ips = forecast_ips(traffic)
+    if state.provided_ips is None and not demand_ips:
+        return Decision(state, Reason.STEADY, demand_ips)
+    boost = _boost(state, tail, now_s)
+    needed_ips = demand_ips * factor * boost
+    peaks = _remember(state.peaks, needed_ips, now_s)
+    most_ips = max(peak.needed_ips for peak in peaks)
+    provided_ips = _provided_ips(state.provided_ips, needed_ips, most_ips, least_ips)
+    is_changed = (provided_ips, boost) != (state.provided_ips, state.boost)
+    after = ScalingState(provided_ips, boost, now_s if is_changed else state.changed_s, peaks)
+    reason = _reason(state.provided_ips, provided_ips, is_boosted=boost > state.boost)
+    return Decision(after, reason, demand_ips)
+
+
+def forecast_ips(traffic: Traffic) -> float:
+    """The rate to provide for: the recent one where it stands out, else where the steady one leads to."""
+    variance = traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips)
+    if abs(traffic.recent_ips - traffic.steady_ips) > _SIGNIFICANT * sqrt(variance / RECENT_S):
+        return traffic.recent_ips
+    if traffic.trend_ips2 <= _SIGNIFICANT * sqrt(12 * variance / traffic.steady_s**3):
+        return traffic.steady_ips  # the slope is within the noise of a least-squares fit
+    # The steady rate is that of the middle of its window.
+    return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+
+
+def _boost(state: ScalingState, tail: Tail | None, now_s: float) -> float:
+    if tail is None or now_s < state.changed_s + _SETTLES_S:
+        return state.boost
+    if tail.is_late and tail.busy_permille >= BUSY_PERMILLE:
+        return min(_MOST_BOOST, state.boost * _BOOST_STEP)
+    is_calm = not tail.is_late and tail.ratio < _CALM_TAIL
+    return max(1.0, state.boost / _BOOST_STEP) if is_calm else state.boost
+
+
+def _remember(peaks: Iterable[Peak], needed_ips: float, now_s: float) -> tuple[Peak, ...]:
+    """The peaks of the stabilisation window, with what is needed now."""
+    kept = [peak for peak in peaks if now_s - STABILISATION_S < peak.since_s + PEAK_S]
+    if kept and now_s < kept[-1].since_s + PEAK_S:
+        last = kept.pop()
+        return (*kept, Peak(last.since_s, max(last.needed_ips, needed_ips)))
+    return (*kept, Peak(now_s, needed_ips))
+
+
+def _provided_ips(before_ips: float | None, needed_ips: float, most_ips: float, least_ips: float) -> float:
+    """In steps: at once up to what is needed, and down where much less was enough for the whole window."""
+    if before_ips is None or max(needed_ips, least_ips) > before_ips:
+        return max(least_ips, _step_above(needed_ips))
+    lower_ips = max(least_ips, _step_above(most_ips))
+    return lower_ips if lower_ips <= _FALL * before_ips else before_ips
+
+
+def _step_above(ips: float) -> float:
+    """The next power of the step: small changes of a rate change nothing."""
+    return float(_STEP ** ceil(log(ips, _STEP))) if ips > 0 else 0.0
+
+
+def _reason(before_ips: float | None, provided_ips: float, *, is_boosted: bool) -> Reason:
+    if before_ips == provided_ips:
+        return Reason.STEADY
+    if before_ips is not None and provided_ips < before_ips:
+        return Reason.RATE_FELL
+    return Reason.TAIL_LATE if is_boosted else Reason.RATE_ROSE

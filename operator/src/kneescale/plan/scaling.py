@@ -1,0 +1,271 @@
+"""What each model is provided for, by what its agents measured: the core's autoscaler, its memory in status.
+
+All that a decision is made from is in the observed cluster, so that a new operator goes on where the last one
+was, and needs no metrics system.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import sqrt
+
+from kneescale.api.conditions import format_time, parse_time
+from kneescale.api.gpu_schedule import GPUSchedule, PartitionStatus, PartitionTraffic
+from kneescale.api.inference_model import InferenceModel, ScalingDecision, ScalingPeak, ScalingStatus
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.vocabulary import Role
+from kneescale.core.errors import InfeasibleError
+from kneescale.core.planning.configuration import cheapest_configuration
+from kneescale.core.scaling.arrivals import Traffic, together
+from kneescale.core.scaling.autoscaler import (
+    Decision,
+    Peak,
+    Reason,
+    ScalingState,
+    Tail,
+    decide,
+    forecast_ips,
+)
+from kneescale.core.scaling.headroom import needed_permille
+from kneescale.plan.eligibility import worker_lanes
+from kneescale.plan.profiles import Profile, Subject, subject_of
+from kneescale.plan.sizing import configure
+from kneescale.plan.state import Observed, Settings
+from kneescale.plan.workloads import ModelKey
+
+#: Agents write at least every ten seconds: one that is silent for longer measures nothing that counts.
+SILENT_AFTER = timedelta(seconds=20)
+#: A plan for less than this is none: even an idle model keeps what one item a second takes.
+_LEAST_IPS = 1.0
+_MOST_DECISIONS = 5
+_PERMILLE = 1000
+#: Attainment is too low where so many standard deviations more requests missed than may.
+_SIGNIFICANT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One partition's measurements, and the agent's figures on its GPU."""
+
+    measured: PartitionStatus
+    schedule: GPUSchedule
+    is_silent: bool
+
+    @property
+    def nonsense(self) -> str | None:
+        """What in the worker's own figures cannot be; None where they can."""
+        seen = self.measured
+        if seen.within_slo > seen.answered or seen.answered + seen.failed > seen.requests:
+            return f"{seen.within_slo} of {seen.answered} answers in time, {seen.requests} requests in all"
+        if (seen.p50_milliseconds or 0) > (seen.p99_milliseconds or 0):
+            return f"a median of {seen.p50_milliseconds} ms above the p99 of {seen.p99_milliseconds} ms"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a model is provided for, and what that was decided by.
+
+    `rate_ips` is the items per second to plan for, None where nothing is known of it.
+    """
+
+    rate_ips: float | None
+    decision: Decision
+    before: ScalingStatus
+    traffic: Traffic | None
+    tail: Tail | None
+    reports: tuple[Report, ...]
+
+    @property
+    def silent(self) -> tuple[Report, ...]:
+        """The reports that are too old to count."""
+        return tuple(report for report in self.reports if report.is_silent)
+
+    @property
+    def is_change(self) -> bool:
+        """Whether this plan changes what is provided for."""
+        return self.decision.reason not in (Reason.STEADY, Reason.NO_METRICS)
+
+
+def scale_models(
+    eligible: Sequence[tuple[InferenceModel, Sequence[GpuDevice]]],
+    profiles: Mapping[Subject, Profile],
+    observed: Observed,
+    settings: Settings,
+) -> Mapping[ModelKey, Scaling]:
+    """Decide for every model."""
+    reports = _reports(observed)
+    return {
+        model.metadata.key: _scale(model, devices, profiles, reports[model.metadata.key], observed, settings)
+        for model, devices in eligible
+    }
+
+
+def next_silence_due(observed: Observed) -> datetime | None:
+    """When the first agent that measures will count as silent, unless it writes before."""
+    dues = (
+        parse_time(schedule.status.measured_at) + SILENT_AFTER
+        for schedule in observed.schedules
+        if schedule.status.measured_at and schedule.status.partitions
+    )
+    return min((due for due in dues if due >= observed.now), default=None)
+
+
+def _reports(observed: Observed) -> Mapping[ModelKey, list[Report]]:
+    by_model: defaultdict[ModelKey, list[Report]] = defaultdict(list)
+    for schedule in observed.schedules:
+        models = {p.name: (p.namespace, p.model) for p in schedule.spec.partitions if p.role is Role.SERVE}
+        written = schedule.status.measured_at
+        is_silent = written is None or parse_time(written) + SILENT_AFTER < observed.now
+        for measured in schedule.status.partitions:
+            if measured.name in models:
+                by_model[models[measured.name]].append(Report(measured, schedule, is_silent))
+    return by_model
+
+
+def _scale(
+    model: InferenceModel,
+    devices: Sequence[GpuDevice],
+    profiles: Mapping[Subject, Profile],
+    reports: Sequence[Report],
+    observed: Observed,
+    settings: Settings,
+) -> Scaling:
+    before = model.status.scaling or ScalingStatus()
+    state = _state(before)
+    heard = [report for report in reports if not report.is_silent]
+    traffic, tail = _traffic(heard), _tail(model, heard)
+    factor = max(_factors(model, devices, profiles, traffic, settings), default=1.0)
+    expected_ips = model.spec.expected_requests_per_second or 0
+    # Of a silent agent's part nothing is known but that it was there.
+    held_ips = (state.provided_ips or 0.0) if len(heard) < len(reports) else 0.0
+    decision = decide(
+        state,
+        traffic,
+        tail,
+        now_s=observed.now.timestamp(),
+        factor=factor,
+        least_ips=max(expected_ips, held_ips),
+    )
+    return Scaling(
+        rate_ips=_rate_ips(decision.state.provided_ips, expected_ips),
+        decision=decision,
+        before=before,
+        traffic=traffic,
+        tail=tail,
+        reports=tuple(reports),
+    )
+
+
+def _rate_ips(provided_ips: float | None, expected_ips: int) -> float | None:
+    if provided_ips is None:
+        return expected_ips or None
+    return max(provided_ips, expected_ips, _LEAST_IPS)
+
+
+def _traffic(reports: Iterable[Report]) -> Traffic | None:
+    known = [report.measured.traffic for report in reports if report.measured.traffic]
+    return together(map(_parsed, known)) if known else None
+
+
+def _parsed(traffic: PartitionTraffic) -> Traffic:
+    return Traffic(
+        recent_ips=float(traffic.recent_items_per_second),
+        steady_ips=float(traffic.steady_items_per_second),
+        steady_s=float(traffic.steady_seconds),
+        trend_ips2=float(traffic.trend_items_per_second),
+        dispersion=traffic.dispersion_permille / _PERMILLE,
+    )
+
+
+def _tail(model: InferenceModel, reports: Iterable[Report]) -> Tail | None:
+    """How requests fared, by the workers whose figures can be."""
+    sane = [report for report in reports if report.nonsense is None and report.measured.requests]
+    if not sane:
+        return None
+    slo = model.spec.slo
+    requests = sum(report.measured.requests for report in sane)
+    missed = requests - sum(report.measured.within_slo for report in sane)
+    may_miss = requests * (1 - slo.percentile / 100)
+    return Tail(
+        ratio=max(report.measured.p99_milliseconds or 0 for report in sane) / slo.latency_milliseconds,
+        is_late=missed > may_miss + _SIGNIFICANT * sqrt(may_miss) + 1,
+        busy_permille=max(report.schedule.status.area_used_permille or 0 for report in sane),
+    )
+
+
+def _factors(
+    model: InferenceModel,
+    devices: Sequence[GpuDevice],
+    profiles: Mapping[Subject, Profile],
+    traffic: Traffic | None,
+    settings: Settings,
+) -> Iterator[float]:
+    """By what to multiply the rate on each kind of device, for a GPU filled to its limit to keep the SLO."""
+    demand_ips = forecast_ips(traffic) if traffic else 0.0
+    if traffic is None or not demand_ips:
+        return
+    for device in {device.kind: device for device in devices}.values():
+        if profile := profiles.get(subject_of(model, device)):
+            try:
+                yield _factor(model, device, profile, demand_ips, traffic.dispersion, settings)
+            except InfeasibleError:
+                continue  # sizing says so
+
+
+def _factor(
+    model: InferenceModel,
+    device: GpuDevice,
+    profile: Profile,
+    rate_ips: float,
+    dispersion: float,
+    settings: Settings,
+) -> float:
+    """What is needed beyond what the plan of that rate has, with the part of GPUs that is left free."""
+    slo = model.spec.slo
+    surface = profile.surface_of_late.restricted_to(worker_lanes(model, device), model.spec.max_batch)
+    run = cheapest_configuration(surface, slo_ms=slo.latency_milliseconds, rate_rps=rate_ips)
+    needed = needed_permille(
+        run,
+        rate_ips=rate_ips,
+        dispersion=dispersion,
+        slo_ms=slo.latency_milliseconds,
+        percentile=slo.percentile,
+    )
+    planned = configure(model, device, profile, settings.policy, rate_ips).area_permille
+    return max(1.0, needed * settings.area_limit_permille / _PERMILLE / max(1, planned))
+
+
+def _state(status: ScalingStatus) -> ScalingState:
+    provided = status.provided_items_per_second
+    return ScalingState(
+        provided_ips=None if provided is None else float(provided),
+        boost=status.boost_permille / _PERMILLE,
+        changed_s=parse_time(status.changed_at).timestamp() if status.changed_at else 0.0,
+        peaks=tuple(
+            Peak(parse_time(peak.since).timestamp(), float(peak.items_per_second)) for peak in status.peaks
+        ),
+    )
+
+
+def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStatus:
+    """What the next plan must know, with this one's decision, told by `message`, if it is one."""
+    state, before = scaling.decision.state, scaling.before
+    if state == _state(before):
+        return before
+    decisions = before.decisions
+    if scaling.is_change:
+        decided = ScalingDecision(format_time(now), scaling.decision.reason, message)
+        decisions = (decided, *decisions)[:_MOST_DECISIONS]
+    return ScalingStatus(
+        provided_items_per_second=None if state.provided_ips is None else f"{state.provided_ips:.2f}",
+        boost_permille=round(_PERMILLE * state.boost),
+        changed_at=_time(state.changed_s) if state.changed_s else None,
+        peaks=tuple(ScalingPeak(_time(peak.since_s), f"{peak.needed_ips:.2f}") for peak in state.peaks),
+        decisions=decisions,
+    )
+
+
+def _time(seconds: float) -> str:
+    return format_time(datetime.fromtimestamp(seconds, UTC))

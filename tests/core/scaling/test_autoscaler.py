@@ -1,0 +1,132 @@
+"""What is provided for: up at once, down after a minute, held without news, never in circles."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kneescale.core.scaling.arrivals import Traffic
+from kneescale.core.scaling.autoscaler import (
+    PEAK_S,
+    STABILISATION_S,
+    Decision,
+    Reason,
+    ScalingState,
+    Tail,
+    decide,
+)
+
+LATE_AND_BUSY = Tail(ratio=1.5, is_late=True, busy_permille=950)
+LATE_AND_IDLE = Tail(ratio=1.5, is_late=True, busy_permille=300)
+CALM = Tail(ratio=0.4, is_late=False, busy_permille=300)
+STEP_S = 2.0
+
+
+def steady(rate_ips: float) -> Traffic:
+    return Traffic(rate_ips, rate_ips, 30.0, 0.0, 1.0)
+
+
+def after(state: ScalingState, rates: list[float], tail: Tail = CALM, since_s: float = 0.0) -> list[Decision]:
+    """The decisions on a rate every two seconds."""
+    decisions = []
+    for number, rate_ips in enumerate(rates):
+        decision = decide(state, steady(rate_ips), tail, now_s=since_s + number * STEP_S)
+        decisions.append(decision)
+        state = decision.state
+    return decisions
+
+
+def provided(decisions: list[Decision]) -> list[float]:
+    return [decision.state.provided_ips or 0.0 for decision in decisions]
+
+
+def test_nothing_is_provided_for_before_anything_arrives() -> None:
+    decision = decide(ScalingState(), steady(0), None, now_s=0)
+    assert decision.state.provided_ips is None
+    assert decision.reason is Reason.STEADY
+
+
+def test_more_traffic_is_followed_at_once() -> None:
+    first, second = after(ScalingState(), [10, 40])
+    assert 10 <= provided([first])[0] <= 11.1
+    assert 40 <= provided([second])[0] <= 44.4
+    assert second.reason is Reason.RATE_ROSE
+
+
+def test_a_surge_is_followed_before_the_steady_rate_shows_it() -> None:
+    surge = Traffic(recent_ips=40, steady_ips=15, steady_s=30, dispersion=1.0)
+    chance = Traffic(recent_ips=18, steady_ips=15, steady_s=30, dispersion=1.0)
+    assert decide(ScalingState(), surge, None, now_s=0).demand_ips == 40
+    assert decide(ScalingState(), chance, None, now_s=0).demand_ips == 15
+
+
+def test_the_same_surge_of_large_requests_is_chance() -> None:
+    coarse = Traffic(recent_ips=40, steady_ips=15, steady_s=30, dispersion=64.0)
+    assert decide(ScalingState(), coarse, None, now_s=0).demand_ips == 15
+
+
+def test_a_ramp_is_provided_for_ahead() -> None:
+    ramp = Traffic(recent_ips=109, steady_ips=100, steady_s=30, trend_ips2=2.0, dispersion=1.0)
+    demand_ips = decide(ScalingState(), ramp, None, now_s=0).demand_ips
+    # 130 is what arrives now, at the end of the window; a worker takes ten seconds more.
+    assert demand_ips == pytest.approx(100 + 2 * (15 + 10))
+
+
+def test_less_is_followed_after_a_whole_minute_of_it() -> None:
+    seconds = 2 * STABILISATION_S
+    decisions = after(ScalingState(), [100.0] + [20.0] * int(seconds / STEP_S))
+    fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
+    assert STABILISATION_S <= fell * STEP_S <= STABILISATION_S + PEAK_S + STEP_S
+    assert 20 <= provided(decisions)[-1] <= 22.2
+
+
+def test_without_metrics_everything_is_held() -> None:
+    state = after(ScalingState(), [100.0])[-1].state
+    decision = decide(state, None, CALM, now_s=1000.0)
+    assert decision == Decision(state, Reason.NO_METRICS)
+
+
+def test_late_requests_on_a_busy_gpu_raise_what_is_provided_for_up_to_twice() -> None:
+    decisions = after(ScalingState(), [100.0] * 60, LATE_AND_BUSY)
+    assert provided(decisions)[-1] >= 2 * 100
+    assert provided(decisions)[-1] <= 2 * 100 * 1.1
+    assert Reason.TAIL_LATE in {each.reason for each in decisions}
+    calm = after(decisions[-1].state, [100.0] * 120, CALM, since_s=120.0)
+    assert provided(calm)[-1] <= 100 * 1.1**2
+
+
+def test_late_requests_on_an_idle_gpu_do_not() -> None:
+    decisions = after(ScalingState(), [100.0] * 60, LATE_AND_IDLE)
+    assert set(provided(decisions)[1:]) == {provided(decisions)[0]}
+
+
+def test_what_is_expected_is_always_provided_for() -> None:
+    decision = decide(ScalingState(), steady(3), None, now_s=0, least_ips=50)
+    assert decision.state.provided_ips == 50
+
+
+@given(st.lists(st.floats(0.5, 500), min_size=1, max_size=120), st.floats(1, 2))
+def test_what_was_needed_of_late_is_provided_for(rates: list[float], factor: float) -> None:
+    state = ScalingState()
+    for number, rate_ips in enumerate(rates):
+        now_s = number * STEP_S
+        state = decide(state, steady(rate_ips), None, now_s=now_s, factor=factor).state
+        of_late = [rate for i, rate in enumerate(rates[: number + 1]) if now_s - i * STEP_S < STABILISATION_S]
+        assert (state.provided_ips or 0) >= max(of_late) * factor * (1 - 1e-9)
+
+
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=200))
+def test_it_never_falls_within_a_minute_of_a_rise(rates: list[float]) -> None:
+    rose_s = None
+    for number, decision in enumerate(after(ScalingState(), rates)):
+        now_s = number * STEP_S
+        if decision.reason is Reason.RATE_FELL and rose_s is not None:
+            assert now_s - rose_s >= STABILISATION_S
+        if decision.reason is Reason.RATE_ROSE:
+            rose_s = now_s
+
+
+@given(st.floats(1, 1000), st.floats(0.99, 1.01))
+def test_a_rate_that_hardly_changes_changes_nothing(rate_ips: float, ratio: float) -> None:
+    state = after(ScalingState(), [1.05 * rate_ips] * 2)[-1].state
+    decision = decide(state, steady(1.02 * rate_ips * ratio), CALM, now_s=500.0)
+    assert decision.reason is Reason.STEADY

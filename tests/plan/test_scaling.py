@@ -1,0 +1,147 @@
+"""The plan follows what agents measure: vertically, in replicas, to the end of what there is; and says so."""
+
+from datetime import timedelta
+
+from kneescale.plan.state import Manifest
+from kneescale.testing.cluster_life import agents_report, settle
+from kneescale.testing.world import World
+from tests.plan.cluster import condition, emulated_world, model
+
+STEP = timedelta(seconds=2)
+FREE = {"minReplicas": 1, "maxReplicas": 4}
+
+
+def serving(*models: Manifest, gpus: int = 4) -> World:
+    world = emulated_world(gpus=gpus)
+    for each in models:
+        world.create(each)
+    settle(world)
+    world.events.clear()
+    return world
+
+
+def after(world: World, rate_ips: float, seconds: float = 2, **figures: object) -> Manifest:
+    """The model's status after so long with that rate, its workers having come and gone as planned."""
+    world.rates["resnet50"], world.figures["resnet50"] = rate_ips, figures
+    until = world.now + timedelta(seconds=seconds)
+    while world.now < until:
+        world.now += STEP
+        settle(world)
+    status: Manifest = world.get("InferenceModel", "resnet50")["status"]
+    return status
+
+
+def provided(status: Manifest) -> float:
+    return float(status["scaling"]["providedItemsPerSecond"])
+
+
+def area_permille(world: World) -> int:
+    return sum(
+        partition["areaPermille"]
+        for schedule in world.find("GPUSchedule")
+        for partition in schedule["spec"]["partitions"]
+    )
+
+
+def test_more_traffic_is_given_more_of_the_gpu_at_once_and_the_decision_is_told() -> None:
+    world = serving(model("resnet50"))
+    before = area_permille(world)
+    status = after(world, 200)
+    assert 200 <= provided(status) <= 222
+    assert area_permille(world) >= 2 * before
+    (decision,) = status["scaling"]["decisions"]
+    assert decision["reason"] == "RateRose"
+    assert decision["message"].startswith("provides for 20")
+    assert "200/s are to be expected" in decision["message"]
+    assert [event.reason for event in world.events if event.action == "Scale"] == ["RateRose"]
+    assert condition({"status": status}, "Scaled")["reason"] == "Following"
+
+
+def test_less_than_expected_changes_nothing() -> None:
+    world = serving(model("resnet50", expectedRequestsPerSecond=50))
+    before = area_permille(world)
+    assert provided(after(world, 20, seconds=200)) == 50
+    assert area_permille(world) == before
+    assert all(event.reason == "RateRose" for event in world.events if event.action == "Scale")
+
+
+def test_what_one_gpu_does_not_carry_is_given_more_replicas_and_taken_back() -> None:
+    world = serving(model("resnet50", scaling=FREE))
+    assert after(world, 50)["replicas"] == 1
+    grown = after(world, 2500)
+    assert grown["replicas"] > 1
+    assert condition({"status": grown}, "Placed")["status"] == "True"
+    assert after(world, 40, seconds=120)["replicas"] == 1
+
+
+def test_where_no_gpu_has_room_for_all_of_it_there_are_more_replicas_with_less_each() -> None:
+    others = [model(f"other{i}", expectedRequestsPerSecond=800) for i in range(2)]
+    world = serving(model("resnet50", scaling=FREE), *others, gpus=2)
+    alone = after(world, 60)["replicas"]
+    grown = after(world, 900)
+    assert (alone, grown["replicas"]) == (1, 2)
+    assert condition({"status": grown}, "Placed")["status"] == "True"
+
+
+def test_at_the_end_of_what_there_is_it_serves_what_it_can_and_says_how_many_gpus_would_do() -> None:
+    world = serving(model("resnet50", scaling=FREE), gpus=2)
+    status = after(world, 5000)
+    placed = condition({"status": status}, "Placed")
+    assert (placed["status"], placed["reason"]) == ("False", "InsufficientGPU")
+    assert "more GPUs would do" in placed["message"]
+    assert status["replicas"] == 2
+    assert condition({"status": status}, "Ready")["status"] == "True"
+
+
+def test_at_the_most_replicas_it_says_what_to_raise() -> None:
+    world = serving(model("resnet50", scaling={"minReplicas": 1, "maxReplicas": 1}))
+    placed = condition({"status": after(world, 2500)}, "Placed")
+    assert "raise spec.scaling.maxReplicas" in placed["message"]
+
+
+def test_without_metrics_all_is_held_and_said() -> None:
+    world = serving(model("resnet50", scaling=FREE))
+    grown = after(world, 2500)
+    for _ in range(60):
+        world.now += STEP
+        world.reconcile()
+    status = world.get("InferenceModel", "resnet50")["status"]
+    assert provided(status) == provided(grown)
+    assert status["replicas"] == grown["replicas"]
+    scaled = condition({"status": status}, "Scaled")
+    assert (scaled["status"], scaled["reason"]) == ("False", "NoMetrics")
+    assert "nothing is heard of late from node1-gpu" in scaled["message"]
+    assert [event.reason for event in world.events].count("NoMetrics") == 1
+
+
+def test_nonsense_of_a_worker_is_ignored_and_said() -> None:
+    world = serving(model("resnet50"))
+    status = after(world, 60, requests=10, answered=10, withinSLO=5000, p50Milliseconds=1, p99Milliseconds=9)
+    scaled = condition({"status": status}, "Scaled")
+    assert "ignored" in scaled["message"]
+    assert "5000 of 10 answers in time" in scaled["message"]
+    assert provided(status) <= 67
+
+
+def late(world: World, area_used_permille: int) -> Manifest:
+    world.area_used_permille = area_used_permille
+    figures = {"requests": 1000, "answered": 1000, "withinSLO": 900, "p50Milliseconds": 50}
+    return after(world, 60, seconds=90, p99Milliseconds=150, **figures)
+
+
+def test_late_requests_on_a_busy_gpu_are_provided_for_and_on_another_one_explained() -> None:
+    busy = late(serving(model("resnet50")), area_used_permille=950)
+    assert provided(busy) > 100
+    assert "TailLate" in {each["reason"] for each in busy["scaling"]["decisions"]}
+    idle = late(serving(model("resnet50")), area_used_permille=200)
+    assert provided(idle) <= 67
+    assert "more GPU would not help" in condition({"status": idle}, "Scaled")["message"]
+
+
+def test_a_new_operator_goes_on_where_the_last_one_was() -> None:
+    """All that it must know is in the cluster: each plan here is made from nothing else."""
+    world = serving(model("resnet50", scaling=FREE))
+    after(world, 2500)
+    world.now += timedelta(seconds=10)
+    agents_report(world)
+    assert [event for event in world.writes()[1] if event.action == "Scale"] == []
