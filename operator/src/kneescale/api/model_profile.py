@@ -16,6 +16,7 @@ from kneescale.api.vocabulary import (
     GpuPercent,
     ModelFormat,
     ModelUri,
+    Permille,
     ProductName,
     SurfacePoint,
 )
@@ -78,6 +79,8 @@ class ModelProfileStatus:
     knee_percent: GpuPercent | None = None
     #: How far measuring is, while it goes on: "5 of at most 40 points, known to 12 %".
     progress: Annotated[str | None, Text(max_length=128)] = None
+    #: How long batches take of late beside what the points say, as workers measure; None where that is alike.
+    latency_ratio_permille: Permille | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _plan_models(
         for model, found in eligible
     ]
     places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
-    profiling = measuring.start(places.rooms)
+    profiling = replace(measuring.start(places.rooms), profiles=profiles)
     outlooks = []
     for (model, eligibility), sizing in zip(eligible, sizings, strict=True):
         key = model.metadata.key

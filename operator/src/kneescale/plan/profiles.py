@@ -1,19 +1,19 @@
 """Latency surfaces by what they are of: the ModelProfiles, and what each says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
 from kneescale.api.names import model_identity, profile_name
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, ModelFormat
+from kneescale.api.vocabulary import Backend, ModelFormat, SurfacePoint
 from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 _US_PER_MS = 1000
-_PERCENT = 100
+_PERCENT, _PERMILLE = 100, 1000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,6 +53,14 @@ class Profile:
         """What plans go by; dispatchers get the surface as it is, and find its drift themselves."""
         return self.surface if self.slowness == 1 else self.surface.times(self.slowness)
 
+    def points_of(self, lanes: Iterable[int], max_batch: int) -> tuple[SurfacePoint, ...]:
+        """The surface as a schedule carries it, for a partition of these lanes."""
+        points = self.surface.restricted_to(lanes, max_batch).points
+        return tuple(
+            SurfacePoint(point.gpu_percent, point.batch, round(point.latency_ms * _US_PER_MS))
+            for point in points
+        )
+
 
 def subject_of(model: InferenceModel, device: GpuDevice | GPUScheduleSpec) -> Subject:
     """What must be profiled to run `model` on devices of this kind; a schedule says that of its device."""
@@ -79,6 +87,14 @@ def choose_profiles(profiles: Iterable[ModelProfile]) -> Mapping[Subject, ModelP
         ),
     )
     return {subject_of_profile(profile): profile for profile in by_preference}
+
+
+def read_profile(profile: ModelProfile) -> Profile:
+    """What a ModelProfile with points says, and how much slower workers have been since."""
+    status, made = profile.status, make_profile(profile.metadata.name, profile.spec)
+    if status.observed_generation != profile.metadata.generation or status.latency_ratio_permille is None:
+        return made
+    return replace(made, slowness=status.latency_ratio_permille / _PERMILLE)
 
 
 def make_profile(name: str, spec: ModelProfileSpec) -> Profile:

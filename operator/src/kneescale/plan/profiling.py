@@ -16,7 +16,7 @@ from kneescale.plan.inventory import Inventory
 from kneescale.plan.needs import Need, find_needs
 from kneescale.plan.predictions import first_profile
 from kneescale.plan.profile_results import parse_result
-from kneescale.plan.profiles import Profile, Subject, choose_profiles, make_profile
+from kneescale.plan.profiles import Profile, Subject, choose_profiles, make_profile, read_profile
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Job, worker_error
@@ -96,7 +96,7 @@ class ProfilingPlanner:
                 self._made.setdefault(need.subject, first_profile(need))
         #: Usable profiles, among them those made just now.
         self.profiles: Mapping[Subject, Profile] = {
-            **{subject: make_profile(found.metadata.name, found.spec) for subject, found in known.items()},
+            **{subject: read_profile(found) for subject, found in known.items()},
             **{
                 subject: make_profile(subject.profile_name, spec)
                 for subject, spec in self._made.items()

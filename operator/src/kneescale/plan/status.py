@@ -27,7 +27,7 @@ from kneescale.api.names import API_VERSION
 from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.manifests import HTTP_PORT, serving_labels
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
-from kneescale.plan.profiles import make_profile, subject_of_profile
+from kneescale.plan.profiles import Profile, make_profile, subject_of_profile
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import scaling_status
 from kneescale.plan.scaling_words import decided
@@ -126,8 +126,16 @@ def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manif
             conditions=conditions_of(findings, profile.status.conditions, generation, observed),
             knee_percent=knee_percent,
             progress=profiling.progress.get(subject),
+            latency_ratio_permille=_ratio_permille(profile, profiling.profiles.get(subject)),
         )
         yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
+
+
+def _ratio_permille(profile: ModelProfile, used: Profile | None) -> int | None:
+    """How much slower workers are of late than the profile says, if it is the one in use and they are."""
+    if used is None or used.name != profile.metadata.name or used.slowness == 1:
+        return None
+    return round(1000 * used.slowness)
 
 
 def _complete(profile: ModelProfile, to_measure: Finding | None) -> Finding:
