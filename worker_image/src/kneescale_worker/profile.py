@@ -58,9 +58,9 @@ class Profile:
 
     def message(self) -> dict[str, Any]:
         """As the operator reads it: points as [GPU%, batch, latency in us]."""
-        message: dict[str, Any] = {"points": _triples(self.measured)}
+        message: dict[str, Any] = {"points": triples(self.measured)}
         if self.fitted:
-            message["fitted"] = _triples(self.fitted)
+            message["fitted"] = triples(self.fitted)
             message["expectedErrorPercent"] = ceil(_PERCENT * self.expected_error)
         if self.prediction_error is not None:
             message["predictionErrorPercent"] = round(_PERCENT * self.prediction_error)
@@ -189,7 +189,8 @@ def _prediction_error(executor: Executor, product_name: str, measured: Sequence[
     return float(np.median(off))
 
 
-def _triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
+def triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
+    """Points as the operator reads them: GPU%, batch, latency in us."""
     return [
         (point.gpu_percent, point.batch, max(1, round(_US_PER_MS * point.latency_ms))) for point in points
     ]

@@ -17,9 +17,11 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kneescale"
 MODEL_LABEL = "kneescale.dev/model"
 PARTITION_LABEL = "kneescale.dev/partition"
-#: "Serve" or "Profile": keeps profiling pods out of a model's selector.
+#: "Serve", "Profile" or "Predict": keeps profiling pods out of a model's selector.
 ROLE_LABEL = "kneescale.dev/role"
-#: On a profiling Job: the ModelProfile that it will fill.
+#: Role of what has no partition: it reads a model's kernels on a CPU.
+PREDICT_ROLE = "Predict"
+#: On a profiling Job, and on one that predicts: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
 #: On a profiling Job: which try this is, from 1.
 ATTEMPT_ANNOTATION = "kneescale.dev/attempt"
@@ -63,7 +65,15 @@ def profile_name(identity: str, model_format: str, product_name: str) -> str:
 
 def profile_job_name(model: str, *fixed_at_start: object) -> str:
     """Name of a profiling Job and its claim; cut so that the Job's pods may carry it as a label."""
-    suffix = f"-profile-{short_hash(*fixed_at_start, digits=8)}"
+    return _job_name(model, f"-profile-{short_hash(*fixed_at_start, digits=8)}")
+
+
+def prediction_job_name(model: str, *fixed_at_start: object) -> str:
+    """Name of a Job that predicts, likewise."""
+    return _job_name(model, f"-predict-{short_hash(*fixed_at_start, digits=8)}")
+
+
+def _job_name(model: str, suffix: str) -> str:
     return model[: _MAX_LABEL - len(suffix)].rstrip("-") + suffix
 
 

@@ -13,6 +13,7 @@ from kneescale.api.names import (
     MANAGED_BY_LABEL,
     MODEL_LABEL,
     PARTITION_LABEL,
+    PREDICT_ROLE,
     PROFILE_LABEL,
     ROLE_LABEL,
 )
@@ -20,6 +21,7 @@ from kneescale.api.node import GPU_TAINT
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, Role
 from kneescale.plan.placing import Target
+from kneescale.plan.prediction_jobs import PredictionRun
 from kneescale.plan.profiling import Run
 from kneescale.plan.state import Manifest, Settings
 
@@ -77,6 +79,33 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         _claim(metadata, model, device, device.lanes, Role.PROFILE),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
+
+
+def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
+    """The Job that predicts a model: it has no claim, and no GPU."""
+    model, subject = run.need.model, run.need.subject
+    labels = {ROLE_LABEL: PREDICT_ROLE, PROFILE_LABEL: subject.profile_name}
+    metadata = _metadata(run.job_name, model, labels)
+    pod_spec = _bare_pod_spec(model, settings.worker_image, model.spec.gpu.memory)
+    pod_spec["restartPolicy"] = "Never"
+    # It has the worker's image, which is large, or will need it.
+    pod_spec["nodeSelector"] = {"kubernetes.io/hostname": run.node}
+    arguments = {
+        "product": subject.product_name,
+        "lanes": ",".join(map(str, run.need.devices[0].lanes)),
+        "max-batch": model.spec.max_batch,
+    }
+    options = [f"--{name}={value}" for name, value in arguments.items()]
+    container = pod_spec["containers"][0]
+    container["command"] = ["python", "-m", "kneescale_worker", "predict", _MODEL_DIR, *options]
+    # Where NVIDIA's runtime is the default one, it would give all GPUs to a pod without a claim.
+    container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
+    job_spec = {
+        "backoffLimit": 1,
+        "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
+        "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job_spec}
 
 
 def render_disruption_budget(model: InferenceModel, workers: int) -> Manifest:
@@ -172,16 +201,24 @@ def _pod_spec(
     claim: str, model: InferenceModel, device: GpuDevice, image: str, clients: int = 1
 ) -> dict[str, Any]:
     """What serving and profiling pods have in common."""
-    volumes, mounts = _model_volume(model)
     emulated = device.backend is Backend.EMULATED
     memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
+    pod_spec = _bare_pod_spec(model, image, memory)
+    pod_spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
+    pod_spec["containers"][0]["resources"]["claims"] = [{"name": "gpu"}]
+    return pod_spec
+
+
+def _bare_pod_spec(model: InferenceModel, image: str, memory: str) -> dict[str, Any]:
+    """A worker's pod without a GPU."""
+    volumes, mounts = _model_volume(model)
     container = {
         "name": "worker",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "env": _model_env(model),
         "volumeMounts": mounts,
-        "resources": {"claims": [{"name": "gpu"}], "requests": {"memory": memory}},
+        "resources": {"requests": {"memory": memory}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -191,7 +228,6 @@ def _pod_spec(
     return {
         "containers": [container],
         "volumes": volumes,
-        "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}],
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,

@@ -13,6 +13,7 @@ from kneescale.api.vocabulary import ModelFormat, Role
 from kneescale.plan.manifests import (
     render_disruption_budget,
     render_partition,
+    render_prediction,
     render_profiling,
     render_service,
 )
@@ -39,6 +40,8 @@ def objects_to_apply(
         yield render_model_profile(subject.namespace, subject.profile_name, profile)
     for run in profiling.runs:
         yield from render_profiling(run, settings)
+    for prediction in profiling.predictions:
+        yield render_prediction(prediction, settings)
     for outlook in outlooks:
         if outlook.partitions.wanted:
             yield render_service(outlook.model)
@@ -71,7 +74,8 @@ def objects_to_delete(
 
 
 def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:
-    running = {run.job_name for run in profiling.runs}
+    measuring = {run.job_name for run in profiling.runs}
+    running = measuring | {run.job_name for run in profiling.predictions}
     for job in observed.jobs:
         if job.metadata.name not in running | profiling.kept_jobs:
             yield _ref("batch/v1", "Job", job.metadata)

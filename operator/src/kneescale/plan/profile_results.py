@@ -14,8 +14,8 @@ _POINT_KEYS = ("gpuPercent", "batch", "latencyMicroseconds")
 _ERRORS = ("expectedErrorPercent", "predictionErrorPercent")
 
 
-def parse_result(need: Need, stack: Stack, message: str) -> ModelProfileSpec:
-    """The profile in the termination message of a worker that measured on `stack`.
+def parse_result(need: Need, stack: Stack | None, message: str) -> ModelProfileSpec:
+    """The profile in the termination message of a worker that measured on `stack`, or predicted without one.
 
     Raises InvalidInputError when it holds none.
     """
@@ -28,18 +28,17 @@ def parse_result(need: Need, stack: Stack, message: str) -> ModelProfileSpec:
     if not points:
         said = worker_error(message) or f"the profiling worker ended with {message[:80]!r}, not with points"
         raise InvalidInputError(said)
-    found = {"points": points, "source": ProfileSource.MEASURED, "stack": encode(stack), **errors}
-    return decode(ModelProfileSpec, what_of(need) | found, "profile")
-
-
-def what_of(need: Need) -> dict[str, Any]:
-    """The part of a ModelProfile's spec that says what it is of, as JSON."""
-    return {
+    spec = {
         "modelURI": need.model.spec.model.uri,
         "format": need.subject.format,
         "productName": need.subject.product_name,
         "backend": need.subject.backend,
+        "points": points,
+        "source": ProfileSource.MEASURED if stack else ProfileSource.PREDICTED,
+        "stack": encode(stack) if stack else None,
+        **errors,
     }
+    return decode(ModelProfileSpec, spec, "profile")
 
 
 def _points(triples: Iterable[Sequence[int]], *, fitted: bool) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The Jobs that measure what profiles are to say: one per subject, one at a time per device."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.plan.finding import Finding, fails, holds, not_yet
 from kneescale.plan.inventory import Inventory
 from kneescale.plan.needs import Need, find_needs
+from kneescale.plan.prediction_jobs import PredictionRun, plan_predictions
 from kneescale.plan.predictions import first_profile
 from kneescale.plan.profile_results import parse_result
 from kneescale.plan.profiles import Profile, Subject, choose_profiles, make_profile, read_profile
@@ -46,6 +47,7 @@ class Profiling:
     made: Mapping[Subject, ModelProfileSpec]
     #: Jobs under way, and those to start now.
     runs: tuple[Run, ...]
+    predictions: tuple[PredictionRun, ...]
     #: What to say of each subject that is to be measured yet.
     findings: Mapping[Subject, Finding]
     #: How far those are that are being measured, in words.
@@ -73,7 +75,7 @@ class ProfilingPlanner:
         self._inventory = inventory
         self._now = observed.now
         self._settings = settings
-        self._jobs = _latest_attempts(observed.jobs)
+        self._jobs = _latest_attempts(job for job in observed.jobs if not job.predicts)
         self._held = {claim.metadata.name for claim in observed.claims}
         self._busy = {
             job.device_uuid for job in observed.jobs if job.ended_at is None and job.problem is None
@@ -87,13 +89,16 @@ class ProfilingPlanner:
         self._kept_jobs: set[str] = set()
         self._retries: list[datetime] = []
         known = choose_profiles(observed.profiles)
-        for need in find_needs(eligible, known, settings.worker_image):
+        needs = find_needs(eligible, known, settings.worker_image)
+        self._predictions = plan_predictions(needs, inventory, observed, settings.worker_image)
+        for need in needs:
             if need.is_due:
                 self._see(need)
             elif need.outdated:
                 self._say(need, holds("OutdatedByHand", "delete it to have it measured here"))
             if need.profile is None:
-                self._made.setdefault(need.subject, first_profile(need))
+                first = self._predictions.made.get(need.subject) or first_profile(need)
+                self._made.setdefault(need.subject, first)
         #: Usable profiles, among them those made just now.
         self.profiles: Mapping[Subject, Profile] = {
             **{subject: read_profile(found) for subject, found in known.items()},
@@ -112,9 +117,10 @@ class ProfilingPlanner:
             profiles=self.profiles,
             made=self._made,
             runs=tuple(self._runs),
+            predictions=self._predictions.runs,
             findings=self._findings,
             progress=self._progress,
-            kept_jobs=frozenset(self._kept_jobs),
+            kept_jobs=self._predictions.kept_jobs | self._kept_jobs,
             retry_at=min(self._retries, default=None),
         )
 
@@ -234,6 +240,6 @@ def _reports(observed: Observed) -> Mapping[str, ProfilingProgress]:
     }
 
 
-def _latest_attempts(jobs: Sequence[Job]) -> Mapping[tuple[str, str], Job]:
+def _latest_attempts(jobs: Iterable[Job]) -> Mapping[tuple[str, str], Job]:
     """The Job that counts for each ModelProfile: one under way, else the newest."""
     return {job.profile: job for job in sorted(jobs, key=lambda job: (job.ended_at is None, job.attempt))}

@@ -13,6 +13,7 @@ from kneescale.api.names import (
     DEVICE_ANNOTATION,
     JOB_NAME_LABEL,
     MODEL_LABEL,
+    PREDICT_ROLE,
     PROFILE_LABEL,
     ROLE_LABEL,
 )
@@ -85,6 +86,11 @@ class Job:
     def device_uuid(self) -> str:
         """The device that it measures on."""
         return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it reads the model's kernels, rather than measure."""
+        return self.metadata.labels.get(ROLE_LABEL) == PREDICT_ROLE
 
     @property
     def attempt(self) -> int:
@@ -162,8 +168,8 @@ def parse_claim(obj: Mapping[str, Any]) -> Claim:
 
 
 def is_profiling_pod(obj: Mapping[str, Any]) -> bool:
-    """Whether the pod belongs to a profiling Job."""
-    return parse_metadata(obj).labels.get(ROLE_LABEL) == Role.PROFILE
+    """Whether the pod belongs to a Job that measures or predicts."""
+    return parse_metadata(obj).labels.get(ROLE_LABEL) in (Role.PROFILE, PREDICT_ROLE)
 
 
 def worker_error(termination_message: str) -> str | None:
