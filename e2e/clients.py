@@ -30,8 +30,8 @@ def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iter
     outcomes: list[Outcome] = []
     stop = Event()
     with reach(shop.kubectl, shop.name, model) as endpoint, ThreadPoolExecutor(1) as pool:
-        stream = Stream(model, endpoint, echoes(model, items), rate_rps)
-        sending = pool.submit(asyncio.run, _send(stream, outcomes, stop))
+        stream = Stream(model, endpoint, echoes(model, items))
+        sending = pool.submit(asyncio.run, _send(stream, rate_rps, outcomes, stop))
         try:
             answered = lambda: bool(outcomes) or sending.done()  # noqa: E731
             wait_until(answered, f"{model} answers", FIRST_ANSWER_S)
@@ -41,7 +41,7 @@ def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iter
         sending.result()
 
 
-async def _send(stream: Stream, outcomes: list[Outcome], stop: Event) -> None:
+async def _send(stream: Stream, rate_rps: float, outcomes: list[Outcome], stop: Event) -> None:
     loop = asyncio.get_running_loop()
     async with (
         ModelClient(stream.model, stream.endpoint, stream.samples) as client,
@@ -54,7 +54,7 @@ async def _send(stream: Stream, outcomes: list[Outcome], stop: Event) -> None:
         due_s = loop.time()
         while not stop.is_set():
             sent.create_task(ask(due_s))
-            due_s += 1 / stream.rate_rps
+            due_s += 1 / rate_rps
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
 

@@ -59,6 +59,6 @@ def test_an_image_that_nobody_has_is_said_and_harms_no_real_model(
     shop.wait_for(REAL, "Ready", "True", MEASURED_S)
     samples = samples_for(REAL, lambda: recording(Shell()))
     with reach(shop.kubectl, shop.name, REAL) as endpoint:
-        asyncio.run(try_each_sample(Stream(REAL, endpoint, samples, RATE_RPS)))
+        asyncio.run(try_each_sample(Stream(REAL, endpoint, samples)))
     (profile,) = shop.get("modelprofiles")["items"]
     assert (profile["spec"]["backend"], profile["spec"]["source"]) == ("cpu", "Measured")

@@ -68,7 +68,7 @@ def table(text: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("way", [reach, forward])
 def test_rest_and_grpc_answer_through_the_service(shop: Shop, way: Way) -> None:
     with way(shop.kubectl, shop.name, MODEL) as endpoint:
-        asyncio.run(try_each_sample(Stream(MODEL, endpoint, echoes(MODEL), RATE_RPS)))
+        asyncio.run(try_each_sample(Stream(MODEL, endpoint, echoes(MODEL))))
 
 
 def test_get_shows_each_models_plan_and_how_it_goes(shop: Shop) -> None:

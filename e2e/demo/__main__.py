@@ -1,4 +1,4 @@
-"""The command line: python -m e2e.demo --backend cpu|emulated [--cluster KIND] [--duration-s S]."""
+"""The command line: python -m e2e.demo [--scenario SCENARIO] [--backend BACKEND] [--cluster KIND]."""
 
 import argparse
 import signal
@@ -10,14 +10,19 @@ from typing import TextIO
 from e2e.cluster.base import Cluster, ClusterError
 from e2e.cluster.choice import DEFAULT_NAME, KINDS, choose, default_kind
 from e2e.debian import MissingPackagesError
+from e2e.demo.autoscale import PICTURE, Autoscaling
 from e2e.demo.mission import Mission
 from e2e.demo.report import BACKENDS, Report
+from e2e.demo.scaling_report import ScalingReport
+from e2e.demo.stage import Stage
 from e2e.demo.system import ROOT
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
 
 FOLDER = ROOT / "build" / "demo"
 INTERRUPTED = 130
+#: The main picture of each scenario.
+PICTURES = {"serve": "timeline.png", "autoscale": PICTURE}
 ERRORS = (ClusterError, CommandError, MissingPackagesError, RuntimeError, TimeoutError)
 
 
@@ -25,6 +30,7 @@ ERRORS = (ClusterError, CommandError, MissingPackagesError, RuntimeError, Timeou
 class Options:
     """What the command line asks for."""
 
+    scenario: str
     backend: str
     cluster: str
     name: str
@@ -50,14 +56,23 @@ def _parse(argv: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m e2e.demo", description="Kneescale's main job, end to end."
     )
+    parser.add_argument(
+        "--scenario",
+        choices=tuple(PICTURES),
+        default="serve",
+        help="serve: models share GPUs under a steady load; autoscale: traffic steps up and falls, "
+        "and capacity follows (on the emulated backend, in three minutes)",
+    )
     parser.add_argument("--backend", choices=sorted(BACKENDS), default="cpu")
     parser.add_argument("--cluster", choices=KINDS, help="default: kind where Docker answers, else local")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the cluster")
     parser.add_argument("--duration-s", type=_seconds, default=60.0, help="of the load (default: 60)")
     parser.add_argument("--output", choices=("table", "json"), default="table")
     given = parser.parse_args(argv)
+    if given.scenario == "autoscale" and given.backend != "emulated":
+        parser.error("scenario autoscale needs more GPUs than a CPU can stand for: add --backend emulated")
     cluster = given.cluster or default_kind(Shell())
-    return Options(given.backend, cluster, given.name, given.duration_s, given.output)
+    return Options(given.scenario, given.backend, cluster, given.name, given.duration_s, given.output)
 
 
 def _seconds(text: str) -> float:
@@ -71,29 +86,29 @@ def _run(options: Options, stream: TextIO) -> int:
     progress, runner = Progress(stream), Shell()
     cluster = choose(options.cluster, options.name, runner=runner, progress=progress)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    kind, backend, duration_s = options.cluster, options.backend, options.duration_s
-    mission = Mission(cluster, kind, backend, duration_s, FOLDER, runner, progress, stream)
+    stage = Stage(cluster, options.cluster, options.backend, FOLDER, runner, progress, stream)
+    scenario = Autoscaling(stage) if options.scenario == "autoscale" else Mission(stage, options.duration_s)
     try:
-        report = mission.run()
+        report = scenario.run()
     except ERRORS as error:
-        stream.write(mission.explain() + "\n")
+        stream.write(stage.explain() + "\n")
         sys.stderr.write(f"error: {error}\n")
         return 1
     (FOLDER / "report.json").write_text(report.to_json())
-    stream.write(_summary(report, cluster))
+    stream.write(_summary(report, cluster, PICTURES[options.scenario]))
     if options.output == "json":
         sys.stdout.write(report.to_json())
     return 1 if report.failures() else 0
 
 
-def _summary(report: Report, cluster: Cluster) -> str:
+def _summary(report: Report | ScalingReport, cluster: Cluster, picture: str) -> str:
     verdict = [f"NOT SHOWN: {failure}" for failure in report.failures()] or ["Everything promised was shown."]
     lines = [
         "",
         report.to_text(),
         "",
         *verdict,
-        f"Report: {FOLDER / 'report.json'}   Schedule as it ran: {FOLDER / 'timeline.png'}",
+        f"Report: {FOLDER / 'report.json'}   Picture: {FOLDER / picture}",
         "Look around:",
         f"  export KUBECONFIG={cluster.kubeconfig} PATH={cluster.kubectl.parent}:$PATH",
         "  kubectl get inferencemodels.kneescale.dev --all-namespaces",

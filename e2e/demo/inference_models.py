@@ -55,9 +55,9 @@ class DemoModel:
         return {**self.manifest, "metadata": {**metadata, "namespace": NAMESPACE}, "spec": spec}
 
 
-def demo_models(backend: str) -> Sequence[DemoModel]:
-    """Return the demo's models for a backend, by name."""
-    return [DemoModel(yaml.safe_load(path.read_text())) for path in sorted((MANIFESTS / backend).iterdir())]
+def demo_models(folder: str) -> Sequence[DemoModel]:
+    """Return the demo's models for a backend, or for a scenario of its own, by name."""
+    return [DemoModel(yaml.safe_load(path.read_text())) for path in sorted((MANIFESTS / folder).iterdir())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,11 @@ class ModelsOnCluster:
             node=", ".join(p["node"] for p in places),
             device=", ".join(p["device"] for p in places),
         )
+
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return each model's status, by its name. Raises CommandError."""
+        models = json.loads(self._run("get", KIND, "-o=json"))["items"]
+        return {model["metadata"]["name"]: model.get("status", {}) for model in models}
 
     def overview(self, *options: str) -> str:
         """Return what kubectl get inferencemodels shows."""

@@ -22,7 +22,6 @@ class Stream:
     model: str
     endpoint: Endpoint
     samples: Sequence[Sample]
-    rate_rps: float
 
 
 def poisson_times_s(rate_rps: float, duration_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -40,9 +39,9 @@ async def try_each_sample(stream: Stream) -> None:
 
 
 async def apply_load(
-    streams: Sequence[Stream], duration_s: float, seed: int
+    streams: Sequence[Stream], times_s: Mapping[str, NDArray[np.float64]]
 ) -> Mapping[str, Sequence[Outcome]]:
-    """Send all streams at once for `duration_s`; return the outcomes by model.
+    """Send all streams at once, each at its times (by model, ascending); return the outcomes by model.
 
     Latency counts from the time at which a request was due, so a late sender hides nothing.
     """
@@ -52,12 +51,10 @@ async def apply_load(
             await stack.enter_async_context(ModelClient(s.model, s.endpoint, s.samples)) for s in streams
         ]
         begin_s = loop.time() + LEAD_S
-        sent = []
-        for number, (stream, client) in enumerate(zip(streams, clients, strict=True)):
-            due_s = begin_s + poisson_times_s(
-                stream.rate_rps, duration_s, np.random.default_rng([seed, number])
-            )
-            sent.append(_send(client, due_s.tolist()))
+        sent = [
+            _send(client, (begin_s + times_s[stream.model]).tolist())
+            for stream, client in zip(streams, clients, strict=True)
+        ]
         outcomes = await asyncio.gather(*sent)
     return {stream.model: list(of_one) for stream, of_one in zip(streams, outcomes, strict=True)}
 

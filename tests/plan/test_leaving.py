@@ -174,7 +174,7 @@ def test_an_agent_that_is_away_loses_neither_schedule_nor_place() -> None:
 def test_nothing_new_goes_to_a_gpu_whose_agent_is_away() -> None:
     world = serving_world(nodes=1)
     world.remove("ResourceSlice", "node1-slice", namespace="")
-    world.create(model("vgg19"))
+    world.create(model("vgg19", model=UNHEARD_OF))
     world.edit("InferenceModel", NAME, lambda spec: spec.update(maxBatch=8))
     settle(world, always_served(world))
     assert len(world.find("Pod")) == 1

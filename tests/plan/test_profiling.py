@@ -4,7 +4,7 @@ from copy import deepcopy
 from datetime import timedelta
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, settle
+from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
@@ -132,6 +132,25 @@ def test_an_imported_profile_spares_the_measurement_and_stays() -> None:
     world.remove("InferenceModel", "resnet50")
     settle(world)
     assert [each["metadata"]["name"] for each in world.find("ModelProfile")] == ["from-git"]
+
+
+def test_a_measurement_gives_way_to_a_worker_that_needs_its_room() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "9Gi"}))
+    world.reconcile()
+    assert jobs(world) == [("new", "EMU-node1-0")]
+    world.create(imported_profile())
+    world.create(model("resnet50", gpu={"memory": "9Gi"}))
+    world.reconcile()
+    assert jobs(world) == []
+    profiled = condition(world.get("InferenceModel", "new"), "Profiled")
+    assert (profiled["reason"], profiled["message"]) == (
+        "MakingRoom",
+        "made room on node1/gpu0 for a worker; starts again where there is some",
+    )
+    settle(world)
+    assert len(ready_pods(world, "resnet50")) == 1
+    assert condition(world.get("InferenceModel", "new"), "Profiled")["reason"] == "InsufficientMemory"
 
 
 def test_an_exported_profile_is_one_applied_by_hand_in_another_cluster() -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import condition, emulated_world, model
+from tests.plan.cluster import PRODUCT, add_node, condition, emulated_world, model
 
 STEP = timedelta(seconds=2)
 FREE = {"minReplicas": 1, "maxReplicas": 4}
@@ -145,3 +145,56 @@ def test_a_new_operator_goes_on_where_the_last_one_was() -> None:
     world.now += timedelta(seconds=10)
     agents_report(world)
     assert [event for event in world.writes()[1] if event.action == "Scale"] == []
+
+
+def wants(world: World) -> list[str]:
+    return [f"{obj['kind']} {obj['metadata']['name']}" for obj in wanted_objects(world)]
+
+
+def wanted_objects(world: World) -> list[Manifest]:
+    objects = [*world.find("Pod"), *world.find("ResourceClaim")]
+    return [obj for obj in objects if obj["metadata"]["labels"]["kneescale.dev/role"] == "Want"]
+
+
+def test_for_each_gpu_that_is_missing_a_pod_and_a_claim_are_pending_until_it_is_there() -> None:
+    world = serving(model("resnet50", scaling=FREE), gpus=2)
+    assert wants(world) == []
+    after(world, 3600)
+    assert wants(world) == ["Pod resnet50-wanted-1", "ResourceClaim resnet50-wanted-1"]
+    add_node(world, "node2", gpus=1)
+    assert after(world, 3600)["replicas"] == 3
+    assert wants(world) == []
+
+
+def test_what_is_wanted_fits_no_gpu_that_is_there_and_says_what_would() -> None:
+    world = serving(model("resnet50", scaling=FREE, gpu={"memory": "2Gi", "products": [PRODUCT]}), gpus=1)
+    after(world, 2500)
+    pod, claim = wanted_objects(world)
+    (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node1"]}
+    ]
+    request = claim["spec"]["devices"]["requests"][0]["exactly"]
+    assert request["capacity"]["requests"]["memory"] == "2Gi"
+    assert request["selectors"][0]["cel"]["expression"] == (
+        'device.attributes["gpu.kneescale.dev"].backend == "emulated"'
+        f' && device.attributes["gpu.kneescale.dev"].productName in ["{PRODUCT}"]'
+    )
+
+
+def test_a_model_at_its_most_replicas_wants_no_gpu() -> None:
+    world = serving(model("resnet50", scaling={"minReplicas": 1, "maxReplicas": 1}), gpus=1)
+    after(world, 2500)
+    assert wants(world) == []
+
+
+def test_a_model_that_has_no_room_at_all_wants_one_if_one_would_do() -> None:
+    world = serving(model("resnet50", expectedRequestsPerSecond=1000), gpus=1)
+    world.create(model("vgg19", expectedRequestsPerSecond=1000))
+    settle(world)
+    assert wants(world) == ["Pod vgg19-wanted-1", "ResourceClaim vgg19-wanted-1"]
+    world.edit("InferenceModel", "vgg19", lambda spec: spec.update(expectedRequestsPerSecond=2000))
+    settle(world)
+    assert wants(world) == []

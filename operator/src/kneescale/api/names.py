@@ -17,10 +17,12 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kneescale"
 MODEL_LABEL = "kneescale.dev/model"
 PARTITION_LABEL = "kneescale.dev/partition"
-#: "Serve", "Profile" or "Predict": keeps profiling pods out of a model's selector.
+#: "Serve", "Profile", or one of the two below: keeps other pods out of a model's selector.
 ROLE_LABEL = "kneescale.dev/role"
-#: Role of what has no partition: it reads a model's kernels on a CPU.
-PREDICT_ROLE = "Predict"
+#: The role of what reads a model's kernels on a CPU, to predict it.
+PREDICT = "Predict"
+#: The role of what stays pending for a cluster autoscaler to see.
+WANT = "Want"
 #: On a profiling Job, and on one that predicts: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
 #: On a profiling Job: which try this is, from 1.
@@ -80,3 +82,8 @@ def _job_name(model: str, suffix: str) -> str:
 def schedule_name(node: str, device: str) -> str:
     """Name of a device's GPUSchedule."""
     return f"{node}-{device}"
+
+
+def want_name(model: str, number: int) -> str:
+    """Name of the claim and the pod that ask for the model's so-many-th GPU more, from 1."""
+    return f"{model}-wanted-{number}"

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from kneescale.cli import bound, capacity, knee, plan, predict, simulate
+from kneescale.cli import bound, capacity, explain, knee, plan, predict, simulate
 from kneescale.core.errors import KneescaleError
 
 #: What a shell calls wrong usage; wrong input is no different.
 _WRONG_INPUT = 2
 
 #: Each module has `add_to(subcommands)`, which names the function that runs it in `run`.
-_SUBCOMMANDS = (knee, predict, bound, simulate, capacity, plan)
+_SUBCOMMANDS = (knee, predict, bound, simulate, capacity, plan, explain)
 
 
 def program() -> int:
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kneescale",
-        description="GPU sharing for DNN inference on Kubernetes. These commands need no cluster and no GPU.",
+        description="GPU sharing for DNN inference on Kubernetes. "
+        "No command needs a GPU, and only explain needs a cluster.",
     )
     parser.add_argument("--version", action="version", version=f"kneescale {version('kneescale')}")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")

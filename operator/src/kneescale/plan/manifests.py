@@ -1,5 +1,6 @@
 """Manifests of what runs a model: claims, worker pods, profiling Jobs, Services."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,14 @@ from kneescale.api.names import (
     MANAGED_BY_LABEL,
     MODEL_LABEL,
     PARTITION_LABEL,
-    PREDICT_ROLE,
+    PREDICT,
     PROFILE_LABEL,
     ROLE_LABEL,
+    WANT,
 )
 from kneescale.api.node import GPU_TAINT
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, Role
+from kneescale.api.vocabulary import Backend, ModelFormat, Role
 from kneescale.plan.placing import Target
 from kneescale.plan.prediction_jobs import PredictionRun
 from kneescale.plan.profiling import Run
@@ -47,7 +49,8 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
     metadata = _partition_metadata(target.name, model, device, Role.SERVE)
     # `kubectl drain` takes pods without a controller only by force.
     pod_metadata = metadata | {"ownerReferences": [model.owner.render_controller()]}
-    pod_spec = _pod_spec(target.name, model, device, settings.worker_image, target.clients)
+    emulated = device.backend is Backend.EMULATED
+    pod_spec = _pod_spec(target.name, model, settings.worker_image, emulated=emulated, clients=target.clients)
     pod_spec["restartPolicy"] = "Always"
     pod_spec["containers"][0] |= _serving_container()
     return [
@@ -64,7 +67,8 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "labels": metadata["labels"] | {PROFILE_LABEL: run.need.subject.profile_name},
         "annotations": metadata["annotations"] | {ATTEMPT_ANNOTATION: str(run.attempt)},
     }
-    pod_spec = _pod_spec(run.job_name, model, device, settings.worker_image)
+    emulated = device.backend is Backend.EMULATED
+    pod_spec = _pod_spec(run.job_name, model, settings.worker_image, emulated=emulated)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
     pod_spec["containers"][0]["env"].append(
@@ -84,7 +88,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
 def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
     """The Job that predicts a model: it has no claim, and no GPU."""
     model, subject = run.need.model, run.need.subject
-    labels = {ROLE_LABEL: PREDICT_ROLE, PROFILE_LABEL: subject.profile_name}
+    labels = {ROLE_LABEL: PREDICT, PROFILE_LABEL: subject.profile_name}
     metadata = _metadata(run.job_name, model, labels)
     pod_spec = _bare_pod_spec(model, settings.worker_image, model.spec.gpu.memory)
     pod_spec["restartPolicy"] = "Never"
@@ -106,6 +110,48 @@ def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job_spec}
+
+
+def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Sequence[str]) -> list[Manifest]:
+    """A claim and a pod that stay pending until there is a GPU of another node than these for the model.
+
+    They are for a cluster autoscaler to see; the worker that comes to the new GPU is planned as any other.
+    """
+    metadata = _metadata(name, model, {ROLE_LABEL: WANT})
+    emulated = model.spec.model.format is ModelFormat.EMULATED
+    pod_spec = _pod_spec(name, model, settings.worker_image, emulated=emulated)
+    pod_spec["affinity"] = {"nodeAffinity": _elsewhere(nodes)} if nodes else {}
+    request = {
+        "deviceClassName": DRIVER,
+        "selectors": [{"cel": {"expression": _fitting(model)}}],
+        "capacity": {"requests": {"memory": model.spec.gpu.memory, "clients": "1"}},
+    }
+    claim_spec = {"devices": {"requests": [{"name": "gpu", "exactly": request}]}}
+    return [
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": metadata,
+            "spec": claim_spec,
+        },
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec},
+    ]
+
+
+def _fitting(model: InferenceModel) -> str:
+    """CEL: whether the model can run on a device, but for room."""
+    attributes = f'device.attributes["{DRIVER}"]'
+    sign = "==" if model.spec.model.format is ModelFormat.EMULATED else "!="
+    fits = f'{attributes}.backend {sign} "{Backend.EMULATED}"'
+    if model.spec.gpu.products:
+        fits += f" && {attributes}.productName in {json.dumps(list(model.spec.gpu.products))}"
+    return fits
+
+
+def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
+    expression = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(nodes)}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": terms}
 
 
 def render_disruption_budget(model: InferenceModel, workers: int) -> Manifest:
@@ -198,10 +244,9 @@ def _memory(model: InferenceModel, clients: int) -> str:
 
 
 def _pod_spec(
-    claim: str, model: InferenceModel, device: GpuDevice, image: str, clients: int = 1
+    claim: str, model: InferenceModel, image: str, *, emulated: bool, clients: int = 1
 ) -> dict[str, Any]:
-    """What serving and profiling pods have in common."""
-    emulated = device.backend is Backend.EMULATED
+    """What all pods of a model that want a GPU have in common."""
     memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
     pod_spec = _bare_pod_spec(model, image, memory)
     pod_spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]

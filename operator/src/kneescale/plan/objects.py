@@ -7,7 +7,7 @@ from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
 from kneescale.api.meta import Metadata
 from kneescale.api.model_profile import KIND as MODEL_PROFILE
 from kneescale.api.model_profile import ModelProfile, render_model_profile
-from kneescale.api.names import API_VERSION, model_identity, schedule_name
+from kneescale.api.names import API_VERSION, model_identity, schedule_name, want_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
 from kneescale.plan.manifests import (
@@ -16,6 +16,7 @@ from kneescale.plan.manifests import (
     render_prediction,
     render_profiling,
     render_service,
+    render_want,
 )
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.profiling import Profiling
@@ -48,6 +49,14 @@ def objects_to_apply(
             yield render_disruption_budget(outlook.model, len(outlook.partitions.wanted))
         for target in outlook.partitions.started:
             yield from render_partition(target, settings)
+        for name in _wanted(outlook):
+            yield from render_want(name, outlook.model, settings, sorted({d.node for d in schedules}))
+
+
+def _wanted(outlook: Outlook) -> list[str]:
+    """The names of what asks for the GPUs that the model lacks."""
+    missing = range(1, outlook.placing.missing_gpus + 1)
+    return [want_name(outlook.model.metadata.name, number) for number in missing]
 
 
 def objects_to_delete(
@@ -62,6 +71,7 @@ def objects_to_delete(
             yield _ref("v1", "Pod", pod.metadata)
         for claim in outlook.partitions.released_claims:
             yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+    yield from _wants_no_more(outlooks, observed)
     yield from _ended_profiling(profiling, observed)
     wanted = {schedule_name(device.node, device.name) for device in schedules}
     for schedule in observed.schedules:
@@ -71,6 +81,13 @@ def objects_to_delete(
     for profile in observed.profiles:
         if profile.is_ours and _source(profile) not in users:
             yield _ref(API_VERSION, MODEL_PROFILE, profile.metadata)
+
+
+def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[ObjectRef]:
+    still = {(o.model.metadata.namespace, name) for o in outlooks for name in _wanted(o)}
+    for want in observed.wants:
+        if want.metadata.key not in still:
+            yield _ref(want.api_version, want.kind, want.metadata)
 
 
 def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:

@@ -61,6 +61,8 @@ class Placing:
     stuck: str | None = None
     squeezed: str | None = None
     obstacle: Finding | None = None
+    #: How many GPUs more would give it what it lacks.
+    missing_gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,8 @@ def _placing(
     settings: Settings,
 ) -> Placing:
     if isinstance(outcome, Unplaced):
-        return Placing(obstacle=fails("InsufficientGPU", outcome.reason + _closed_in_words(inventory)))
+        obstacle = fails("InsufficientGPU", outcome.reason + _closed_in_words(inventory))
+        return Placing(obstacle=obstacle, missing_gpus=int(_would_fit_alone(model, sizing, settings)))
     targets = []
     for uuid in outcome.devices:
         device = inventory.by_uuid[uuid].device
@@ -212,18 +215,33 @@ def _placing(
         targets.append(
             _target(model, device, on_device, sizing.by_kind[device.kind], len(outcome.devices), settings)
         )
-    squeezed = _squeezed_in_words(outcome, model, settings) if outcome.squeezed else None
-    return Placing(tuple(targets), outcome.shortfall, outcome.stuck, squeezed)
+    missing = _missing_gpus(outcome, model, settings)
+    squeezed = _squeezed_in_words(outcome.squeezed, model, missing) if outcome.squeezed else None
+    return Placing(tuple(targets), outcome.shortfall, outcome.stuck, squeezed, missing_gpus=missing)
 
 
-def _squeezed_in_words(outcome: Placed, model: InferenceModel, settings: Settings) -> str:
+def _would_fit_alone(model: InferenceModel, sizing: Sizing, settings: Settings) -> bool:
+    """Whether replicas within the bounds carry the rate on GPUs of their own."""
     most = model.spec.scaling.bounds[1]
-    if len(outcome.devices) == most:
-        remedy = f"it may have {most} replicas and no more: raise spec.scaling.maxReplicas"
-    else:
-        more = -(-outcome.missing_permille // settings.area_limit_permille)
-        remedy = f"{more} more GPU{'s' if more > 1 else ''} would do"
-    return f"{outcome.squeezed}; {remedy}"
+    return any(
+        size.configuration.area_permille <= most * settings.area_limit_permille
+        for size in sizing.by_kind.values()
+    )
+
+
+def _missing_gpus(outcome: Placed, model: InferenceModel, settings: Settings) -> int:
+    """GPUs for what the model lacks, in as many replicas as it may have at the most."""
+    fewest, most = model.spec.scaling.bounds
+    placed = len(outcome.devices)
+    for_area = -(-outcome.missing_permille // settings.area_limit_permille)
+    return min(most - placed, max(for_area, fewest - placed))
+
+
+def _squeezed_in_words(squeezed: str, model: InferenceModel, missing: int) -> str:
+    if not missing:
+        most = model.spec.scaling.bounds[1]
+        return f"{squeezed}; it may have {most} replicas and no more: raise spec.scaling.maxReplicas"
+    return f"{squeezed}; {missing} more GPU{'s' if missing > 1 else ''} would do"
 
 
 def _closed_in_words(inventory: Inventory) -> str:

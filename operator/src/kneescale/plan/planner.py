@@ -32,7 +32,7 @@ from kneescale.plan.workloads import ModelKey
 
 def plan(observed: Observed, settings: Settings) -> Desired:
     """What the cluster should be, given what it is."""
-    models = [model for model in observed.models if not model.metadata.deleting]
+    models = _living(observed)
     inventory = take_inventory(observed)
 
     profiling, outlooks = _plan_models(models, inventory, observed, settings)
@@ -46,6 +46,15 @@ def plan(observed: Observed, settings: Settings) -> Desired:
         events=events,
         requeue_after_s=_requeue_after_s(profiling, inventory, observed),
     )
+
+
+def outlooks_of(observed: Observed, settings: Settings) -> Sequence[Outlook]:
+    """What each step of the plan comes to for every model."""
+    return _plan_models(_living(observed), take_inventory(observed), observed, settings)[1]
+
+
+def _living(observed: Observed) -> list[InferenceModel]:
+    return [model for model in observed.models if not model.metadata.deleting]
 
 
 def _plan_models(
@@ -65,7 +74,7 @@ def _plan_models(
         for model, found in eligible
     ]
     places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
-    profiling = replace(measuring.start(places.rooms), profiles=profiles)
+    profiling = replace(measuring.start(places.rooms, places.short_of_room), profiles=profiles)
     outlooks = []
     for (model, eligibility), sizing in zip(eligible, sizings, strict=True):
         key = model.metadata.key
@@ -94,6 +103,12 @@ class _Places:
     placings: Mapping[ModelKey, Placing]
     partitions: Mapping[ModelKey, Partitions]
     rooms: Rooms
+
+    @property
+    def short_of_room(self) -> frozenset[str]:
+        """The devices that workers wait for, for want of memory or clients."""
+        waiting = (target for each in self.partitions.values() for target in each.waiting)
+        return frozenset(target.device.uuid for target in waiting)
 
 
 def _find_places(

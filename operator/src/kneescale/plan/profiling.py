@@ -1,6 +1,6 @@
 """The Jobs that measure what profiles are to say: one per subject, one at a time per device."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -109,8 +109,15 @@ class ProfilingPlanner:
             },
         }
 
-    def start(self, rooms: Rooms) -> Profiling:
-        """Start what is missing where a device is free; a device that one Job takes is taken for the rest."""
+    def start(self, rooms: Rooms, short_of_room: Collection[str]) -> Profiling:
+        """Start what is missing where a device is free; a device that one Job takes is taken for the rest.
+
+        Jobs on devices that are short of room for workers give way.
+        """
+        for run in [run for run in self._runs if run.device.uuid in short_of_room]:
+            self._runs.remove(run)
+            message = f"made room on {run.device.place} for a worker; starts again where there is some"
+            self._say(run.need, not_yet("MakingRoom", message))
         for need, attempt in self._missing:
             self._start(need, attempt, rooms)
         return Profiling(

@@ -12,8 +12,10 @@ from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
 from kneescale.api.meta import parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
+from kneescale.api.names import PREDICT, WANT
 from kneescale.api.node import Node, parse_node
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice, publishing_node
+from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.plan.workloads import (
@@ -21,10 +23,12 @@ from kneescale.plan.workloads import (
     Job,
     ModelKey,
     Pod,
-    is_profiling_pod,
+    Want,
     parse_claim,
     parse_job,
     parse_pod,
+    parse_want,
+    role_of,
 )
 
 T = TypeVar("T")
@@ -80,6 +84,8 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     jobs: tuple[Job, ...] = ()
     claims: tuple[Claim, ...] = ()
+    #: Pods and claims that are pending for a cluster autoscaler to see.
+    wants: tuple[Want, ...] = ()
     #: By name.
     nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
     #: The last error of writing something for a model.
@@ -104,8 +110,9 @@ class Observed:
         """Objects as the API server gives them; of pods, jobs and claims those that the operator made."""
         rejected: list[Rejected] = []
         all_pods = _ordered(pods)
-        profiling = [pod for pod in all_pods if is_profiling_pod(pod)]
-        serving = [pod for pod in all_pods if not is_profiling_pod(pod)]
+        all_claims = _ordered(claims)
+        profiling = [pod for pod in all_pods if role_of(pod) in (Role.PROFILE, PREDICT)]
+        serving = [pod for pod in all_pods if role_of(pod) == Role.SERVE]
         all_slices = tuple(slices)
         slice_devices = _parsed(parse_resource_slice, all_slices, rejected)
         return cls(
@@ -117,7 +124,8 @@ class Observed:
             publishing_nodes=frozenset(filter(None, map(publishing_node, all_slices))),
             pods=_parsed(parse_pod, serving, rejected),
             jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
-            claims=_parsed(parse_claim, claims, rejected),
+            claims=_parsed(parse_claim, [claim for claim in all_claims if role_of(claim) != WANT], rejected),
+            wants=tuple(parse_want(obj) for obj in (*all_pods, *all_claims) if role_of(obj) == WANT),
             nodes={node.metadata.name: node for node in map(parse_node, nodes)},
             apply_errors=apply_errors,
             rejected=tuple(rejected),

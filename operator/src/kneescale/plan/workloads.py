@@ -13,7 +13,7 @@ from kneescale.api.names import (
     DEVICE_ANNOTATION,
     JOB_NAME_LABEL,
     MODEL_LABEL,
-    PREDICT_ROLE,
+    PREDICT,
     PROFILE_LABEL,
     ROLE_LABEL,
 )
@@ -90,7 +90,7 @@ class Job:
     @property
     def predicts(self) -> bool:
         """Whether it reads the model's kernels, rather than measure."""
-        return self.metadata.labels.get(ROLE_LABEL) == PREDICT_ROLE
+        return self.metadata.labels.get(ROLE_LABEL) == PREDICT
 
     @property
     def attempt(self) -> int:
@@ -121,6 +121,15 @@ class Claim:
     def role(self) -> Role:
         """What its partition is for."""
         return Role(self.metadata.labels[ROLE_LABEL])
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A pod or a claim that asks for a GPU that is not there yet."""
+
+    api_version: str
+    kind: str
+    metadata: Metadata
 
 
 def parse_pod(obj: Mapping[str, Any]) -> Pod:
@@ -167,9 +176,14 @@ def parse_claim(obj: Mapping[str, Any]) -> Claim:
     )
 
 
-def is_profiling_pod(obj: Mapping[str, Any]) -> bool:
-    """Whether the pod belongs to a Job that measures or predicts."""
-    return parse_metadata(obj).labels.get(ROLE_LABEL) in (Role.PROFILE, PREDICT_ROLE)
+def parse_want(obj: Mapping[str, Any]) -> Want:
+    """A pod or a claim that is pending for a cluster autoscaler to see."""
+    return Want(obj["apiVersion"], obj["kind"], parse_metadata(obj))
+
+
+def role_of(obj: Mapping[str, Any]) -> str:
+    """What a pod or a claim is for, as its label says."""
+    return parse_metadata(obj).labels.get(ROLE_LABEL, "")
 
 
 def worker_error(termination_message: str) -> str | None:

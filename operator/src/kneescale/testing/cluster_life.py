@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kneescale.api.conditions import format_time
-from kneescale.api.names import DEVICE_ANNOTATION, JOB_NAME_LABEL, MODEL_LABEL, PREDICT_ROLE, ROLE_LABEL
+from kneescale.api.names import DEVICE_ANNOTATION, JOB_NAME_LABEL, MODEL_LABEL, PREDICT, ROLE_LABEL
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
 
@@ -87,7 +87,7 @@ def _pod_moves(world: World, pod: Manifest) -> Iterator[Move]:
 
 def _can_start(world: World, pod: Manifest) -> bool:
     """Whether the scheduler allocates the claim: the device is published and well, its node not cordoned."""
-    uuid = pod["metadata"]["annotations"][DEVICE_ANNOTATION]
+    uuid = _device_uuid(pod)
     return any(
         device["attributes"]["uuid"]["string"] == uuid
         and not device.get("taints")
@@ -95,6 +95,12 @@ def _can_start(world: World, pod: Manifest) -> bool:
         for each in world.find("ResourceSlice")
         for device in each["spec"]["devices"]
     )
+
+
+def _device_uuid(pod: Manifest) -> str | None:
+    """The device that the plan chose; None for a pod that asks for one which is not there."""
+    annotations: dict[str, str] = pod["metadata"].get("annotations", {})
+    return annotations.get(DEVICE_ANNOTATION)
 
 
 def is_cordoned(world: World, node: str) -> bool:
@@ -107,7 +113,7 @@ def evictions(world: World, node: str) -> list[Move]:
     return [
         Move(f"evict {pod['metadata']['name']}", partial(world.remove, *key_of(pod)[::2]))
         for pod in world.find("Pod")
-        if pod["metadata"]["annotations"][DEVICE_ANNOTATION] in _uuids(world, node)
+        if _device_uuid(pod) in _uuids(world, node)
         and "deletionTimestamp" not in pod["metadata"]
         and _may_evict(world, pod)
     ]
@@ -188,7 +194,7 @@ def _end(world: World, job: Manifest) -> None:
 
 def _predicts(job: Manifest) -> bool:
     """Whether the Job reads a model's kernels, for which it needs no claim."""
-    return bool(job["metadata"]["labels"][ROLE_LABEL] == PREDICT_ROLE)
+    return bool(job["metadata"]["labels"][ROLE_LABEL] == PREDICT)
 
 
 def _ended_badly(error: str) -> dict[str, Any]:

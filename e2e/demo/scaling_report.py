@@ -1,0 +1,183 @@
+"""What the autoscaling scenario showed: what came, what was provided for, and whether the SLO was held."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from e2e.demo.figures import Outcome, summarise
+
+#: Just after a step less is promised: workers take their time to start.
+GRACE_S = 15.0
+INSIDE, OUTSIDE = 0.95, 0.99
+#: Capacity follows a step within so long.
+FOLLOWS_S = 15.0
+BUCKET_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A model's status at a moment, in seconds since the load began."""
+
+    model: str
+    at_s: float
+    rate_rps: float
+    provided_ips: float
+    gpu_percent: int
+    batch: int
+    replicas: int
+    ready: int
+
+    @classmethod
+    def of(cls, model: str, at_s: float, status: Mapping[str, Any]) -> Self:
+        """What a status says."""
+        return cls(
+            model=model,
+            at_s=round(at_s, 1),
+            rate_rps=float(status.get("measured", {}).get("requestsPerSecond", 0)),
+            provided_ips=float(status.get("scaling", {}).get("providedItemsPerSecond", 0)),
+            gpu_percent=status.get("gpuPercent", 0),
+            batch=status.get("batch", 0),
+            replicas=status.get("replicas", 0),
+            ready=sum(each["state"] == "Serving" for each in status.get("placements", [])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What became of the requests that were due in five seconds from `from_s` on."""
+
+    from_s: float
+    sent: int
+    attainment: float
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScaling:
+    """One model over the whole run."""
+
+    name: str
+    slo_ms: int
+    sent: int
+    answered: int
+    #: Within GRACE_S after the traffic changed, and at all other times.
+    attainment_inside: float
+    attainment_outside: float
+    buckets: tuple[Bucket, ...]
+    sightings: tuple[Sighting, ...]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        slo_ms: int,
+        outcomes: Sequence[Outcome],
+        sightings: Sequence[Sighting],
+        changes_s: Sequence[float],
+    ) -> Self:
+        """Count outcomes; `changes_s` is when traffic changed, in seconds since the first request was due."""
+        begin_s = min(outcome.due_s for outcome in outcomes)
+        inside: list[bool] = []
+        outside: list[bool] = []
+        for outcome in outcomes:
+            is_inside = any(0 <= outcome.due_s - begin_s - change_s < GRACE_S for change_s in changes_s)
+            (inside if is_inside else outside).append(outcome.is_within(slo_ms))
+        return cls(
+            name=name,
+            slo_ms=slo_ms,
+            sent=len(outcomes),
+            answered=sum(outcome.latency_ms is not None for outcome in outcomes),
+            attainment_inside=_share(inside),
+            attainment_outside=_share(outside),
+            buckets=_buckets(outcomes, slo_ms, begin_s),
+            sightings=tuple(sightings),
+        )
+
+    def most(self, field: str, from_s: float, until_s: float) -> float:
+        """The largest value of a sighting's field in that time; 0 where nothing was seen."""
+        return max((getattr(s, field) for s in self.sightings if from_s <= s.at_s < until_s), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingReport:
+    """The scenario, emulated: kernel times are waited out, all else is real."""
+
+    cluster: str
+    kubernetes: str
+    items_per_request: int
+    step_at_s: float
+    back_at_s: float
+    models: tuple[ModelScaling, ...]
+
+    def to_json(self) -> str:
+        """Return the content of report.json."""
+        return json.dumps({"backend": "emulated", "emulated": True, **asdict(self)}, indent=2) + "\n"
+
+    def to_text(self) -> str:
+        """Return a table for the terminal."""
+        heads = f"{'MODEL':14}{'SLO':>8}{'SENT':>7}{'IN SLO':>9}{'AT STEPS':>10}  GPU% x REPLICAS"
+        lines = ["Autoscaling on measured traffic (emulated GPUs)", heads]
+        for model in self.models:
+            path = " -> ".join(_steps(model.sightings))
+            lines.append(
+                f"{model.name:14}{f'{model.slo_ms} ms':>8}{model.sent:>7}{model.attainment_outside:>9.1%}"
+                f"{model.attainment_inside:>10.1%}  {path}"
+            )
+        return "\n".join(lines)
+
+    def failures(self) -> list[str]:
+        """Return a sentence for each thing that the demo promises and the run did not show."""
+        found = [sentence for model in self.models for sentence in self._broken_promises(model)]
+        if not any(self._added_replicas(model) for model in self.models):
+            found.append("no model was given a second replica")
+        return found
+
+    def _broken_promises(self, model: ModelScaling) -> list[str]:
+        found = []
+        if model.answered < model.sent:
+            found.append(
+                f"{model.name}: {model.sent - model.answered} of {model.sent} requests got no answer"
+            )
+        for what, seen, promised in (
+            ("outside the steps", model.attainment_outside, OUTSIDE),
+            ("just after a step", model.attainment_inside, INSIDE),
+        ):
+            if seen < promised:
+                found.append(f"{model.name}: {seen:.1%} in time {what}; the demo promises {promised:.0%}")
+        before = model.most("provided_ips", 0, self.step_at_s)
+        if model.most("provided_ips", 0, self.step_at_s + FOLLOWS_S) < 1.5 * before:
+            found.append(f"{model.name}: {FOLLOWS_S:.0f} s after the step no more was provided for")
+        last = model.sightings[-1]
+        if last.replicas > 1 or last.provided_ips > 2 * before:
+            found.append(f"{model.name}: what the step was given is not given back at the end")
+        return found
+
+    def _added_replicas(self, model: ModelScaling) -> bool:
+        return model.most("ready", self.step_at_s, self.back_at_s) > 1
+
+
+def _share(met: Sequence[bool]) -> float:
+    return sum(met) / len(met) if met else 1.0
+
+
+def _buckets(outcomes: Sequence[Outcome], slo_ms: int, begin_s: float) -> tuple[Bucket, ...]:
+    by_number: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_number.setdefault(int((outcome.due_s - begin_s) // BUCKET_S), []).append(outcome)
+    return tuple(_bucket(number * BUCKET_S, of_one, slo_ms) for number, of_one in sorted(by_number.items()))
+
+
+def _bucket(from_s: float, outcomes: Sequence[Outcome], slo_ms: int) -> Bucket:
+    figures = summarise(outcomes, slo_ms)
+    return Bucket(from_s, figures.sent, figures.attainment, figures.p99_ms)
+
+
+def _steps(sightings: Sequence[Sighting]) -> list[str]:
+    """The configurations in the order in which they were seen."""
+    steps: list[str] = []
+    for sighting in sightings:
+        step = f"{sighting.gpu_percent}x{sighting.ready}"
+        if not steps or steps[-1] != step:
+            steps.append(step)
+    return steps
