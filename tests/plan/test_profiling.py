@@ -153,6 +153,21 @@ def test_a_measurement_gives_way_to_a_worker_that_needs_its_room() -> None:
     assert condition(world.get("InferenceModel", "new"), "Profiled")["reason"] == "InsufficientMemory"
 
 
+def test_nothing_is_measured_in_room_that_a_worker_waits_for() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "9Gi"}))
+    world.reconcile()
+    world.create(imported_profile())
+    world.create(model("resnet50", gpu={"memory": "9Gi"}))
+    other = {"uri": "catalog://unheard-of-too", "format": "Emulated"}
+    world.create(model("small", model=other, gpu={"memory": "1Gi"}))
+    for _ in range(2):
+        world.reconcile()
+        assert jobs(world) == []
+    settle(world)
+    assert condition(world.get("InferenceModel", "small"), "Profiled")["reason"] == "Profiled"
+
+
 def test_an_exported_profile_is_one_applied_by_hand_in_another_cluster() -> None:
     world, elsewhere = emulated_world(), emulated_world()
     world.create(model("a", model=UNHEARD_OF))

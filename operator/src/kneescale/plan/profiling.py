@@ -92,34 +92,25 @@ class ProfilingPlanner:
         needs = find_needs(eligible, known, settings.worker_image)
         self._predictions = plan_predictions(needs, inventory, observed, settings.worker_image)
         for need in needs:
-            if need.is_due:
-                self._see(need)
-            elif need.outdated:
-                self._say(need, holds("OutdatedByHand", "delete it to have it measured here"))
-            if need.profile is None:
-                first = self._predictions.made.get(need.subject) or first_profile(need)
-                self._made.setdefault(need.subject, first)
+            self._take_in(need)
+        made = {subject: spec for subject, spec in self._made.items() if spec.points}
         #: Usable profiles, among them those made just now.
         self.profiles: Mapping[Subject, Profile] = {
             **{subject: read_profile(found) for subject, found in known.items()},
-            **{
-                subject: make_profile(subject.profile_name, spec)
-                for subject, spec in self._made.items()
-                if spec.points
-            },
+            **{subject: make_profile(subject.profile_name, spec) for subject, spec in made.items()},
         }
 
     def start(self, rooms: Rooms, short_of_room: Collection[str]) -> Profiling:
         """Start what is missing where a device is free; a device that one Job takes is taken for the rest.
 
-        Jobs on devices that are short of room for workers give way.
+        Devices that are short of room for workers have none for Jobs: those that are there give way.
         """
         for run in [run for run in self._runs if run.device.uuid in short_of_room]:
             self._runs.remove(run)
             message = f"made room on {run.device.place} for a worker; starts again where there is some"
             self._say(run.need, not_yet("MakingRoom", message))
         for need, attempt in self._missing:
-            self._start(need, attempt, rooms)
+            self._start(need, attempt, rooms, short_of_room)
         return Profiling(
             profiles=self.profiles,
             made=self._made,
@@ -131,8 +122,18 @@ class ProfilingPlanner:
             retry_at=min(self._retries, default=None),
         )
 
+    def _take_in(self, need: Need) -> None:
+        """Decide what to do about one surface that models need."""
+        if need.is_due:
+            self._see(need)
+        elif need.outdated:
+            self._say(need, holds("OutdatedByHand", "delete it to have it measured here"))
+        if need.profile is None:
+            first = self._predictions.made.get(need.subject) or first_profile(need)
+            self._made.setdefault(need.subject, first)
+
     def _see(self, need: Need) -> None:
-        """Decide what to do about one missing profile."""
+        """Decide what to do about one surface to measure."""
         job = self._jobs.get((need.subject.namespace, need.subject.profile_name))
         if job is None or (job.succeeded and need.outdated and not self._is_up_to_date(job, need)):
             self._missing.append((need, 1))
@@ -168,15 +169,17 @@ class ProfilingPlanner:
     def _open(self, need: Need) -> list[GpuDevice]:
         return [device for device in need.devices if device.uuid not in self._inventory.closed_uuids]
 
-    def _start(self, need: Need, attempt: int, rooms: Rooms) -> None:
+    def _start(self, need: Need, attempt: int, rooms: Rooms, short_of_room: Collection[str]) -> None:
         free = [device for device in self._open(need) if device.uuid not in self._busy]
         if not free:
             self._say(need, not_yet("WaitingForGPU", self._why_not_free(need)))
             return
         memory_bytes = need.model.spec.gpu.memory_bytes
-        device = min(free, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
+        roomy = [device for device in free if device.uuid not in short_of_room] or free
+        device = min(roomy, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
         name = self._job_name(need, device.uuid, attempt)
-        if name not in self._held and not rooms.try_take(device.uuid, memory_bytes):
+        has_room = name in self._held or rooms.try_take(device.uuid, memory_bytes)
+        if device.uuid in short_of_room or not has_room:
             message = f"needs {need.model.spec.gpu.memory} of GPU memory to be measured; no GPU has it free"
             self._say(need, fails("InsufficientMemory", message))
             return
