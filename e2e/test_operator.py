@@ -57,23 +57,57 @@ def test_a_right_resource_is_taken(kubectl: Kubectl, tmp_path: Path, obj: Object
     assert "created" in dry_run(kubectl, tmp_path, not_there_yet)
 
 
-def test_a_model_is_measured_placed_served_and_deleted_without_a_trace(shop: Shop) -> None:
+def test_a_model_is_predicted_served_measured_and_deleted_without_a_trace(shop: Shop) -> None:
     shop.apply(inference_model("alexnet"))
-    shop.wait_for("alexnet", "Ready", "True", MEASURED_S)
+    shop.wait_for("alexnet", "Ready", "True", STARTED_S)
 
     model = shop.get("inferencemodel", "alexnet")
     assert {c["type"]: c["status"] for c in model["status"]["conditions"]}["Profiled"] == "True"
     assert "finalizers" not in model["metadata"]
     assert "kopf" not in json.dumps(model["metadata"])
-    (profile,) = shop.get("modelprofiles")["items"]
+    profile = wait_until_measured(shop)
     assert profile["spec"]["source"] == "Measured"
-    assert shop.uids("pods").keys() == shop.uids("resourceclaims").keys() == shop.partitions()
+    assert profile["spec"]["stack"]["workerImage"]
+    wait_until(lambda: not shop.get("jobs")["items"], "the Job is gone", timeout_s=30)
+    wait_until(
+        lambda: shop.uids("pods").keys() == shop.uids("resourceclaims").keys() == shop.partitions(),
+        "what serves is all that is left",
+        timeout_s=60,
+    )
     reasons = {event["reason"] for event in shop.get("events.events.k8s.io")["items"]}
-    assert {"Accepted", "Profiling", "Profiled", "Placed", "Serving"} <= reasons
+    assert {"Accepted", "Predicted", "Profiled", "Placed", "Serving"} <= reasons
 
     shop.run("delete", "inferencemodel", "alexnet")
     wait_until(lambda: not shop.get(MADE)["items"], "nothing is left of the model", timeout_s=60)
     wait_until(lambda: not shop.partitions(), "no GPU has a partition of it", timeout_s=10)
+
+
+def wait_until_measured(shop: Shop) -> Object:
+    """The one ModelProfile, once `kubectl wait` says that nothing is left to measure."""
+    (name,) = shop.uids("modelprofiles")
+    profile = f"modelprofile/{name}"
+    shop.run("wait", "--for=condition=Complete", profile, f"--timeout={MEASURED_S:.0f}s")
+    measured: Object = shop.get(profile)
+    return measured
+
+
+def test_an_exported_profile_spares_the_measurement_elsewhere(
+    shop: Shop, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    shop.apply(inference_model("squeezenet1_1"))
+    wait_until(lambda: bool(shop.uids("modelprofiles")), "there is a profile", timeout_s=10)
+    wait_until_measured(shop)
+    file = tmp_path / "profile.yaml"
+    with opened(kubectl, tmp_path) as other:
+        exported = shop.run("get", "modelprofiles", "--output=yaml")
+        file.write_text(exported.replace(f"namespace: {shop.name}", f"namespace: {other.name}"))
+        other.run("apply", f"--filename={file}")
+        other.apply(inference_model("squeezenet1_1"))
+        other.wait_for("squeezenet1-1", "Ready", "True", STARTED_S)
+        assert other.get("jobs")["items"] == []
+        other.run("delete", "inferencemodel", "squeezenet1-1")
+        wait_until(lambda: not other.uids("pods"), "the model is gone", timeout_s=60)
+        assert other.uids("modelprofiles").keys() == shop.uids("modelprofiles").keys()
 
 
 def test_a_schedule_edited_by_hand_is_restored(serving: Shop) -> None:

@@ -83,8 +83,7 @@ def test_hello_is_answered_with_terms() -> None:
         [HELLO, *[Arrived(65_535, 0)] * 2],
         [HELLO, Done(7, 0, 0)],
         [HELLO, Done(1, 5, 4)],
-        [HELLO, Probe(33, 1)],
-        [HELLO, *[Probe(10, 1)] * 257],
+        [HELLO, Probe(10, 1, 1000)],
         [HELLO, Grant(1, 10, 1, 0)],
         [HELLO, Refuse(1)],
         [HELLO, Terms(1, 1, 1, 1)],
@@ -264,7 +263,7 @@ class Workers(RuleBasedStateMachine):
     @precondition(lambda self: "p" in self.joined)
     @rule(gpu_percent=st.sampled_from(LANES))
     def profiler_probes(self, gpu_percent: int) -> None:
-        self.broker.handle("p", Probe(gpu_percent, 4), self.now_ns)
+        self.broker.handle("p", Probe(gpu_percent, 4, 1000), self.now_ns)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

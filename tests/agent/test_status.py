@@ -16,7 +16,7 @@ from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.dispatching.dispatcher import Timing
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Grant, Measured
+from kneescale.core.wire import Grant, Measured, Progress, Role
 from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
@@ -37,14 +37,15 @@ class Node:
         self.state = NodeState(hosts, path / "checkpoint.json")
         self.reporter = StatusReporter(self.api, self.state, hosts)
         self.apply(SCHEDULE)
-        self.state.add_claim(parse_allocated_claim(allocated_claim("a"), NODE))
+        for name in ("a", "b"):
+            self.state.add_claim(parse_allocated_claim(allocated_claim(name), NODE))
 
     def apply(self, manifest: dict[str, Any]) -> None:
         self.api.set_schedule(manifest)
         self.state.set_schedules(list(self.api.schedules.values()))
 
-    def worker(self) -> FakeWorker:
-        return FakeWorker(self.path / f"{claim_uid('a')}.sock")
+    def worker(self, name: str = "a") -> FakeWorker:
+        return FakeWorker(self.path / f"{claim_uid(name)}.sock")
 
     def told(self, seconds: int) -> dict[str, Any]:
         """The status told at that time; fails when there is none."""
@@ -93,6 +94,16 @@ def test_what_a_worker_measured_is_told(node: Node) -> None:
         "overruns": 0,
     }
     assert node.told(3)["partitions"][0]["state"] == "Gone"
+
+
+def test_how_far_a_profile_is_is_told_and_no_surer_than_it_is(node: Node) -> None:
+    with node.worker("b") as worker:
+        worker.hello(Role.PROFILE)
+        worker.send(Progress(measured=5, runs=40, error_permille=111))
+        wait_until(lambda: node.host.views()[1].progress is not None, "the progress")
+        profiling, serving = node.told(1)["partitions"][1], node.told(20)["partitions"][0]
+    assert profiling["profiling"] == {"measured": 5, "runs": 40, "errorPercent": 12}
+    assert "profiling" not in serving
 
 
 def test_without_answers_no_latency_is_told(node: Node) -> None:

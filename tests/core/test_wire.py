@@ -14,6 +14,7 @@ from kneescale.core.wire import (
     Measured,
     Message,
     Probe,
+    Progress,
     Refuse,
     Restart,
     Role,
@@ -29,13 +30,14 @@ _U64 = st.integers(0, 2**64 - 1)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, role=st.sampled_from(Role), max_batch=_U16, born_ns=_U64),
     st.builds(Arrived, count=_U16, arrived_ns=_U64),
-    st.builds(Probe, gpu_percent=_U8, batch=_U16),
+    st.builds(Probe, gpu_percent=_U8, batch=_U16, lasts_us=_U32),
     st.builds(Done, grant_id=_U64, started_ns=_U64, ended_ns=_U64),
     st.builds(Measured, *[_U32] * 8),
     st.builds(Terms, slo_ns=_U64, batch=_U16, gpu_percent=_U8, share_permille=_U16),
     st.builds(Grant, grant_id=_U64, gpu_percent=_U8, batch=_U16, finish_by_ns=_U64),
     st.builds(Refuse, count=_U32),
     st.builds(Restart),
+    st.builds(Progress, measured=_U16, runs=_U16, error_permille=_U32),
 )
 
 
@@ -50,9 +52,9 @@ def test_messages_survive_any_split_of_the_stream(messages: list[Message], piece
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x02\x01\x00\x00", "version 2 of the grant protocol, this is version 3: they do not mix"),
-        (b"\x03\x63\x00\x00", "unknown message kind 99"),
-        (b"\x03\x01\x09\x00", "Hello has 11 bytes, not 9"),
+        (b"\x02\x01\x00\x00", "version 2 of the grant protocol, this is version 4: they do not mix"),
+        (b"\x04\x63\x00\x00", "unknown message kind 99"),
+        (b"\x04\x01\x09\x00", "Hello has 11 bytes, not 9"),
     ],
 )
 def test_foreign_bytes_are_refused(frame: bytes, reason: str) -> None:
@@ -62,4 +64,4 @@ def test_foreign_bytes_are_refused(frame: bytes, reason: str) -> None:
 
 def test_a_field_too_wide_is_refused() -> None:
     with pytest.raises(ProtocolError, match="Probe does not fit"):
-        encode(Probe(gpu_percent=256, batch=1))
+        encode(Probe(gpu_percent=256, batch=1, lasts_us=1))

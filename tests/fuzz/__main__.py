@@ -10,7 +10,7 @@ import tempfile
 import atheris
 
 with atheris.instrument_imports(include=["kneescale.agent", "kneescale.core"]):
-    from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Role, Terms
+    from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
     from tests.fuzz.mad_session import MAD, MadSession
 
 _MOST_STEPS = 60
@@ -57,7 +57,7 @@ def _message(provider: atheris.FuzzedDataProvider, now_ns: int) -> Message:
     def time_ns() -> int:
         return whole(_U64) if provider.ConsumeBool() else max(0, now_ns - (1 << whole(31)))
 
-    match whole(5):
+    match whole(6):
         case 0:
             return Hello(whole(_U8), whole(_U16), whole(_U64))
         case 1:
@@ -65,9 +65,11 @@ def _message(provider: atheris.FuzzedDataProvider, now_ns: int) -> Message:
         case 2:
             return Done(whole(64), time_ns(), time_ns())
         case 3:
-            return Probe((50, 100, 101)[whole(2)], whole(_U16))
+            return Probe((50, 100, 101)[whole(2)], whole(_U16), whole(_U32))
         case 4:
             return Measured(*(whole(_U32) for _ in range(8)))
+        case 5:
+            return Progress(whole(_U16), whole(_U16), whole(_U32))
         case _:
             return Terms(whole(_U64), whole(_U16), whole(_U8), whole(_U16))
 

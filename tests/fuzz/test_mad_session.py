@@ -15,6 +15,7 @@ from kneescale.core.wire import (
     Measured,
     Message,
     Probe,
+    Progress,
     Refuse,
     Restart,
     Role,
@@ -32,13 +33,14 @@ _COUNTS = st.one_of(st.integers(0, 40), _U16)
 _MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.one_of(st.sampled_from(Role), _U8), _U16, _TIMES),
     st.builds(Arrived, _COUNTS, _TIMES),
-    st.builds(Probe, st.one_of(st.sampled_from((50, 100)), _U8), _COUNTS),
+    st.builds(Probe, st.one_of(st.sampled_from((50, 100)), _U8), _COUNTS, _U32),
     st.builds(Done, _IDS, _TIMES, _TIMES),
     st.builds(Measured, *[_U32] * 8),
     st.builds(Terms, _U64, _U16, _U8, _U16),
     st.builds(Grant, _IDS, _U8, _U16, _U64),
     st.builds(Refuse, _U32),
     st.builds(Restart),
+    st.builds(Progress, _U16, _U16, _U32),
 )
 _NAMES = st.sampled_from(MAD)
 _STEPS = st.one_of(

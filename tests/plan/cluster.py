@@ -8,6 +8,8 @@ from kneescale.plan.state import Manifest, Settings
 from kneescale.testing.world import World
 
 PRODUCT = "V100-SXM2-16GB"
+#: A model that the catalogue does not know, so that nothing is known of it before it is measured.
+UNHEARD_OF = {"uri": "catalog://unheard-of", "format": "Emulated"}
 
 
 def emulated_world(

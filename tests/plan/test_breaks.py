@@ -5,7 +5,7 @@ from collections.abc import Callable
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import ready_pods, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import condition, device_of, emulated_world, model
+from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, model
 
 #: Of 16 GiB: no other one fits beside it.
 LARGE = {"gpu": {"memory": "9Gi"}}
@@ -120,10 +120,10 @@ def test_the_room_that_a_break_makes_is_not_for_measuring_another_model() -> Non
     world = serving_world(model("resnet50", **LARGE))
     update(world, "resnet50")
     world.reconcile()
-    world.create(model("alexnet", gpu={"memory": "8Gi"}))
+    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "8Gi"}))
     settle(world)
     assert len(ready_pods(world, "resnet50")) == 1
-    assert condition(world.get("InferenceModel", "alexnet"), "Profiled")["reason"] == "InsufficientMemory"
+    assert condition(world.get("InferenceModel", "new"), "Profiled")["reason"] == "InsufficientMemory"
 
 
 def test_models_that_must_change_places_do() -> None:

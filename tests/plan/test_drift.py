@@ -43,3 +43,49 @@ def test_slower_hardware_takes_more_area_of_the_plan_and_leaves_the_surface_as_m
 def test_a_slowness_beyond_the_slo_is_an_obstacle_that_says_so() -> None:
     world = world_with_ratio(4000, slo={"latencyMilliseconds": 30})
     assert condition(world.get("InferenceModel", "resnet50"), "Placed")["reason"] == "InfeasibleSLO"
+
+
+def report(world: World, permille: int | None) -> None:
+    """The agent has taken the schedule, and says what it measures."""
+    (schedule,) = world.find("GPUSchedule")
+    schedule["status"]["observedGeneration"] = schedule["metadata"]["generation"]
+    schedule["status"]["partitions"][0]["latencyRatioPermille"] = permille
+    world.reconcile()
+
+
+def profile_ratio(world: World) -> object:
+    (profile,) = world.find("ModelProfile")
+    return profile["status"].get("latencyRatioPermille")
+
+
+def test_the_profile_says_it_and_it_is_remembered_while_nobody_measures() -> None:
+    world = world_with_ratio(1310)
+    area, _ = area_and_surface(world)
+    assert profile_ratio(world) == 1300
+    report(world, None)  # a worker that is started anew
+    assert (area_and_surface(world)[0], profile_ratio(world)) == (area, 1300)
+    report(world, 1010)
+    assert profile_ratio(world) is None
+    assert area_and_surface(world)[0] < area
+
+
+def test_what_was_measured_beside_an_older_profile_says_nothing_of_a_new_one() -> None:
+    world = world_with_ratio(1310)
+    (profile,) = world.find("ModelProfile")
+    points = [{**point, "latencyMicroseconds": 7_000} for point in profile["spec"]["points"]]
+    world.edit("ModelProfile", profile["metadata"]["name"], lambda spec: spec.update(points=points))
+    for _ in range(3):
+        world.reconcile()
+    message = condition(world.get("InferenceModel", "resnet50"), "Placed")["message"]
+    assert "in 7 ms" in message
+    assert "times what its profile says" not in message
+    assert profile_ratio(world) is None
+
+
+def test_what_an_agent_says_of_a_schedule_before_this_one_does_not_count() -> None:
+    world = world_with_ratio(1000)
+    (schedule,) = world.find("GPUSchedule")
+    schedule["status"]["partitions"][0]["latencyRatioPermille"] = 1310
+    schedule["metadata"]["generation"] += 1
+    world.reconcile()
+    assert profile_ratio(world) is None

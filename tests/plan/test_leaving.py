@@ -11,6 +11,7 @@ from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import evictions, moves, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
+    UNHEARD_OF,
     condition,
     cordon,
     cure,
@@ -116,7 +117,7 @@ def test_a_gpu_that_is_well_again_keeps_the_model_that_had_to_stay() -> None:
 def test_nothing_is_placed_or_measured_on_a_sick_gpu() -> None:
     world = emulated_world(gpus=1)
     sicken(world, "node1", 0)
-    world.create(model(NAME))
+    world.create(model(NAME, model=UNHEARD_OF))
     settle(world)
     assert world.find("Job") == world.find("Pod") == []
     profiled = condition(world.get("InferenceModel", NAME), "Profiled")
@@ -126,7 +127,7 @@ def test_nothing_is_placed_or_measured_on_a_sick_gpu() -> None:
 
 def test_a_measurement_starts_again_elsewhere_when_its_gpu_gets_sick() -> None:
     world = emulated_world(nodes=2, gpus=1)
-    world.create(model(NAME))
+    world.create(model(NAME, model=UNHEARD_OF))
     world.reconcile()
     (job,) = world.find("Job")
     sicken(world, "node1", 0)
@@ -173,7 +174,7 @@ def test_an_agent_that_is_away_loses_neither_schedule_nor_place() -> None:
 def test_nothing_new_goes_to_a_gpu_whose_agent_is_away() -> None:
     world = serving_world(nodes=1)
     world.remove("ResourceSlice", "node1-slice", namespace="")
-    world.create(model("vgg19"))
+    world.create(model("vgg19", model=UNHEARD_OF))
     world.edit("InferenceModel", NAME, lambda spec: spec.update(maxBatch=8))
     settle(world, always_served(world))
     assert len(world.find("Pod")) == 1
@@ -249,7 +250,7 @@ def test_a_drain_without_room_waits() -> None:
     for eviction in evictions(world, "node1"):
         eviction.make()
     settle(world)
-    assert world.find("Pod") == []
+    assert serves_on(world) == []
     assert placed(world)["reason"] == "InsufficientGPU"
     assert placed(world)["message"] == "no GPU takes new workers (not counting: node node1 is cordoned)"
     uncordon(world, "node1")

@@ -10,6 +10,7 @@ from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
+    UNHEARD_OF,
     condition,
     device,
     emulated_world,
@@ -82,7 +83,7 @@ def settled(world: World, *models: Manifest) -> World:
         ),
         (
             emulated_world,
-            {"gpu": {"memory": "20Gi"}},
+            {"model": UNHEARD_OF, "gpu": {"memory": "20Gi"}},
             "Profiled",
             "InsufficientMemory",
             "needs 20Gi of GPU memory to be measured; no GPU has it free",

@@ -1,18 +1,14 @@
 """Profiling: one Job for each thing to measure, one at a time on each device, and its result read."""
 
+from copy import deepcopy
 from datetime import timedelta
 
-import pytest
-
-from kneescale.api.vocabulary import Backend, ModelFormat
-from kneescale.core.errors import InvalidInputError
-from kneescale.plan.profiles import Subject, make_profile
-from kneescale.plan.profiling import parse_result
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, settle
+from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
+    UNHEARD_OF,
     add_bare_node,
     condition,
     device,
@@ -20,8 +16,6 @@ from tests.plan.cluster import (
     model,
     resource_slice,
 )
-
-SUBJECT = Subject("default", "catalog://resnet50", ModelFormat.EMULATED, PRODUCT, Backend.EMULATED)
 
 
 def jobs(world: World) -> list[tuple[str, str]]:
@@ -45,9 +39,8 @@ def test_models_are_profiled_side_by_side_on_free_devices_and_the_rest_waits() -
 
 def test_a_profile_is_measured_once_for_all_models_of_a_uri() -> None:
     world = emulated_world()
-    source = {"uri": "catalog://resnet50", "format": "Emulated"}
     for name in ("a", "b"):
-        world.create(model(name, model=source))
+        world.create(model(name, model=UNHEARD_OF))
     world.reconcile()
     assert jobs(world) == [("a", "EMU-node1-0")]
     assert condition(world.get("InferenceModel", "b"), "Profiled")["reason"] == "Profiling"
@@ -141,6 +134,94 @@ def test_an_imported_profile_spares_the_measurement_and_stays() -> None:
     assert [each["metadata"]["name"] for each in world.find("ModelProfile")] == ["from-git"]
 
 
+def test_a_measurement_gives_way_to_a_worker_that_needs_its_room() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "9Gi"}))
+    world.reconcile()
+    assert jobs(world) == [("new", "EMU-node1-0")]
+    world.create(imported_profile())
+    world.create(model("resnet50", gpu={"memory": "9Gi"}))
+    world.reconcile()
+    assert jobs(world) == []
+    profiled = condition(world.get("InferenceModel", "new"), "Profiled")
+    assert (profiled["reason"], profiled["message"]) == (
+        "MakingRoom",
+        "made room on node1/gpu0 for a worker; starts again where there is some",
+    )
+    settle(world)
+    assert len(ready_pods(world, "resnet50")) == 1
+    assert condition(world.get("InferenceModel", "new"), "Profiled")["reason"] == "InsufficientMemory"
+
+
+def test_nothing_is_measured_in_room_that_a_worker_waits_for() -> None:
+    world = emulated_world(gpus=1)
+    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "9Gi"}))
+    world.reconcile()
+    world.create(imported_profile())
+    world.create(model("resnet50", gpu={"memory": "9Gi"}))
+    other = {"uri": "catalog://unheard-of-too", "format": "Emulated"}
+    world.create(model("small", model=other, gpu={"memory": "1Gi"}))
+    for _ in range(2):
+        world.reconcile()
+        assert jobs(world) == []
+    settle(world)
+    assert condition(world.get("InferenceModel", "small"), "Profiled")["reason"] == "Profiled"
+
+
+def test_an_exported_profile_is_one_applied_by_hand_in_another_cluster() -> None:
+    world, elsewhere = emulated_world(), emulated_world()
+    world.create(model("a", model=UNHEARD_OF))
+    settle(world)
+    elsewhere.create(exported(world))
+    elsewhere.create(model("a", model=UNHEARD_OF))
+    elsewhere.reconcile()
+    assert elsewhere.find("Job") == []
+    elsewhere.remove("InferenceModel", "a")
+    settle(elsewhere)
+    assert [each["spec"] for each in elsewhere.find("ModelProfile")] == [exported(world)["spec"]]
+
+
+def exported(world: World) -> Manifest:
+    """The ModelProfile as `kubectl get --output=yaml` gives it, which leaves out who wrote which field."""
+    (profile,) = deepcopy(world.find("ModelProfile"))
+    profile["metadata"].pop("managedFields")
+    return profile
+
+
+def test_a_digest_is_one_model_whatever_the_registry() -> None:
+    world = cpu_world()
+    digest = "@sha256:0123456789abcdef"
+    for name, image in (("a", "one.example/lite0:1"), ("b", "two.example/mirror/lite0")):
+        world.create(model(name, model={"uri": f"oci://{image}{digest}", "format": "TorchScript"}))
+    world.reconcile()
+    assert jobs(world) == [("a", "CPU-node1")]
+    settle(world)
+    (profile,) = world.find("ModelProfile")
+    assert profile["spec"]["modelURI"] == f"oci://one.example/lite0:1{digest}"
+    assert {each["status"]["profile"] for each in world.find("InferenceModel")} == {
+        profile["metadata"]["name"]
+    }
+
+
+def test_tags_and_namespaces_do_not_share() -> None:
+    world = cpu_world()
+    for name, image in (("a", "one.example/lite0:1"), ("b", "two.example/lite0:1")):
+        world.create(model(name, model={"uri": f"oci://{image}", "format": "TorchScript"}))
+    elsewhere = model("a", model={"uri": "oci://one.example/lite0:1", "format": "TorchScript"})
+    elsewhere["metadata"]["namespace"] = "other"
+    world.create(elsewhere)
+    settle(world)
+    assert len(world.find("ModelProfile")) == 3
+
+
+def cpu_world() -> World:
+    world = emulated_world(nodes=0)
+    add_bare_node(world, "node1")
+    cpu = device("cpu0", "CPU-node1", "CPU-2x-epyc", "cpu", step=50, memory="16Gi")
+    world.create(resource_slice("node1", [cpu]))
+    return world
+
+
 def imported_profile() -> Manifest:
     return {
         "apiVersion": "kneescale.dev/v1alpha1",
@@ -184,25 +265,6 @@ def test_a_deleted_measured_profile_is_measured_again() -> None:
     assert len(world.find("Job")) == 1
 
 
-def test_a_result_becomes_a_profile() -> None:
-    spec = parse_result(SUBJECT, '{"points": [[20, 1, 9000], [100, 1, 4000]]}')
-    assert [(point.gpu_percent, point.batch, point.latency_microseconds) for point in spec.points] == [
-        (20, 1, 9000),
-        (100, 1, 4000),
-    ]
-    assert (spec.model_uri, spec.product_name, spec.source) == ("catalog://resnet50", PRODUCT, "Measured")
-
-
-def test_what_was_fitted_is_told_from_what_was_measured() -> None:
-    spec = parse_result(
-        SUBJECT, '{"points": [[100, 1, 4000]], "fitted": [[20, 1, 9000]], "expectedErrorPercent": 7}'
-    )
-    assert [(point.gpu_percent, point.fitted) for point in spec.points] == [(100, False), (20, True)]
-    assert (spec.expected_error_percent, spec.prediction_error_percent) == (7, None)
-    surface = make_profile("p", spec).surface
-    assert (surface.latency_ms(100, 1), surface.latency_ms(20, 1)) == (4, 9)
-
-
 def test_a_profile_says_how_much_of_it_was_measured_and_how_sure_the_rest_is() -> None:
     world = emulated_world()
     profile = imported_profile()
@@ -214,21 +276,3 @@ def test_a_profile_says_how_much_of_it_was_measured_and_how_sure_the_rest_is() -
         "1 of 2 points measured, the rest fitted, nine in ten to 8 %; the prediction from its layers was "
         "14 % off at the median; no knee, latency falls up to 100 GPU%"
     )
-
-
-@pytest.mark.parametrize(
-    ("message", "error"),
-    [
-        ('{"error": "model.pt: no such\\n file"}', "model.pt: no such file"),
-        ("", "the profiling worker ended with '', not with points"),
-        ("Killed", "the profiling worker ended with 'Killed', not with points"),
-        ('{"points": []}', "profile.points must have 1 to 1000 items, not 0"),
-        ('{"points": [[20, 1]]}', "not with points"),
-        ('{"points": [[20, 1, 9000]], "fitted": 3}', "not with points"),
-        ("[]", "not with points"),
-        ('{"points": [[120, 1, 9000]]}', "gpuPercent must be between 1 and 100, not 120"),
-    ],
-)
-def test_what_is_no_result_says_so(message: str, error: str) -> None:
-    with pytest.raises(InvalidInputError, match=error):
-        parse_result(SUBJECT, message)

@@ -64,7 +64,12 @@ def job_pod(name: str, exit_code: int, finished: str, message: str) -> Manifest:
 
 
 def job(**status: object) -> Manifest:
-    return {"metadata": {"name": "job", "namespace": "default"}, "status": status}
+    template = {"spec": {"containers": [{"image": "worker:1"}]}}
+    return {
+        "metadata": {"name": "job", "namespace": "default"},
+        "spec": {"template": template},
+        "status": status,
+    }
 
 
 def ended(kind: str) -> Manifest:

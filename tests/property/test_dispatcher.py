@@ -55,7 +55,7 @@ class Worker:
 
     queue: deque[int] = field(default_factory=deque)
     grants: dict[int, list[int]] = field(default_factory=dict)
-    probes: int = 0
+    asks: bool = False
 
 
 class DispatcherMachine(RuleBasedStateMachine):
@@ -106,11 +106,11 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.next_item += count
         self.tick()
 
-    @rule(gpu_percent=st.sampled_from(LANE_SETS[-1]), batch=st.integers(1, 16))
-    def probe_is_asked_for(self, gpu_percent: int, batch: int) -> None:
-        self.dispatcher.probe("p", gpu_percent, batch, self.now_ns)
+    @rule(gpu_percent=st.sampled_from(LANE_SETS[-1]), batch=st.integers(1, 16), lasts_ms=st.integers(0, 2000))
+    def probe_is_asked_for(self, gpu_percent: int, batch: int, lasts_ms: int) -> None:
+        self.dispatcher.probe("p", gpu_percent, batch, lasts_ms * NS_PER_MS, self.now_ns)
         if "p" in self.workers:
-            self.workers["p"].probes += 1
+            self.workers["p"].asks = True
         self.tick()
 
     @rule(data=st.data())
@@ -174,8 +174,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             worker, grant = self.workers[granted.partition], granted.grant
             assert grant.grant_id not in self.in_flight
             self.in_flight[grant.grant_id] = granted
-            if granted.partition == "p" and worker.probes:
-                worker.probes -= 1
+            if granted.partition == "p" and worker.asks:
+                worker.asks = False
                 assert len(self.in_flight) == 1
                 worker.grants[grant.grant_id] = []
                 continue

@@ -134,6 +134,36 @@ def test_on_a_product_with_a_datasheet_the_prediction_is_compared(
     assert "predicted from its kernels" in worker.log()
 
 
+@pytest.mark.parametrize("kind", ["affine"])
+def test_its_kernels_and_a_datasheet_predict_a_model(model_env: dict[str, str], tmp_path: Path) -> None:
+    done = _predict(model_env, tmp_path, "V100-SXM2-16GB")
+    assert done.returncode == 0, done.stderr
+    message = json.loads((tmp_path / "message").read_text())
+    points = {(lane, batch): latency_us for lane, batch, latency_us in message["points"]}
+    assert points.keys() == {(lane, batch) for lane in (10, 100) for batch in (1, 2, 4)}
+    # A few kernels that do next to nothing: 100 us each for the host to launch them.
+    assert 100 <= points[100, 1] <= points[10, 4] < 2_000
+    assert message["expectedErrorPercent"] == 80
+
+
+@pytest.mark.parametrize("kind", ["affine"])
+def test_a_product_without_a_datasheet_cannot_be_predicted(model_env: dict[str, str], tmp_path: Path) -> None:
+    assert _predict(model_env, tmp_path, "K80").returncode == 2
+    assert "no datasheet of K80" in json.loads((tmp_path / "message").read_text())["error"]
+
+
+def _predict(model_env: dict[str, str], folder: Path, product: str) -> subprocess.CompletedProcess[str]:
+    options = [f"--product={product}", "--lanes=10,100", "--max-batch=4"]
+    message = {"KNEESCALE_TERMINATION_PATH": str(folder / "message")}
+    return subprocess.run(
+        [sys.executable, "-m", "kneescale_worker", "predict", model_env["KNEESCALE_MODEL_DIR"], *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": model_env["PYTHONPATH"], **message},
+        check=False,
+    )
+
+
 def _kernels(model_env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kneescale_worker", "kernels", model_env["KNEESCALE_MODEL_DIR"]]
     return subprocess.run(

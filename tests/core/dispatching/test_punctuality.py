@@ -51,7 +51,7 @@ def test_the_dispatcher_says_whose_run_is_hung() -> None:
 
 def test_a_probe_is_hung_at_its_limit_which_is_no_plan() -> None:
     device = dispatcher(p=profiling())
-    device.probe("p", 100, 1, 0)
+    device.probe("p", 100, 1, 1, 0)
     (granted,) = device.tick(0)
     assert device.hung(granted.grant.finish_by_ns) == set()
     assert device.hung(granted.grant.finish_by_ns + 1) == {"p"}

@@ -50,8 +50,17 @@ def _least_area_s(surface: LatencySurface, slo_ms: int) -> float:
     return min(ms / 1000 * lane / 100 / size for lane, size, ms in runs if ms <= slo_ms)
 
 
-def run(policy: str, on: Mapping[str, Load], *, seed: int = 1, slowdown: float = 1.0) -> Result:
-    result = DeviceLoop(Dispatcher(policy_named(policy)), on, seed=seed, slowdown=slowdown).run(duration_s=5)
+def run(
+    policy: str,
+    on: Mapping[str, Load],
+    *,
+    seed: int = 1,
+    slowdown: float = 1.0,
+    probe_ms: float | None = None,
+) -> Result:
+    dispatcher = Dispatcher(policy_named(policy))
+    loop = DeviceLoop(dispatcher, on, seed=seed, slowdown=slowdown, probe_ms=probe_ms)
+    result = loop.run(duration_s=5)
     for outcome in result.outcomes.values():
         assert len(outcome.waits_ns) + outcome.refused == outcome.arrived
     assert result.peak_percent <= 100
@@ -87,15 +96,18 @@ def test_one_models_overload_is_its_own(refuses_late: bool, most: float) -> None
     assert min(others) >= 0.95
 
 
+@pytest.mark.parametrize("probe_ms", [None, 2])
 @pytest.mark.parametrize(("weight", "refuses_late"), [(1, True), (3, True), (3, False)])
-def test_two_saturated_models_share_by_weight(weight: int, refuses_late: bool) -> None:
+def test_two_saturated_models_share_by_weight_whoever_profiles_beside_them(
+    weight: int, refuses_late: bool, probe_ms: float | None
+) -> None:
     mix = {
         name: Load(replace(load.terms, refuses_late=refuses_late), rate_rps=4 * load.rate_rps)
         for name, load in loads(PAIR, 1.0).items()
     }
     heavy = mix["vgg19"]
     mix["vgg19"] = replace(heavy, terms=replace(heavy.terms, weight=weight))
-    outcomes = run("SpatioTemporal", mix).outcomes
+    outcomes = run("SpatioTemporal", mix, probe_ms=probe_ms).outcomes
     ratio = outcomes["vgg19"].area_percent_ns / outcomes["resnet50"].area_percent_ns
     assert ratio == pytest.approx(weight, rel=0.2)
 
@@ -111,3 +123,26 @@ def _one_core(item_ms: float, *, slo_ms: int, rate_rps: float) -> Load:
     figures = Parameters(host_ms=0.1, serial_ms=item_ms, fixed_work=0, work=0)
     surface = figures.surface((100,), doubling_batches(MAX_BATCH))
     return Load(PartitionTerms(Role.SERVE, ms_to_ns(slo_ms), 1, 100, 1, (100,), surface), rate_rps)
+
+
+@pytest.mark.parametrize(("fraction", "probe_ms", "least"), [(0.1, 2, 300), (0.1, 8, 100), (0.4, 2, 20)])
+def test_profiling_beside_them_takes_nothing_from_models_that_serve(
+    fraction: float, probe_ms: float, least: int
+) -> None:
+    mix = loads(C4, fraction)
+    alone, beside = run("SpatioTemporal", mix), run("SpatioTemporal", mix, probe_ms=probe_ms)
+    assert beside.probes >= least
+    for name in mix:
+        assert beside.outcomes[name].attainment >= alone.outcomes[name].attainment - 0.001
+
+
+@pytest.mark.parametrize("probe_ms", [2, 300])
+@pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
+def test_a_device_without_time_to_spare_is_not_profiled_on(policy: str, probe_ms: float) -> None:
+    mix = loads(C4, 1.2)
+    alone, beside = run(policy, mix), run(policy, mix, probe_ms=probe_ms)
+    assert beside.probes <= 0.01 * beside.grants
+    in_time, in_time_alone = (
+        sum(outcome.within_slo for outcome in result.outcomes.values()) for result in (beside, alone)
+    )
+    assert in_time >= 0.98 * in_time_alone

@@ -1,4 +1,4 @@
-"""The worker's command line: `python -m kneescale_worker serve|profile|kernels`."""
+"""The worker's command line: `python -m kneescale_worker serve|profile|predict|kernels`."""
 
 import argparse
 import asyncio
@@ -17,12 +17,14 @@ from typing import Any
 from kneescale.core.errors import KneescaleError
 from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor
+from kneescale_worker.predict import PredictionRequest, predict
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
 from kneescale_worker.settings import Tier, configure_logs, parse_settings, termination_path
 
 _log = logging.getLogger(__name__)
 
+_MODEL_DIR_HELP = "holds model.pt and metadata.json"
 _EXIT_OK, _EXIT_ERROR, _EXIT_HUNG = 0, 2, 3
 #: What shells report for a program that SIGTERM ended.
 _EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -57,10 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     serving.set_defaults(run=_serve)
     profiling = commands.add_parser("profile", help="measure its latency surface, as the agent grants")
     profiling.set_defaults(run=_profile)
+    predicting = commands.add_parser("predict", help="predict its latency surface from its kernels")
+    predicting.add_argument("model_dir", metavar="MODEL_DIR", type=Path, help=_MODEL_DIR_HELP)
+    predicting.add_argument("--product", required=True, help="GPU product, like V100-SXM2-16GB")
+    predicting.add_argument("--lanes", required=True, type=_lanes, help="GPU%%, like 10,20,100")
+    predicting.add_argument("--max-batch", required=True, type=int, help="most items of a batch")
+    predicting.set_defaults(run=_predict)
     kernels = commands.add_parser(
         "kernels", help="print the work of a model's kernels as JSON, for `kneescale predict`"
     )
-    kernels.add_argument("model_dir", metavar="MODEL_DIR", type=Path, help="holds model.pt and metadata.json")
+    kernels.add_argument("model_dir", metavar="MODEL_DIR", type=Path, help=_MODEL_DIR_HELP)
     kernels.set_defaults(run=_kernels)
     return parser
 
@@ -77,6 +85,15 @@ def _profile(_: argparse.Namespace) -> None:
     with closing(make_executor(settings)) as executor:
         measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    request = PredictionRequest(arguments.model_dir, arguments.product, arguments.lanes, arguments.max_batch)
+    _leave_message(termination_path(os.environ), predict(request))
+
+
+def _lanes(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def _kernels(arguments: argparse.Namespace) -> None:

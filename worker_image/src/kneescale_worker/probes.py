@@ -6,12 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Role
+from kneescale.core.units import NS_PER_US
+from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Progress, Role
 from kneescale_worker.errors import AgentError
 from kneescale_worker.link import FIRST_BACKOFF_S, AgentLink, connect
 
-#: The agent may have to find a gap between other models' batches, but not for so long.
-_LONGEST_WAIT_S = 60.0
+#: A device that has left no time for a probe for so long is too busy for it.
+_PATIENCE_S = 5.0
+#: An agent that is started anew is back sooner.
+_LONGEST_SILENCE_S = 60.0
 
 
 class ProbeClient:
@@ -24,34 +27,62 @@ class ProbeClient:
         self._grants: asyncio.Queue[tuple[AgentLink, Grant]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
 
-    async def probe(self, gpu_percent: int, batch: int, run: Callable[[], object]) -> int:
-        """Run `run` when the agent grants it; its time in ns.
+    async def probe(
+        self, gpu_percent: int, batch: int, lasts_ns: int, run: Callable[[], object]
+    ) -> int | None:
+        """Run `run`, which lasts about so long, when the agent grants it; its time in ns.
 
-        Raises AgentError when no grant comes.
+        None where the device leaves no time for it. Raises AgentError when the agent is away for long.
         """
-        try:
-            link, grant = await asyncio.wait_for(self._granted(gpu_percent, batch), _LONGEST_WAIT_S)
-        except TimeoutError as error:
-            raise AgentError(f"the agent granted no probe within {_LONGEST_WAIT_S:.0f} s") from error
-        started_ns, ended_ns = await asyncio.get_running_loop().run_in_executor(self._thread, _timed, run)
-        link.send(Done(grant.grant_id, started_ns, ended_ns))
-        return ended_ns - started_ns
-
-    async def _granted(self, gpu_percent: int, batch: int) -> tuple[AgentLink, Grant]:
+        probe = Probe(gpu_percent, batch, max(1, lasts_ns // NS_PER_US))
         while True:
-            if self._link is None or self._link.closed.is_set():
-                self._link = await connect(self._socket, self._hello, self._on_message)
-            self._link.send(Probe(gpu_percent, batch))
+            link = await self._connected()
+            link.send(probe)
+            try:
+                grant = await asyncio.wait_for(self._granted(link, probe), _PATIENCE_S)
+            except TimeoutError:
+                return None
+            if grant:
+                return await self._run(link, grant, run)
+            await asyncio.sleep(FIRST_BACKOFF_S)
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the profile is, if the agent is there to hear it."""
+        if self._link:
+            self._link.send(progress)
+
+    async def _connected(self) -> AgentLink:
+        if self._link is None or self._link.closed.is_set():
+            try:
+                connecting = connect(self._socket, self._hello, self._on_message)
+                self._link = await asyncio.wait_for(connecting, _LONGEST_SILENCE_S)
+            except TimeoutError as error:
+                raise AgentError(f"no agent within {_LONGEST_SILENCE_S:.0f} s") from error
+        return self._link
+
+    async def _granted(self, link: AgentLink, probe: Probe) -> Grant | None:
+        """The grant of just that probe; None when the connection ends."""
+        while True:
             granted = asyncio.create_task(self._grants.get())
-            closed = asyncio.create_task(self._link.closed.wait())
+            closed = asyncio.create_task(link.closed.wait())
             try:
                 await asyncio.wait({granted, closed}, return_when=asyncio.FIRST_COMPLETED)
-                if granted.done():
-                    return granted.result()
-                await asyncio.sleep(FIRST_BACKOFF_S)
+                if not granted.done():
+                    return None
+                by, grant = granted.result()
             finally:
                 granted.cancel()
                 closed.cancel()
+            if by is link and (grant.gpu_percent, grant.batch) == (probe.gpu_percent, probe.batch):
+                return grant
+            # The grant of a probe that was given up crossed with this one.
+            now_ns = time.monotonic_ns()
+            by.send(Done(grant.grant_id, now_ns, now_ns))
+
+    async def _run(self, link: AgentLink, grant: Grant, run: Callable[[], object]) -> int:
+        started_ns, ended_ns = await asyncio.get_running_loop().run_in_executor(self._thread, _timed, run)
+        link.send(Done(grant.grant_id, started_ns, ended_ns))
+        return ended_ns - started_ns
 
     def _on_message(self, link: AgentLink, message: Message) -> None:
         if isinstance(message, Grant):

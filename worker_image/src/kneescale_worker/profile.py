@@ -3,11 +3,11 @@
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_to_measured
 from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, SequentialDesign
 from kneescale.core.surfaces.surface import Point, doubling_batches
-from kneescale.core.units import NS_PER_S, NS_PER_US, ns_to_ms
-from kneescale_worker.errors import LoadError
+from kneescale.core.units import NS_PER_S, NS_PER_US, ms_to_ns, ns_to_ms
+from kneescale.core.wire import Progress
+from kneescale_worker.errors import AgentError, LoadError
 from kneescale_worker.executor import Executor
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
@@ -37,7 +38,9 @@ _MOST_REPEATS = 25
 #: Beside its batches, a run takes the waits for its probes on a device that serves others.
 _COST = MeasuringCost(set_up_s=1, batches=_MOST_REPEATS + 1)
 _US_PER_MS = 1000
-_PERCENT = 100
+_PERCENT, _PERMILLE = 100, 1000
+#: What is as good as not known at all is told as this.
+_MOST_PERMILLE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,9 @@ class Profile:
 
     def message(self) -> dict[str, Any]:
         """As the operator reads it: points as [GPU%, batch, latency in us]."""
-        message: dict[str, Any] = {"points": _triples(self.measured)}
+        message: dict[str, Any] = {"points": triples(self.measured)}
         if self.fitted:
-            message["fitted"] = _triples(self.fitted)
+            message["fitted"] = triples(self.fitted)
             message["expectedErrorPercent"] = ceil(_PERCENT * self.expected_error)
         if self.prediction_error is not None:
             message["predictionErrorPercent"] = round(_PERCENT * self.prediction_error)
@@ -76,43 +79,82 @@ def lanes_to_measure(lanes: Sequence[int]) -> list[int]:
     return kept if kept[-1] == max(lanes) else [*kept, max(lanes)]
 
 
+class Prober(Protocol):
+    """Gets runs of a batch alone on the device, and says how far the profile is; see ProbeClient."""
+
+    async def probe(
+        self, gpu_percent: int, batch: int, lasts_ns: int, run: Callable[[], object]
+    ) -> int | None:
+        """The time of `run` in ns; None where the device leaves no time for it."""
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the profile is."""
+
+
 class Profiler:
     """Measures a grid's runs, the most telling first, until the rest is known or the time is up."""
 
-    def __init__(self, client: ProbeClient, executor: Executor, grid: Sequence[Run], budget_ns: int) -> None:
+    def __init__(self, client: Prober, executor: Executor, grid: Sequence[Run], budget_ns: int) -> None:
         self._client = client
         self._executor = executor
         self._grid = grid
         self._deadline_ns = time.monotonic_ns() + budget_ns
         self._design = SequentialDesign(grid, _COST, longest_ms=_LONGEST_BATCH_MS)
+        self._is_short_of_time = False
 
     async def measure(self) -> SequentialDesign:
         """Measure as many runs as it takes; all that they tell.
 
-        Raises AgentError.
+        Raises AgentError, also where the device left too little time.
         """
         while not self._is_enough() and (run := self._design.next_run()):
-            share_ns = self._left_ns() // (len(self._grid) - len(self._design.points))
-            latency_ms = ns_to_ms(await self._median_ns(*run, share_ns))
-            self._design.add(Point(*run, latency_ms))
-            _log.info("%d GPU%%, batch %d: %.2f ms", *run, latency_ms)
+            await self._measure_run(run)
+            self._client.tell(self._progress())
+        count = len(self._design.points)
+        if count < min(_FEWEST_POINTS, len(self._grid)):
+            raise AgentError(
+                f"models that serve left time for {count} of {len(self._grid)} runs, which tell too little"
+            )
         return self._design
 
     def _is_enough(self) -> bool:
         if self._left_ns() <= 0:
-            return len(self._design.points) >= _FEWEST_POINTS
+            return self._is_short_of_time or len(self._design.points) >= _FEWEST_POINTS
         return len(self._grid) > _SMALL_GRID and self._design.expected_error() <= _TOLERANCE
 
-    async def _median_ns(self, lane: int, batch: int, share_ns: int) -> int:
-        """Median over as many repeats as fit into `share_ns`, after one to warm up."""
+    async def _measure_run(self, run: Run) -> None:
+        times_ns = await self._times_ns(run)
+        if not times_ns:
+            _log.info("%d GPU%%, batch %d: the device leaves no time for it", *run)
+            self._is_short_of_time = True
+            self._design.leave_out(run)
+            return
+        latency_ms = ns_to_ms(max(NS_PER_US, round(statistics.median(times_ns))))
+        self._design.add(Point(*run, latency_ms))
+        _log.info("%d GPU%%, batch %d: %.2f ms", *run, latency_ms)
+
+    async def _times_ns(self, run: Run) -> list[int]:
+        """As many repeats as fit into the run's share of the time, after one to warm up; none without it."""
+        lane, batch = run
         inputs = _sample_inputs(self._executor, batch)
-        until_ns = time.monotonic_ns() + share_ns
+        until_ns = time.monotonic_ns() + self._left_ns() // (len(self._grid) - len(self._design.points))
+        lasts_ns = ms_to_ns(self._design.foretold_ms(run))
         times_ns: list[int] = []
         for repeat in range(_MOST_REPEATS + 1):
             if repeat > _FEWEST_REPEATS and time.monotonic_ns() >= until_ns:
                 break
-            times_ns.append(await self._client.probe(lane, batch, lambda: self._executor.run(lane, inputs)))
-        return max(NS_PER_US, round(statistics.median(times_ns[1:])))
+            took_ns = await self._client.probe(
+                lane, batch, lasts_ns, lambda: self._executor.run(lane, inputs)
+            )
+            if took_ns is None:
+                break
+            times_ns.append(took_ns)
+            lasts_ns = max(times_ns)
+        return times_ns[1:]
+
+    def _progress(self) -> Progress:
+        error_permille = min(round(_PERMILLE * self._design.expected_error()), _MOST_PERMILLE)
+        return Progress(len(self._design.points), len(self._grid), error_permille)
 
     def _left_ns(self) -> int:
         return self._deadline_ns - time.monotonic_ns()
@@ -147,7 +189,8 @@ def _prediction_error(executor: Executor, product_name: str, measured: Sequence[
     return float(np.median(off))
 
 
-def _triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
+def triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
+    """Points as the operator reads them: GPU%, batch, latency in us."""
     return [
         (point.gpu_percent, point.batch, max(1, round(_US_PER_MS * point.latency_ms))) for point in points
     ]

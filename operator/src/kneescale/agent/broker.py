@@ -13,22 +13,23 @@ from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, 
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
 from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic
-from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Terms
+from kneescale.core.units import NS_PER_US
+from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
 
 #: Far above a worker's own limit: what passes it is no honest queue.
 _MAX_QUEUED_ITEMS = 65_536
-_MAX_PROBES = 256
 
 
 @dataclass(slots=True)
 class _Worker:
     """A worker that said hello and has not left."""
 
+    role: int
     tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
-    probes: int = 0
     measured: Measured | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class PartitionView:
     queued_items: int
     measured: Measured | None
     timing: Timing
+    #: How far its profile is; None unless it is one.
+    progress: Progress | None = None
     #: None where that is not known yet.
     traffic: Traffic | None = None
 
@@ -103,10 +106,12 @@ class GrantBroker:
                 self._arrived(name, count, arrived_ns, now_ns)
             case Done(grant_id, started_ns, ended_ns):
                 self._done(name, grant_id, started_ns, ended_ns, now_ns)
-            case Probe(gpu_percent, batch):
-                self._probe(name, worker, gpu_percent, batch, now_ns)
+            case Probe():
+                self._probe(name, worker, message, now_ns)
             case Measured():
                 worker.measured = message
+            case Progress():
+                worker.progress = message
             case _:
                 raise ProtocolError(f"{type(message).__name__} is not for workers to send")
         return None
@@ -129,7 +134,6 @@ class GrantBroker:
         """Every grant that is to be sent now, each before the next is asked for, after what `refuse` gave."""
         for granted in self._dispatcher.grants(now_ns):
             worker = self._workers[granted.partition]
-            worker.probes = max(0, worker.probes - 1)
             self._trace.granted(worker.tenant, granted.grant, now_ns)
             yield granted
 
@@ -165,6 +169,7 @@ class GrantBroker:
             queued_items=self._dispatcher.queued(partition.name),
             measured=worker.measured if worker else None,
             timing=self._dispatcher.timing(partition.name),
+            progress=worker.progress if worker else None,
             traffic=meter.traffic(now_ns) if meter else None,
         )
 
@@ -192,7 +197,7 @@ class GrantBroker:
         self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
         tenant = Tenant(name, partition.namespace, partition.model)
-        self._workers[name] = _Worker(tenant, partition.terms.lanes, hello.born_ns)
+        self._workers[name] = _Worker(hello.role, tenant, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
         self._meters.setdefault(name, ArrivalMeter(now_ns))
         return partition.worker_terms
@@ -216,8 +221,10 @@ class GrantBroker:
             )
         self._trace.ended(grant_id, started_ns, ended_ns)
 
-    def _probe(self, name: str, worker: _Worker, gpu_percent: int, batch: int, now_ns: int) -> None:
-        if gpu_percent not in worker.lanes or batch == 0 or worker.probes >= _MAX_PROBES:
-            raise ProtocolError(f"a probe of {batch} items on a lane of {gpu_percent} GPU%")
-        worker.probes += 1
-        self._dispatcher.probe(name, gpu_percent, batch, now_ns)
+    def _probe(self, name: str, worker: _Worker, probe: Probe, now_ns: int) -> None:
+        if worker.role != Role.PROFILE:
+            raise ProtocolError("a worker that serves asks for the device for itself")
+        if probe.gpu_percent not in worker.lanes or probe.batch == 0:
+            raise ProtocolError(f"a probe of {probe.batch} items on a lane of {probe.gpu_percent} GPU%")
+        lasts_ns = probe.lasts_us * NS_PER_US
+        self._dispatcher.probe(name, probe.gpu_percent, probe.batch, lasts_ns, now_ns)

@@ -21,12 +21,13 @@ from kneescale.api.gpu_schedule import (
     PartitionState,
     PartitionStatus,
     PartitionTraffic,
+    ProfilingProgress,
     render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
 from kneescale.core.scaling.arrivals import Traffic
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
-from kneescale.core.wire import Measured
+from kneescale.core.wire import Measured, Progress
 
 log = logging.getLogger(__name__)
 
@@ -174,9 +175,15 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
         state=_state(view),
         overruns=timing.overruns,
         latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
+        profiling=None if view.progress is None else _profiling(view.progress),
         traffic=_traffic(view.traffic) if view.traffic else None,
     )
     return status if view.measured is None else _with_measured(status, view.measured)
+
+
+def _profiling(progress: Progress) -> ProfilingProgress:
+    """The error rounded up: no profile is told to be surer than it is."""
+    return ProfilingProgress(progress.measured, progress.runs, -(-progress.error_permille // 10))
 
 
 def _traffic(traffic: Traffic) -> PartitionTraffic:

@@ -14,6 +14,7 @@ from kneescale.api.vocabulary import (
     Batch,
     Count,
     Decimal1,
+    ErrorPercent,
     Generation,
     GpuPercent,
     Label,
@@ -96,6 +97,16 @@ class GPUScheduleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfilingProgress:
+    """How far a partition is that profiles: so many of its grid's runs are measured."""
+
+    measured: Count
+    runs: Count
+    #: Nine in ten runs are known to this standard deviation by then.
+    error_percent: ErrorPercent
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionTraffic:
     """What arrived at a partition's queue, in items, by the count of the agent's dispatcher."""
 
@@ -127,6 +138,8 @@ class PartitionStatus:
     overruns: Count = 0
     #: Median of measured over predicted batch time; None while there is too little evidence.
     latency_ratio_permille: Permille | None = None
+    #: Of a partition that profiles, from its first run on.
+    profiling: ProfilingProgress | None = None
     traffic: PartitionTraffic | None = None
 
 

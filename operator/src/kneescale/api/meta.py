@@ -39,6 +39,8 @@ class Metadata:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     owners: tuple[Owner, ...] = ()
+    #: Field managers that applied the object itself, not just a part of it like its status.
+    writers: frozenset[str] = frozenset()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -66,5 +68,10 @@ def parse_metadata(obj: Mapping[str, Any]) -> Metadata:
         owners=tuple(
             Owner(owner["apiVersion"], owner["kind"], owner["name"], owner["uid"])
             for owner in meta.get("ownerReferences") or ()
+        ),
+        writers=frozenset(
+            entry["manager"]
+            for entry in meta.get("managedFields") or ()
+            if entry["operation"] == "Apply" and not entry.get("subresource")
         ),
     )

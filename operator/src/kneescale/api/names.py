@@ -17,11 +17,13 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kneescale"
 MODEL_LABEL = "kneescale.dev/model"
 PARTITION_LABEL = "kneescale.dev/partition"
-#: "Serve", "Profile" or WANT: keeps other pods out of a model's selector.
+#: "Serve", "Profile", or one of the two below: keeps other pods out of a model's selector.
 ROLE_LABEL = "kneescale.dev/role"
+#: The role of what reads a model's kernels on a CPU, to predict it.
+PREDICT = "Predict"
 #: The role of what stays pending for a cluster autoscaler to see.
 WANT = "Want"
-#: On a profiling Job: the ModelProfile that it will fill.
+#: On a profiling Job, and on one that predicts: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
 #: On a profiling Job: which try this is, from 1.
 ATTEMPT_ANNOTATION = "kneescale.dev/attempt"
@@ -50,16 +52,30 @@ def partition_name(model: str, *fixed_at_start: object) -> str:
     return f"{model}-{short_hash(*fixed_at_start, digits=8)}"
 
 
-def profile_name(uri: str, model_format: str, product_name: str) -> str:
+def model_identity(uri: str) -> str:
+    """What a profile knows a model by: an image's digest where its URI has one, whatever the registry."""
+    _, digest_sign, digest = uri.partition("@sha256:")
+    return f"sha256:{digest}" if digest_sign else uri
+
+
+def profile_name(identity: str, model_format: str, product_name: str) -> str:
     """Name of the ModelProfile of a model on a GPU product; at most 63 characters, so it is a label too."""
-    last_part = uri.rstrip("/").rsplit("/", 1)[-1]
-    digest = short_hash(uri, model_format, product_name, digits=6)
+    last_part = identity.rstrip("/").rsplit("/", 1)[-1]
+    digest = short_hash(identity, model_format, product_name, digits=6)
     return f"{slug(last_part, 30) or 'model'}-{slug(product_name, 24) or 'gpu'}-{digest}"
 
 
 def profile_job_name(model: str, *fixed_at_start: object) -> str:
     """Name of a profiling Job and its claim; cut so that the Job's pods may carry it as a label."""
-    suffix = f"-profile-{short_hash(*fixed_at_start, digits=8)}"
+    return _job_name(model, f"-profile-{short_hash(*fixed_at_start, digits=8)}")
+
+
+def prediction_job_name(model: str, *fixed_at_start: object) -> str:
+    """Name of a Job that predicts, likewise."""
+    return _job_name(model, f"-predict-{short_hash(*fixed_at_start, digits=8)}")
+
+
+def _job_name(model: str, suffix: str) -> str:
     return model[: _MAX_LABEL - len(suffix)].rstrip("-") + suffix
 
 

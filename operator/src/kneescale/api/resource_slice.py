@@ -31,6 +31,8 @@ class GpuDevice:
     clients: int
     #: Why nothing may run on it, as its taint says; empty on a healthy device.
     sickness: str = ""
+    #: Of the GPU's driver; empty where there is none, or nobody says.
+    driver_version: str = ""
 
     @property
     def place(self) -> str:
@@ -81,6 +83,7 @@ def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:
         memory_bytes=_capacity(device, "memory", path),
         clients=_capacity(device, "clients", path),
         sickness=next((taint["value"] for taint in device.get("taints") or () if taint["key"] == TAINT), ""),
+        driver_version=(device.get("attributes") or {}).get("driverVersion", {}).get("version", ""),
     )
 
 

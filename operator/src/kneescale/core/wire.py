@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 3
+VERSION = 4
 _HEADER = struct.Struct("<BBH")
 
 
@@ -53,11 +53,28 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Profiling worker to agent: asks for one batch that runs alone on the device."""
+    """Profiling worker to agent: asks for one batch that runs alone on the device, for about `lasts_us`.
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<BH")
+    It takes the place of what this worker asked for before and has not been granted.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<BHI")
     gpu_percent: int
     batch: int
+    lasts_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Profiling worker to agent, after each run of its grid of `runs`: so many are measured.
+
+    `error_permille`: the standard deviation to which nine in ten runs are known by then.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<HHI")
+    measured: int
+    runs: int
+    error_permille: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +146,7 @@ class Restart:
     layout: ClassVar[struct.Struct] = struct.Struct("<")
 
 
-Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant | Refuse | Restart
+Message = Hello | Arrived | Probe | Done | Measured | Terms | Grant | Refuse | Restart | Progress
 
 _KINDS: dict[int, type[Message]] = {
     1: Hello,
@@ -141,6 +158,7 @@ _KINDS: dict[int, type[Message]] = {
     7: Grant,
     8: Refuse,
     9: Restart,
+    10: Progress,
 }
 _KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in _KINDS.items()}
 

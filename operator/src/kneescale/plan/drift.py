@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
-from kneescale.api.gpu_schedule import GPUSchedule
-from kneescale.api.inference_model import InferenceModel
+from kneescale.api.gpu_schedule import GPUSchedule, Partition
 from kneescale.plan.profiles import Profile, Subject, subject_of
 from kneescale.plan.state import Observed
-from kneescale.plan.workloads import ModelKey
 
+_PERMILLE = 1000
 #: Corrections are whole tenths: less is noise, and would have the plan follow every shiver of it.
 _TENTHS = 1
 
@@ -18,26 +17,38 @@ _TENTHS = 1
 def as_of_late(profiles: Mapping[Subject, Profile], observed: Observed) -> Mapping[Subject, Profile]:
     """The profiles, with how many times as long batches take of late as they say.
 
-    The median over all partitions that serve from a profile and have seen enough batches.
+    The median over all partitions that serve from a profile and have seen enough batches; where none has,
+    what it was before.
     """
-    models = {model.metadata.key: model for model in observed.models}
     ratios: defaultdict[Subject, list[float]] = defaultdict(list)
-    for schedule in observed.schedules:
-        for subject, ratio in _ratios(schedule, models):
-            ratios[subject].append(ratio)
+    for subject, ratio in _ratios(profiles, observed):
+        ratios[subject].append(ratio)
     slownesses = {subject: round(median(found), _TENTHS) for subject, found in ratios.items()}
     return {
-        subject: replace(profile, slowness=slownesses.get(subject, 1.0))
+        subject: replace(profile, slowness=slownesses.get(subject, profile.slowness))
         for subject, profile in profiles.items()
     }
 
 
-def _ratios(
-    schedule: GPUSchedule, models: Mapping[ModelKey, InferenceModel]
-) -> Iterator[tuple[Subject, float]]:
-    spec = schedule.spec
-    keys = {partition.name: (partition.namespace, partition.model) for partition in spec.partitions}
-    for partition in schedule.status.partitions:
-        model = models.get(keys.get(partition.name, ("", "")))
-        if model and partition.latency_ratio_permille:
-            yield subject_of(model, spec), partition.latency_ratio_permille / 1000
+def _ratios(profiles: Mapping[Subject, Profile], observed: Observed) -> Iterator[tuple[Subject, float]]:
+    """What was measured beside the profiles as they are: not beside an older one, nor a prediction."""
+    models = {model.metadata.key: model for model in observed.models}
+    for schedule in observed.schedules:
+        for partition, permille in _reports(schedule):
+            model = models.get((partition.namespace, partition.model))
+            subject = subject_of(model, schedule.spec) if model else None
+            profile = profiles.get(subject) if subject else None
+            if model and subject and profile:
+                surface = profile.points_of(partition.lanes, model.spec.max_batch)
+                if surface == partition.surface:
+                    yield subject, permille / _PERMILLE
+
+
+def _reports(schedule: GPUSchedule) -> Iterator[tuple[Partition, int]]:
+    """What the agent measured of the schedule as it is, if it has taken it yet."""
+    if schedule.status.observed_generation != schedule.metadata.generation:
+        return
+    planned = {partition.name: partition for partition in schedule.spec.partitions}
+    for status in schedule.status.partitions:
+        if status.name in planned and status.latency_ratio_permille:
+            yield planned[status.name], status.latency_ratio_permille

@@ -15,6 +15,7 @@ from kneescale.api.names import (
     MANAGED_BY_LABEL,
     MODEL_LABEL,
     PARTITION_LABEL,
+    PREDICT,
     PROFILE_LABEL,
     ROLE_LABEL,
     WANT,
@@ -23,6 +24,7 @@ from kneescale.api.node import GPU_TAINT
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, ModelFormat, Role
 from kneescale.plan.placing import Target
+from kneescale.plan.prediction_jobs import PredictionRun
 from kneescale.plan.profiling import Run
 from kneescale.plan.state import Gate, Manifest, Settings
 
@@ -88,6 +90,33 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         _claim(metadata, model, device, device.lanes, Role.PROFILE, ONE_PROCESS),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
+
+
+def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
+    """The Job that predicts a model: it has no claim, and no GPU."""
+    model, subject = run.need.model, run.need.subject
+    labels = {ROLE_LABEL: PREDICT, PROFILE_LABEL: subject.profile_name}
+    metadata = _metadata(run.job_name, model, labels)
+    pod_spec = _bare_pod_spec(model, settings.worker_image, model.spec.gpu.memory)
+    pod_spec["restartPolicy"] = "Never"
+    # It has the worker's image, which is large, or will need it.
+    pod_spec["nodeSelector"] = {"kubernetes.io/hostname": run.node}
+    arguments = {
+        "product": subject.product_name,
+        "lanes": ",".join(map(str, run.need.devices[0].lanes)),
+        "max-batch": model.spec.max_batch,
+    }
+    options = [f"--{name}={value}" for name, value in arguments.items()]
+    container = pod_spec["containers"][0]
+    container["command"] = ["python", "-m", "kneescale_worker", "predict", _MODEL_DIR, *options]
+    # Where NVIDIA's runtime is the default one, it would give all GPUs to a pod without a claim.
+    container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
+    job_spec = {
+        "backoffLimit": 1,
+        "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
+        "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job_spec}
 
 
 def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Sequence[str]) -> list[Manifest]:
@@ -245,16 +274,24 @@ def _memory(model: InferenceModel, copies: int) -> str:
 def _pod_spec(
     claim: str, model: InferenceModel, image: str, held: Footprint, *, emulated: bool
 ) -> dict[str, Any]:
-    """What all pods of a model have in common."""
-    volumes, mounts = _model_volume(model)
+    """What all pods of a model that want a GPU have in common."""
     memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, held.processes)
+    pod_spec = _bare_pod_spec(model, image, memory)
+    pod_spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
+    pod_spec["containers"][0]["resources"]["claims"] = [{"name": "gpu"}]
+    return pod_spec
+
+
+def _bare_pod_spec(model: InferenceModel, image: str, memory: str) -> dict[str, Any]:
+    """A worker's pod without a GPU."""
+    volumes, mounts = _model_volume(model)
     container = {
         "name": "worker",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "env": _model_env(model),
         "volumeMounts": mounts,
-        "resources": {"claims": [{"name": "gpu"}], "requests": {"memory": memory}},
+        "resources": {"requests": {"memory": memory}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -264,7 +301,6 @@ def _pod_spec(
     return {
         "containers": [container],
         "volumes": volumes,
-        "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}],
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kneescale.api.gpu_schedule import KIND as GPU_SCHEDULE
 from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
-from kneescale.api.meta import Metadata, Owner
+from kneescale.api.meta import Metadata
 from kneescale.api.model_profile import KIND as MODEL_PROFILE
 from kneescale.api.model_profile import ModelProfile, render_model_profile
-from kneescale.api.names import API_VERSION, MODEL_LABEL, schedule_name, want_name
+from kneescale.api.names import API_VERSION, MODEL_LABEL, model_identity, schedule_name, want_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
 from kneescale.plan.manifests import (
@@ -16,6 +16,7 @@ from kneescale.plan.manifests import (
     render_disruption_budget,
     render_entrance,
     render_partition,
+    render_prediction,
     render_profiling,
     render_service,
     render_want,
@@ -39,9 +40,12 @@ def objects_to_apply(
     for device, spec in schedules.items():
         owner = observed.nodes[device.node].owner
         yield render_gpu_schedule(schedule_name(device.node, device.name), spec, owner)
-    yield from _profiles(outlooks, profiling, observed)
+    for subject, profile in profiling.made.items():
+        yield render_model_profile(subject.namespace, subject.profile_name, profile)
     for run in profiling.runs:
         yield from render_profiling(run, settings)
+    for prediction in profiling.predictions:
+        yield render_prediction(prediction, settings)
     for outlook in outlooks:
         if outlook.partitions.wanted or outlook.scaling.is_asleep:
             yield render_service(outlook.model)
@@ -97,22 +101,8 @@ def objects_to_delete(
             yield _ref(API_VERSION, GPU_SCHEDULE, schedule.metadata)
     users = _users(outlooks)
     for profile in observed.profiles:
-        if _is_ours(profile) and _source(profile) not in users:
+        if profile.is_ours and _source(profile) not in users:
             yield _ref(API_VERSION, MODEL_PROFILE, profile.metadata)
-
-
-def _profiles(outlooks: Sequence[Outlook], profiling: Profiling, observed: Observed) -> Iterator[Manifest]:
-    """Measured profiles, each owned by all models that use it, so that it goes with the last."""
-    users = _users(outlooks)
-    for subject, spec in profiling.measured.items():
-        owners = users[subject.namespace, subject.uri, subject.format]
-        yield render_model_profile(subject.namespace, subject.profile_name, spec, owners)
-    for profile in observed.profiles:
-        owners = users.get(_source(profile), [])
-        if _is_ours(profile) and owners:
-            yield render_model_profile(
-                profile.metadata.namespace, profile.metadata.name, profile.spec, owners
-            )
 
 
 def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[ObjectRef]:
@@ -123,7 +113,8 @@ def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[
 
 
 def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:
-    running = {run.job_name for run in profiling.runs}
+    measuring = {run.job_name for run in profiling.runs}
+    running = measuring | {run.job_name for run in profiling.predictions}
     for job in observed.jobs:
         if job.metadata.name not in running | profiling.kept_jobs:
             yield _ref("batch/v1", "Job", job.metadata)
@@ -132,22 +123,17 @@ def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[Objec
             yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
 
 
-def _users(outlooks: Sequence[Outlook]) -> Mapping[_Source, list[Owner]]:
-    users: dict[_Source, list[Owner]] = {}
-    for outlook in outlooks:
-        model = outlook.model
-        source = (model.metadata.namespace, model.spec.model.uri, model.spec.model.format)
-        users.setdefault(source, []).append(model.owner)
-    return users
+def _users(outlooks: Sequence[Outlook]) -> frozenset[_Source]:
+    """Of which there are models; the profiles of the rest go."""
+    models = (outlook.model for outlook in outlooks)
+    return frozenset(
+        (model.metadata.namespace, model_identity(model.spec.model.uri), model.spec.model.format)
+        for model in models
+    )
 
 
 def _source(profile: ModelProfile) -> _Source:
-    return profile.metadata.namespace, profile.spec.model_uri, profile.spec.format
-
-
-def _is_ours(profile: ModelProfile) -> bool:
-    """Whether the operator made it; one that was applied by hand has no owner and is left alone."""
-    return bool(profile.metadata.owners)
+    return profile.metadata.namespace, model_identity(profile.spec.model_uri), profile.spec.format
 
 
 def _ref(api_version: str, kind: str, metadata: Metadata) -> ObjectRef:

@@ -11,7 +11,7 @@ from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, no
 from kneescale.plan.inventory import Inventory, Site, Standing
 from kneescale.plan.partitions import Partitions
 from kneescale.plan.placing import Placing, Target
-from kneescale.plan.profiles import subject_of
+from kneescale.plan.profiles import Profile, subject_of
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import Scaling
 from kneescale.plan.scaling_words import asleep, scaled
@@ -69,15 +69,23 @@ def _profiled(outlook: Outlook) -> Finding:
         if (finding := outlook.profiling.findings.get(subject))
     }
     known = {
-        kind: profile.knee_percent
+        kind: profile
         for kind, subject in subjects.items()
         if (profile := outlook.profiling.profiles.get(subject))
     }
     if known:
-        done = "; ".join(f"{kind}: {knee_in_words(percent)}" for kind, percent in known.items())
+        done = "; ".join(f"{kind}: {_profile_in_words(profile)}" for kind, profile in known.items())
         rest = "".join(f"; {kind}: {finding.message}" for kind, finding in pending.items())
-        return holds("Profiled", done + rest)
+        measured = any(profile.predicted_to_percent is None for profile in known.values())
+        return holds("Profiled" if measured else "Predicted", done + rest)
     return max(pending.values(), key=lambda finding: finding.event is EventType.WARNING)
+
+
+def _profile_in_words(profile: Profile) -> str:
+    knee = knee_in_words(profile.knee_percent)
+    if profile.predicted_to_percent is None:
+        return knee
+    return f"{knee}, as predicted to {profile.predicted_to_percent} %, which plans add to its times"
 
 
 def knee_in_words(percent: int | None) -> str:

@@ -42,7 +42,7 @@ def plan(observed: Observed, settings: Settings) -> Desired:
 
     return Desired(
         apply=tuple(objects_to_apply(outlooks, profiling, schedules, observed, settings)),
-        status=(*statuses, *rejected_statuses(observed), *profile_statuses(observed)),
+        status=(*statuses, *rejected_statuses(observed), *profile_statuses(profiling, observed)),
         delete=tuple(objects_to_delete(outlooks, profiling, schedules, observed)),
         events=events,
         requeue_after_s=_requeue_after_s(profiling, inventory, observed),
@@ -76,7 +76,7 @@ def _plan_models(
         for model, found in eligible
     ]
     places = _find_places(list(zip(models, sizings, strict=True)), asleep, inventory, observed, settings)
-    profiling = measuring.start(places.rooms)
+    profiling = replace(measuring.start(places.rooms, places.short_of_room), profiles=profiles)
     outlooks = []
     for (model, eligibility), sizing in zip(eligible, sizings, strict=True):
         key = model.metadata.key
@@ -105,6 +105,12 @@ class _Places:
     placings: Mapping[ModelKey, Placing]
     partitions: Mapping[ModelKey, Partitions]
     rooms: Rooms
+
+    @property
+    def short_of_room(self) -> frozenset[str]:
+        """The devices that workers wait for, for want of memory or clients."""
+        waiting = (target for each in self.partitions.values() for target in each.waiting)
+        return frozenset(target.device.uuid for target in waiting)
 
 
 def _find_places(

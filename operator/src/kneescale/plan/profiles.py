@@ -1,26 +1,31 @@
-"""Latency surfaces by what they were measured for: the ModelProfiles, and what each says."""
+"""Latency surfaces by what they are of: the ModelProfiles, and what each says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec
 from kneescale.api.inference_model import InferenceModel
-from kneescale.api.model_profile import ModelProfile, ModelProfileSpec
-from kneescale.api.names import profile_name
+from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
+from kneescale.api.names import model_identity, profile_name
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, ModelFormat
+from kneescale.api.vocabulary import Backend, ModelFormat, SurfacePoint
 from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 _US_PER_MS = 1000
+_PERCENT, _PERMILLE = 100, 1000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """What a profile is of: one model in one namespace, on one product."""
+    """What a profile is of: one model in one namespace, on one product.
+
+    Namespaces do not share: who may write a profile decides how much of a GPU its models take.
+    """
 
     namespace: str
-    uri: str
+    #: The digest, or the whole URI of a model that has none.
+    identity: str
     format: ModelFormat
     product_name: str
     backend: Backend
@@ -28,7 +33,7 @@ class Subject:
     @property
     def profile_name(self) -> str:
         """Name of the ModelProfile that the operator makes for it."""
-        return profile_name(self.uri, self.format, self.product_name)
+        return profile_name(self.identity, self.format, self.product_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Profile:
     name: str
     surface: LatencySurface
     knee_percent: int | None
+    #: How far nine in ten points of a prediction may be off; None where the points were measured.
+    predicted_to_percent: int | None = None
     #: How many times as long as the surface says batches take of late.
     slowness: float = 1.0
 
@@ -46,28 +53,62 @@ class Profile:
         """What plans go by; dispatchers get the surface as it is, and find its drift themselves."""
         return self.surface if self.slowness == 1 else self.surface.times(self.slowness)
 
+    def points_of(self, lanes: Iterable[int], max_batch: int) -> tuple[SurfacePoint, ...]:
+        """The surface as a schedule carries it, for a partition of these lanes."""
+        points = self.surface.restricted_to(lanes, max_batch).points
+        return tuple(
+            SurfacePoint(point.gpu_percent, point.batch, round(point.latency_ms * _US_PER_MS))
+            for point in points
+        )
+
 
 def subject_of(model: InferenceModel, device: GpuDevice | GPUScheduleSpec) -> Subject:
     """What must be profiled to run `model` on devices of this kind; a schedule says that of its device."""
     source = model.spec.model
-    return Subject(model.metadata.namespace, source.uri, source.format, device.product_name, device.backend)
+    identity = model_identity(source.uri)
+    return Subject(model.metadata.namespace, identity, source.format, device.product_name, device.backend)
 
 
-def profiles_by_subject(profiles: Iterable[ModelProfile]) -> Mapping[Subject, Profile]:
-    """The profile to use for each subject: one applied by hand, so without owners, rather than our own."""
-    by_preference = sorted(profiles, key=lambda profile: (not profile.metadata.owners, profile.metadata.name))
-    return {_subject(profile): make_profile(profile.metadata.name, profile.spec) for profile in by_preference}
+def subject_of_profile(profile: ModelProfile) -> Subject:
+    """What a ModelProfile is of."""
+    spec = profile.spec
+    identity = model_identity(spec.model_uri)
+    return Subject(profile.metadata.namespace, identity, spec.format, spec.product_name, spec.backend)
+
+
+def choose_profiles(profiles: Iterable[ModelProfile]) -> Mapping[Subject, ModelProfile]:
+    """The profile to use for each subject: rather no prediction, and one applied by hand before our own."""
+    by_preference = sorted(
+        (profile for profile in profiles if profile.spec.points),
+        key=lambda profile: (
+            profile.spec.source is not ProfileSource.PREDICTED,
+            not profile.is_ours,
+            profile.metadata.name,
+        ),
+    )
+    return {subject_of_profile(profile): profile for profile in by_preference}
+
+
+def read_profile(profile: ModelProfile) -> Profile:
+    """What a ModelProfile with points says, and how much slower workers have been since."""
+    status, made = profile.status, make_profile(profile.metadata.name, profile.spec)
+    if status.observed_generation != profile.metadata.generation or status.latency_ratio_permille is None:
+        return made
+    return replace(made, slowness=status.latency_ratio_permille / _PERMILLE)
 
 
 def make_profile(name: str, spec: ModelProfileSpec) -> Profile:
-    """The surface through a profile's points."""
+    """The surface through a profile's points, of which there are some.
+
+    A prediction is made slower by the error that it admits: models that serve on it keep their SLOs, and what
+    workers measure takes back what was too careful.
+    """
     surface = LatencySurface.from_points(
         Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
         for point in spec.points
     )
-    return Profile(name, surface, find_knee(surface))
-
-
-def _subject(profile: ModelProfile) -> Subject:
-    spec = profile.spec
-    return Subject(profile.metadata.namespace, spec.model_uri, spec.format, spec.product_name, spec.backend)
+    knee_percent = find_knee(surface)
+    if spec.source is not ProfileSource.PREDICTED:
+        return Profile(name, surface, knee_percent)
+    error_percent = spec.expected_error_percent or 0
+    return Profile(name, surface.times(1 + error_percent / _PERCENT), knee_percent, error_percent)

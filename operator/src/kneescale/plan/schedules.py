@@ -4,13 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Role, SurfacePoint
-from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.api.vocabulary import Role
 from kneescale.plan.placing import Target
 from kneescale.plan.profiling import Run
 from kneescale.plan.state import Observed, Settings
-
-_US_PER_MS = 1000
 
 
 def plan_schedules(
@@ -61,7 +58,6 @@ def _schedule(device: GpuDevice, entries: Mapping[str, Partition], settings: Set
 
 def _serving_partition(target: Target) -> Partition:
     spec, configuration = target.model.spec, target.size.configuration
-    surface = target.size.profile.surface.restricted_to(target.lanes, spec.max_batch)
     return Partition(
         name=target.name,
         namespace=target.model.metadata.namespace,
@@ -73,7 +69,7 @@ def _serving_partition(target: Target) -> Partition:
         batch=configuration.batch,
         lanes=target.lanes,
         area_permille=target.area_permille,
-        surface=_points(surface),
+        surface=target.size.profile.points_of(target.lanes, spec.max_batch),
         late_requests=spec.slo.late_requests,
         pool=target.is_pool,
     )
@@ -93,11 +89,4 @@ def _profiling_partition(run: Run) -> Partition:
         lanes=run.device.lanes,
         area_permille=0,
         surface=(),
-    )
-
-
-def _points(surface: LatencySurface) -> tuple[SurfacePoint, ...]:
-    return tuple(
-        SurfacePoint(point.gpu_percent, point.batch, round(point.latency_ms * _US_PER_MS))
-        for point in surface.points
     )

@@ -12,7 +12,7 @@ from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
 from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
-from kneescale.api.names import WANT
+from kneescale.api.names import PREDICT, WANT
 from kneescale.api.node import Node, parse_node
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice, publishing_node
 from kneescale.api.vocabulary import Role
@@ -127,7 +127,7 @@ class Observed:
         rejected: list[Rejected] = []
         all_pods = _ordered(pods)
         all_claims = _ordered(claims)
-        profiling = [pod for pod in all_pods if role_of(pod) == Role.PROFILE]
+        profiling = [pod for pod in all_pods if role_of(pod) in (Role.PROFILE, PREDICT)]
         serving = [pod for pod in all_pods if role_of(pod) == Role.SERVE]
         all_slices = tuple(slices)
         slice_devices = _parsed(parse_resource_slice, all_slices, rejected)

@@ -16,16 +16,25 @@ from kneescale.api.inference_model import (
     render_inference_model_status,
 )
 from kneescale.api.model_profile import KIND as PROFILE_KIND
-from kneescale.api.model_profile import ModelProfileSpec, ModelProfileStatus, render_model_profile_status
+from kneescale.api.model_profile import (
+    ModelProfile,
+    ModelProfileSpec,
+    ModelProfileStatus,
+    ProfileSource,
+    render_model_profile_status,
+)
 from kneescale.api.names import API_VERSION
-from kneescale.plan.finding import Finding, fails, holds
+from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.manifests import HTTP_PORT, serving_labels
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
-from kneescale.plan.profiles import make_profile
+from kneescale.plan.profiles import Profile, make_profile, subject_of_profile
+from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import scaling_status
 from kneescale.plan.scaling_words import decided
 from kneescale.plan.state import Manifest, Observed
 from kneescale.plan.workloads import Pod
+
+COMPLETE = "Complete"
 
 _MAX_LINE = 1024
 
@@ -101,22 +110,50 @@ def rejected_statuses(observed: Observed) -> Iterator[Manifest]:
             yield _manifest(MODEL_KIND, key, render_inference_model_status(status))
 
 
-def profile_statuses(observed: Observed) -> Iterator[Manifest]:
-    """Yield what each ModelProfile shows: its knee, how much of it was measured and how sure the rest is."""
+def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manifest]:
+    """Yield what each ModelProfile shows: its knee, how sure it is, and how far it is with measuring."""
     for profile in observed.profiles:
-        knee_percent = make_profile(profile.metadata.name, profile.spec).knee_percent
-        message = f"{_points_in_words(profile.spec)}; {knee_in_words(knee_percent)}"
         generation = profile.metadata.generation
-        findings = {ACCEPTED: holds("Accepted", message)}
+        spec, subject = profile.spec, subject_of_profile(profile)
+        knee_percent = make_profile(profile.metadata.name, spec).knee_percent if spec.points else None
+        knee = f"; {knee_in_words(knee_percent)}" if spec.points else ""
+        findings = {
+            ACCEPTED: holds("Accepted", f"{_points_in_words(spec)}{knee}"),
+            COMPLETE: _complete(profile, profiling.findings.get(subject)),
+        }
         status = ModelProfileStatus(
             observed_generation=generation,
             conditions=conditions_of(findings, profile.status.conditions, generation, observed),
             knee_percent=knee_percent,
+            progress=profiling.progress.get(subject),
+            latency_ratio_permille=_ratio_permille(profile, profiling.profiles.get(subject)),
         )
         yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
 
 
+def _ratio_permille(profile: ModelProfile, used: Profile | None) -> int | None:
+    """How much slower workers are of late than the profile says, if it is the one in use and they are."""
+    if used is None or used.name != profile.metadata.name or used.slowness == 1:
+        return None
+    return round(1000 * used.slowness)
+
+
+def _complete(profile: ModelProfile, to_measure: Finding | None) -> Finding:
+    """Whether there is nothing left to measure; `to_measure` is what is said of it where there is."""
+    source = profile.spec.source
+    if to_measure:
+        return to_measure
+    if source in (ProfileSource.PENDING, ProfileSource.PREDICTED):
+        return unknown("NoGPU", "there is no GPU at present that it could be measured on")
+    return holds(source, "nothing is left to measure")
+
+
 def _points_in_words(spec: ModelProfileSpec) -> str:
+    if spec.source is ProfileSource.PENDING:
+        return "nothing is known of it before it is measured"
+    if spec.source is ProfileSource.PREDICTED:
+        error = f"nine in ten are off by up to {spec.expected_error_percent} %"
+        return f"{len(spec.points)} points, predicted; {error}"
     count, fitted = len(spec.points), sum(point.fitted for point in spec.points)
     words = f"{count - fitted} of {count} points measured, the rest fitted" if fitted else f"{count} points"
     if spec.expected_error_percent is not None:

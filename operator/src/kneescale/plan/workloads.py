@@ -13,6 +13,7 @@ from kneescale.api.names import (
     DEVICE_ANNOTATION,
     JOB_NAME_LABEL,
     MODEL_LABEL,
+    PREDICT,
     PROFILE_LABEL,
     ROLE_LABEL,
 )
@@ -69,6 +70,7 @@ class Job:
     message: str
     #: What keeps its pod from starting.
     problem: Problem | None
+    worker_image: str
 
     @property
     def model(self) -> ModelKey:
@@ -84,6 +86,11 @@ class Job:
     def device_uuid(self) -> str:
         """The device that it measures on."""
         return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it reads the model's kernels, rather than measure."""
+        return self.metadata.labels.get(ROLE_LABEL) == PREDICT
 
     @property
     def attempt(self) -> int:
@@ -152,6 +159,7 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
         ended_at=parse_time(ended["lastTransitionTime"]) if ended else None,
         message=_last_words(own) or failed.get("message", ""),
         problem=next(filter(None, (_problem(pod["status"]) for pod in own if _is_pending(pod))), None),
+        worker_image=obj["spec"]["template"]["spec"]["containers"][0]["image"],
     )
 
 

@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Refused
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
+from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
+from kneescale.core.wire import Role
 
 #: Each message between a worker and its agent takes this long.
 MESSAGE_NS = 50_000
+#: The partition that profiles.
+PROFILER = "profiler"
+_PROFILER_TERMS = PartitionTerms(
+    Role.PROFILE, NS_PER_MS, 1, WHOLE_GPU_PERCENT, 1, (WHOLE_GPU_PERCENT,), surface=None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Result:
     outcomes: dict[str, Outcome]
     ticks: int = 0
     grants: int = 0
+    probes: int = 0
     #: The highest sum of GPU% at any instant, counted here and not by the dispatcher.
     peak_percent: int = 0
 
@@ -63,16 +70,24 @@ class DeviceLoop:
     """Runs a dispatcher against simulated workers until the arrivals end and every queue is empty.
 
     `slowdown` is the largest factor by which a batch may run longer than its surface says; each batch draws
-    its own, uniformly from 1.
+    its own, uniformly from 1. With `probe_ms` a profiling worker beside them asks for one probe after the
+    other, each of which takes so long.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, loads: Mapping[str, Load], *, seed: int = 1, slowdown: float = 1.0
+        self,
+        dispatcher: Dispatcher,
+        loads: Mapping[str, Load],
+        *,
+        seed: int = 1,
+        slowdown: float = 1.0,
+        probe_ms: float | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._loads = loads
         self._random = random.Random(seed)
         self._slowdown = slowdown
+        self._probe_ns = None if probe_ms is None else ms_to_ns(probe_ms)
         self._events: list[tuple[int, int, Event]] = []
         self._sequence = count()
         self._queues: dict[str, deque[int]] = {name: deque() for name in loads}
@@ -83,7 +98,12 @@ class DeviceLoop:
     def run(self, duration_s: float) -> Result:
         """Arrivals for `duration_s`, then until everything is answered or refused."""
         self._arrivals_end_ns = round(duration_s * NS_PER_S)
-        self._dispatcher.configure({name: load.terms for name, load in self._loads.items()}, 0)
+        terms = {name: load.terms for name, load in self._loads.items()}
+        if self._probe_ns is not None:
+            terms[PROFILER] = _PROFILER_TERMS
+        self._dispatcher.configure(terms, 0)
+        self._dispatcher.joined(PROFILER, 0)
+        self._ask_for_probe(0)
         for name, load in self._loads.items():
             self._dispatcher.joined(name, 0)
             for arrived_ns in self._poisson(load.rate_rps):
@@ -113,6 +133,11 @@ class DeviceLoop:
             return
         name, grant = event.granted.partition, event.granted.grant
         self._held_percent -= grant.gpu_percent
+        if name == PROFILER:
+            self._dispatcher.done(name, grant.grant_id, event.started_ns, event.ended_ns, now_ns)
+            self.result.probes += 1
+            self._ask_for_probe(now_ns)
+            return
         if event.ended_ns <= self._arrivals_end_ns:
             area = grant.gpu_percent * (event.ended_ns - event.started_ns)
             self.result.outcomes[name].area_percent_ns += area
@@ -123,19 +148,30 @@ class DeviceLoop:
         for _ in range(refused.count):
             self._queues[refused.partition].popleft()
 
+    def _ask_for_probe(self, now_ns: int) -> None:
+        if self._probe_ns is not None and now_ns < self._arrivals_end_ns:
+            self._dispatcher.probe(PROFILER, WHOLE_GPU_PERCENT, 1, self._probe_ns, now_ns)
+
     def _start(self, granted: Granted, now_ns: int) -> None:
         name, grant = granted.partition, granted.grant
-        terms = self._loads[name].terms
-        assert terms.surface is not None
-        factor = self._random.uniform(1.0, self._slowdown)
         started_ns = now_ns + MESSAGE_NS
-        ended_ns = started_ns + ms_to_ns(terms.surface.latency_ms(grant.gpu_percent, grant.batch) * factor)
-        self._answer(name, grant.batch, ended_ns)
+        ended_ns = started_ns + self._duration_ns(granted)
+        if name != PROFILER:
+            self._answer(name, grant.batch, ended_ns)
         self._at(ended_ns + MESSAGE_NS, Completion(granted, started_ns, ended_ns))
         self.result.grants += 1
         self._held_percent += grant.gpu_percent
         self.result.peak_percent = max(self.result.peak_percent, self._held_percent)
         assert self.result.peak_percent <= WHOLE_GPU_PERCENT
+
+    def _duration_ns(self, granted: Granted) -> int:
+        if granted.partition == PROFILER:
+            assert self._probe_ns is not None
+            return self._probe_ns
+        surface, grant = self._loads[granted.partition].terms.surface, granted.grant
+        assert surface is not None
+        factor = self._random.uniform(1.0, self._slowdown)
+        return ms_to_ns(surface.latency_ms(grant.gpu_percent, grant.batch) * factor)
 
     def _answer(self, name: str, batch: int, ended_ns: int) -> None:
         outcome, slo_ns = self.result.outcomes[name], self._loads[name].terms.slo_ns

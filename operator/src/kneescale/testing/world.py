@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from kneescale.api.conditions import format_time
+from kneescale.api.names import FIELD_MANAGER
 from kneescale.plan import plan
 from kneescale.plan.state import EventNote, Gate, Manifest, ObjectRef, Observed, Settings
 from kneescale.plan.workloads import ModelKey
@@ -150,7 +151,9 @@ class World:
     def _apply(self, manifest: Manifest) -> None:
         found = self.objects.get(key_of(manifest))
         if found is None:
-            self.create(manifest)
+            self.create(manifest)["metadata"]["managedFields"] = [
+                {"manager": FIELD_MANAGER, "operation": "Apply"}
+            ]
             return
         found["metadata"] |= deepcopy(manifest["metadata"])
         found["metadata"]["generation"] += found["spec"] != manifest["spec"]

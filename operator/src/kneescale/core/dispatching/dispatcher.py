@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
 from kneescale.core.dispatching.policy import Policy, Run, Wait
-from kneescale.core.dispatching.probing import next_probe, patience_ends_ns
+from kneescale.core.dispatching.probing import look_again_ns, next_probe
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import NS_PER_S
@@ -142,7 +142,7 @@ class Dispatcher:
         if partition is None:
             return []
         partition.connected = False
-        self._device.probes_waiting -= len(partition.probes)
+        self._device.probes_waiting -= partition.probe is not None
         partition.clear()
         mine = [running.grant.grant_id for running in self.running if running.partition == name]
         freed = [self._end(grant_id, now_ns, now_ns) for grant_id in mine]
@@ -155,12 +155,12 @@ class Dispatcher:
         if partition is not None and partition.connected and count > 0:
             partition.push(count, arrived_ns)
 
-    def probe(self, name: str, gpu_percent: int, batch: int, now_ns: int) -> None:
-        """A connected profiling worker asks for one batch alone on the device."""
+    def probe(self, name: str, gpu_percent: int, batch: int, lasts_ns: int, now_ns: int) -> None:
+        """A connected profiling worker asks for one batch alone on the device, and for no other any more."""
         partition = self._device.partitions.get(name)
         if partition is not None and partition.connected:
-            partition.probes.append(ProbeRequest(gpu_percent, batch, now_ns))
-            self._device.probes_waiting += 1
+            self._device.probes_waiting += partition.probe is None
+            partition.probe = ProbeRequest(gpu_percent, batch, lasts_ns, now_ns)
 
     def done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> Ran | None:
         """The batch of a grant ended and its lane is free.
@@ -171,9 +171,7 @@ class Dispatcher:
         if running is None or running.partition != name or started_ns < running.granted_ns:
             return None
         ran = self._end(grant_id, started_ns, ended_ns)
-        if running.is_probe:
-            self._device.partitions[name].last_probe_ns = ended_ns - started_ns
-        else:
+        if not running.is_probe:
             self._device.partitions[name].ran(running.grant, running.granted_ns, started_ns, ended_ns)
             late_ns = ended_ns - running.grant.finish_by_ns
             self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
@@ -205,13 +203,13 @@ class Dispatcher:
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to `tick` next if no event comes before; None if only an event can change anything."""
-        wakes = (self._waiting.until_ns, patience_ends_ns(self._device))
+        wakes = (self._waiting.until_ns, look_again_ns(self._device, now_ns))
         return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
         partition = self._device.partitions[run.partition]
         if run.is_probe:
-            partition.probes.popleft()
+            partition.probe = None
             self._device.probes_waiting -= 1
             lasts_ns = PROBE_LIMIT_NS
         else:

@@ -46,10 +46,11 @@ class PartitionTerms:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """A profiling worker's wish for one batch alone on the device."""
+    """A profiling worker's wish for one batch alone on the device, and its guess of how long that lasts."""
 
     gpu_percent: int
     batch: int
+    lasts_ns: int
     asked_ns: int
 
 
@@ -75,14 +76,12 @@ class Partition:
     terms: PartitionTerms | None = None
     costs: RunCosts | None = None
     connected: bool = False
-    probes: deque[ProbeRequest] = field(default_factory=deque)
+    probe: ProbeRequest | None = None
     queued: int = 0
     #: The lanes that its runs hold: how many of each GPU%.
     held_lanes: Counter[int] = field(default_factory=Counter)
     #: The smallest of its lanes, of those that serve.
     least_percent: int = 0
-    #: How long the last probe ran: the only guess at how long the next one will.
-    last_probe_ns: int = 0
     #: How many items the next batch can have.
     items: int = 0
     #: By when a run should end for the oldest item to be in time; `skip_late` moves it on to a younger one.
@@ -152,7 +151,7 @@ class Partition:
     def clear(self) -> None:
         """The worker is gone, and its queue with it."""
         self._arrivals.clear()
-        self.probes.clear()
+        self.probe = None
         self.queued = 0
         self._queue_changed()
 
@@ -183,6 +182,16 @@ class Partition:
         terms = self.ready_terms
         taken = self.held_lanes[option.gpu_percent]
         return not terms.is_pool or taken < terms.lanes.count(option.gpu_percent)
+
+    def promised_items(self, now_ns: int, duration_ns: int) -> float:
+        """How many items arrive in so long at the rate of late, which fades while nothing arrives."""
+        if not self._gaps:
+            return 0.0
+        return duration_ns / max(self._gap_ns, now_ns - self._last_arrival_ns, 1)
+
+    def end_by_of(self, arrived_ns: int) -> int:
+        """By when a run should end for an item that arrives then to be in time; there are terms."""
+        return arrived_ns + self._slack_ns(0)
 
     def expected_run(self, now_ns: int) -> Option:
         """The run that items which arrive now will need, at the rate of late; worked out once per SLO."""
@@ -215,13 +224,6 @@ class Partition:
         """Whether items may arrive at any moment, and none waits."""
         return self.queued == 0 and self.connected and self.costs is not None
 
-    def latest_start_ns(self) -> int:
-        """The last moment at which the planned run still ends by the deadline; there is an item and terms."""
-        terms = self.ready_terms
-        batch = min(self.queued, terms.batch)
-        deadline_ns = self._arrivals[0][0] + terms.slo_ns
-        return deadline_ns - self.ready_costs.latency_ns(terms.gpu_percent, batch)
-
     def _work_out_costs(self) -> None:
         terms = self.ready_terms
         self.costs = None
@@ -241,7 +243,7 @@ class Partition:
 
     def _plan_from(self, arrived_ns: int) -> None:
         costs = self.ready_costs
-        self.end_by_ns = arrived_ns + self._slack_ns(0)
+        self.end_by_ns = self.end_by_of(arrived_ns)
         self.due_ns = self.end_by_ns - int(costs.cheap_ns[self.items] * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
         growths = costs.growths[self.items] if self._gaps else ()

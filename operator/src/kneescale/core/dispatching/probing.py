@@ -1,61 +1,90 @@
-"""Profile probes among served work: each runs alone on the device, so that nothing disturbs its time.
+"""Profile probes, in time that nobody was promised: each runs alone, so that nothing disturbs its own time.
 
-A probe starts when the device is idle and no queued item would miss its SLO by it. Once its patience is
-over the device is drained for it: profiles end, and what they may cost the others is bounded.
+A probe has the device when all that waits, and all that the rates of late promise until it is over, can still
+be in time behind it. Where that is never so, it is never granted, and its worker goes without.
 """
+
+from collections.abc import Iterator
+from math import ceil, sqrt
+from typing import NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition
 from kneescale.core.dispatching.policy import Run, Wait
-from kneescale.core.units import NS_PER_MS
+from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
-#: A probe waits for a good moment this much longer than the last one ran: on a busy device probes then take
-#: about a tenth of the time.
-PATIENCE_FACTOR = 10
-LEAST_PATIENCE_NS = 100 * NS_PER_MS
+#: Fewer items than this promised are none: of a hundred requests, one may be late.
+NEGLIGIBLE_ITEMS = 0.01
+
+#: Poisson arrivals are more than this many standard deviations above their mean one time in forty.
+SPREAD = 2
+
+#: Lanes carry this part of a device's area in time (docs/results.md).
+CARRIED = 0.7
+
+#: This part of an SLO is kept for what nobody foresees.
+RESERVE_PART_OF_SLO = 0.25
+
+#: Rates fade with time alone, so a probe that found no time is looked at again.
+LOOK_AGAIN_NS = 20 * NS_PER_MS
 
 _ALONE = Wait("a profile probe has the device to itself")
 _DRAINING = Wait("the device drains for a profile probe")
+_FAR_NS = 1 << 62
+
+
+class _Claim(NamedTuple):
+    """What a partition may need behind a probe: by when, how long its run takes, and how much device time."""
+
+    by_ns: int
+    latency_ns: int
+    device_ns: int
 
 
 def next_probe(device: DeviceState, now_ns: int) -> Run | Wait | None:
     """The probe to start now, or why nothing else may start; None where probes have no say."""
     if device.probes_running:
         return _ALONE
-    partition = _first_asked(device)
-    if partition is None:
-        return None
-    overdue = _patience_ends_ns(partition) <= now_ns
-    if device.running:
-        return _DRAINING if overdue else None
-    if overdue or not _hurts(device, partition.last_probe_ns, now_ns):
-        probe = partition.probes[0]
-        return Run(partition.name, probe.gpu_percent, probe.batch, is_probe=True)
-    return None
-
-
-def patience_ends_ns(device: DeviceState) -> int | None:
-    """When the oldest probe will have the device drained for it; None without one."""
-    partition = _first_asked(device)
-    return None if partition is None else _patience_ends_ns(partition)
-
-
-def _first_asked(device: DeviceState) -> Partition | None:
     if not device.probes_waiting:
         return None
-    asking = (partition for partition in device.partitions.values() if partition.probes)
-    return min(asking, key=lambda partition: partition.probes[0].asked_ns)
+    asking = [(partition.probe, name) for name, partition in device.partitions.items() if partition.probe]
+    probe, name = min(asking, key=lambda asked: asked[0].asked_ns)
+    idle_ns = max(now_ns, device.ends[-1][0]) if device.running else now_ns
+    if not _leaves_time(device, idle_ns + probe.lasts_ns, now_ns):
+        return None
+    return _DRAINING if device.running else Run(name, probe.gpu_percent, probe.batch, is_probe=True)
 
 
-def _patience_ends_ns(partition: Partition) -> int:
-    patience_ns = max(LEAST_PATIENCE_NS, PATIENCE_FACTOR * partition.last_probe_ns)
-    return partition.probes[0].asked_ns + patience_ns
+def look_again_ns(device: DeviceState, now_ns: int) -> int | None:
+    """When to look again for time for the probes that wait; None without any."""
+    return now_ns + LOOK_AGAIN_NS if device.probes_waiting and not device.probes_running else None
 
 
-def _hurts(device: DeviceState, duration_ns: int, now_ns: int) -> bool:
-    """Whether a queued item would miss its SLO if the device were taken for `duration_ns`."""
-    return any(
-        partition.latest_start_ns() < now_ns + duration_ns
-        for partition in device.partitions.values()
-        if partition.items
-    )
+def _leaves_time(device: DeviceState, until_ns: int, now_ns: int) -> bool:
+    """Whether all is in time, earliest deadline first, although nothing starts before `until_ns`."""
+    busy_until_ns = until_ns
+    for claim in sorted(_claims(device, until_ns, now_ns)):
+        busy_until_ns += claim.device_ns
+        if max(busy_until_ns, until_ns + claim.latency_ns) > claim.by_ns:
+            return False
+    return True
+
+
+def _claims(device: DeviceState, until_ns: int, now_ns: int) -> Iterator[_Claim]:
+    for partition in device.partitions.values():
+        if partition.costs is None or not partition.connected:
+            continue
+        promised = partition.promised_items(now_ns, until_ns - now_ns)
+        if partition.queued or promised >= NEGLIGIBLE_ITEMS:
+            items = partition.queued + ceil(promised + SPREAD * sqrt(promised))
+            yield _claim(partition, items, until_ns, now_ns)
+
+
+def _claim(partition: Partition, items: int, until_ns: int, now_ns: int) -> _Claim:
+    by_ns = partition.end_by_ns if partition.queued else partition.end_by_of(now_ns)
+    by_ns -= int(RESERVE_PART_OF_SLO * partition.ready_terms.slo_ns)
+    run = partition.ready_costs.best(items, int((by_ns - until_ns) / partition.slowness))
+    if run is None:
+        return _Claim(by_ns, _FAR_NS, 0)
+    area = items * run.area_per_item * partition.slowness
+    return _Claim(by_ns, int(run.latency_ns * partition.slowness), int(area / WHOLE_GPU_PERCENT / CARRIED))

@@ -166,7 +166,8 @@ class _Round:
         """Whether the partition had less than its weighted share of the area that all had of late."""
         scoreboard = self._device.scoreboard
         partitions = self._device.partitions.values()
-        total_weight = sum(partition.terms.weight for partition in partitions if partition.terms)
+        # Those that profile have no costs, and no part.
+        total_weight = sum(p.terms.weight for p in partitions if p.terms and p.costs)
         fair_area = scoreboard.total_area * partition.ready_terms.weight / total_weight
         return scoreboard.area(partition.name) <= fair_area
 

@@ -31,6 +31,11 @@ _PRODUCTS = (
 _BY_NAME = {product.name: product for product in _PRODUCTS}
 
 
+def has_datasheet(name: str) -> bool:
+    """Whether `gpu_product` knows the product."""
+    return name in _BY_NAME
+
+
 def gpu_product(name: str) -> GpuProduct:
     """The product of that name.
 

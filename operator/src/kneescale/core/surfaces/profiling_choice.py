@@ -41,8 +41,9 @@ class MeasuringCost:
 class SequentialDesign:
     """Chooses the runs of a grid to measure one after the other, each by what those before it told.
 
-    `next_run` says what to measure, `add` takes what came of it, `expected_error` says how well the whole
-    grid is known by then. Runs that are expected to take longer than `longest_ms` are left out of the grid.
+    `next_run` says what to measure, `add` takes what came of it, or `leave_out` that nothing did;
+    `expected_error` says how well the whole grid is known by then. Runs that are expected to take longer than
+    `longest_ms` are left out of the grid.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class SequentialDesign:
         self._grid = tuple(grid)
         self._cost = cost
         self._longest_ms = longest_ms
+        #: Runs that are expected to take this long, or longer, cannot be had.
+        self._too_long_ms = inf
         self._fitted = fit_surface((), prior)
         #: ln(measured / foretold) of each point after the first, in standard deviations.
         self._residuals: list[float] = []
@@ -58,11 +61,11 @@ class SequentialDesign:
         self.points: list[Point] = []
 
     def next_run(self) -> Run | None:
-        """The run that tells most about all of the grid per second of measuring; None if all are measured.
+        """The run that tells most about all of the grid per second of measuring; None if none is to be had.
 
         The first is the fastest, whatever it tells: until then nobody knows how slow the model is.
         """
-        candidates = self._unmeasured()
+        candidates = [run for run in self._unmeasured() if self._latency_ms(run) < self._too_long_ms]
         if not candidates:
             return None
         runs = Runs.of(candidates)
@@ -83,6 +86,15 @@ class SequentialDesign:
         self.points.append(point)
         self._fitted = fitted
 
+    def leave_out(self, run: Run) -> None:
+        """Give up measuring a run, and those that are expected to take as long: the device leaves no time."""
+        self._too_long_ms = min(self._too_long_ms, self._latency_ms(run))
+
+    def foretold_ms(self, run: Run) -> float:
+        """What a run will hardly exceed: its latency, and the error of that as far as it is below 100 %."""
+        error = float(self._fitted.relative_error(Runs.of([run]))[0])
+        return self._latency_ms(run) * (1 + min(1.0, error))
+
     def expected_error(self) -> float:
         """The standard deviation of ln f to which nine in ten runs of the grid are known: 0.08 is 8 %.
 
@@ -97,6 +109,9 @@ class SequentialDesign:
     def fitted_points(self) -> list[Point]:
         """The rest of the grid, as the measurements so far tell it."""
         return self._fitted.points(self._unmeasured())
+
+    def _latency_ms(self, run: Run) -> float:
+        return float(self._fitted.latency_ms(Runs.of([run]))[0])
 
     def _unmeasured(self) -> list[Run]:
         measured = {(point.gpu_percent, point.batch) for point in self.points}

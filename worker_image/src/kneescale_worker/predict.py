@@ -1,0 +1,46 @@
+"""`predict`: what a model's kernels and a datasheet say of its latency, found out on one CPU core."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.prediction import EAGER_PYTORCH, KERNELS_PREDICT_TO, predicted_surface
+from kneescale.core.surfaces.surface import doubling_batches
+from kneescale_worker.profile import lanes_to_measure, triples
+
+_PERCENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRequest:
+    """What to predict: a model's folder, the GPU product, its lanes, and the most items of a batch."""
+
+    model_dir: Path
+    product: str
+    lanes: Sequence[int]
+    max_batch: int
+
+
+def predict(request: PredictionRequest) -> dict[str, Any]:
+    """The predicted points as the operator reads them: [GPU%, batch, latency in us].
+
+    Raises LoadError where the model's kernels cannot be read, InvalidInputError where the product is unknown.
+    """
+    # Only here: an emulated worker runs without torch.
+    from kneescale_worker.torch_executor import TorchExecutor
+
+    product = gpu_product(request.product)
+    # One core: the rest is for the models that serve on this node.
+    executor = TorchExecutor(request.model_dir, frozenset({min(os.sched_getaffinity(0))}))
+    executor.load()
+    executor.warm_up()
+    lanes, batches = lanes_to_measure(request.lanes), doubling_batches(request.max_batch)
+    surface = predicted_surface(executor.kernels(), product, EAGER_PYTORCH, lanes, batches)
+    return {
+        "points": triples(surface.points),
+        "expectedErrorPercent": ceil(_PERCENT * KERNELS_PREDICT_TO),
+    }
