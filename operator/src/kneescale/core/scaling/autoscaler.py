@@ -16,10 +16,12 @@ from kneescale.core.scaling.arrivals import RECENT_S, Traffic
 STABILISATION_S = 60.0
 #: Needs are remembered as the most of each so many seconds.
 PEAK_S = 10.0
+#: A plan for less than this is none: even an idle model keeps what one item a second takes.
+LEAST_IPS = 1.0
 #: What is provided for goes up in steps of this factor, and down only past two of them.
 _STEP = 1.1
 _FALL = 1 / _STEP**2
-#: A rate that is so many standard deviations above the steady one is a surge, and not chance.
+#: What is so many standard deviations off is not chance: a rate above the steady one, or too many misses.
 _SIGNIFICANT = 2.0
 #: A worker is up after about so long: a rate that rises is provided for as it will be then.
 _AHEAD_S = 10.0
@@ -131,6 +133,12 @@ def forecast_ips(traffic: Traffic) -> float:
         return traffic.steady_ips  # the slope is within the noise of a least-squares fit
     # The steady rate is that of the middle of its window.
     return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+
+
+def misses_too_many(missed: int, requests: int, percentile: int) -> bool:
+    """Whether so many of the requests miss their SLO that it is not kept, and not by chance."""
+    may_miss = requests * (1 - percentile / 100)
+    return missed > may_miss + _SIGNIFICANT * sqrt(may_miss) + 1
 
 
 def _boost(state: ScalingState, tail: Tail | None, now_s: float) -> float:
