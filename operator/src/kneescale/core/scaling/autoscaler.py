@@ -19,9 +19,12 @@ PEAK_S = 10.0
 #: A plan for less than this is none: even an idle model keeps what one item a second takes.
 LEAST_IPS = 1.0
 #: What is provided for goes up in steps of this factor, and down only past two of them.
-_STEP = 1.1
+_STEP = 1.05
 _FALL = 1 / _STEP**2
-#: What is so many standard deviations off is not chance: a rate above the steady one, or too many misses.
+#: A rate that is so many standard deviations above the steady one is a surge, and not chance: it is looked
+#: for every other second, so that two deviations would come by chance every few minutes.
+_SURGE = 3.0
+#: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
 #: A worker is up after about so long: a rate that rises is provided for as it will be then.
 _AHEAD_S = 10.0
@@ -127,11 +130,15 @@ def decide(
 def forecast_ips(traffic: Traffic) -> float:
     """The rate to provide for: the recent one where it stands out, else where the steady one leads to."""
     variance = traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips)
-    if abs(traffic.recent_ips - traffic.steady_ips) > _SIGNIFICANT * sqrt(variance / RECENT_S):
+    deviation_ips = sqrt(variance / RECENT_S)
+    if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * deviation_ips:
         return traffic.recent_ips
-    if traffic.trend_ips2 <= _SIGNIFICANT * sqrt(12 * variance / traffic.steady_s**3):
+    if traffic.trend_ips2 <= _SURGE * sqrt(12 * variance / traffic.steady_s**3):
         return traffic.steady_ips  # the slope is within the noise of a least-squares fit
     # The steady rate is that of the middle of its window.
+    of_late_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s - RECENT_S) / 2
+    if of_late_ips > traffic.recent_ips + deviation_ips:
+        return max(traffic.steady_ips, traffic.recent_ips)  # a step that has levelled off, and no ramp
     return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
 
 
