@@ -79,21 +79,16 @@ def simulate(
     loop = Loop(tenants, make_scheduler(tenants), slowness)
     loop.feed(arrivals)
     record = Record(tenants, loop.arrivals_ns, from_ns, until_ns)
-    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), record, allowed_misses)
+    is_over = partial(too_many, record.missed, allowed_misses)
+    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), record, is_over)
     return record
 
 
 class Recorder(Protocol):
-    """Whoever keeps what happens to requests, which go by their number among all of their model's.
-
-    `missed` is how many were refused or late so far, by model.
-    """
-
-    @property
-    def missed(self) -> Sequence[int]: ...
+    """Whoever keeps what happens to requests, which go by their number among all of their model's."""
 
     def drop(self, model: int, first: int, count: int) -> None:
-        """Requests were refused."""
+        """`count` requests from number `first` on were refused."""
 
     def end(self, run: Run) -> None:
         """A batch was answered."""
@@ -128,8 +123,8 @@ class Loop:
         self._models = [*self._models[self._next : -1], *models[order].tolist(), len(arrivals)]
         self._next = 0
 
-    def run(self, end_ns: int, recorder: Recorder, allowed_misses: Sequence[int] | None = None) -> None:
-        """Go on until `end_ns`, or until a model has missed more than it may."""
+    def run(self, end_ns: int, recorder: Recorder, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Go on until `end_ns`, or until it is over."""
         scheduler, gpu = self._scheduler, self._gpu
         while True:
             now_ns = min(gpu.next_end_ns() or _NEVER_NS, self._wake_ns or _NEVER_NS)
@@ -140,7 +135,7 @@ class Loop:
             self._end_runs(now_ns, recorder)
             self._take_arrivals(now_ns)
             self._carry_out(now_ns, recorder)
-            if too_many(recorder.missed, allowed_misses):
+            if is_over():
                 return
             self._wake_ns = scheduler.wake_ns(self._queues, now_ns)
             assert self._wake_ns is None or self._wake_ns > now_ns, "a scheduler would be woken for ever"
