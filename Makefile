@@ -11,7 +11,7 @@ BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench fuzz results e2e chaos gpu-check
+.PHONY: help venv demo demo-down test lint bench fuzz monitoring results e2e chaos gpu-check
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes o
 
 fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
+
+monitoring: venv ## Write what is generated of the metrics: their page, the PrometheusRule, dashboards
+	$(BIN)/python -m tools.monitoring
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
 	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")

@@ -206,7 +206,8 @@ def _partition(name: str, seconds: float) -> AssignedPartition:
     surface = lookup(MODEL, PRODUCT).surface((LANE_PERCENT,), (1,))
     slo_ns = round(10 * seconds * NS_PER_S)
     terms = PartitionTerms(Role.SERVE, slo_ns, 1, LANE_PERCENT, 1, (LANE_PERCENT,), surface)
-    return AssignedPartition(name, MODEL, terms, Terms(slo_ns, 1, LANE_PERCENT, 1000), claim_uid=name)
+    alone = Terms(slo_ns, 1, LANE_PERCENT, 1000)
+    return AssignedPartition(name, "bench", MODEL, terms, alone, claim_uid=name)
 
 
 def _batch_ns() -> int:

@@ -1,16 +1,26 @@
 """The account of a run: which requests were answered in time, and which fault explains the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from e2e.clients import tells_of_an_end
 from e2e.demo.figures import Outcome
+from e2e.recovery import FULL_ATTAINMENT
 
-#: A worker that hangs is started again this long after, at the latest: its liveness probe, then its grace.
-EXPLAINS_FOR_S = 120.0
+#: So long after it is over may a fault cost the models that it touches answers, as docs/failures.md has it; a
+#: pod that is deleted has 30 s to end. All other faults must cost nobody any.
+EXPLAINS_FOR_S = {
+    "worker killed": 10.0,
+    "worker hung": 10.0,
+    "worker out of memory": 10.0,
+    "worker gone mad": 10.0,
+    "worker deleted": 30.0,
+    "node cut off": 60.0,
+    "node rebooted": 30.0,
+}
 BUCKET_S = 5.0
-#: What a worker says that cannot answer in time, as where it must do the work of one that is away.
-_REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit")
+#: What a worker says that cannot answer in time, as where it must do the work of one that is away; or ends.
+_REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit", "the worker exits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +29,45 @@ class Struck:
 
     fault: str
     victim: str
+    #: With a worker that it ends, or on a node that it takes away.
+    models: frozenset[str]
     began_s: float
     ended_s: float
 
 
-def unexplained(outcomes: Sequence[Outcome], struck: Sequence[Struck]) -> list[Outcome]:
-    """The requests without a right answer that no fault before them accounts for.
+def unexplained(
+    model: str, outcomes: Sequence[Outcome], slo_ms: float, struck: Iterable[Struck]
+) -> list[Outcome]:
+    """The requests of a model without a right answer that no fault accounts for.
 
+    A fault does for those of the models that it touches, until their attainment is back or its time is up.
     Wrong answers and errors that tell of anything but an end, a silence or a refusal are never explained.
     """
-    return [each for each in outcomes if not each.correct and not _explained(each, struck)]
+    spans = [_span(fault, outcomes, slo_ms) for fault in struck if model in fault.models]
+    return [each for each in outcomes if not each.correct and not _explained(each, spans)]
 
 
-def _explained(outcome: Outcome, struck: Sequence[Struck]) -> bool:
+def _explained(outcome: Outcome, spans: Iterable[tuple[float, float]]) -> bool:
     known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _REFUSED)
-    return known and any(
-        # A request that was waiting when the fault began failed by it, too.
-        fault.began_s - BUCKET_S <= outcome.due_s <= fault.ended_s + EXPLAINS_FOR_S
-        for fault in struck
-    )
+    return known and any(begin_s <= outcome.due_s <= end_s for begin_s, end_s in spans)
+
+
+def _span(fault: Struck, outcomes: Sequence[Outcome], slo_ms: float) -> tuple[float, float]:
+    """From when to when a fault accounts for failures."""
+    last_s = fault.ended_s + EXPLAINS_FOR_S.get(fault.fault, 0.0)
+    felt = [each for each in outcomes if fault.began_s <= each.due_s <= last_s]
+    # A request that was waiting when the fault began failed by it, too.
+    return fault.began_s - BUCKET_S, _back_s(attainment_over_time(felt, slo_ms, 0.0), last_s)
+
+
+def _back_s(attainments: Iterable[tuple[float, float]], last_s: float) -> float:
+    """When attainment is full again, once it was not; at the latest `last_s`."""
+    has_fallen = False
+    for begin_s, attainment in attainments:
+        if has_fallen and attainment >= FULL_ATTAINMENT:
+            return begin_s
+        has_fallen = has_fallen or attainment < FULL_ATTAINMENT
+    return last_s
 
 
 def attainment_over_time(

@@ -14,11 +14,20 @@ from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
 from e2e.runner import CommandError
 from e2e.shop import Shop
 from e2e.wait import let_pass
+from kneescale.api.names import MODEL_LABEL
 
 T = TypeVar("T")
 
 CONTROL_PLANE_AWAY_S = 20.0
 CUT_OFF_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """Whom a fault struck, and the models that had a worker there."""
+
+    name: str
+    models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,11 @@ class World:
         """A node."""
         return _chosen(self.cluster.nodes(), draw)
 
+    def models_on(self, node: Node) -> frozenset[str]:
+        """The models that have a worker on a node."""
+        pods = self.shop.get("pods")["items"]
+        return frozenset(_model(pod) for pod in pods if pod["spec"].get("nodeName") == node.name)
+
     @property
     def far_node(self) -> Node:
         """A node whose kube-proxy the clients of this machine do not need."""
@@ -60,79 +74,89 @@ def _runs(pod: Mapping[str, Any]) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and any("running" in s["state"] for s in statuses)
 
 
-def _kill_worker(world: World, draw: float) -> str:
+def _kill_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     Container.of(world.cluster, pod).kill()
-    return _name(pod)
+    return _worker(pod)
 
 
-def _hang_worker(world: World, draw: float) -> str:
+def _hang_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     Container.of(world.cluster, pod).freeze()
-    return _name(pod)
+    return _worker(pod)
 
 
-def _starve_worker(world: World, draw: float) -> str:
+def _starve_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     Container.of(world.cluster, pod).use_up_memory(world.kubectl, pod)
-    return _name(pod)
+    return _worker(pod)
 
 
-def _madden_worker(world: World, draw: float) -> str:
+def _madden_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     try:
         world.shop.run("exec", _name(pod), "--", "python", "-c", mad_worker.SOURCE)
     except CommandError as error:
         raise LookupError(str(error)) from error
-    return _name(pod)
+    return _worker(pod)
 
 
-def _delete_worker(world: World, draw: float) -> str:
+def _delete_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     world.shop.run("delete", "pod", _name(pod), "--wait=false")
-    return _name(pod)
+    return _worker(pod)
 
 
-def _kill_agent(world: World, draw: float) -> str:
+def _kill_agent(world: World, draw: float) -> Victim:
     pod = world.system_pod(AGENT, draw)
     Container.of(world.cluster, pod).kill()
-    return str(pod["spec"]["nodeName"])
+    return Victim(str(pod["spec"]["nodeName"]))
 
 
-def _kill_operator(world: World, draw: float) -> str:
+def _kill_operator(world: World, draw: float) -> Victim:
     Container.of(world.cluster, world.system_pod(OPERATOR, draw)).kill()
-    return ""
+    return Victim("")
 
 
-def _restart_kubelet(world: World, draw: float) -> str:
+def _restart_kubelet(world: World, draw: float) -> Victim:
     node = world.node(draw)
     restart_kubelet(world.cluster, node)
-    return node.name
+    return Victim(node.name)
 
 
-def _take_control_plane(world: World, _: float) -> str:
+def _take_control_plane(world: World, _: float) -> Victim:
     with without_control_plane(world.cluster, world.kubectl):
         let_pass(CONTROL_PLANE_AWAY_S)
-    return f"for {CONTROL_PLANE_AWAY_S:.0f} s"
+    return Victim(f"for {CONTROL_PLANE_AWAY_S:.0f} s")
 
 
-def _cut_off(world: World, _: float) -> str:
+def _cut_off(world: World, _: float) -> Victim:
+    models = world.models_on(world.far_node)
     with cut_off(world.cluster, world.far_node):
         let_pass(CUT_OFF_S)
-    return f"{world.far_node.name} for {CUT_OFF_S:.0f} s"
+    return Victim(f"{world.far_node.name} for {CUT_OFF_S:.0f} s", models)
 
 
-def _reboot(world: World, _: float) -> str:
+def _reboot(world: World, _: float) -> Victim:
+    models = world.models_on(world.far_node)
     reboot(world.cluster, world.far_node)
-    return world.far_node.name
+    return Victim(world.far_node.name, models)
 
 
-def _contradict(world: World, draw: float) -> str:
+def _contradict(world: World, draw: float) -> Victim:
     schedules = [(name, spec) for name, spec in world.shop.schedules().items() if spec["partitions"]]
     name, spec = _chosen(schedules, draw)
     twice = json.dumps({"spec": {"partitions": [*spec["partitions"], spec["partitions"][0]]}})
     world.shop.run("patch", "gpuschedule", name, "--type=merge", f"--patch={twice}")
-    return name
+    return Victim(name)
+
+
+def _worker(pod: Mapping[str, Any]) -> Victim:
+    return Victim(_name(pod), frozenset({_model(pod)}))
+
+
+def _model(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"]["labels"][MODEL_LABEL])
 
 
 def _name(obj: Mapping[str, Any]) -> str:
@@ -140,7 +164,7 @@ def _name(obj: Mapping[str, Any]) -> str:
 
 
 #: What each does returns whom it struck, once it is over; LookupError where there is no victim just now.
-FAULTS: Mapping[str, Callable[[World, float], str]] = {
+FAULTS: Mapping[str, Callable[[World, float], Victim]] = {
     "worker killed": _kill_worker,
     "worker hung": _hang_worker,
     "worker out of memory": _starve_worker,

@@ -1,7 +1,6 @@
 """What a run of chaos showed: a table for the terminal, a picture, and a verdict."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,14 @@ class Report:
         """A sentence for each thing that must not be."""
         found = list(self.left_over)
         for model, of_one in self.outcomes.items():
-            errors = Counter(_NUMBER.sub("N", each.error) for each in unexplained(of_one, self.struck))
-            found += [f"{model}: {count} x {error}" for error, count in errors.most_common()]
+            alike: dict[str, list[float]] = {}
+            for each in unexplained(model, of_one, self.slo_ms[model], self.struck):
+                at_s = each.due_s - self.begin_s
+                alike.setdefault(_NUMBER.sub("N", each.error), []).append(at_s)
+            found += [
+                f"{model}: {len(times_s)} x {error} (from {min(times_s):.0f} s to {max(times_s):.0f} s)"
+                for error, times_s in alike.items()
+            ]
         return found
 
     def to_text(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.chaos.account import Struck
-from e2e.chaos.faults import FAULTS, World
+from e2e.chaos.faults import FAULTS, Victim, World
 from e2e.chaos.report import Report
 from e2e.chaos.strikes import Strike, draw_strikes
 from e2e.clients import steady_load
@@ -123,9 +123,9 @@ def _strike(world: World, strike: Strike, begin_s: float, progress: Progress) ->
     try:
         victim = FAULTS[strike.fault](world, strike.draw)
     except (CommandError, LookupError, OSError) as error:
-        victim = f"(did not come to pass: {error})"
-    progress.note(f"{strike.fault} {victim}")
-    return Struck(strike.fault, victim, began_s, time.monotonic())
+        victim = Victim(f"(did not come to pass: {error})")
+    progress.note(f"{strike.fault} {victim.name}")
+    return Struck(strike.fault, victim.name, victim.models, began_s, time.monotonic())
 
 
 def _wait_until_all_serve(shop: Shop) -> None:

@@ -24,7 +24,7 @@ FOLDER = "autoscale"
 PICTURE = "autoscale.png"
 SEED = 20230413
 #: Requests per second, each of EMULATED_ITEMS items, before and after the step and while it lasts.
-CALM_RPS: Mapping[str, float] = {"inception-v3": 1.5, "vgg19": 5.0}
+CALM_RPS: Mapping[str, float] = {"inception-v3": 1.5, "vgg19": 3.5}
 STEP_FACTOR = 4.0
 #: Before the step; of the step; after it. What was provided for falls a minute after the need.
 CALM_S, STEP_S, AFTER_S = 25.0, 60.0, 95.0
@@ -42,7 +42,7 @@ class Autoscaling:
         stage, models = self.stage, demo_models(FOLDER)
         stage.set_up(models)
         with ExitStack() as stack:
-            streams = stage.streams(models, stack)
+            streams = [stage.reach(model, stack) for model in models]
             times_s = {
                 model.name: _times_s(CALM_RPS[model.name], number) for number, model in enumerate(models)
             }

@@ -52,7 +52,8 @@ class Mission:
     def _measure(self, models: Sequence[DemoModel], policy: str) -> Run:
         stage = self.stage
         with ExitStack() as stack:
-            streams = stage.streams(models, stack)
+            streams = [stage.reach(model, stack) for model in models]
+            stage.try_all(streams)
             with stage.progress.step(f"load, under schedule {policy}", about_s=self.duration_s):
                 times_s = {
                     model.name: poisson_times_s(

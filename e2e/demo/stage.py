@@ -87,15 +87,15 @@ class Stage:
         except CommandError as error:
             return str(error)  # a view that fails once must not end what it shows
 
-    def streams(self, models: Sequence[DemoModel], stack: ExitStack) -> Sequence[Stream]:
-        """Reach each model until `stack` closes, and ask it for every sample over REST and gRPC.
+    def reach(self, model: DemoModel, stack: ExitStack) -> Stream:
+        """Reach a model until `stack` closes."""
+        endpoint = stack.enter_context(reach(self.kubectl, NAMESPACE, model.name))
+        return Stream(model.name, endpoint, samples_for(model.name, lambda: recording(self.runner)))
 
-        Raises RuntimeError if one gets no right answer.
-        """
-        streams = [self._stream(model, stack) for model in models]
+    def try_all(self, streams: Sequence[Stream]) -> None:
+        """Ask for every sample over REST and gRPC. Raises RuntimeError if one gets no right answer."""
         with self.progress.step("try every sample over REST and gRPC", about_s=5):
             asyncio.run(_try_all(streams))
-        return streams
 
     def explain(self) -> str:
         """Return what the cluster says about itself, for a step that failed."""
@@ -119,10 +119,6 @@ class Stage:
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"after {SETTLE_TIMEOUT_S:.0f} s: {under_way}")
             await asyncio.sleep(SETTLE_POLL_S)
-
-    def _stream(self, model: DemoModel, stack: ExitStack) -> Stream:
-        endpoint = stack.enter_context(reach(self.kubectl, NAMESPACE, model.name))
-        return Stream(model.name, endpoint, samples_for(model.name, lambda: recording(self.runner)))
 
 
 async def _try_all(streams: Sequence[Stream]) -> None:

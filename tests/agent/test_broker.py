@@ -108,6 +108,20 @@ def test_a_worker_cannot_end_anothers_grant() -> None:
         broker.handle("b", Done(granted.grant.grant_id, 1, 2), NS_PER_S)
 
 
+def test_a_grant_is_given_out_before_the_next_is_decided() -> None:
+    trace = Trace()
+    broker = GrantBroker(trace)
+    narrow = [partition(name, lanes=[20], gpuPercent=20) for name in ("a", "b")]
+    broker.assign(assign(parse_gpu_schedule(schedule(narrow)).spec, _claims()), 0)
+    for name in ("a", "b"):
+        broker.handle(name, HELLO, 1)
+        broker.handle(name, Arrived(1, 1), 1)
+    grants = broker.tick(2)
+    next(grants)
+    assert trace.running_percent == 20
+    assert len(list(grants)) == 1
+
+
 def test_new_terms_go_to_connected_workers_whose_terms_changed() -> None:
     broker = _broker()
     broker.handle("a", HELLO, 1)
@@ -139,7 +153,7 @@ def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:
     assert broker.refuse(100 * NS_PER_MS) == [Refused("a", 3)]
     assert broker.views(100 * NS_PER_MS)[0].queued_items == 2
     totals = trace.totals()["a"]
-    assert (totals.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
+    assert (totals.tenant.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
 
 
 def test_a_partition_that_serves_late_requests_refuses_none() -> None:
@@ -156,7 +170,7 @@ def test_a_new_policy_asks_all_workers_to_connect_anew() -> None:
     broker = _broker()
     broker.handle("a", HELLO, 1)
     broker.handle("a", Arrived(8, 1), 1)
-    assert broker.tick(100 * NS_PER_MS)
+    assert list(broker.tick(100 * NS_PER_MS))
     temporal = replace(_assignment(), policy=Policy.TEMPORAL)
     assert broker.assign(temporal, NS_PER_S) == {"a": None}
     assert broker.handle("a", HELLO, NS_PER_S) is not None

@@ -29,12 +29,14 @@ def test_a_claim_says_device_partition_and_lanes() -> None:
     assert claim.share_id == "5e1f1d0e-2c9f-4a43-9f5e-3a3f3c1f0a11"
 
 
-def test_a_claim_holds_what_it_consumes_of_the_memory() -> None:
+def test_a_claim_holds_what_it_consumes_of_the_device() -> None:
     manifest = allocated_claim("a")
-    assert parse_allocated_claim(manifest, NODE).memory_bytes == 0
+    claim = parse_allocated_claim(manifest, NODE)
+    assert (claim.memory_bytes, claim.clients) == (0, 1)
     (result,) = manifest["status"]["allocation"]["devices"]["results"]
-    result["consumedCapacity"] = {"memory": "6Gi", "clients": "1"}
-    assert parse_allocated_claim(manifest, NODE).memory_bytes == 6 * 1024**3
+    result["consumedCapacity"] = {"memory": "6Gi", "clients": "3"}
+    claim = parse_allocated_claim(manifest, NODE)
+    assert (claim.memory_bytes, claim.clients) == (6 * 1024**3, 3)
 
 
 @pytest.mark.parametrize(

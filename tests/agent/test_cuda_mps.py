@@ -103,7 +103,7 @@ def test_a_driver_without_gpus_is_a_trouble_too() -> None:
 def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
     backend = _backend(FakeGpuLibrary(gpu()), Tier.GREEN_CONTEXTS)
     (device,) = backend.devices()
-    edits = backend.container_edits(device, 6 * 1024**3, 10)
+    edits = backend.container_edits(device, 6 * 1024**3, 1)
     pipes = f"/var/lib/kneescale/mps/{A100}/pipe"
     assert edits.cdi_devices == (f"nvidia.com/gpu={A100}",)
     assert edits.env == {
@@ -117,7 +117,7 @@ def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
     )
 
 
-def test_lanes_that_are_processes_divide_the_memory() -> None:
+def test_clients_that_are_processes_divide_the_memory() -> None:
     backend = _backend(FakeGpuLibrary(gpu()))
     (device,) = backend.devices()
     env = backend.container_edits(device, 6 * 1024**3, 3).env
@@ -127,9 +127,15 @@ def test_lanes_that_are_processes_divide_the_memory() -> None:
 def test_contexts_of_one_client_get_shares_of_their_own() -> None:
     backend = _backend(FakeGpuLibrary(gpu()), Tier.MPS_CONTEXTS)
     (device,) = backend.devices()
-    env = backend.container_edits(device, 0, 3).env
+    env = backend.container_edits(device, 6 * 1024**3, 4).env
     assert env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] == "1"
-    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in env
+    assert env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=6144M"
+
+
+def test_without_a_claimed_memory_there_is_no_limit() -> None:
+    backend = _backend(FakeGpuLibrary(gpu()))
+    (device,) = backend.devices()
+    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in backend.container_edits(device, 0, 3).env
 
 
 def test_a_daemon_is_wanted_for_each_gpu_that_can_be_reached(tmp_path: Path) -> None:

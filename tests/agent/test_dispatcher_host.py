@@ -166,9 +166,10 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
             worker.done(grant)
         wait_until(lambda: host.trace.running_percent == 0, "the last batch to come back")
     assert host.trace.totals()["a"].refused_items == 8
-    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "partition a refuses requests that cannot be in time"
-    ]
+    (warning,) = [record.__dict__ for record in caplog.records if record.levelname == "WARNING"]
+    assert warning["message"] == "partition a refuses requests that cannot be in time"
+    about = {name: warning[name] for name in ("device", "partition", "namespace", "model")}
+    assert about == {"device": "gpu0", "partition": "a", "namespace": "default", "model": "lite0"}
 
 
 def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:

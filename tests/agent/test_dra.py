@@ -82,6 +82,7 @@ def test_a_prepared_claim_has_a_device_with_everything_a_worker_needs(node: Node
     assert set(edits["env"]) == {
         "KNEESCALE_SOCKET=/run/kneescale/dispatcher.sock",
         "KNEESCALE_BACKEND=emulated",
+        "KNEESCALE_DEVICE=gpu0",
         "KNEESCALE_PRODUCT=V100-SXM2-16GB",
         "KNEESCALE_TIER=green-contexts",
         "KNEESCALE_SM_COUNT=80",

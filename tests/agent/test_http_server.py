@@ -16,9 +16,12 @@ from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.http_server import Pages, make_server
 from kneescale.agent.metrics import make_registry
 from kneescale.agent.node_state import NodeState
+from kneescale.agent.trace import Tenant
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 from tests.agent.builders import NODE
+
+TENANT = Tenant("lite0-1", "shop", "lite0")
 
 
 class Served:
@@ -41,7 +44,7 @@ class Served:
 
     def grant(self, grant_id: int, ended_ns: int) -> None:
         start_ns = ended_ns - NS_PER_S
-        self.host.trace.granted("lite0-1", "lite0", Grant(grant_id, 40, 8, ended_ns), start_ns)
+        self.host.trace.granted(TENANT, Grant(grant_id, 40, 8, ended_ns), start_ns)
         self.host.trace.ended(grant_id, start_ns, ended_ns)
 
 
@@ -60,14 +63,16 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def test_metrics_count_grants_and_refusals_and_say_emulated(served: Served) -> None:
     for grant_id in range(3):
         served.grant(grant_id, time.monotonic_ns())
-    served.host.trace.refused("lite0-1", "lite0", 5)
+    served.host.trace.refused(TENANT, 5)
     families = {family.name: family for family in text_string_to_metric_families(served.get("/metrics"))}
     (grants,) = families["kneescale_grants"].samples
     assert (grants.value, grants.labels["partition"], grants.labels["backend"]) == (3, "lite0-1", "emulated")
     (seconds,) = families["kneescale_granted_gpu_seconds"].samples
     assert seconds.value == pytest.approx(1.2)
+    (used,) = families["kneescale_used_gpu_seconds"].samples
+    assert used.value == pytest.approx(1.2)
     (refused,) = families["kneescale_refused_items"].samples
-    assert (refused.value, refused.labels["model"]) == (5, "lite0")
+    assert (refused.value, refused.labels["namespace"], refused.labels["model"]) == (5, "shop", "lite0")
     (over,) = families["kneescale_overcommitted"].samples
     assert over.value == 0
 

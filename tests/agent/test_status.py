@@ -12,7 +12,7 @@ from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.status import AreaMeter, StatusReporter
-from kneescale.agent.trace import Trace
+from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.dispatching.dispatcher import Timing
 from kneescale.core.units import NS_PER_S
@@ -172,7 +172,7 @@ def test_the_area_is_that_of_the_last_ten_seconds() -> None:
     trace = Trace()
     meter = AreaMeter(trace)
     assert meter.used_permille(0) == 0
-    trace.granted("a", "lite0", Grant(1, 50, 8, 0), 0)
+    trace.granted(Tenant("a", "shop", "lite0"), Grant(1, 50, 8, 0), 0)
     assert meter.used_permille(4 * NS_PER_S) == 500
     trace.ended(1, 0, 5 * NS_PER_S)
     assert meter.used_permille(10 * NS_PER_S) == 250

@@ -1,12 +1,16 @@
 """The trace adds up what was granted, and notices when it is too much."""
 
-from kneescale.agent.trace import Trace
+from kneescale.agent.trace import Tenant, Trace
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 
 
+def tenant(number: int) -> Tenant:
+    return Tenant(f"p{number}", "shop", "lite0")
+
+
 def _grant(trace: Trace, grant_id: int, gpu_percent: int, granted_ns: int) -> None:
-    trace.granted(f"p{grant_id}", "lite0", Grant(grant_id, gpu_percent, 4, granted_ns + 1), granted_ns)
+    trace.granted(tenant(grant_id), Grant(grant_id, gpu_percent, 4, granted_ns + 1), granted_ns)
 
 
 def test_a_full_device_is_not_overcommitted() -> None:
@@ -46,16 +50,18 @@ def test_refused_items_are_counted_beside_the_granted_ones() -> None:
     trace = Trace()
     _grant(trace, 1, 50, 0)
     trace.ended(1, 0, 10)
-    trace.refused("p1", "lite0", 3)
-    trace.refused("p1", "lite0", 2)
-    assert (trace.totals()["p1"].items, trace.totals()["p1"].refused_items) == (4, 5)
+    trace.refused(tenant(1), 3)
+    trace.refused(tenant(1), 2)
+    (totals,) = trace.totals().values()
+    assert (totals.tenant, totals.items, totals.refused_items) == (tenant(1), 4, 5)
 
 
 def test_totals_are_kept_only_of_partitions_that_are_there() -> None:
     trace = Trace()
     for grant_id in (1, 2):
         _grant(trace, grant_id, 50, 0)
-        trace.ended(grant_id, 0, 10)
+        trace.ended(grant_id, 2, 10)
     trace.keep_totals_of({"p2"})
     (totals,) = trace.totals().values()
-    assert (totals.grants, totals.items, totals.area_ns) == (1, 4, 500)
+    assert (totals.tenant, totals.grants, totals.items) == (tenant(2), 1, 4)
+    assert (totals.area_ns, totals.used_area_ns) == (500, 400)

@@ -6,7 +6,9 @@ from e2e.chaos.account import EXPLAINS_FOR_S, Struck, attainment_over_time, unex
 from e2e.demo.figures import Outcome
 from e2e.recovery import recovery
 
-FAULT = Struck("worker killed", "vgg19-1", began_s=100, ended_s=101)
+MODEL, SLO_MS = "vgg19", 50
+FAULT = Struck("worker killed", "vgg19-1", frozenset({MODEL}), began_s=100, ended_s=101)
+LIMIT_S = 101 + EXPLAINS_FOR_S["worker killed"]
 REFUSED = "[StatusCode.UNAVAILABLE] Connection refused"
 
 
@@ -25,7 +27,8 @@ def answered(due_s: float, latency_ms: float = 10.0) -> Outcome:
         (failed(50), False),
         (failed(99), True),
         (failed(100.5), True),
-        (failed(101 + EXPLAINS_FOR_S + 1), False),
+        (failed(LIMIT_S), True),
+        (failed(LIMIT_S + 1), False),
         (failed(100.5, "[StatusCode.DEADLINE_EXCEEDED] Deadline Exceeded"), True),
         (failed(100.5, "a wrong answer to echo 3"), False),
         (failed(100.5, "[StatusCode.INTERNAL] the batch failed"), False),
@@ -34,7 +37,25 @@ def answered(due_s: float, latency_ms: float = 10.0) -> Outcome:
 def test_a_fault_explains_ends_and_silences_for_a_while_and_nothing_else(
     outcome: Outcome, explained: bool
 ) -> None:
-    assert (unexplained([outcome], [FAULT]) == []) is explained
+    assert (unexplained(MODEL, [outcome], SLO_MS, [FAULT]) == []) is explained
+
+
+def test_a_fault_explains_nothing_of_models_that_it_does_not_touch() -> None:
+    outcome = failed(100.5)
+    assert unexplained("resnet50", [outcome], SLO_MS, [FAULT]) == [outcome]
+
+
+def test_a_fault_that_must_cost_nobody_anything_explains_nothing() -> None:
+    outcome = failed(100.5)
+    agent = Struck("agent killed", "node1", frozenset(), began_s=100, ended_s=101)
+    assert unexplained(MODEL, [outcome], SLO_MS, [agent]) == [outcome]
+
+
+def test_a_fault_explains_no_more_once_attainment_was_back() -> None:
+    down = [failed(100.5), failed(104)]
+    back = [answered(105 + i / 10) for i in range(50)]
+    again = failed(110.5)
+    assert unexplained(MODEL, [*down, *back, again], SLO_MS, [FAULT]) == [again]
 
 
 def test_attainment_is_counted_by_five_seconds() -> None:

@@ -32,9 +32,8 @@ def service(model: str, port: int = 8000) -> Object:
 def pod(model: str, image: str = "worker:1") -> Object:
     """A model's worker pod, as the plan would want it."""
     containers = [{"name": "worker", "image": image}]
-    return obj(
-        "v1", "Pod", f"{model}-0a", labels={"kneescale.dev/model": model}, spec={"containers": containers}
-    )
+    labels = {"kneescale.dev/model": model, "kneescale.dev/role": "Serve"}
+    return obj("v1", "Pod", f"{model}-0a", labels=labels, spec={"containers": containers})
 
 
 def model(name: str, **parts: Any) -> Object:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """The loop over a fake API server and a fake plan."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from kneescale.controller.api_server import ApiError
 from kneescale.controller.failures import FIRST_DELAY_S
 from kneescale.controller.listing import list_all, list_all_at_start
 from kneescale.controller.loop import Loop, Pace
+from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
 from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED
 from kneescale.core.errors import KneescaleError
@@ -18,6 +20,7 @@ from kneescale.plan.state import Desired, EventNote, ObjectRef, Observed
 from kneescale.testing.fake_api_server import FakeApiServer, Request
 from tests.controller.objects import model, pod, service
 
+PACE = Pace()
 UNAVAILABLE = ApiError(503, "etcd is slow today")
 REFUSED = ApiError(422, "spec.ports is wrong")
 AWAY = ApiError(None, "the API server does not answer: TimeoutError")
@@ -37,7 +40,7 @@ class FakePlan:
 
 def accepted(name: str) -> EventNote:
     regarding = ObjectRef("kneescale.dev/v1alpha1", "InferenceModel", "shop", name, "uid")
-    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted")
+    return EventNote(regarding, "Normal", "Accepted", "Plan", "the model is accepted", device="node1/gpu0")
 
 
 def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
@@ -46,6 +49,10 @@ def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
 
 def on(verb: str, name: str) -> Callable[[Request], bool]:
     return lambda request: (request.verb, request.name) == (verb, name)
+
+
+def loop_of(api: FakeApiServer, world: World, plan: FakePlan, pace: Pace = PACE) -> Loop:
+    return Loop(api, world, plan, "127.0.0.1", Metrics(), pace)
 
 
 @asynccontextmanager
@@ -78,7 +85,7 @@ async def test_a_cycle_writes_the_difference_and_the_next_nothing(api: FakeApiSe
     api.seed(model("vad"))
     await list_all(api, world)
     wanted = Desired(apply=(service("vad"), pod("vad")), status=(model("vad", status={"replicas": 1}),))
-    loop = Loop(api, world, FakePlan(wanted))
+    loop = loop_of(api, world, FakePlan(wanted))
     await loop.reconcile()
     assert writes(api) == [
         ("apply", "Service", "vad"),
@@ -93,7 +100,7 @@ async def test_the_plan_gets_the_objects_as_listed(api: FakeApiServer, world: Wo
     api.seed(pod("vad"))
     await list_all(api, world)
     plan = FakePlan()
-    await Loop(api, world, plan).reconcile()
+    await loop_of(api, world, plan).reconcile()
     assert [found.metadata.name for found in plan.seen[0].pods] == ["vad-0a"]
 
 
@@ -102,7 +109,7 @@ async def test_one_models_error_holds_up_no_other_and_reaches_the_plan(
     api: FakeApiServer, world: World, error: ApiError
 ) -> None:
     plan = FakePlan(Desired(apply=(service("bad"), service("good"))))
-    loop = Loop(api, world, plan)
+    loop = loop_of(api, world, plan)
     api.fail(on("apply", "bad"), error, times=1)
     await loop.reconcile()
     assert api.find(SERVICE, "good", "shop") is not None
@@ -111,7 +118,7 @@ async def test_one_models_error_holds_up_no_other_and_reaches_the_plan(
 
 
 async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer, world: World) -> None:
-    loop = Loop(api, world, FakePlan(Desired(apply=(service("bad"),))))
+    loop = loop_of(api, world, FakePlan(Desired(apply=(service("bad"),))))
     api.fail(on("apply", "bad"), UNAVAILABLE, times=1)
     due_s = await loop.reconcile()
     now_s = asyncio.get_running_loop().time()
@@ -121,37 +128,42 @@ async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer,
 
 
 async def test_a_failed_write_is_tried_again_by_itself(api: FakeApiServer, world: World) -> None:
-    loop = Loop(api, world, FakePlan(Desired(apply=(service("bad"),))))
+    loop = loop_of(api, world, FakePlan(Desired(apply=(service("bad"),))))
     api.fail(on("apply", "bad"), AWAY, times=1)
     async with running(loop):
         await until(lambda: api.find(SERVICE, "bad", "shop") is not None)
     assert writes(api) == [("apply", "Service", "bad")] * 2
 
 
-async def test_decisions_become_events_once_they_are_written_down(api: FakeApiServer, world: World) -> None:
+async def test_decisions_become_events_and_lines_once_they_are_written_down(
+    api: FakeApiServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     api.seed(model("vad"))
     await list_all(api, world)
     wanted = Desired(status=(model("vad", status={"replicas": 1}),), events=(accepted("vad"),))
-    loop = Loop(api, world, FakePlan(wanted))
+    loop = loop_of(api, world, FakePlan(wanted))
     api.fail(on("apply status", "vad"), UNAVAILABLE, times=1)
     await loop.reconcile()
     assert api.events == []
-    async with running(loop):
-        await until(lambda: api.events != [])
+    with caplog.at_level(logging.INFO):
+        async with running(loop):
+            await until(lambda: api.events != [])
     (event,) = api.events
     assert event["metadata"]["namespace"] == "shop"
     assert (event["reason"], event["note"]) == ("Accepted", "the model is accepted")
+    (line,) = [each.__dict__ for each in caplog.records if "is accepted" in each.message]
+    assert (line["namespace"], line["model"], line["device"]) == ("shop", "vad", "node1/gpu0")
 
 
 async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, world: World) -> None:
     api.fail(lambda request: request.verb == "create", UNAVAILABLE, times=1)
-    await Loop(api, world, FakePlan(Desired(events=(accepted("vad"), accepted("asr"))))).reconcile()
+    await loop_of(api, world, FakePlan(Desired(events=(accepted("vad"), accepted("asr"))))).reconcile()
     assert [event["regarding"]["name"] for event in api.events] == ["asr"]
 
 
 async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> None:
     plan = FakePlan()
-    loop = Loop(api, world, plan, Pace(debounce_s=0.01))
+    loop = loop_of(api, world, plan, Pace(debounce_s=0.01))
     async with running(loop):
         await until(lambda: len(plan.seen) == 1)
         loop.wake()
@@ -161,7 +173,7 @@ async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> Non
 
 async def test_restless_news_wait_for_each_other(api: FakeApiServer, world: World) -> None:
     plan = FakePlan()
-    loop = Loop(api, world, plan, Pace(debounce_s=0.0, restless_s=0.1))
+    loop = loop_of(api, world, plan, Pace(debounce_s=0.0, restless_s=0.1))
     async with running(loop):
         await until(lambda: len(plan.seen) == 1)
         for _ in range(20):
@@ -173,13 +185,13 @@ async def test_restless_news_wait_for_each_other(api: FakeApiServer, world: Worl
 
 async def test_the_plan_may_ask_to_be_called_again(api: FakeApiServer, world: World) -> None:
     plan = FakePlan(Desired(requeue_after_s=0.01))
-    async with running(Loop(api, world, plan, Pace(debounce_s=0.0))):
+    async with running(loop_of(api, world, plan, Pace(debounce_s=0.0))):
         await until(lambda: len(plan.seen) == 3)
 
 
 async def test_a_resync_shows_what_no_watch_told(api: FakeApiServer, world: World) -> None:
     plan = FakePlan()
-    async with running(Loop(api, world, plan, Pace(resync_s=0.02))):
+    async with running(loop_of(api, world, plan, Pace(resync_s=0.02))):
         await until(lambda: len(plan.seen) == 1)
         api.seed(pod("vad"))
         await until(lambda: bool(plan.seen[-1].pods))
@@ -190,7 +202,7 @@ async def test_a_resync_that_fails_leaves_the_world_as_it_was(api: FakeApiServer
     await list_all(api, world)
     api.fail(lambda request: request.verb == "list", AWAY, times=3)
     plan = FakePlan()
-    async with running(Loop(api, world, plan, Pace(resync_s=0.02))):
+    async with running(loop_of(api, world, plan, Pace(resync_s=0.02))):
         await until(lambda: len(plan.seen) >= 5)
     assert all(observed.pods for observed in plan.seen)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kneescale.api.gpu_schedule import Policy
-from kneescale.controller.settings import parse_settings
+from kneescale.controller.settings import parse_address, parse_settings
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.state import Settings
 
@@ -34,3 +34,9 @@ def test_every_setting() -> None:
 def test_what_is_wrong_is_said_in_a_sentence(environment: dict[str, str], sentence: str) -> None:
     with pytest.raises(InvalidInputError, match=sentence):
         parse_settings(environment)
+
+
+def test_the_address_is_that_of_the_pod() -> None:
+    assert parse_address({"KNEESCALE_POD_IP": "10.2.0.7"}) == "10.2.0.7"
+    with pytest.raises(InvalidInputError, match="set KNEESCALE_POD_IP to the address of this pod, not ''"):
+        parse_address({})

@@ -51,10 +51,10 @@ def test_a_worker_of_three_processes_claims_three_times_its_memory_and_three_cli
     assert requests(world, "resnet50") == {"memory": str(3 << 30), "clients": "3"}
 
 
-def test_contexts_of_one_process_share_its_memory_and_client() -> None:
+def test_contexts_of_one_process_hold_the_weights_each_and_count_beside_the_process_own() -> None:
     world = serving_world(model("resnet50"), tier=CONTEXTS)
     assert len(pools(world)["resnet50"]) == 3
-    assert requests(world, "resnet50") == {"memory": "1Gi", "clients": "1"}
+    assert requests(world, "resnet50") == {"memory": str(3 << 30), "clients": "4"}
 
 
 def test_the_planned_batch_is_on_a_lane_of_the_pool() -> None:
@@ -64,21 +64,34 @@ def test_the_planned_batch_is_on_a_lane_of_the_pool() -> None:
         assert {point["gpuPercent"] for point in partition["surface"]} == set(partition["lanes"])
 
 
+@pytest.mark.parametrize("tier", [PROCESSES, CONTEXTS])
 @pytest.mark.parametrize(
     ("memory", "lanes"),
     [("2Gi", 3), ("3Gi", 2), ("5Gi", 1), ("9Gi", 1)],
 )
-def test_lanes_beyond_the_first_leave_room_for_a_successor(memory: str, lanes: int) -> None:
-    world = serving_world(model("resnet50", gpu={"memory": memory}))
+def test_lanes_beyond_the_first_leave_room_for_a_successor(memory: str, lanes: int, tier: Tier) -> None:
+    world = serving_world(model("resnet50", gpu={"memory": memory}), tier=tier)
     assert len(pools(world)["resnet50"]) == lanes
 
 
-def test_lanes_are_bounded_by_clients() -> None:
-    world = emulated_world(gpus=1, tier=PROCESSES)
-    world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"][0]["capacity"]["clients"]["value"] = "4"
+@pytest.mark.parametrize(("tier", "clients"), [(PROCESSES, "4"), (CONTEXTS, "6")])
+def test_lanes_are_bounded_by_clients(tier: Tier, clients: str) -> None:
+    world = emulated_world(gpus=1, tier=tier)
+    device = world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"][0]
+    device["capacity"]["clients"]["value"] = clients
     world.create(model("resnet50"))
     settle(world)
     assert len(pools(world)["resnet50"]) == 2
+
+
+def test_a_model_of_contexts_is_placed_only_where_two_clients_are_left_for_it() -> None:
+    world = emulated_world(gpus=1, tier=CONTEXTS)
+    device = world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"][0]
+    device["capacity"]["clients"]["value"] = "3"
+    for name in ("resnet50", "vgg19"):
+        world.create(model(name))
+    settle(world)
+    assert len(pools(world)) == 1
 
 
 def test_a_fixed_gpu_percent_is_the_one_lane() -> None:

@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 from kneescale.core.wire import Terms
 from tests.waiting import wait_until
 
@@ -53,6 +56,7 @@ class Worker:
             "KNEESCALE_MODEL_FORMAT": "Emulated",
             "KNEESCALE_MAX_BATCH": "8",
             "KNEESCALE_BACKEND": "emulated",
+            "KNEESCALE_DEVICE": "gpu0",
             "KNEESCALE_PRODUCT": "V100-SXM2-16GB",
             "KNEESCALE_LANES": "10,20,40,100",
             "KNEESCALE_SOCKET": str(self.socket),
@@ -91,10 +95,13 @@ class Worker:
         )
 
     def metrics(self) -> dict[str, float]:
+        """Every sample of the metrics page, by name and those labels that set it apart from others here."""
+        return {_without_own_labels(sample): sample.value for sample in self.samples()}
+
+    def samples(self) -> list[Sample]:
         """Every sample of the metrics page."""
         _, page = _fetch(urllib.request.Request(f"http://127.0.0.1:{self._ports[2]}/metrics"))
-        lines = [line.rpartition(" ") for line in page.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in lines}
+        return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
 
     def wait_ready(self, timeout_s: float = DEADLINE_S) -> None:
         """Wait until it serves; raises with its log when it ended instead."""
@@ -137,6 +144,12 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._log.close()
+
+
+def _without_own_labels(sample: Sample) -> str:
+    own = ("backend", "device", "model")
+    pairs = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()) if name not in own)
+    return f"{sample.name}{{{pairs}}}" if pairs else sample.name
 
 
 def _fetch(request: urllib.request.Request) -> tuple[int, str]:

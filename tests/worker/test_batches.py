@@ -16,7 +16,7 @@ class _Rig:
     def __init__(self) -> None:
         self.executor = DoublingExecutor()
         self.queue = ItemQueue(limit=100)
-        self.metrics = Metrics("m", "cpu")
+        self.metrics = Metrics("m", "cpu", "cpu")
         self.runner = BatchRunner(self.executor, (50, 100), self.queue, self.metrics)
 
     def push(self, *rows: float) -> Request:
@@ -62,7 +62,8 @@ async def test_the_sms_of_lanes_are_shown_and_logged(caplog: pytest.LogCaptureFi
     rig.executor.lane_sms = {50: 40, 100: 80}
     with caplog.at_level(logging.INFO, "kneescale_worker"):
         await rig.runner.load()
-    assert b'kneescale_worker_lane_sms{gpu_percent="50"} 40.0' in rig.metrics.render()
+    labels = 'backend="cpu",device="cpu",gpu_percent="50",model="m"'
+    assert f"kneescale_worker_lane_sms{{{labels}}} 40.0" in rig.metrics.render().decode()
     assert "the lane of 100 GPU% has 80 SMs" in caplog.text
 
 

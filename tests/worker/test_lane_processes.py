@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.wire import Probe
+from kneescale.testing.fake_agent import FakeAgent
 from kneescale_worker.errors import ExecutorError, LoadError
 from kneescale_worker.executor import make_executor
 from kneescale_worker.lane_processes import LaneDiedError, LaneProcesses
@@ -18,6 +20,7 @@ from kneescale_worker.settings import parse_settings
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import grpc
+from tests.worker.process import TERMS
 
 _ENV = {
     "KNEESCALE_MODEL_NAME": "alexnet",
@@ -117,6 +120,13 @@ def test_a_lane_that_cannot_load_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(LoadError, match="K80"):
         executor.load()
     executor.close()
+
+
+def test_a_profile_measures_all_lanes_in_its_own_process(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_TIER": "mps-processes"})
+    with FakeAgent(worker.socket, TERMS) as agent:
+        agent.wait_for(Probe)
+        assert worker.children() == []
 
 
 def test_a_worker_serves_from_lanes_in_processes_that_end_with_it(start_worker: StartWorker) -> None:

@@ -322,7 +322,9 @@ def test_what_cannot_start_says_why(
     worker = start_worker(command, env)
     assert worker.wait() == 2
     assert message in worker.message()["error"]
-    assert "Traceback" not in worker.log()
+    (line,) = map(json.loads, worker.log().splitlines())
+    assert message in line["message"]
+    assert (line["model"], line["device"], line["severity"]) == (MODEL, "gpu0", "error")
 
 
 def test_a_profile_can_be_ended(start_worker: StartWorker) -> None:

@@ -43,7 +43,6 @@ def test_a_grant_names_the_time_by_which_it_ends() -> None:
     device.arrived("a", 1, 0, 0)
     (granted,) = device.tick(5 * MS)
     assert granted.grant.finish_by_ns == 15 * MS
-    assert device.next_wake_ns(5 * MS) == 15 * MS
 
 
 def test_a_grant_that_is_done_gives_its_gpu_percent_back() -> None:
@@ -174,6 +173,25 @@ def test_waiting_has_a_reason_and_an_end() -> None:
     assert device.tick(0) == []
     assert device.waiting.reason == "nothing is queued"
     assert device.next_wake_ns(0) is None
+
+
+def test_a_full_device_needs_no_look_before_a_run_ends() -> None:
+    device = dispatcher(a=whole(), b=whole())
+    device.arrived("a", 1, 0, 0)
+    device.arrived("b", 1, 0, 0)
+    assert len(device.tick(0)) == 1
+    assert device.next_wake_ns(0) is None
+
+
+def test_what_waits_for_a_lane_is_looked_at_again_when_a_run_should_have_ended() -> None:
+    slow_but_whole = LatencySurface.from_points([Point(20, 1, 60.0), Point(100, 1, 10.0)])
+    wide = serving(lanes=(20, 100), batch=1, surface=slow_but_whole)
+    device = dispatcher(narrow=serving(lanes=(20,)), wide=wide)
+    device.arrived("narrow", 1, 0, 0)
+    (running,) = device.tick(0)
+    device.arrived("wide", 1, 1 * MS, 1 * MS)
+    assert device.tick(1 * MS) == []
+    assert device.next_wake_ns(1 * MS) == running.grant.finish_by_ns
 
 
 def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -> None:

@@ -10,7 +10,9 @@ def busy(*runs: tuple[int, int]) -> Timeline:
     """The timeline at 0 of a device with runs of (GPU%, end)."""
     device = DeviceState()
     for number, (gpu_percent, end_ns) in enumerate(runs):
-        device.start(Running("a", Grant(number, gpu_percent, 1, end_ns), 0, is_probe=False))
+        device.start(
+            Running("a", Grant(number, gpu_percent, 1, end_ns), 0, is_probe=False, hung_after_ns=end_ns)
+        )
     return Timeline(device, 0)
 
 

@@ -1,4 +1,5 @@
 from itertools import combinations_with_replacement
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,28 @@ def test_lanes_too_slow_for_the_slo_are_not_chosen_for_being_cheap() -> None:
         for batch in (1, 4)
     )
     assert choose_lanes([Workload("a", 50, 40, {"": surface})], "", 3) == {"a": (60, 60, 60)}
+
+
+class CountedSurface(LatencySurface):
+    """Counts how often any of its kind is looked at."""
+
+    looks: ClassVar[int] = 0
+
+    def latency_ms(self, gpu_percent: int, batch: int) -> float:
+        CountedSurface.looks += 1
+        return super().latency_ms(gpu_percent, batch)
+
+
+def test_what_was_chosen_once_is_remembered_until_something_changes() -> None:
+    def looks_of_a_choice(rate_rps: float) -> int:
+        surface = CountedSurface.from_points(SURFACES["alexnet"].points)
+        before = CountedSurface.looks
+        choose_lanes([Workload("a", rate_rps, 40, {"": surface})], "", 3)
+        return CountedSurface.looks - before
+
+    assert looks_of_a_choice(100) > 0
+    assert looks_of_a_choice(100) == 0
+    assert looks_of_a_choice(101) > 0
 
 
 def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent() -> None:

@@ -6,11 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Measured
-from kneescale_worker.errors import ModelNotFoundError, QueueFullError, TooLateError, UnavailableError
+from kneescale_worker.errors import (
+    BatchFailedError,
+    ModelNotFoundError,
+    QueueFullError,
+    TooLateError,
+    UnavailableError,
+)
 from kneescale_worker.measure import Window
-from kneescale_worker.metrics import Metrics, Outcome
+from kneescale_worker.metrics import Drop, Metrics, Outcome
+
+_DROPS: dict[type[BaseException], tuple[Outcome, Drop]] = {
+    QueueFullError: (Outcome.REFUSED, Drop.QUEUE_FULL),
+    TooLateError: (Outcome.REFUSED, Drop.TOO_LATE),
+    UnavailableError: (Outcome.REFUSED, Drop.UNAVAILABLE),
+    BatchFailedError: (Outcome.FAILED, Drop.BATCH_FAILED),
+    asyncio.CancelledError: (Outcome.ABANDONED, Drop.ABANDONED),
+}
 
 
 class RequestAccounts:
@@ -31,33 +44,27 @@ class RequestAccounts:
         arrived_ns = self.last_arrival_ns = time.monotonic_ns()
         self._in_flight += 1
         self.idle.clear()
-        outcome = Outcome.FAILED
         try:
             yield arrived_ns
-            outcome = Outcome.ANSWERED
         except (InvalidInputError, ModelNotFoundError):
-            outcome = Outcome.INVALID
+            self._metrics.invalid()
             raise
-        except (QueueFullError, TooLateError, UnavailableError):
-            outcome = Outcome.REFUSED
+        except BaseException as error:
+            self._metrics.dropped(*_DROPS.get(type(error), (Outcome.FAILED, Drop.ERROR)))
+            self._window.failed(time.monotonic_ns())
             raise
-        except asyncio.CancelledError:
-            outcome = Outcome.ABANDONED
-            raise
+        else:
+            self._answered(arrived_ns)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self.idle.set()
-            self._close(outcome, arrived_ns)
 
     def measure(self, slo_ns: int, queued: int) -> Measured:
         """The figures of the last window, now."""
         return self._window.measure(slo_ns, queued, time.monotonic_ns())
 
-    def _close(self, outcome: Outcome, arrived_ns: int) -> None:
+    def _answered(self, arrived_ns: int) -> None:
         now_ns = time.monotonic_ns()
-        self._metrics.request(outcome, (now_ns - arrived_ns) / NS_PER_S)
-        if outcome is Outcome.ANSWERED:
-            self._window.answered(now_ns - arrived_ns, now_ns)
-        elif outcome is not Outcome.INVALID:
-            self._window.failed(now_ns)
+        self._metrics.answered(now_ns - arrived_ns)
+        self._window.answered(now_ns - arrived_ns, now_ns)

@@ -75,6 +75,7 @@ class BatchRunner:
             answered.set_result(run)
             return answered
         items = sum(part.stop - part.start for part in slices)
+        planned_ns = max(0, finish_by_ns - now_ns) if finish_by_ns else None
         # A grant that was long on its way is no reason to give up a batch that has only begun.
         finish_by_ns = max(now_ns, finish_by_ns or now_ns + _LONGEST_ALONE_NS)
         hung_in_s = (hung_after_ns(now_ns, finish_by_ns) - now_ns) / NS_PER_S
@@ -88,7 +89,7 @@ class BatchRunner:
         def finish(run: BatchRun) -> None:
             fence.cancel()
             _hand_out(run, slices)
-            self._metrics.batch(items, (run.ended_ns - run.started_ns) / NS_PER_S)
+            self._metrics.batch(items, run.ended_ns - run.started_ns, planned_ns)
             answered.set_result(run)
 
         self._threads.submit(on_lane)

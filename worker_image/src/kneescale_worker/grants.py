@@ -86,6 +86,7 @@ class GrantClient:
         match message:
             case Terms():
                 self.terms = message
+                self._metrics.set_slo(message.slo_ns)
                 if self._link is None:
                     self._joined(link)
             case Grant(batch=batch):
@@ -93,6 +94,8 @@ class GrantClient:
                 slices = self._queue.take(batch)
                 on_end = partial(_send_done, link, message)
                 self._runner.run(message.gpu_percent, slices, message.finish_by_ns, on_end)
+                if slices:
+                    self._metrics.granted(time.monotonic_ns() - slices[0].request.arrived_ns)
             case Refuse(count) if self.terms is not None:
                 self._queue.fail(count, _too_late(self.terms))
             case Restart():

@@ -4,7 +4,6 @@ A program of its own, that takes in neither the servers nor what profiles need: 
 environment is the serving worker's, CONNECTION and MEMORY are file descriptors.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -12,12 +11,12 @@ from dataclasses import replace
 
 from kneescale_worker.executor import make_local_executor
 from kneescale_worker.lane_child import LaneLink, serve_lane
-from kneescale_worker.settings import parse_settings
+from kneescale_worker.settings import configure_logs, parse_settings
 
 
 def main(gpu_percent: int, link: LaneLink) -> None:
     """Serve one lane until the serving worker closes the connection."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(os.environ)
     # A terminal's Ctrl-C goes to all processes of a worker, but the serving one decides when a lane ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = replace(parse_settings(os.environ), lanes=(gpu_percent,))

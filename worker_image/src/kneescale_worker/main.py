@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from kneescale_worker.executor import make_executor
 from kneescale_worker.predict import PredictionRequest, predict
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
-from kneescale_worker.settings import parse_settings, termination_path
+from kneescale_worker.settings import Tier, configure_logs, parse_settings, termination_path
+
+_log = logging.getLogger(__name__)
 
 _MODEL_DIR_HELP = "holds model.pt and metadata.json"
 _EXIT_OK, _EXIT_ERROR, _EXIT_HUNG = 0, 2, 3
@@ -33,12 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     # As a container's first process it would ignore SIGTERM otherwise; `serve` drains instead.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(os.environ)
     try:
         arguments.run(arguments)
     except KneescaleError as error:
-        sys.stderr.write(f"kneescale_worker: {error}\n")
-        if arguments.run is not _kernels:
+        if arguments.run is _kernels:
+            sys.stderr.write(f"kneescale_worker: {error}\n")
+        else:
+            _log.error("ending: %s", error)
             _leave_message(termination_path(os.environ), {"error": str(error)})
         if isinstance(error, HungError):
             # A plain return would wait for the thread that hangs.
@@ -76,7 +80,8 @@ def _serve(_: argparse.Namespace) -> None:
 
 
 def _profile(_: argparse.Namespace) -> None:
-    settings = parse_settings(os.environ)
+    # Each batch has the device to itself (ADR 21), and one copy of the weights does for all lanes.
+    settings = replace(parse_settings(os.environ), tier=Tier.GREEN_CONTEXTS)
     with closing(make_executor(settings)) as executor:
         measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())

@@ -1,4 +1,4 @@
-"""Tier mps-contexts: one MPS client with a context, and a copy of the weights, for each lane.
+"""Tier mps-contexts: one process with a context, and a copy of the weights, for each lane.
 
 The contexts are made up front, as NVIDIA recommends, since that takes long and memory; and only in a client
 that has CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING=1 (NVIDIA, Multi-Process Service). Each

@@ -33,7 +33,7 @@ class Server:
 
     def __init__(self, settings: Settings, executor: Executor) -> None:
         self._settings = settings
-        self.metrics = Metrics(settings.model_name, settings.backend)
+        self.metrics = Metrics(settings.model_name, settings.backend, settings.device)
         self.accounts = RequestAccounts(self.metrics)
         self.queue = ItemQueue(settings.queue_limit)
         self.metrics.queued_items.set_function(lambda: len(self.queue))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kneescale.core.errors import InvalidInputError
+from kneescale.telemetry import logs
 
 #: Every way a model's format may meet a backend: computed on CPU cores or on a GPU, or waited out.
 _BACKENDS_OF_FORMAT = {"TorchScript": ("cpu", "cuda-mps"), "Emulated": ("emulated",)}
@@ -36,6 +37,8 @@ class Settings:
     max_batch: int
     #: What runs the batches: "cpu", "cuda-mps" or "emulated".
     backend: str
+    #: Name of the device on its node; empty in a claim that an agent without this prepared.
+    device: str
     #: Product name of the device, as its ResourceSlice says.
     product: str
     #: How lanes are made; on backends without a GPU, only whether in processes of their own.
@@ -76,6 +79,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         model_format=model_format,
         max_batch=_integer(env, "KNEESCALE_MAX_BATCH", 1, 128),
         backend=backend,
+        device=env.get("KNEESCALE_DEVICE", ""),
         product=_required(env, "KNEESCALE_PRODUCT"),
         tier=tier,
         lanes=_lanes(env, tier),
@@ -90,6 +94,11 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         profile_seconds=_integer(env, "KNEESCALE_PROFILE_SECONDS", 1, 3600, 45),
         termination_path=termination_path(env),
     )
+
+
+def configure_logs(env: Mapping[str, str]) -> None:
+    """Have every line of the log name the model and the device, also those about settings that are wrong."""
+    logs.configure(model=env.get("KNEESCALE_MODEL_NAME", ""), device=env.get("KNEESCALE_DEVICE", ""))
 
 
 def termination_path(env: Mapping[str, str]) -> Path:

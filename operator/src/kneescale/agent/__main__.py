@@ -9,8 +9,11 @@ from threading import Thread
 from kneescale.agent.agent import Agent
 from kneescale.agent.backends import make_backend
 from kneescale.agent.cluster_api import KubernetesApi
-from kneescale.agent.settings import read_settings
+from kneescale.agent.settings import NODE_NAME, read_settings
 from kneescale.core.errors import KneescaleError
+from kneescale.telemetry import logs
+
+log = logging.getLogger(__name__)
 
 #: A grant waits at most this long for the interpreter while another thread computes (Python's own is 5 ms).
 _SWITCH_INTERVAL_S = 0.0002
@@ -18,7 +21,7 @@ _SWITCH_INTERVAL_S = 0.0002
 
 def main() -> int:
     """Exit status: 0 after SIGTERM, 1 when a part failed, 2 when a setting is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(node=os.environ.get(NODE_NAME, ""))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         settings = read_settings(os.environ)
@@ -27,7 +30,7 @@ def main() -> int:
             signal.signal(number, lambda *_: Thread(target=agent.stop).start())
         return 0 if agent.run() else 1
     except KneescaleError as error:
-        sys.stderr.write(f"{error}\n")
+        log.error("ending: %s", error)  # noqa: TRY400 - the message says what to do
         return 2
 
 

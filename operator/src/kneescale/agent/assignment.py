@@ -26,6 +26,7 @@ class AssignedPartition:
     """One partition of the schedule; `claim_uid` is empty until its claim is prepared here."""
 
     name: str
+    namespace: str
     model: str
     terms: PartitionTerms
     worker_terms: wire.Terms
@@ -52,6 +53,7 @@ def assign(spec: GPUScheduleSpec, claims: Iterable[PreparedClaim]) -> Assignment
         partitions=tuple(
             AssignedPartition(
                 name=partition.name,
+                namespace=partition.namespace,
                 model=partition.model,
                 terms=_dispatcher_terms(partition),
                 worker_terms=_worker_terms(partition),

@@ -106,8 +106,8 @@ class Backend(Protocol):
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """Of each device, by name, on which that can happen and of which something is known."""
 
-    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
-        """What a worker of so many lanes needs to use so much of `device`, beside its grant socket.
+    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
+        """What a worker that is so many clients needs to use so much of `device`, beside its grant socket.
 
         `memory_bytes` is 0 where it is not known.
         """

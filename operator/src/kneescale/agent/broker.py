@@ -3,10 +3,11 @@
 No I/O and no clock: what it is told and when decides what it says.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
-from kneescale.agent.trace import Trace
+from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
@@ -24,7 +25,7 @@ class _Worker:
     """A worker that said hello and has not left."""
 
     role: int
-    model: str
+    tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
     measured: Measured | None = None
@@ -39,6 +40,7 @@ class PartitionView:
     """
 
     name: str
+    namespace: str
     model: str
     connected: bool
     seen: bool
@@ -125,16 +127,15 @@ class GrantBroker:
         """Every refusal that is to be sent now, before the grants of `tick`."""
         refusals = self._dispatcher.refuse(now_ns)
         for refused in refusals:
-            self._trace.refused(refused.partition, self._workers[refused.partition].model, refused.count)
+            self._trace.refused(self._workers[refused.partition].tenant, refused.count)
         return refusals
 
-    def tick(self, now_ns: int) -> list[Granted]:
-        """Every grant that is to be sent now, after the refusals of `refuse`."""
-        grants = self._dispatcher.tick(now_ns)
-        for granted in grants:
+    def tick(self, now_ns: int) -> Iterator[Granted]:
+        """Every grant that is to be sent now, each before the next is asked for, after what `refuse` gave."""
+        for granted in self._dispatcher.grants(now_ns):
             worker = self._workers[granted.partition]
-            self._trace.granted(granted.partition, worker.model, granted.grant, now_ns)
-        return grants
+            self._trace.granted(worker.tenant, granted.grant, now_ns)
+            yield granted
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to ask again if no message comes before; None if only a message can change anything."""
@@ -146,6 +147,11 @@ class GrantBroker:
         self._hung.update({name: self._workers[name].born_ns for name in hung})
         return hung
 
+    def model_of(self, name: str) -> tuple[str, str]:
+        """The namespace and the name of a partition's model; empty for one that left the schedule."""
+        partition = self._assigned.get(name)
+        return (partition.namespace, partition.model) if partition else ("", "")
+
     def views(self, now_ns: int) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
         return tuple(self._view(partition, now_ns) for partition in self._assigned.values())
@@ -155,6 +161,7 @@ class GrantBroker:
         meter = self._meters.get(partition.name)
         return PartitionView(
             name=partition.name,
+            namespace=partition.namespace,
             model=partition.model,
             connected=worker is not None,
             seen=partition.name in self._seen,
@@ -189,7 +196,8 @@ class GrantBroker:
             raise ProtocolError("a batch of it hangs; it is to end and be started anew")
         self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
-        self._workers[name] = _Worker(hello.role, partition.model, partition.terms.lanes, hello.born_ns)
+        tenant = Tenant(name, partition.namespace, partition.model)
+        self._workers[name] = _Worker(hello.role, tenant, partition.terms.lanes, hello.born_ns)
         self._seen.add(name)
         self._meters.setdefault(name, ArrivalMeter(now_ns))
         return partition.worker_terms

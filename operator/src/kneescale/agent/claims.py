@@ -37,6 +37,8 @@ class PreparedClaim:
     share_id: str = ""
     #: What it was allocated; 0 in checkpoints of before, which did not keep it.
     memory_bytes: Annotated[int, Range(0)] = 0
+    #: Likewise; 1 where it was not kept.
+    clients: Annotated[int, Range(1)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class _Consumed:
     """What a claim consumes of a shared device (KEP-5075), as far as it matters here."""
 
     memory: str = "0"
+    clients: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def parse_allocated_claim(manifest: Mapping[str, Any], node_name: str) -> Prepar
         lanes=config.lanes,
         share_id=result.share_id,
         memory_bytes=parse_quantity(result.consumed_capacity.memory),
+        clients=parse_quantity(result.consumed_capacity.clients),
     )
 
 
@@ -162,6 +166,7 @@ class ClaimFolders:
             env={
                 "KNEESCALE_SOCKET": f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
                 "KNEESCALE_BACKEND": backend_name,
+                "KNEESCALE_DEVICE": device.name,
                 "KNEESCALE_PRODUCT": device.product_name,
                 "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
                 "KNEESCALE_TIER": device.tier.value,

@@ -50,7 +50,12 @@ class LossWatch:
         """Restart the workers of each device that lost contexts since the last look."""
         for name, losses in self._backend.context_losses().items():
             if losses.count > self._known.get(name, 0) and (host := self._hosts.get(name)):
-                log.warning("device %s lost all contexts, its workers are restarted: %s", name, losses.reason)
+                log.warning(
+                    "device %s lost all contexts, its workers are restarted: %s",
+                    name,
+                    losses.reason,
+                    extra={"device": name},
+                )
                 host.restart_workers()
                 self._tell(name, losses, now)
             self._known[name] = losses.count

@@ -48,7 +48,7 @@ class CpuBackend:
         """None: threads share nothing that a fault could take from them all."""
         return {}
 
-    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""
         return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
 

@@ -80,7 +80,7 @@ class CudaMpsBackend:
         statuses = {_name(uuid): self._daemon_status(uuid) for uuid in uuids}
         return {name: _losses(status) for name, status in statuses.items() if status is not None}
 
-    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.
 
         Device files and libraries come with the Container Toolkit's CDI device. CUDA_VISIBLE_DEVICES is not
@@ -91,8 +91,9 @@ class CudaMpsBackend:
         pipes = str(pipe_dir(self._state_dir, device.uuid))
         env = {"KNEESCALE_CORES": "", "CUDA_MPS_PIPE_DIRECTORY": pipes}
         if memory_bytes:
-            clients = lane_count if device.tier is Tier.MPS_PROCESSES else 1
-            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={memory_bytes // clients // _MIB}M"
+            # The limit is a process's own: clients in one process share it.
+            processes = clients if device.tier is Tier.MPS_PROCESSES else 1
+            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={memory_bytes // processes // _MIB}M"
         if device.tier is Tier.MPS_CONTEXTS:
             env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] = "1"
         return ContainerEdits(
@@ -117,7 +118,12 @@ class CudaMpsBackend:
         try:
             return read_status(status_path(self._state_dir, uuid))
         except InvalidInputError as error:
-            log.warning("what became of the MPS daemon of GPU %s is not known: %s", uuid, error)
+            log.warning(
+                "what became of the MPS daemon of GPU %s is not known: %s",
+                uuid,
+                error,
+                extra={"device": uuid},
+            )
             return None
 
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:

@@ -32,6 +32,7 @@ _STUCK_NS = 10 * NS_PER_S
 _QUIET_NS = 60 * NS_PER_S
 
 _Handler = Callable[[int], None]
+_Ready = tuple[selectors.SelectorKey, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class DispatcherHost:
     def __init__(self, device: str, socket_path: Callable[[str], Path], worker_uid: int) -> None:
         self.device = device
         self.trace = Trace()
+        #: When it took the device, in monotonic nanoseconds.
+        self.began_ns = time.monotonic_ns()
         self._socket_path = socket_path
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
@@ -96,9 +99,9 @@ class DispatcherHost:
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopping:
-            self._wait()
+            ready = self._wait()
             with self._lock:
-                for key, mask in self._selector.select(0):
+                for key, mask in ready:
                     handler: _Handler = key.data
                     handler(mask)
                 self._fence()
@@ -106,16 +109,19 @@ class DispatcherHost:
             self._turned_ns = time.monotonic_ns()
         self._close()
 
-    def _wait(self) -> None:
-        """Until a socket is ready or the dispatcher's next wake-up has come.
+    def _wait(self) -> list[_Ready]:
+        """The sockets that are ready; none when the dispatcher's next wake-up comes before.
 
         epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
         takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made at start-up.
         """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
-        sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
+        if wake_ns is None:
+            return self._selector.select(_LONGEST_SLEEP_NS / NS_PER_S)
+        sleep_ns = min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
         select.select([self._selector], [], [], sleep_ns / NS_PER_S)
+        return self._selector.select(0)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.
@@ -151,7 +157,9 @@ class DispatcherHost:
         try:
             sock = listen(path, self._worker_uid)
         except OSError as error:
-            log.warning("cannot listen for partition %s at %s: %s", name, path, error)
+            log.warning(
+                "cannot listen for partition %s at %s: %s", name, path, error, extra=self._about(name)
+            )
             return
         self._listeners[name] = _Listener(sock, claim_uid)
         self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, sock))
@@ -169,7 +177,12 @@ class DispatcherHost:
         except BlockingIOError:
             return
         if peer_uid(sock) != self._worker_uid:
-            log.warning("refused user %d on the socket of partition %s", peer_uid(sock), name)
+            log.warning(
+                "refused user %d on the socket of partition %s",
+                peer_uid(sock),
+                name,
+                extra=self._about(name),
+            )
             sock.close()
             return
         # One worker a partition: the newest is the one whose container lives.
@@ -190,7 +203,9 @@ class DispatcherHost:
         except ConnectionError as error:
             self._hang_up(name, str(error))
         except (ProtocolError, OSError) as error:
-            log.warning("the worker of partition %s is disconnected: %s", name, error)
+            log.warning(
+                "the worker of partition %s is disconnected: %s", name, error, extra=self._about(name)
+            )
             self._hang_up(name, str(error))
 
     def _take(self, name: str, messages: list[Message]) -> None:
@@ -199,6 +214,7 @@ class DispatcherHost:
         for message in messages:
             answer = self._broker.handle(name, message, now_ns)
             if answer is not None:
+                log.info("partition %s has a worker", name, extra=self._about(name))
                 self._send(name, answer)
 
     def _send_decisions(self) -> None:
@@ -207,17 +223,17 @@ class DispatcherHost:
         while connected != len(self._connections):
             connected = len(self._connections)
             now_ns = time.monotonic_ns()
-            refusals, grants = self._broker.refuse(now_ns), self._broker.tick(now_ns)
-            for refused in refusals:
+            for refused in self._broker.refuse(now_ns):
                 self._note_refusal(refused.partition, now_ns)
                 self._send(refused.partition, Refuse(refused.count))
-            for granted in grants:
+            # Each goes out as soon as it is decided: the GPU% of the first need not wait for the last.
+            for granted in self._broker.tick(now_ns):
                 self._send(granted.partition, granted.grant)
 
     def _note_refusal(self, name: str, now_ns: int) -> None:
         """Log the first refusal of a partition in a while; how many there are, the metrics count."""
         if now_ns - self._refused_ns.get(name, -_QUIET_NS) >= _QUIET_NS:
-            log.warning("partition %s refuses requests that cannot be in time", name)
+            log.warning("partition %s refuses requests that cannot be in time", name, extra=self._about(name))
         self._refused_ns[name] = now_ns
 
     def _send(self, name: str, message: Message) -> None:
@@ -241,17 +257,26 @@ class DispatcherHost:
     def _fence(self) -> None:
         """Others get the GPU% of a worker that hangs."""
         for name in self._broker.fence(time.monotonic_ns()):
-            log.warning("a batch of partition %s never ends; its worker is disconnected", name)
+            log.warning(
+                "a batch of partition %s never ends; its worker is disconnected",
+                name,
+                extra=self._about(name),
+            )
             self._hang_up(name, "it hangs")
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)
         if connection is None:
             return
-        log.info("partition %s has no worker: %s", name, reason)
+        log.info("partition %s has no worker: %s", name, reason, extra=self._about(name))
         self._selector.unregister(connection)
         connection.close()
         self._broker.left(name, time.monotonic_ns())
+
+    def _about(self, name: str) -> dict[str, str]:
+        """What a line of the log about a partition is about."""
+        namespace, model = self._broker.model_of(name)
+        return {"device": self.device, "partition": name, "namespace": namespace, "model": model}
 
     def _close(self) -> None:
         """Hang up on all; the sockets' files stay, for the next agent to replace."""

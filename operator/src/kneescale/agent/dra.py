@@ -55,7 +55,7 @@ class ClaimPreparer:
         check_lanes(claim, device)
         self._folders.create(claim.uid)
         own = self._folders.container_edits(claim, self._backend.name, device)
-        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, len(claim.lanes)))
+        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, claim.clients))
         cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
         return (*edits.cdi_devices, cdi.device_id(claim.uid))
 
@@ -110,7 +110,9 @@ def _prepare(preparer: ClaimPreparer, node_name: str, asked: dra.Claim) -> dra.N
     try:
         claim, cdi_devices = preparer.prepare(asked.namespace, asked.name, asked.uid)
     except (KneescaleError, OSError) as error:
-        log.warning("claim %s/%s is not prepared: %s", asked.namespace, asked.name, error)
+        log.warning(
+            "claim %s/%s is not prepared: %s", asked.namespace, asked.name, error, extra=_about(asked)
+        )
         return dra.NodePrepareResourceResponse(error=str(error))
     log.info(
         "claim %s/%s is prepared: partition %s on %s",
@@ -118,6 +120,7 @@ def _prepare(preparer: ClaimPreparer, node_name: str, asked: dra.Claim) -> dra.N
         claim.name,
         claim.partition,
         claim.device,
+        extra=_about(asked) | {"device": claim.device, "partition": claim.partition},
     )
     device = dra.Device(
         request_names=[claim.request],
@@ -133,7 +136,14 @@ def _unprepare(preparer: ClaimPreparer, asked: dra.Claim) -> dra.NodeUnprepareRe
     try:
         preparer.unprepare(asked.uid)
     except OSError as error:
-        log.warning("claim %s/%s is not unprepared: %s", asked.namespace, asked.name, error)
+        log.warning(
+            "claim %s/%s is not unprepared: %s", asked.namespace, asked.name, error, extra=_about(asked)
+        )
         return dra.NodeUnprepareResourceResponse(error=str(error))
-    log.info("claim %s/%s is unprepared", asked.namespace, asked.name)
+    log.info("claim %s/%s is unprepared", asked.namespace, asked.name, extra=_about(asked))
     return dra.NodeUnprepareResourceResponse()
+
+
+def _about(asked: dra.Claim) -> dict[str, str]:
+    """What a line of the log about a claim is about."""
+    return {"namespace": asked.namespace, "claim": asked.name}

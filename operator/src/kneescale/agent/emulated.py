@@ -82,7 +82,7 @@ class EmulatedBackend:
             for device in self.devices()
         }
 
-    def container_edits(self, device: Device, memory_bytes: int, lane_count: int) -> ContainerEdits:
+    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""
         return ContainerEdits({"KNEESCALE_CORES": ""})
 

@@ -121,7 +121,11 @@ class GpuMonitor:
         )
         sickness = sickness_of_xid(event.xid, capability)
         log.warning(
-            "GPU %s reported Xid %d: %s", event.uuid or "unknown", event.xid, sickness or "it goes on"
+            "GPU %s reported Xid %d: %s",
+            event.uuid or "unknown",
+            event.xid,
+            sickness or "it goes on",
+            extra={"device": event.uuid},
         )
         if sickness and event.uuid:
             self._marks.setdefault(event.uuid, sickness)

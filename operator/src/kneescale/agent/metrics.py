@@ -1,17 +1,80 @@
 """What Prometheus reads: worked out when it asks, so that grants pay nothing for it."""
 
+import time
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from kneescale.agent.backend import Backend
+from kneescale.agent.broker import PartitionView
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import NodeState
+from kneescale.agent.trace import Totals
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.telemetry.declared import counter, gauge
+from kneescale.telemetry.families import Families
 
-_PARTITION_LABELS = ("device", "partition", "model")
+_NODE = ("backend",)
+_DEVICE = ("backend", "device")
+_PARTITION = ("backend", "device", "partition", "namespace", "model")
+
+CLAIMS = gauge("kneescale_prepared_claims", "Claims prepared on this node", *_NODE)
+UNSAVED = gauge(
+    "kneescale_schedules_unsaved",
+    "Whether the GPUSchedules that are applied could not be saved for the next start",
+    *_NODE,
+)
+HEALTHY = gauge(
+    "kneescale_device_healthy",
+    "1 where partitions may run, 0 on a sick device; a withdrawn one is not there",
+    *_DEVICE,
+)
+LOSSES = counter(
+    "kneescale_device_context_losses_total",
+    "Times that all workers of a device lost their GPU contexts, as its MPS daemon's program counts",
+    *_DEVICE,
+)
+HELD = gauge("kneescale_device_granted_ratio", "Part of a GPU that grants hold now, 1 is all of it", *_DEVICE)
+IDLE = counter(
+    "kneescale_device_idle_gpu_seconds_total",
+    "GPU area that no grant held since the agent took the device, in seconds of a whole GPU",
+    *_DEVICE,
+)
+OVERCOMMITTED = counter(
+    "kneescale_overcommitted_total", "Instants at which granted GPU% passed 100", *_DEVICE
+)
+GRANTS = counter("kneescale_grants_total", "Grants that ended", *_PARTITION)
+ITEMS = counter("kneescale_granted_items_total", "Items in grants that ended", *_PARTITION)
+GRANTED = counter(
+    "kneescale_granted_gpu_seconds_total",
+    "GPU area held by grants that ended, from grant to report, in seconds of a whole GPU",
+    *_PARTITION,
+)
+USED = counter(
+    "kneescale_used_gpu_seconds_total",
+    "GPU area of grants that ended while their batches ran, in seconds of a whole GPU",
+    *_PARTITION,
+)
+REFUSED = counter(
+    "kneescale_refused_items_total", "Items refused because they could not be in time", *_PARTITION
+)
+QUEUED = gauge("kneescale_queued_items", "Items waiting for a grant", *_PARTITION)
+CONNECTED = gauge("kneescale_worker_connected", "Whether the partition's worker is connected", *_PARTITION)
+HUNG = gauge("kneescale_worker_hung", "Whether a batch of the partition's worker never ended", *_PARTITION)
+OVERRUNS = counter("kneescale_overruns_total", "Batches that took much longer than their grant", *_PARTITION)
+LATENCY_RATIO = gauge(
+    "kneescale_latency_ratio",
+    "Batch time measured over the one that the surface predicts, the median of late; not there until known",
+    *_PARTITION,
+)
+
+METRICS = (
+    *(CLAIMS, UNSAVED, HEALTHY, LOSSES, HELD, IDLE, OVERCOMMITTED),
+    *(GRANTS, ITEMS, GRANTED, USED, REFUSED),
+    *(QUEUED, CONNECTED, HUNG, OVERRUNS, LATENCY_RATIO),
+)
 
 
 def make_registry(
@@ -25,100 +88,58 @@ def make_registry(
 
 class _AgentCollector(Collector):
     def __init__(self, backend: Backend, state: NodeState, hosts: Mapping[str, DispatcherHost]) -> None:
-        self._devices = backend.devices
-        self._losses = backend.context_losses
-        self._backend = backend.name
+        self._backend = backend
         self._state = state
         self._hosts = hosts
 
     def collect(self) -> Iterable[Metric]:
         """All metrics as they are now."""
-        yield from self._health_metrics()
-        yield from self._device_metrics()
-        yield from self._grant_metrics()
-        yield from self._partition_metrics()
-        claims = GaugeMetricFamily(
-            "kneescale_prepared_claims", "Claims prepared on this node", labels=["backend"]
-        )
-        claims.add_metric([self._backend], len(self._state.claims()))
-        yield claims
-        unsaved = GaugeMetricFamily(
-            "kneescale_schedules_unsaved",
-            "Whether the GPUSchedules that are applied could not be saved for the next start",
-            labels=["backend"],
-        )
-        unsaved.add_metric([self._backend], bool(self._state.unsaved))
-        yield unsaved
-
-    def _health_metrics(self) -> Iterable[Metric]:
-        healthy = GaugeMetricFamily(
-            "kneescale_device_healthy",
-            "1 where partitions may run, 0 on a sick device; a withdrawn one is not there",
-            labels=["backend", "device"],
-        )
-        for device in self._devices():
-            healthy.add_metric([self._backend, device.name], not device.sickness)
-        losses = CounterMetricFamily(
-            "kneescale_device_context_losses",
-            "Times that all workers of a device lost their GPU contexts, as its MPS daemon's program counts",
-            labels=["backend", "device"],
-        )
-        for name, known in self._losses().items():
-            losses.add_metric([self._backend, name], known.count)
-        yield from (healthy, losses)
-
-    def _device_metrics(self) -> Iterable[Metric]:
-        labels = ["backend", "device"]
-        granted = GaugeMetricFamily("kneescale_granted_gpu_percent", "GPU% held by grants now", labels=labels)
-        over = CounterMetricFamily(
-            "kneescale_overcommitted", "Instants at which granted GPU% passed 100", labels=labels
-        )
+        page = Families(METRICS, [self._backend.name])
+        page.add(CLAIMS, len(self._state.claims()))
+        page.add(UNSAVED, bool(self._state.unsaved))
+        for device in self._backend.devices():
+            page.add(HEALTHY, not device.sickness, device.name)
+        for name, known in self._backend.context_losses().items():
+            page.add(LOSSES, known.count, name)
         for name, host in self._hosts.items():
-            granted.add_metric([self._backend, name], host.trace.running_percent)
-            over.add_metric([self._backend, name], host.trace.overcommitted)
-        yield from (granted, over)
+            _add_device(page, name, host)
+        return page.all()
 
-    def _grant_metrics(self) -> Iterable[Metric]:
-        labels = ["backend", *_PARTITION_LABELS]
-        grants = CounterMetricFamily("kneescale_grants", "Grants that ended", labels=labels)
-        items = CounterMetricFamily("kneescale_granted_items", "Items in grants that ended", labels=labels)
-        area = CounterMetricFamily(
-            "kneescale_granted_gpu_seconds", "GPU area granted, in seconds of a whole GPU", labels=labels
-        )
-        refused = CounterMetricFamily(
-            "kneescale_refused_items", "Items refused because they could not be in time", labels=labels
-        )
-        for device, host in self._hosts.items():
-            for partition, totals in host.trace.totals().items():
-                values = [self._backend, device, partition, totals.model]
-                grants.add_metric(values, totals.grants)
-                items.add_metric(values, totals.items)
-                area.add_metric(values, totals.area_ns / (WHOLE_GPU_PERCENT * NS_PER_S))
-                refused.add_metric(values, totals.refused_items)
-        yield from (grants, items, area, refused)
 
-    def _partition_metrics(self) -> Iterable[Metric]:
-        labels = ["backend", *_PARTITION_LABELS]
-        queued = GaugeMetricFamily("kneescale_queued_items", "Items waiting for a grant", labels=labels)
-        connected = GaugeMetricFamily(
-            "kneescale_worker_connected", "Whether the partition's worker is connected", labels=labels
-        )
-        hung = GaugeMetricFamily(
-            "kneescale_worker_hung", "Whether a batch of the partition's worker never ended", labels=labels
-        )
-        overruns = CounterMetricFamily(
-            "kneescale_overruns", "Batches that took much longer than their grant", labels=labels
-        )
-        ratio = GaugeMetricFamily(
-            "kneescale_latency_ratio", "Measured over predicted batch time, the median", labels=labels
-        )
-        for device, host in self._hosts.items():
-            for view in host.views():
-                values = [self._backend, device, view.name, view.model]
-                queued.add_metric(values, view.queued_items)
-                connected.add_metric(values, view.connected)
-                hung.add_metric(values, view.hung)
-                overruns.add_metric(values, view.timing.overruns)
-                if view.timing.latency_ratio is not None:
-                    ratio.add_metric(values, view.timing.latency_ratio)
-        yield from (queued, connected, hung, overruns, ratio)
+def _add_device(page: Families, name: str, host: DispatcherHost) -> None:
+    page.add(HELD, host.trace.running_percent / WHOLE_GPU_PERCENT, name)
+    page.add(IDLE, _gpu_seconds(_idle_area_ns(host, time.monotonic_ns())), name)
+    page.add(OVERCOMMITTED, host.trace.overcommitted, name)
+    for totals in host.trace.totals().values():
+        _add_totals(page, name, totals)
+    for view in host.views():
+        _add_view(page, name, view)
+
+
+def _add_totals(page: Families, device: str, totals: Totals) -> None:
+    tenant = totals.tenant
+    labels = (device, tenant.partition, tenant.namespace, tenant.model)
+    page.add(GRANTS, totals.grants, *labels)
+    page.add(ITEMS, totals.items, *labels)
+    page.add(GRANTED, _gpu_seconds(totals.area_ns), *labels)
+    page.add(USED, _gpu_seconds(totals.used_area_ns), *labels)
+    page.add(REFUSED, totals.refused_items, *labels)
+
+
+def _add_view(page: Families, device: str, view: PartitionView) -> None:
+    labels = (device, view.name, view.namespace, view.model)
+    page.add(QUEUED, view.queued_items, *labels)
+    page.add(CONNECTED, view.connected, *labels)
+    page.add(HUNG, view.hung, *labels)
+    page.add(OVERRUNS, view.timing.overruns, *labels)
+    if view.timing.latency_ratio is not None:
+        page.add(LATENCY_RATIO, view.timing.latency_ratio, *labels)
+
+
+def _idle_area_ns(host: DispatcherHost, now_ns: int) -> int:
+    """What no grant held, nor holds: GPU% times nanoseconds."""
+    return WHOLE_GPU_PERCENT * (now_ns - host.began_ns) - host.trace.area_ns(now_ns)
+
+
+def _gpu_seconds(area_ns: int) -> float:
+    return area_ns / (WHOLE_GPU_PERCENT * NS_PER_S)

@@ -8,6 +8,7 @@ from kneescale.api.names import DRIVER
 from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 
+NODE_NAME = "KNEESCALE_NODE_NAME"
 #: Workers run as this user; nobody else may speak on a grant socket.
 WORKER_UID = 65532
 
@@ -57,7 +58,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     Raises InvalidInputError naming the variable and what it must be.
     """
-    node_name = environ.get("KNEESCALE_NODE_NAME", "")
+    node_name = environ.get(NODE_NAME, "")
     if not node_name:
         raise InvalidInputError("set KNEESCALE_NODE_NAME to the name of this node")
     defaults = Settings(node_name, _read_backend(environ))

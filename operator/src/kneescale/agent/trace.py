@@ -28,24 +28,33 @@ class GrantRecord:
     ended_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A partition, and the model that it is for."""
+
+    partition: str
+    namespace: str
+    model: str
+
+
 @dataclass(slots=True)
 class Totals:
     """Counts of one partition's ended grants and refused items since the agent started.
 
-    `area_ns` is GPU% times nanoseconds.
+    Areas are GPU% times nanoseconds: `area_ns` while it was held, `used_area_ns` while the batches ran.
     """
 
-    model: str
+    tenant: Tenant
     grants: int = 0
     items: int = 0
     area_ns: int = 0
+    used_area_ns: int = 0
     refused_items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    partition: str
-    model: str
+    tenant: Tenant
     gpu_percent: int
     batch: int
     granted_ns: int
@@ -64,10 +73,10 @@ class Trace:
         self._ended_area_ns = 0
         self._totals: dict[str, Totals] = {}
 
-    def granted(self, partition: str, model: str, grant: Grant, granted_ns: int) -> None:
+    def granted(self, tenant: Tenant, grant: Grant, granted_ns: int) -> None:
         """A grant goes out."""
         with self._lock:
-            self._open[grant.grant_id] = _Open(partition, model, grant.gpu_percent, grant.batch, granted_ns)
+            self._open[grant.grant_id] = _Open(tenant, grant.gpu_percent, grant.batch, granted_ns)
             self._running_percent += grant.gpu_percent
             if self._running_percent > WHOLE_GPU_PERCENT:
                 self._overcommitted += 1
@@ -79,8 +88,8 @@ class Trace:
             self._running_percent -= gone_out.gpu_percent
             self._ended.append(
                 (
-                    gone_out.partition,
-                    gone_out.model,
+                    gone_out.tenant.partition,
+                    gone_out.tenant.model,
                     gone_out.gpu_percent,
                     gone_out.batch,
                     gone_out.granted_ns,
@@ -90,15 +99,16 @@ class Trace:
             )
             area_ns = gone_out.gpu_percent * (ended_ns - gone_out.granted_ns)
             self._ended_area_ns += area_ns
-            totals = self._totals_of(gone_out.partition, gone_out.model)
+            totals = self._totals_of(gone_out.tenant)
             totals.grants += 1
             totals.items += gone_out.batch
             totals.area_ns += area_ns
+            totals.used_area_ns += gone_out.gpu_percent * (ended_ns - started_ns)
 
-    def refused(self, partition: str, model: str, items: int) -> None:
+    def refused(self, tenant: Tenant, items: int) -> None:
         """Items of a partition are refused."""
         with self._lock:
-            self._totals_of(partition, model).refused_items += items
+            self._totals_of(tenant).refused_items += items
 
     def keep_totals_of(self, partitions: Collection[str]) -> None:
         """Drop the totals of all other partitions."""
@@ -132,5 +142,5 @@ class Trace:
             running = sum(grant.gpu_percent * (now_ns - grant.granted_ns) for grant in self._open.values())
             return self._ended_area_ns + running
 
-    def _totals_of(self, partition: str, model: str) -> Totals:
-        return self._totals.setdefault(partition, Totals(model))
+    def _totals_of(self, tenant: Tenant) -> Totals:
+        return self._totals.setdefault(tenant.partition, Totals(tenant))

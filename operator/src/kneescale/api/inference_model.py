@@ -34,8 +34,6 @@ from kneescale.core.errors import InvalidInputError
 
 KIND = "InferenceModel"
 
-Replicas = Annotated[int, Range(1, 1000)]
-
 
 class PlacementState(StrEnum):
     """A partition as its model's owner sees it."""
@@ -65,19 +63,34 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Bounds on the number of workers; `replicas` is what kubectl scale or an autoscaler writes."""
+    """Bounds on the number of workers; `replicas` is what kubectl scale or an autoscaler writes.
 
-    min_replicas: Replicas = 1
-    max_replicas: Replicas = 1
+    With a `min_replicas` of 0 the model sleeps when nothing came for `idle_seconds`.
+    """
+
+    min_replicas: Annotated[int, Range(0, 1000)] = 1
+    max_replicas: Annotated[int, Range(1, 1000)] = 1
     replicas: Annotated[int | None, Range(0, 1000)] = None
+    idle_seconds: Annotated[int, Range(10, 86_400)] = 300
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """(fewest, most) workers; the same number twice where `replicas` asks for one."""
+        """(fewest, most) workers while it is awake; the same number twice where `replicas` asks for one."""
+        fewest = max(self.min_replicas, 1)
         if self.replicas is None:
-            return self.min_replicas, self.max_replicas
-        wanted = min(max(self.replicas, self.min_replicas), self.max_replicas)
+            return fewest, self.max_replicas
+        wanted = min(max(self.replicas, fewest), self.max_replicas)
         return wanted, wanted
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether it may be without a worker, which the next request then brings up."""
+        return self.min_replicas == 0
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it is to have no worker, whatever comes."""
+        return self.may_sleep and self.replicas == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,7 @@ class GpuRequirements:
 
     @property
     def memory_bytes(self) -> int:
-        """GPU memory of one worker."""
+        """GPU memory of one copy of the model."""
         return parse_quantity(self.memory)
 
 
@@ -162,6 +175,8 @@ class ScalingStatus:
     #: By how much late requests on a busy GPU have raised it.
     boost_permille: Permille = 1000
     changed_at: Annotated[str | None, DateTime()] = None
+    #: Since when nothing came; only of a model that may sleep.
+    idle_since: Annotated[str | None, DateTime()] = None
     peaks: Annotated[tuple[ScalingPeak, ...], Items(max_items=16)] = ()
     #: The last decisions, the latest first.
     decisions: Annotated[tuple[ScalingDecision, ...], Items(max_items=5)] = ()

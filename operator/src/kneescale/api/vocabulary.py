@@ -41,7 +41,7 @@ class Tier(StrEnum):
 
     #: One process; any GPU% per batch, several batches at once.
     GREEN_CONTEXTS = "green-contexts"
-    #: One MPS client with contexts of fixed GPU%, made up front.
+    #: One process with contexts of fixed GPU%, made up front, each with its own copy of the weights.
     MPS_CONTEXTS = "mps-contexts"
     #: One process, with its own copy of the weights, for each lane.
     MPS_PROCESSES = "mps-processes"

@@ -8,6 +8,7 @@ from time import monotonic
 from kneescale.controller.api_server import ApiError, ApiServer
 from kneescale.controller.difference import Verb, Write
 from kneescale.controller.failures import Failures
+from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
 from kneescale.controller.resources import kind_of
 
@@ -19,10 +20,11 @@ _MODELS_AT_ONCE = 8
 class Applier:
     """Applies differences; what fails is tried again later, and holds up no other model."""
 
-    def __init__(self, api: ApiServer, world: World, failures: Failures) -> None:
+    def __init__(self, api: ApiServer, world: World, failures: Failures, metrics: Metrics) -> None:
         self._api = api
         self._world = world
         self._failures = failures
+        self._metrics = metrics
         self._places = asyncio.Semaphore(_MODELS_AT_ONCE)
 
     async def apply(self, writes: Sequence[Write]) -> None:
@@ -40,18 +42,19 @@ class Applier:
 
     async def _send(self, write: Write) -> None:
         item = write.item
-        fields = {"verb": item.verb, "kind": item.kind, "object": item.place}
         try:
             await self._request(write)
         except ApiError as error:
+            self._metrics.wrote(item.verb, item.kind, done=False)
             message = f"{item}: {error}"
             delay_s = self._failures.failed(item, write.model, message, monotonic())
-            logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=fields)
+            logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=write.about)
         else:
+            self._metrics.wrote(item.verb, item.kind, done=True)
             self._failures.succeeded(item)
             # Statuses hold measurements, so they are written all the time.
             level = logging.DEBUG if item.verb is Verb.APPLY_STATUS else logging.INFO
-            logger.log(level, "%s", item, extra=fields)
+            logger.log(level, "%s", item, extra=write.about)
 
     async def _request(self, write: Write) -> None:
         if write.verb is Verb.DELETE:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kneescale.api.names import MODEL_LABEL
+from kneescale.api.names import DEVICE_ANNOTATION, MODEL_LABEL
 from kneescale.controller.observe import Key, World, key_of
 from kneescale.controller.resources import JOB, POD, RESOURCE_CLAIM, Object, kind_named, kind_of
 from kneescale.plan.state import Desired
@@ -53,6 +53,17 @@ class Write:
         """The write's name."""
         namespace, name = key_of(self.obj)
         return Item(self.verb, self.obj["kind"], namespace, name)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a line of the log about it is about: its model and its GPU, where it has them."""
+        item = self.item
+        about = {"verb": item.verb, "kind": item.kind, "object": item.place}
+        if self.model:
+            about["namespace"], about["model"] = self.model
+        if device := _device(self.obj):
+            about["device"] = device
+        return about
 
 
 def difference(desired: Desired, world: World) -> Iterator[Write]:
@@ -117,6 +128,13 @@ def _find(manifest: Object, world: World) -> Object | None:
 
 def _is_being_deleted(obj: Object) -> bool:
     return "deletionTimestamp" in obj["metadata"]
+
+
+def _device(obj: Object) -> str:
+    """The GPU that an object is for; empty where it is for none, or for several."""
+    if obj["kind"] == "GPUSchedule":
+        return str(obj.get("spec", {}).get("uuid", ""))
+    return str(obj["metadata"].get("annotations", {}).get(DEVICE_ANNOTATION, ""))
 
 
 def _write(verb: Verb, obj: Object) -> Write:

@@ -19,12 +19,20 @@ async def post(api: ApiServer, notes: Iterable[EventNote]) -> None:
     """Log each decision and post it as an Event; one that cannot be posted is only logged."""
     for note in notes:
         regarding = f"{note.regarding.namespace}/{note.regarding.name}"
-        fields = {"reason": note.reason, "kind": note.regarding.kind, "object": regarding}
+        fields = _about(note)
         logger.info("%s: %s", regarding, note.message, extra=fields)
         try:
             await api.create(render(note, datetime.now(UTC)))
         except ApiError as error:
             logger.warning("no Event for %s: %s", regarding, error, extra=fields)
+
+
+def _about(note: EventNote) -> dict[str, str]:
+    """What a line of the log about a decision is about: its model and its GPUs."""
+    regarding = note.regarding
+    about = {"reason": note.reason, "kind": regarding.kind, "namespace": regarding.namespace}
+    about["model"] = regarding.name
+    return about | ({"device": note.device} if note.device else {})
 
 
 def render(note: EventNote, now: datetime) -> Object:

@@ -44,6 +44,11 @@ class Failures:
         """Forget the failures of items that nobody wants to write any more."""
         self._failures = {item: failure for item, failure in self._failures.items() if item in wanted}
 
+    @property
+    def any(self) -> bool:
+        """Whether something failed and is still to be written."""
+        return bool(self._failures)
+
     def next_try_s(self) -> float:
         """Return when the first of the failed items may be tried again; infinity if nothing failed."""
         return min((failure.retry_at_s for failure in self._failures.values()), default=math.inf)

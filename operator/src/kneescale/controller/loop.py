@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 
 from kneescale.controller import events
 from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
-from kneescale.controller.difference import difference
+from kneescale.controller.difference import Write, difference
 from kneescale.controller.failures import Failures
+from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
-from kneescale.controller.observe import World, observe
+from kneescale.controller.metrics import Metrics, Result
+from kneescale.controller.observe import World, find_worker, models_that_may_sleep, observe
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Desired, Observed
 
@@ -34,17 +37,25 @@ class Pace:
 
 
 class Loop:
-    """Keeps the cluster as the plan wants it."""
+    """Keeps the cluster as the plan wants it; `address` is where the cluster reaches this process."""
 
     def __init__(
-        self, api: ApiServer, world: World, plan: Callable[[Observed], Desired], pace: Pace = Pace()
+        self,
+        api: ApiServer,
+        world: World,
+        plan: Callable[[Observed], Desired],
+        address: str,
+        metrics: Metrics,
+        pace: Pace = Pace(),
     ) -> None:
         self._api = api
         self._world = world
+        self._gates = Gates(address, partial(find_worker, world), self.wake)
         self._plan = plan
         self._pace = pace
+        self._metrics = metrics
         self._failures = Failures()
-        self._applier = Applier(api, world, self._failures)
+        self._applier = Applier(api, world, self._failures, self._metrics)
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         #: When the last cycle ended, in monotonic seconds: the sign of life.
@@ -73,13 +84,28 @@ class Loop:
     async def reconcile(self) -> float:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""
         self._calm_down()
-        observed = observe(self._world, self._failures.by_model(), datetime.now(UTC))
+        gates = await self._gates.keep(models_that_may_sleep(self._world))
+        observed = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
 
-        desired = self._plan(observed)
+        desired = self._timed_plan(observed)
 
-        await self._applier.apply(tuple(difference(desired, self._world)))
+        writes = tuple(difference(desired, self._world))
+        await self._applier.apply(writes)
         await self._announce(desired)
+        await self._gates.look()
+        self._metrics.reconciled(self._result(writes))
         return self._next_due_s(desired)
+
+    def _timed_plan(self, observed: Observed) -> Desired:
+        began_s = monotonic()
+        desired = self._plan(observed)
+        self._metrics.planned(observed, desired, monotonic() - began_s)
+        return desired
+
+    def _result(self, writes: Sequence[Write]) -> Result:
+        if self._failures.any:
+            return Result.FAILED
+        return Result.APPLIED if writes else Result.UNCHANGED
 
     async def _announce(self, desired: Desired) -> None:
         # A decision that was not written down is not announced: the next plan comes to it again.
@@ -87,6 +113,8 @@ class Loop:
         notes = [
             note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed
         ]
+        for note in notes:
+            self._metrics.announced(note)
         await events.post(self._api, notes)
 
     def _next_due_s(self, desired: Desired) -> float:

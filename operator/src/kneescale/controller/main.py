@@ -6,18 +6,18 @@ import os
 import sys
 from functools import partial
 
-import kopf
-
 from kneescale.controller.api_server import connect
 from kneescale.controller.handlers import watch
 from kneescale.controller.listing import list_all_at_start
 from kneescale.controller.loop import Loop
+from kneescale.controller.metrics import Metrics, serve
 from kneescale.controller.observe import World
 from kneescale.controller.resources import WATCHED
-from kneescale.controller.settings import parse_settings
+from kneescale.controller.settings import parse_address, parse_settings
 from kneescale.core.errors import InvalidInputError, KneescaleError
 from kneescale.plan import plan
 from kneescale.plan.state import Settings
+from kneescale.telemetry import logs
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def main() -> int:
     """Run the operator until a signal; return the exit code, 2 for wrong settings."""
     _log_json()
     try:
-        asyncio.run(_operate(parse_settings(os.environ)))
+        asyncio.run(_operate(parse_settings(os.environ), parse_address(os.environ)))
     except InvalidInputError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
@@ -41,16 +41,18 @@ def main() -> int:
 
 def _log_json() -> None:
     """One JSON object a line, without the libraries' lines about each watched object and each probe."""
-    kopf.configure(log_format=kopf.LogFormat.JSON)
-    for chatty in ("kopf.objects", "kopf.activities", "aiohttp.access"):
+    logs.configure()
+    for chatty in ("asyncio", "kopf.objects", "kopf.activities", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-async def _operate(settings: Settings) -> None:
+async def _operate(settings: Settings, address: str) -> None:
     world = World(WATCHED)
     async with connect() as api:
         await list_all_at_start(api, world, _START_PATIENCE_S)
-        loop = Loop(api, world, partial(plan, settings=settings))
+        metrics = Metrics()
+        serve(metrics)
+        loop = Loop(api, world, partial(plan, settings=settings), address, metrics)
         async with asyncio.TaskGroup() as group:
             reconciling = group.create_task(loop.run())
             await watch(world, loop)

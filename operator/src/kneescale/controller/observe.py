@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from kneescale.controller.api_server import Listing
 from kneescale.controller.resources import (
+    ENDPOINT_SLICE,
     GPU_SCHEDULE,
     INFERENCE_MODEL,
     JOB,
@@ -16,7 +18,8 @@ from kneescale.controller.resources import (
     Kind,
     Object,
 )
-from kneescale.plan.state import Observed
+from kneescale.plan.manifests import serving_labels
+from kneescale.plan.state import Gate, Observed
 
 #: Namespace (empty for cluster-scoped kinds) and name.
 Key = tuple[str, str]
@@ -102,7 +105,9 @@ class _Memory:
         return True
 
 
-def observe(world: World, apply_errors: Mapping[Key, str], now: datetime) -> Observed:
+def observe(
+    world: World, apply_errors: Mapping[Key, str], gates: Mapping[Key, Gate], now: datetime
+) -> Observed:
     """The world as the plan takes it."""
     return Observed.from_objects(
         now=now,
@@ -114,5 +119,33 @@ def observe(world: World, apply_errors: Mapping[Key, str], now: datetime) -> Obs
         jobs=world.objects(JOB),
         claims=world.objects(RESOURCE_CLAIM),
         nodes=world.objects(NODE),
+        entrances=world.objects(ENDPOINT_SLICE),
+        gates=gates,
         apply_errors=apply_errors,
     )
+
+
+def models_that_may_sleep(world: World) -> frozenset[Key]:
+    """The InferenceModels that may be without a worker."""
+    return frozenset(
+        key_of(obj)
+        for obj in world.objects(INFERENCE_MODEL)
+        if ((obj.get("spec") or {}).get("scaling") or {}).get("minReplicas") == 0
+    )
+
+
+def find_worker(world: World, model: Key) -> str | None:
+    """The address of a worker of the model that is ready; None where there is none."""
+    namespace, name = model
+    wanted = serving_labels(name).items()
+    for pod in world.objects(POD):
+        meta, status = pod["metadata"], pod.get("status") or {}
+        is_its_own = meta["namespace"] == namespace and wanted <= (meta.get("labels") or {}).items()
+        if is_its_own and "deletionTimestamp" not in meta and _is_ready(status):
+            return str(status["podIP"])
+    return None
+
+
+def _is_ready(status: Mapping[str, Any]) -> bool:
+    conditions = status.get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -49,6 +49,7 @@ POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
 SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
 JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", label_selector=_OURS)
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", label_selector=_OURS)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 
 WATCHED = (
@@ -62,6 +63,7 @@ WATCHED = (
     SERVICE,
     JOB,
     DISRUPTION_BUDGET,
+    ENDPOINT_SLICE,
 )
 
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (*WATCHED, EVENT)}

@@ -2,14 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.state import Settings
 
+_POD_IP = "KNEESCALE_POD_IP"
 _WORKER_IMAGE = "KNEESCALE_WORKER_IMAGE"
 _SCHEDULING = "KNEESCALE_SCHEDULING"
 _AREA_LIMIT = "KNEESCALE_AREA_LIMIT_PERMILLE"
+
+
+def parse_address(environment: Mapping[str, str]) -> str:
+    """Where the cluster reaches this process.
+
+    Raises InvalidInputError saying which variable to set.
+    """
+    address = environment.get(_POD_IP, "")
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise InvalidInputError(f"set {_POD_IP} to the address of this pod, not {address!r}") from None
 
 
 def parse_settings(environment: Mapping[str, str]) -> Settings:

@@ -3,7 +3,6 @@
 KNEESCALE_STATE_DIR is the agent's state folder, /var/lib/kneescale where it is not set.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 from threading import Event
 
 from kneescale.mps.service import MpsService, keeper_of
+from kneescale.telemetry import logs
 
 
 def main() -> int:
     """Exit status 0 after SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     state_dir = Path(os.environ.get("KNEESCALE_STATE_DIR", "/var/lib/kneescale"))
     ending = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

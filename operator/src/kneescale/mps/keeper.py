@@ -39,6 +39,7 @@ class DaemonKeeper:
         losses: int = 0,
     ) -> None:
         self.wanted = wanted
+        self._log = logging.LoggerAdapter(_log, {"device": wanted.uuid})
         self._process = process
         self._control = control
         self._publish = publish
@@ -59,13 +60,13 @@ class DaemonKeeper:
         try:
             self._control.ask(protocol.QUIT)
         except DaemonSilentError as error:
-            _log.info("%s: %s", self.wanted.uuid, error)
+            self._log.info("%s: %s", self.wanted.uuid, error)
         if not self._process.wait(_QUIT_S):
-            _log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
+            self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
 
     def _events(self) -> Iterator[Event]:
         for line in self._process.new_lines():
-            _log.info("%s: %s", self.wanted.uuid, line)
+            self._log.info("%s: %s", self.wanted.uuid, line)
             if (loss := parse_line(line)) is not None:
                 yield loss
         status = self._process.exit_status()
@@ -79,7 +80,7 @@ class DaemonKeeper:
         try:
             return supervisor.Answered(self._servers())
         except (DaemonSilentError, DaemonAnswerError) as error:
-            _log.warning("%s: %s", self.wanted.uuid, error)
+            self._log.warning("%s: %s", self.wanted.uuid, error)
             return supervisor.Silent()
 
     def _servers(self) -> tuple[Server, ...]:
@@ -97,7 +98,7 @@ class DaemonKeeper:
         before = self._now
         self._now, actions = supervisor.step(before, event, now_ns)
         if before.state is not self._now.state:
-            _log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
+            self._log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
         for action in actions:
             for result in self._act(action):
                 self._step(result, now_ns)
@@ -117,7 +118,7 @@ class DaemonKeeper:
         try:
             self._process.start()
         except DaemonStartError as error:
-            _log.error("%s: %s", self.wanted.uuid, error)
+            self._log.error("%s: %s", self.wanted.uuid, error)
             yield supervisor.Exited(_NOT_STARTED)
 
     def _configure(self) -> Event:
@@ -145,7 +146,7 @@ class DaemonKeeper:
             answer = self._control.ask(protocol.terminate_client(server, client))
         except DaemonSilentError as error:
             answer = str(error)
-        _log.warning("%s: GPU work of client %d terminated: %s", self.wanted.uuid, client, answer)
+        self._log.warning("%s: GPU work of client %d terminated: %s", self.wanted.uuid, client, answer)
 
     def _status(self) -> DaemonStatus:
         now, last = self._now, self._published

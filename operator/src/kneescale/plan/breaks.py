@@ -88,7 +88,9 @@ def _breakable(
         for pod in each.spare if each.waiting and _may_break(each) else ():
             claim = claims.get((key, pod.metadata.name))
             is_here = pod.device_uuid == target.device.uuid
-            if is_here and rooms.has(target.device.uuid, target.memory_bytes, target.clients, without=claim):
+            if is_here and rooms.has(
+                target.device.uuid, target.memory_bytes, target.footprint.clients, without=claim
+            ):
                 yield pod
 
 

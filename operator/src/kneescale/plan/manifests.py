@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kneescale.api.footprint import ONE_PROCESS, Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import (
     API_VERSION,
@@ -25,12 +26,15 @@ from kneescale.api.vocabulary import Backend, ModelFormat, Role
 from kneescale.plan.placing import Target
 from kneescale.plan.prediction_jobs import PredictionRun
 from kneescale.plan.profiling import Run
-from kneescale.plan.state import Manifest, Settings
+from kneescale.plan.state import Gate, Manifest, Settings
 
+ENTRANCE_API_VERSION, ENTRANCE_KIND = "discovery.k8s.io/v1", "EndpointSlice"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 _WORKER_USER = 65532
 _MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
+#: By custom, what a Prometheus that looks for it scrapes without further ado.
+_SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
 #: A profile is to be measured in 60 s at most; the rest is for starting.
 _PROFILE_SECONDS = 45
 _PROFILE_DEADLINE_SECONDS = 180
@@ -48,13 +52,16 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
     model, device = target.model, target.device
     metadata = _partition_metadata(target.name, model, device, Role.SERVE)
     # `kubectl drain` takes pods without a controller only by force.
-    pod_metadata = metadata | {"ownerReferences": [model.owner.render_controller()]}
+    pod_metadata = metadata | {
+        "ownerReferences": [model.owner.render_controller()],
+        "annotations": metadata["annotations"] | _SCRAPED,
+    }
     emulated = device.backend is Backend.EMULATED
-    pod_spec = _pod_spec(target.name, model, settings.worker_image, emulated=emulated, clients=target.clients)
+    pod_spec = _pod_spec(target.name, model, settings.worker_image, target.footprint, emulated=emulated)
     pod_spec["restartPolicy"] = "Always"
     pod_spec["containers"][0] |= _serving_container()
     return [
-        _claim(metadata, model, device, target.lanes, Role.SERVE, target.clients),
+        _claim(metadata, model, device, target.lanes, Role.SERVE, target.footprint),
         {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": pod_spec},
     ]
 
@@ -68,7 +75,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "annotations": metadata["annotations"] | {ATTEMPT_ANNOTATION: str(run.attempt)},
     }
     emulated = device.backend is Backend.EMULATED
-    pod_spec = _pod_spec(run.job_name, model, settings.worker_image, emulated=emulated)
+    pod_spec = _pod_spec(run.job_name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
     pod_spec["containers"][0]["env"].append(
@@ -80,7 +87,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return [
-        _claim(metadata, model, device, device.lanes, Role.PROFILE),
+        _claim(metadata, model, device, device.lanes, Role.PROFILE, ONE_PROCESS),
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec},
     ]
 
@@ -119,7 +126,7 @@ def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Seq
     """
     metadata = _metadata(name, model, {ROLE_LABEL: WANT})
     emulated = model.spec.model.format is ModelFormat.EMULATED
-    pod_spec = _pod_spec(name, model, settings.worker_image, emulated=emulated)
+    pod_spec = _pod_spec(name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
     pod_spec["affinity"] = {"nodeAffinity": _elsewhere(nodes)} if nodes else {}
     request = {
         "deviceClassName": DRIVER,
@@ -188,6 +195,27 @@ def render_service(model: InferenceModel) -> Manifest:
     }
 
 
+def render_entrance(model: InferenceModel, gate: Gate) -> Manifest:
+    """Leads the Service to where requests are held, beside the EndpointSlice that Kubernetes keeps for it."""
+    name = model.metadata.name
+    labels = {
+        "kubernetes.io/service-name": name,
+        # Else the controller of EndpointSlices takes it for one of its own, and deletes it.
+        "endpointslice.kubernetes.io/managed-by": "kneescale.dev",
+    }
+    return {
+        "apiVersion": ENTRANCE_API_VERSION,
+        "kind": ENTRANCE_KIND,
+        "metadata": _metadata(f"{name}-asleep", model, labels),
+        "addressType": "IPv6" if ":" in gate.address else "IPv4",
+        "ports": [
+            {"name": "http", "port": gate.http_port, "protocol": "TCP"},
+            {"name": "grpc", "port": gate.grpc_port, "protocol": "TCP"},
+        ],
+        "endpoints": [{"addresses": [gate.address], "conditions": {"ready": True}}],
+    }
+
+
 def _metadata(name: str, model: InferenceModel, labels: Mapping[str, str]) -> dict[str, Any]:
     ours = {MANAGED_BY_LABEL: MANAGED_BY, MODEL_LABEL: model.metadata.name}
     return {
@@ -209,14 +237,14 @@ def _claim(
     device: GpuDevice,
     lanes: Sequence[int],
     role: Role,
-    clients: int = 1,
+    held: Footprint,
 ) -> Manifest:
-    """A claim of one device for a worker of so many MPS clients, each of which has the model in memory."""
+    """A claim of what a worker takes of one device."""
     uuid = f'device.attributes["{DRIVER}"].uuid == "{device.uuid}"'
     request = {
         "deviceClassName": DRIVER,
         "selectors": [{"cel": {"expression": uuid}}],
-        "capacity": {"requests": {"memory": _memory(model, clients), "clients": str(clients)}},
+        "capacity": {"requests": {"memory": _memory(model, held.copies), "clients": str(held.clients)}},
     }
     parameters = {
         "apiVersion": API_VERSION,
@@ -238,16 +266,16 @@ def _claim(
     }
 
 
-def _memory(model: InferenceModel, clients: int) -> str:
+def _memory(model: InferenceModel, copies: int) -> str:
     """So many times the model's memory, as a quantity."""
-    return model.spec.gpu.memory if clients == 1 else str(clients * model.spec.gpu.memory_bytes)
+    return model.spec.gpu.memory if copies == 1 else str(copies * model.spec.gpu.memory_bytes)
 
 
 def _pod_spec(
-    claim: str, model: InferenceModel, image: str, *, emulated: bool, clients: int = 1
+    claim: str, model: InferenceModel, image: str, held: Footprint, *, emulated: bool
 ) -> dict[str, Any]:
     """What all pods of a model that want a GPU have in common."""
-    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, clients)
+    memory = _EMULATED_HOST_MEMORY if emulated else _memory(model, held.processes)
     pod_spec = _bare_pod_spec(model, image, memory)
     pod_spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
     pod_spec["containers"][0]["resources"]["claims"] = [{"name": "gpu"}]

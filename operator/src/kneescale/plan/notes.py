@@ -1,6 +1,8 @@
 """Events: one for each decision, told from what the observed status has not said yet."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 
 from kneescale.api.conditions import find_condition
 from kneescale.api.inference_model import KIND, InferenceModel, InferenceModelStatus
@@ -17,10 +19,11 @@ def notes_of(
 ) -> Iterator[EventNote]:
     """The decisions that `status` will show and the model's observed status does not."""
     model = outlook.model
-    yield from _transitions(model, findings)
-    yield from _scaled(outlook)
-    yield from _replanned(model, status)
-    yield from _starting(outlook)
+    device = ", ".join(target.place for target in outlook.placing.targets)
+    told = chain(
+        _transitions(model, findings), _scaled(outlook), _replanned(model, status), _starting(outlook)
+    )
+    return (replace(note, device=device) for note in told)
 
 
 def ref_of(model: InferenceModel) -> ObjectRef:

@@ -7,11 +7,14 @@ from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
 from kneescale.api.meta import Metadata
 from kneescale.api.model_profile import KIND as MODEL_PROFILE
 from kneescale.api.model_profile import ModelProfile, render_model_profile
-from kneescale.api.names import API_VERSION, model_identity, schedule_name, want_name
+from kneescale.api.names import API_VERSION, MODEL_LABEL, model_identity, schedule_name, want_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
 from kneescale.plan.manifests import (
+    ENTRANCE_API_VERSION,
+    ENTRANCE_KIND,
     render_disruption_budget,
+    render_entrance,
     render_partition,
     render_prediction,
     render_profiling,
@@ -20,7 +23,7 @@ from kneescale.plan.manifests import (
 )
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.profiling import Profiling
-from kneescale.plan.state import Manifest, ObjectRef, Observed, Settings
+from kneescale.plan.state import Gate, Manifest, ObjectRef, Observed, Settings
 
 #: What a profile is of, whatever the product: a profile that is not wanted for now is still of use.
 _Source = tuple[str, str, ModelFormat]
@@ -44,13 +47,28 @@ def objects_to_apply(
     for prediction in profiling.predictions:
         yield render_prediction(prediction, settings)
     for outlook in outlooks:
-        if outlook.partitions.wanted:
+        if outlook.partitions.wanted or outlook.scaling.is_asleep:
             yield render_service(outlook.model)
+        if outlook.partitions.wanted:
             yield render_disruption_budget(outlook.model, len(outlook.partitions.wanted))
         for target in outlook.partitions.started:
             yield from render_partition(target, settings)
+        if gate := _entrance(outlook, observed):
+            yield render_entrance(outlook.model, gate)
         for name in _wanted(outlook):
             yield from render_want(name, outlook.model, settings, sorted({d.node for d in schedules}))
+
+
+def _entrance(outlook: Outlook, observed: Observed) -> Gate | None:
+    """Where a model that may sleep is reached while none of its workers answers."""
+    scaling = outlook.model.spec.scaling
+    if not scaling.may_sleep or scaling.is_off or outlook.partitions.ready - _released(outlook):
+        return None
+    return observed.gates.get(outlook.model.metadata.key)
+
+
+def _released(outlook: Outlook) -> frozenset[str]:
+    return frozenset(pod.metadata.name for pod in outlook.partitions.released_pods)
 
 
 def _wanted(outlook: Outlook) -> list[str]:
@@ -72,6 +90,10 @@ def objects_to_delete(
         for claim in outlook.partitions.released_claims:
             yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
     yield from _wants_no_more(outlooks, observed)
+    open_to = {o.model.metadata.key for o in outlooks if _entrance(o, observed)}
+    for entrance in observed.entrances:
+        if (entrance.namespace, entrance.labels.get(MODEL_LABEL, "")) not in open_to:
+            yield _ref(ENTRANCE_API_VERSION, ENTRANCE_KIND, entrance)
     yield from _ended_profiling(profiling, observed)
     wanted = {schedule_name(device.node, device.name) for device in schedules}
     for schedule in observed.schedules:

@@ -14,7 +14,7 @@ from kneescale.plan.placing import Placing, Target
 from kneescale.plan.profiles import Profile, subject_of
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import Scaling
-from kneescale.plan.scaling_words import scaled
+from kneescale.plan.scaling_words import asleep, scaled
 from kneescale.plan.sizing import Size, Sizing
 from kneescale.plan.workloads import Pod, Problem
 
@@ -94,6 +94,8 @@ def knee_in_words(percent: int | None) -> str:
 
 
 def _placed(outlook: Outlook) -> Finding:
+    if outlook.scaling.is_asleep:
+        return holds("Asleep", asleep(outlook.scaling, outlook.model))
     obstacle = outlook.eligibility.obstacle or outlook.sizing.obstacle or outlook.placing.obstacle
     if obstacle:
         return obstacle
@@ -156,7 +158,8 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
 
 
 def _clients(target: Target) -> str:
-    return "a client" if target.clients == 1 else f"{target.clients} clients"
+    clients = target.footprint.clients
+    return "a client" if clients == 1 else f"{clients} clients"
 
 
 def _staying(outlook: Outlook) -> int:
@@ -176,6 +179,8 @@ def _ready(outlook: Outlook) -> Finding:
     ready = len(partitions.ready)  # without their agent they answer, too
     if outlook.apply_error:
         return fails("ApplyFailed", outlook.apply_error)
+    if outlook.scaling.is_asleep:
+        return holds("Asleep", asleep(outlook.scaling, outlook.model))
     if partitions.hung:
         return fails("WorkerHung", _hung_in_words(partitions, ready))
     problem = _first_problem(outlook)

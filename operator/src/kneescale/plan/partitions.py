@@ -7,7 +7,7 @@ both at once, see `breaks`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -79,32 +79,45 @@ class Partitions:
 
 
 def plan_all_partitions(
-    placings: Mapping[ModelKey, Placing], keys: Iterable[ModelKey], observed: Observed, rooms: Rooms
+    placings: Mapping[ModelKey, Placing],
+    keys: Iterable[ModelKey],
+    asleep: Collection[ModelKey],
+    observed: Observed,
+    rooms: Rooms,
 ) -> Mapping[ModelKey, Partitions]:
     """Every model's partitions; models of which fewer serve than should are the first to take room."""
     targets = {key: placings.get(key, Placing()).targets for key in keys}
     all_serving = _serving(observed)
     serving = Counter(pod.model for pod in observed.pods if pod.metadata.name in all_serving)
     by_need = sorted(targets, key=lambda key: serving[key] >= len(targets[key]))
-    found = {key: plan_partitions(key, targets[key], observed, rooms) for key in by_need}
+    found = {key: plan_partitions(key, targets[key], observed, rooms, key in asleep) for key in by_need}
     return {key: found[key] for key in targets}
 
 
-def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed, rooms: Rooms) -> Partitions:
-    """Take one model's partitions a step closer to `targets`; without any, what runs is left as it is."""
+def plan_partitions(
+    key: ModelKey, targets: Sequence[Target], observed: Observed, rooms: Rooms, is_asleep: bool
+) -> Partitions:
+    """Take one model's partitions a step closer to `targets`.
+
+    Without any, what runs is left as it is; but all workers of a model that is asleep go.
+    """
     pods = tuple(pod for pod in observed.pods if pod.model == key)
     claims = tuple(claim for claim in observed.claims if claim.model == key and claim.role is Role.SERVE)
     held = {claim.metadata.name for claim in claims if not claim.metadata.deleting}
     started = tuple(
         target
         for target in targets
-        if target.name in held or rooms.try_take(target.device.uuid, target.memory_bytes, target.clients)
+        if target.name in held
+        or rooms.try_take(target.device.uuid, target.memory_bytes, target.footprint.clients)
     )
     waiting = tuple(target for target in targets if target not in started)
     ready = frozenset(pod.metadata.name for pod in pods if pod.ready and not pod.metadata.deleting)
     wanted = {target.name for target in targets}
     serving = ready & _serving(observed)
     hung = frozenset(_hung(pods, observed))
+    released = _released(pods, wanted, serving, hung, waiting)
+    if is_asleep:
+        released = (pod for pod in pods if not pod.metadata.deleting)
     return Partitions(
         started=started,
         waiting=waiting,
@@ -112,7 +125,7 @@ def plan_partitions(key: ModelKey, targets: Sequence[Target], observed: Observed
         ready=ready - hung,
         serving=serving,
         hung=hung,
-        released_pods=tuple(_released(pods, wanted, serving, hung, waiting)),
+        released_pods=tuple(released),
         released_claims=tuple(
             claim
             for claim in claims

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from kneescale.api.footprint import Footprint, footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import partition_name
 from kneescale.api.resource_slice import GpuDevice
@@ -12,7 +13,7 @@ from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, 
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.inventory import Inventory
-from kneescale.plan.pools import Resident, choose_worker_lanes, has_pools, lane_clients
+from kneescale.plan.pools import Resident, choose_worker_lanes, has_pools
 from kneescale.plan.sizing import Size, Sizing, size_on_lanes
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Claim, ModelKey, Pod
@@ -33,14 +34,14 @@ class Target:
     area_permille: int
 
     @property
-    def clients(self) -> int:
-        """MPS clients of its worker."""
-        return lane_clients(self.device, self.lanes)
+    def footprint(self) -> Footprint:
+        """What its worker is on the device."""
+        return footprint(self.device.tier, len(self.lanes))
 
     @property
     def memory_bytes(self) -> int:
-        """GPU memory of its worker, each of whose processes has the weights."""
-        return self.clients * self.model.spec.gpu.memory_bytes
+        """GPU memory of its worker."""
+        return self.footprint.copies * self.model.spec.gpu.memory_bytes
 
     @property
     def place(self) -> str:
@@ -126,7 +127,8 @@ def _device(device: GpuDevice) -> Device:
         name=device.name,
         product=device.kind,
         memory_bytes=device.memory_bytes,
-        clients=device.clients,
+        # A model's worker has one lane at least.
+        clients=device.clients // footprint(device.tier, 1).clients,
     )
 
 

@@ -1,7 +1,8 @@
 """The whole plan: each step in its own module, in the order in which a model comes into service."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kneescale.api.gpu_schedule import GPUScheduleSpec, PartitionStatus
 from kneescale.api.inference_model import InferenceModel
@@ -69,11 +70,12 @@ def _plan_models(
     scalings = scale_models(
         [(model, found.devices) for model, found in eligible], profiles, observed, settings
     )
+    asleep = frozenset(key for key, scaling in scalings.items() if scaling.is_asleep)
     sizings = [
         size_model(model, found.devices, profiles, settings.policy, scalings[model.metadata.key].rate_ips)
         for model, found in eligible
     ]
-    places = _find_places(list(zip(models, sizings, strict=True)), inventory, observed, settings)
+    places = _find_places(list(zip(models, sizings, strict=True)), asleep, inventory, observed, settings)
     profiling = replace(measuring.start(places.rooms, places.short_of_room), profiles=profiles)
     outlooks = []
     for (model, eligibility), sizing in zip(eligible, sizings, strict=True):
@@ -113,19 +115,22 @@ class _Places:
 
 def _find_places(
     sized: Sequence[tuple[InferenceModel, Sizing]],
+    asleep: Collection[ModelKey],
     inventory: Inventory,
     observed: Observed,
     settings: Settings,
 ) -> _Places:
     """Place the models; those for whose new workers there is no room then look elsewhere, or break."""
-    first = _start(sized, place_models(sized, inventory, observed, settings), inventory, observed)
+    awake = [(model, sizing) for model, sizing in sized if model.metadata.key not in asleep]
+    start = partial(_start, [model.metadata.key for model, _ in sized], asleep, inventory, observed)
+    first = start(place_models(awake, inventory, observed, settings))
     stuck = find_stuck(first.partitions, observed)
     if not stuck:
         return first
     detours = find_detours(stuck, inventory.devices, first.rooms)
-    elsewhere = place_models(sized, inventory, observed, settings, detours)
+    elsewhere = place_models(awake, inventory, observed, settings, detours)
     placings = {key: _fuller(elsewhere[key], first.placings[key]) for key in elsewhere}
-    second = _start(sized, placings, inventory, observed)
+    second = start(placings)
     stuck = find_stuck(second.partitions, observed)
     return replace(second, partitions=with_breaks(second.partitions, stuck, observed, second.rooms))
 
@@ -136,14 +141,14 @@ def _fuller(elsewhere: Placing, here: Placing) -> Placing:
 
 
 def _start(
-    sized: Sequence[tuple[InferenceModel, Sizing]],
-    placings: Mapping[ModelKey, Placing],
+    keys: Sequence[ModelKey],
+    asleep: Collection[ModelKey],
     inventory: Inventory,
     observed: Observed,
+    placings: Mapping[ModelKey, Placing],
 ) -> _Places:
     rooms = Rooms(inventory.open, observed.claims)
-    keys = [model.metadata.key for model, _ in sized]
-    return _Places(placings, plan_all_partitions(placings, keys, observed, rooms), rooms)
+    return _Places(placings, plan_all_partitions(placings, keys, asleep, observed, rooms), rooms)
 
 
 def _measured(partitions: Partitions, observed: Observed) -> tuple[PartitionStatus, ...]:

@@ -1,13 +1,14 @@
 """Pools of lanes: which GPU%s a worker holds where each lane runs one batch at a time.
 
 With green contexts a worker has every GPU% and runs any number of batches at once. In the other tiers its
-lanes are made at start-up, and in the mps-processes tier each is a process with weights of its own. They are
-chosen for the set of models on a device, and stay chosen: another pool is another worker (docs/adr/0024).
+lanes are made at start-up, each with weights of its own. They are chosen for the set of models on a device,
+and stay chosen: another pool is another worker (docs/adr/0024).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kneescale.api.footprint import footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role, Tier
@@ -21,7 +22,7 @@ from kneescale.plan.workloads import Claim, ModelKey
 
 _MS_PER_S = 1000
 
-#: As many as the thresholds of `choose_lanes` were tuned with. With processes each has a copy of the weights.
+#: As many as the thresholds of `choose_lanes` were tuned with. Each has a copy of the weights.
 _MOST_LANES = 3
 
 #: Another choice must carry so much more than the running pools for workers to be swapped for it.
@@ -42,7 +43,7 @@ class _Tenant:
     """What the choice of pools looks at: `workload` is the replica's part of the rate."""
 
     workload: Workload
-    #: Of one lane in the mps-processes tier, of the worker in others.
+    #: Of one lane.
     memory_bytes: int
     #: The pool of its worker that is there; None where there is none yet.
     running: Pool | None
@@ -59,11 +60,6 @@ class _Tenant:
 def has_pools(device: GpuDevice) -> bool:
     """Whether workers on the device hold a pool of lanes."""
     return device.tier is not Tier.GREEN_CONTEXTS
-
-
-def lane_clients(device: GpuDevice, lanes: Pool) -> int:
-    """How many MPS clients a worker is, and how often it holds its weights in memory."""
-    return len(lanes) if device.tier is Tier.MPS_PROCESSES else 1
 
 
 def choose_worker_lanes(
@@ -141,15 +137,16 @@ def _pools(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevi
 
 
 def _lanes_each(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> int:
-    """One lane where it fits; more that cost memory only as far as any worker's successor fits beside it."""
+    """One lane where it fits; more only as far as any worker's successor fits beside it."""
     fitting = [lanes for lanes in range(1, _MOST_LANES + 1) if _fits(tenants, kept, device, lanes)]
     return max(fitting, default=0)
 
 
 def _fits(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice, lanes: int) -> bool:
-    spare_workers = 1 if lane_clients(device, (0,) * lanes) > 1 else 0
-    clients = [lane_clients(device, kept.get(tenant.name, (0,) * lanes)) for tenant in tenants]
-    sizes = [number * tenant.memory_bytes for number, tenant in zip(clients, tenants, strict=True)]
+    spare_workers = 1 if lanes > 1 else 0
+    footprints = [footprint(device.tier, len(kept.get(tenant.name, (0,) * lanes))) for tenant in tenants]
+    clients = [each.clients for each in footprints]
+    sizes = [each.copies * tenant.memory_bytes for each, tenant in zip(footprints, tenants, strict=True)]
     return (
         sum(clients) + spare_workers * max(clients) <= device.clients
         and sum(sizes) + spare_workers * max(sizes) <= device.memory_bytes

@@ -6,7 +6,7 @@ was, and needs no metrics system.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 
@@ -76,6 +76,10 @@ class Scaling:
     traffic: Traffic | None
     tail: Tail | None
     reports: tuple[Report, ...]
+    #: Since when nothing came, of a model that may sleep.
+    idle_since: datetime | None
+    #: Whether it is to have no worker for now.
+    is_asleep: bool
 
     @property
     def silent(self) -> tuple[Report, ...]:
@@ -140,6 +144,7 @@ def _scale(
     expected_ips = model.spec.expected_requests_per_second or 0
     # Of a silent agent's part nothing is known but that it was there.
     held_ips = (state.provided_ips or 0.0) if len(heard) < len(reports) else 0.0
+    idle_since = _idle_since(model, before, traffic, observed)
     decision = decide(
         state,
         traffic,
@@ -155,7 +160,28 @@ def _scale(
         traffic=traffic,
         tail=tail,
         reports=tuple(reports),
+        idle_since=idle_since,
+        is_asleep=_is_asleep(model, idle_since, observed.now),
     )
+
+
+def _idle_since(
+    model: InferenceModel, before: ScalingStatus, traffic: Traffic | None, observed: Observed
+) -> datetime | None:
+    """Since when nothing came; a connection that waits for a worker is something."""
+    if not model.spec.scaling.may_sleep:
+        return None
+    gate = observed.gates.get(model.metadata.key)
+    if (gate and gate.waiting) or (traffic and traffic.recent_ips > 0):
+        return None
+    return parse_time(before.idle_since) if before.idle_since else observed.now
+
+
+def _is_asleep(model: InferenceModel, idle_since: datetime | None, now: datetime) -> bool:
+    scaling = model.spec.scaling
+    if idle_since is None:
+        return scaling.is_off
+    return scaling.is_off or now >= idle_since + timedelta(seconds=scaling.idle_seconds)
 
 
 def _rate_ips(provided_ips: float | None, expected_ips: int) -> float | None:
@@ -252,8 +278,9 @@ def _state(status: ScalingStatus) -> ScalingState:
 def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStatus:
     """What the next plan must know, with this one's decision, told by `message`, if it is one."""
     state, before = scaling.decision.state, scaling.before
+    idle_since = format_time(scaling.idle_since) if scaling.idle_since else None
     if state == _state(before):
-        return before
+        return replace(before, idle_since=idle_since)
     decisions = before.decisions
     if scaling.is_change:
         decided = ScalingDecision(format_time(now), scaling.decision.reason, message)
@@ -262,6 +289,7 @@ def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStat
         provided_items_per_second=None if state.provided_ips is None else f"{state.provided_ips:.2f}",
         boost_permille=round(_PERMILLE * state.boost),
         changed_at=_time(state.changed_s) if state.changed_s else None,
+        idle_since=idle_since,
         peaks=tuple(ScalingPeak(_time(peak.since_s), f"{peak.needed_ips:.2f}") for peak in state.peaks),
         decisions=decisions,
     )

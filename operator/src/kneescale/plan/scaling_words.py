@@ -8,6 +8,8 @@ from kneescale.plan.scaling import Scaling
 
 def scaled(scaling: Scaling, model: InferenceModel) -> Finding:
     """Whether what is provided for follows what is measured, and the numbers."""
+    if scaling.is_asleep:
+        return holds("Asleep", asleep(scaling, model))
     if scaling.silent:
         names = ", ".join(sorted({report.schedule.metadata.name for report in scaling.silent}))
         return fails("NoMetrics", f"holding what is provided for: nothing is heard of late from {names}")
@@ -15,6 +17,14 @@ def scaled(scaling: Scaling, model: InferenceModel) -> Finding:
         return unknown("NoTraffic", "nothing arrived yet")
     message = f"{_provided(scaling)}: {_arriving(scaling)}{_tail(scaling, model)}{_ignored(scaling)}"
     return holds("Following", message)
+
+
+def asleep(scaling: Scaling, model: InferenceModel) -> str:
+    """Why no worker runs, and what would wake it."""
+    if model.spec.scaling.is_off:
+        return "no worker runs, for spec.scaling.replicas is 0"
+    since = f"nothing came for {model.spec.scaling.idle_seconds} s"
+    return f"no worker runs, for {since}; the next request is held, and answered by the worker that it wakes"
 
 
 def decided(scaling: Scaling) -> str:

@@ -10,7 +10,7 @@ from kneescale.api.codec import decode
 from kneescale.api.conditions import Condition
 from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
-from kneescale.api.meta import parse_metadata
+from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
 from kneescale.api.names import PREDICT, WANT
 from kneescale.api.node import Node, parse_node
@@ -69,6 +69,16 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Where the requests to a model without a worker are held, and how many connections wait there now."""
+
+    address: str
+    http_port: int
+    grpc_port: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The cluster at one moment; everything in it is ordered by namespace and name."""
 
@@ -84,6 +94,10 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     jobs: tuple[Job, ...] = ()
     claims: tuple[Claim, ...] = ()
+    #: Of models that may sleep: where their requests can be held.
+    gates: Mapping[ModelKey, Gate] = field(default_factory=lambda: MappingProxyType({}))
+    #: EndpointSlices that lead there.
+    entrances: tuple[Metadata, ...] = ()
     #: Pods and claims that are pending for a cluster autoscaler to see.
     wants: tuple[Want, ...] = ()
     #: By name.
@@ -105,6 +119,8 @@ class Observed:
         jobs: Iterable[RawObject] = (),
         claims: Iterable[RawObject] = (),
         nodes: Iterable[RawObject] = (),
+        entrances: Iterable[RawObject] = (),
+        gates: Mapping[ModelKey, Gate] = MappingProxyType({}),
         apply_errors: Mapping[ModelKey, str] = MappingProxyType({}),
     ) -> "Observed":
         """Objects as the API server gives them; of pods, jobs and claims those that the operator made."""
@@ -126,6 +142,8 @@ class Observed:
             jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
             claims=_parsed(parse_claim, [claim for claim in all_claims if role_of(claim) != WANT], rejected),
             wants=tuple(parse_want(obj) for obj in (*all_pods, *all_claims) if role_of(obj) == WANT),
+            gates=gates,
+            entrances=tuple(map(parse_metadata, _ordered(entrances))),
             nodes={node.metadata.name: node for node in map(parse_node, nodes)},
             apply_errors=apply_errors,
             rejected=tuple(rejected),
@@ -141,6 +159,8 @@ class EventNote:
     reason: str
     action: str
     message: str
+    #: The GPUs that the model is planned on, as node1/gpu0, with commas.
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

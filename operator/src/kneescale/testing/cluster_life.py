@@ -226,7 +226,7 @@ def _measured(world: World, model: str) -> dict[str, Any]:
     """What an agent says of one of the model's workers."""
     if model not in world.rates:
         return {}
-    rate_ips = world.rates[model] / len(ready_pods(world, model))
+    rate_ips = world.rates[model] / max(1, len(ready_pods(world, model)))
     traffic = {
         "recentItemsPerSecond": f"{rate_ips:.1f}",
         "steadyItemsPerSecond": f"{rate_ips:.2f}",

@@ -12,7 +12,7 @@ from functools import partial
 from kneescale.api.conditions import format_time
 from kneescale.api.names import FIELD_MANAGER
 from kneescale.plan import plan
-from kneescale.plan.state import EventNote, Manifest, ObjectRef, Observed, Settings
+from kneescale.plan.state import EventNote, Gate, Manifest, ObjectRef, Observed, Settings
 from kneescale.plan.workloads import ModelKey
 
 #: (kind, namespace, name).
@@ -50,6 +50,8 @@ class World:
     rates: dict[str, float] = field(default_factory=dict)
     #: What else agents say of each of a model's partitions, by its name.
     figures: dict[str, Manifest] = field(default_factory=dict)
+    #: Connections that wait for a worker of a model, by its name.
+    waiting: dict[str, int] = field(default_factory=dict)
     #: GPU area that agents say is used, in permille.
     area_used_permille: int = 0
     #: The last error of writing something for a model, by (namespace, name).
@@ -106,8 +108,18 @@ class World:
             jobs=self.find("Job"),
             claims=self.find("ResourceClaim"),
             nodes=self.find("Node"),
+            entrances=self.find("EndpointSlice"),
+            gates=self._gates(),
             apply_errors=self.apply_errors,
         )
+
+    def _gates(self) -> dict[ModelKey, Gate]:
+        """The controller has one for each model that may sleep."""
+        models = [
+            obj for obj in self.find("InferenceModel") if obj["spec"]["scaling"].get("minReplicas") == 0
+        ]
+        names = [(obj["metadata"]["namespace"], obj["metadata"]["name"]) for obj in models]
+        return {key: Gate("10.2.0.1", 4000, 4001, self.waiting.get(key[1], 0)) for key in names}
 
     def requeue_after_s(self) -> float | None:
         """When the plan wants to be asked again though nothing changes."""

@@ -4,7 +4,6 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 from kneescale.core.dispatching.partition import Partition
-from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
@@ -18,12 +17,8 @@ class Running:
     grant: Grant
     granted_ns: int
     is_probe: bool
-
-    @property
-    def hung_after_ns(self) -> int:
-        """From when on it is hung; a probe's `finish_by_ns` is a limit already, and no plan."""
-        finish_by_ns = self.grant.finish_by_ns
-        return finish_by_ns if self.is_probe else hung_after_ns(self.granted_ns, finish_by_ns)
+    #: From when on it is hung.
+    hung_after_ns: int
 
 
 @dataclass(slots=True)

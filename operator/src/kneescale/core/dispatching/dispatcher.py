@@ -12,6 +12,7 @@ from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
 from kneescale.core.dispatching.policy import Policy, Run, Wait
 from kneescale.core.dispatching.probing import look_again_ns, next_probe
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
@@ -109,7 +110,8 @@ class Dispatcher:
 
     def hung(self, now_ns: int) -> set[str]:
         """The partitions that have a run which should have ended long ago."""
-        return {running.partition for running in self.running if now_ns > running.hung_after_ns}
+        running = self._device.running.values()
+        return {each.partition for each in running if now_ns > each.hung_after_ns}
 
     def configure(self, partitions: Mapping[str, PartitionTerms], now_ns: int) -> None:
         """Take a new schedule.
@@ -188,24 +190,21 @@ class Dispatcher:
 
     def tick(self, now_ns: int) -> list[Granted]:
         """Every grant that is to be made now."""
-        return list(self._grants(now_ns))
+        return list(self.grants(now_ns))
 
-    def next_wake_ns(self, now_ns: int) -> int | None:
-        """When to `tick` next if no event comes before; None if only an event can change anything."""
-        wakes = (
-            self._device.next_end_ns(now_ns),
-            self._waiting.until_ns,
-            look_again_ns(self._device, now_ns),
-        )
-        return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
-
-    def _grants(self, now_ns: int) -> Iterator[Granted]:
+    def grants(self, now_ns: int) -> Iterator[Granted]:
+        """The same one by one: each can be on its way while the next one is decided."""
         while True:
             decision = next_probe(self._device, now_ns) or self._policy.next_run(self._device, now_ns)
             if isinstance(decision, Wait):
                 self._waiting = decision
                 return
             yield self._grant(decision, now_ns)
+
+    def next_wake_ns(self, now_ns: int) -> int | None:
+        """When to `tick` next if no event comes before; None if only an event can change anything."""
+        wakes = (self._waiting.until_ns, look_again_ns(self._device, now_ns))
+        return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
         partition = self._device.partitions[run.partition]
@@ -217,10 +216,13 @@ class Dispatcher:
             partition.pop(run.batch)
             lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
             self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, now_ns)
-        grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, now_ns + lasts_ns)
+        end_ns = now_ns + lasts_ns
+        grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, end_ns)
         self._next_grant_id += 1
         partition.held_lanes[grant.gpu_percent] += 1
-        self._device.start(Running(run.partition, grant, now_ns, run.is_probe))
+        # A probe's end is a limit already, and no plan.
+        hung_ns = end_ns if run.is_probe else hung_after_ns(now_ns, end_ns)
+        self._device.start(Running(run.partition, grant, now_ns, run.is_probe, hung_ns))
         return Granted(run.partition, grant)
 
     def _end(self, grant_id: int, started_ns: int, ended_ns: int) -> Ran:

@@ -122,8 +122,13 @@ class _Round:
                 return Run(partition.name, option.gpu_percent, option.batch)
             if not self._settings.fill:
                 break
-        until_ns = self._wake_ns if self._wake_ns < _FAR_NS else None
-        return Wait("what is queued grows its batch, or waits for GPU% to come free", until_ns)
+        return Wait("what is queued grows its batch, or waits for GPU% to come free", self._until_ns())
+
+    def _until_ns(self) -> int | None:
+        """A place that is kept is another one once the run that it waits for is late."""
+        end_ns = self._device.next_end_ns(self._now_ns) if self._ripe else None
+        until_ns = self._wake_ns if end_ns is None else min(self._wake_ns, end_ns)
+        return until_ns if until_ns < _FAR_NS else None
 
     def _sort_in(self, partition: Partition) -> None:
         now_ns = self._now_ns

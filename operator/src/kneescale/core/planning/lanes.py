@@ -8,7 +8,7 @@ them, and the GPU, still do.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import log, sqrt
 from types import MappingProxyType
 
@@ -41,6 +41,10 @@ _LANE_UTILIZATION = 0.8
 _LOAD_STEPS = 6
 _SWEEPS = 3
 
+#: Choices that are remembered, one for each GPU whose pools do not carry its rates: every plan asks for them
+#: anew, and one of eight models takes half a second.
+_REMEMBERED = 256
+
 
 def choose_lanes(
     workloads: Sequence[Workload],
@@ -52,13 +56,22 @@ def choose_lanes(
 
     Models in `kept` have the pool that it says. Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = _choosers(workloads, product)
+    demands = _demands(workloads, product)
+    pools = _chosen(demands, lanes, tuple(sorted(kept.items())))
+    return {demand.name: pool for demand, pool in zip(demands, pools, strict=True)}
+
+
+@lru_cache(_REMEMBERED)
+def _chosen(
+    demands: tuple["_Demand", ...], lanes: int, kept: tuple[tuple[str, Pool], ...]
+) -> tuple[Pool, ...]:
+    choices, given = [_Chooser(demand) for demand in demands], dict(kept)
 
     def pools_at(load: float) -> list[Pool]:
-        return [kept.get(choice.name) or choice.pool(load, lanes) for choice in choices]
+        return [given.get(choice.name) or choice.pool(load, lanes) for choice in choices]
 
     _, pools = _largest_load(choices, pools_at)
-    return {choice.name: pool for choice, pool in zip(choices, pools, strict=True)}
+    return tuple(pools)
 
 
 def carries(workloads: Sequence[Workload], product: str, pools: Mapping[str, Pool]) -> bool:
@@ -66,7 +79,7 @@ def carries(workloads: Sequence[Workload], product: str, pools: Mapping[str, Poo
 
     Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = _choosers(workloads, product)
+    choices = [_Chooser(demand) for demand in _demands(workloads, product)]
     return _suffice(choices, [pools[choice.name] for choice in choices], load=1.0)
 
 
@@ -75,13 +88,15 @@ def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str
 
     Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = _choosers(workloads, product)
+    choices = [_Chooser(demand) for demand in _demands(workloads, product)]
     load, _ = _largest_load(choices, lambda _: [pools[choice.name] for choice in choices])
     return load
 
 
-def _choosers(workloads: Sequence[Workload], product: str) -> list["_Chooser"]:
-    return [_Chooser(workload, workload.surfaces[product]) for workload in workloads]
+def _demands(workloads: Sequence[Workload], product: str) -> tuple["_Demand", ...]:
+    return tuple(
+        _Demand(each.name, each.rate_rps, each.limit_ms, each.surfaces[product]) for each in workloads
+    )
 
 
 def _largest_load(
@@ -119,6 +134,16 @@ def _efficient_percent(workload: Workload, product: str) -> int:
     return efficient_configuration(surface, slo_ms=workload.limit_ms, rate_rps=workload.rate_rps).gpu_percent
 
 
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What a choice looks at of a workload on one product."""
+
+    name: str
+    rate_rps: float
+    slo_ms: float
+    surface: LatencySurface
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class _Cost:
     """What a pool lacks in throughput, as a part of the rate, and the GPU% that it takes in the mean."""
@@ -149,10 +174,11 @@ class _Run:
 class _Chooser:
     """The best pool of one model for any load."""
 
-    def __init__(self, workload: Workload, surface: LatencySurface) -> None:
-        self.name = workload.name
-        self._slo_ms = workload.limit_ms
-        self._rate = workload.rate_rps / 1000
+    def __init__(self, demand: _Demand) -> None:
+        surface = demand.surface
+        self.name = demand.name
+        self._slo_ms = demand.slo_ms
+        self._rate = demand.rate_rps / 1000
         self._max_batch = surface.batches[-1]
         self._percents = surface.gpu_percents
         self._surface = surface

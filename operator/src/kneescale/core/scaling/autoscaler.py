@@ -23,6 +23,8 @@ _FALL = 1 / _STEP**2
 _SIGNIFICANT = 2.0
 #: A worker is up after about so long: a rate that rises is provided for as it will be then.
 _AHEAD_S = 10.0
+#: To at most so many times what comes now: a step looks like a steep ramp, and does not go on like one.
+_MOST_AHEAD = 1.25
 #: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
 _BOOST_STEP = 1.2
 _MOST_BOOST = 2.0
@@ -130,7 +132,8 @@ def forecast_ips(traffic: Traffic) -> float:
     if traffic.trend_ips2 <= _SIGNIFICANT * sqrt(12 * variance / traffic.steady_s**3):
         return traffic.steady_ips  # the slope is within the noise of a least-squares fit
     # The steady rate is that of the middle of its window.
-    return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+    ahead_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+    return min(ahead_ips, _MOST_AHEAD * max(traffic.recent_ips, traffic.steady_ips))
 
 
 def _boost(state: ScalingState, tail: Tail | None, now_s: float) -> float:

@@ -1,0 +1,129 @@
+"""Gates: where requests to a model without a worker wait for the one that they wake.
+
+A gate holds connections, not requests: what REST and gRPC clients send is passed on as it is, byte for byte,
+once a worker is ready. Nothing is read before, so nothing is lost, and TCP itself tells clients to wait.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import partial
+
+from kneescale.controller.observe import Key
+from kneescale.plan.manifests import GRPC_PORT, HTTP_PORT
+from kneescale.plan.state import Gate
+
+logger = logging.getLogger(__name__)
+
+#: A worker is pulled, loaded and warmed in this time, or the connection ends without an answer.
+PATIENCE_S = 120.0
+_CHUNK_BYTES = 1 << 16
+
+
+class Gates:
+    """The gates of all models that may sleep.
+
+    `address` is where the cluster reaches this process, `find_worker` the address of a model's ready worker,
+    None while there is none; `wake` is called when the first connection comes to wait.
+    """
+
+    def __init__(
+        self, address: str, find_worker: Callable[[Key], str | None], wake: Callable[[], None]
+    ) -> None:
+        self._address = address
+        self._find_worker = find_worker
+        self._wake = wake
+        self._gates: dict[Key, _OpenGate] = {}
+        self._looked = asyncio.Condition()
+
+    async def keep(self, keys: Collection[Key]) -> Mapping[Key, Gate]:
+        """Have a gate for each of these models and for no other; return them, to be planned with."""
+        for key in self._gates.keys() - keys:
+            self._gates.pop(key).close()
+        for key in sorted(keys - self._gates.keys()):
+            gate = _OpenGate()
+            for port in (HTTP_PORT, GRPC_PORT):
+                gate.servers[port] = await asyncio.start_server(
+                    partial(self._hold, key, port), self._address, 0
+                )
+            self._gates[key] = gate
+        return {key: gate.seen(self._address) for key, gate in self._gates.items()}
+
+    async def look(self) -> None:
+        """Have everyone who waits look for a worker: there may be one now."""
+        async with self._looked:
+            self._looked.notify_all()
+
+    async def _hold(
+        self, key: Key, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            host = await self._worker(key)
+            worker = await asyncio.open_connection(host, port)
+        except (TimeoutError, OSError) as error:
+            logger.warning("%s/%s: no worker for a held connection: %s", *key, error or "none came")
+            await _close(writer)
+            return
+        await _join((reader, writer), worker)
+
+    async def _worker(self, key: Key) -> str:
+        """The address of a worker, as soon as one is ready. Raises TimeoutError."""
+        gate = self._gates[key]
+        gate.waiting += 1
+        self._wake()
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._looked:
+                while (found := self._find_worker(key)) is None:
+                    await self._looked.wait()
+                return found
+        finally:
+            gate.waiting -= 1
+
+
+class _OpenGate:
+    """The listening sockets of one model, and how many connections wait."""
+
+    def __init__(self) -> None:
+        self.servers: dict[int, asyncio.Server] = {}
+        self.waiting = 0
+
+    def seen(self, address: str) -> Gate:
+        http_port, grpc_port = (_port(self.servers[port]) for port in (HTTP_PORT, GRPC_PORT))
+        return Gate(address, http_port, grpc_port, self.waiting)
+
+    def close(self) -> None:
+        """Take no more connections; those that are there go on."""
+        for server in self.servers.values():
+            server.close()
+
+
+def _port(server: asyncio.Server) -> int:
+    port: int = server.sockets[0].getsockname()[1]
+    return port
+
+
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _join(client: _Connection, worker: _Connection) -> None:
+    """Pass on what each says to the other, until both have ended."""
+    await asyncio.gather(_pass_on(client[0], worker[1]), _pass_on(worker[0], client[1]))
+    for _, writer in (client, worker):
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # A peer that is gone shows as an end to the other one.
+    with suppress(ConnectionError):
+        while data := await reader.read(_CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()

@@ -1,0 +1,119 @@
+"""Connections are held until a worker is ready, then passed on byte for byte; over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from kneescale.controller import gates as gates_module
+from kneescale.controller.gates import Gates
+from kneescale.controller.observe import Key
+
+MODEL: Key = ("shop", "vad")
+LOCAL = "127.0.0.1"
+
+
+class Cluster:
+    """A worker that is there or not, and how often somebody asked to be woken."""
+
+    def __init__(self) -> None:
+        self.worker: str | None = None
+        self.wakes = 0
+        self.gates = Gates(LOCAL, lambda _: self.worker, self._wake)
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    async def waiting(self, models: set[Key] = {MODEL}) -> int:  # noqa: B006 - never changed
+        return (await self.gates.keep(models))[MODEL].waiting
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """When the test is over its gates are closed, and nothing that they began goes on."""
+    cluster = Cluster()
+    yield cluster
+    await cluster.gates.keep(set())
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def echoing(port_name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """A worker that says back what it hears, on the port that workers have for REST or gRPC."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1024):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, LOCAL, 0)
+    monkeypatch.setattr(gates_module, port_name, server.sockets[0].getsockname()[1])
+    async with server:
+        yield
+
+
+async def ended(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+async def until_waiting(cluster: Cluster, number: int) -> None:
+    async with asyncio.timeout(10):
+        while await cluster.waiting() != number:
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("port_name", ["HTTP_PORT", "GRPC_PORT"])
+async def test_a_request_is_held_and_answered(
+    port_name: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with echoing(port_name, monkeypatch):
+        gate = (await cluster.gates.keep({MODEL}))[MODEL]
+        port = gate.http_port if port_name == "HTTP_PORT" else gate.grpc_port
+        reader, writer = await asyncio.open_connection(LOCAL, port)
+        writer.write(b"is this speech?")
+        await until_waiting(cluster, 1)
+        assert cluster.wakes == 1
+        cluster.worker = LOCAL
+        await cluster.gates.look()
+        assert await reader.readexactly(15) == b"is this speech?"
+        assert await cluster.waiting() == 0
+        writer.write_eof()
+        assert await reader.read() == b""
+        await ended(writer)
+
+
+async def test_everybody_who_waits_is_answered(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with echoing("HTTP_PORT", monkeypatch):
+        gate = (await cluster.gates.keep({MODEL}))[MODEL]
+        connections = [await asyncio.open_connection(LOCAL, gate.http_port) for _ in range(20)]
+        await until_waiting(cluster, 20)
+        cluster.worker = LOCAL
+        await cluster.gates.look()
+        for number, (reader, writer) in enumerate(connections):
+            writer.write(b"%3d" % number)
+            assert await reader.readexactly(3) == b"%3d" % number
+            await ended(writer)
+
+
+async def test_where_no_worker_comes_the_connection_ends(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates_module, "PATIENCE_S", 0.05)
+    gate = (await cluster.gates.keep({MODEL}))[MODEL]
+    reader, writer = await asyncio.open_connection(LOCAL, gate.http_port)
+    assert await reader.read() == b""
+    assert await cluster.waiting() == 0
+    await ended(writer)
+
+
+async def test_the_gate_of_a_model_that_may_sleep_no_more_is_closed(cluster: Cluster) -> None:
+    gate = (await cluster.gates.keep({MODEL}))[MODEL]
+    assert await cluster.gates.keep({MODEL}) == {MODEL: gate}
+    assert await cluster.gates.keep(set()) == {}
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(LOCAL, gate.http_port)

@@ -1,0 +1,95 @@
+"""A model that may sleep has no worker while nothing comes; who comes then is held, and wakes it."""
+
+from datetime import timedelta
+
+import pytest
+
+from kneescale.plan.state import Manifest
+from kneescale.testing.cluster_life import settle
+from kneescale.testing.world import World
+from tests.plan.cluster import condition, emulated_world, model
+
+MAY_SLEEP = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 60}
+
+
+@pytest.fixture
+def world() -> World:
+    """The model serves, and something comes for it."""
+    world = emulated_world()
+    world.create(model("resnet50", scaling=MAY_SLEEP))
+    settle(world)
+    pass_time(world, rate_ips=20, seconds=4)
+    return world
+
+
+def pass_time(world: World, rate_ips: float, seconds: int) -> None:
+    world.rates["resnet50"] = rate_ips
+    for _ in range(seconds // 2):
+        world.now += timedelta(seconds=2)
+        settle(world)
+
+
+def status(world: World) -> Manifest:
+    found: Manifest = world.get("InferenceModel", "resnet50")["status"]
+    return found
+
+
+def test_it_sleeps_when_nothing_came_for_a_while_and_not_before(world: World) -> None:
+    pass_time(world, rate_ips=0, seconds=58)
+    assert status(world)["replicas"] == 1
+    pass_time(world, rate_ips=0, seconds=4)
+    assert status(world)["replicas"] == 0
+    assert world.find("Pod") == world.find("ResourceClaim") == []
+    ready = condition({"status": status(world)}, "Ready")
+    assert (ready["status"], ready["reason"]) == ("True", "Asleep")
+    assert ready["message"].startswith("no worker runs, for nothing came for 60 s; the next request is held")
+
+
+def test_a_request_now_and_then_keeps_it_awake(world: World) -> None:
+    for _ in range(4):
+        pass_time(world, rate_ips=0, seconds=50)
+        pass_time(world, rate_ips=1, seconds=4)
+    assert status(world)["replicas"] == 1
+
+
+def test_its_service_leads_to_the_gate_exactly_while_no_worker_answers(world: World) -> None:
+    assert world.find("EndpointSlice") == []
+    pass_time(world, rate_ips=0, seconds=62)
+    (entrance,) = world.find("EndpointSlice")
+    assert entrance["metadata"]["labels"]["kubernetes.io/service-name"] == "resnet50"
+    assert entrance["endpoints"] == [{"addresses": ["10.2.0.1"], "conditions": {"ready": True}}]
+    assert [(port["name"], port["port"]) for port in entrance["ports"]] == [("http", 4000), ("grpc", 4001)]
+    assert [each["metadata"]["name"] for each in world.find("Service")] == ["resnet50"]
+    world.waiting["resnet50"] = 1
+    settle(world)
+    assert world.find("EndpointSlice") == []
+
+
+def test_who_waits_wakes_it_and_it_stays_awake_for_a_while(world: World) -> None:
+    pass_time(world, rate_ips=0, seconds=100)
+    world.waiting["resnet50"] = 1
+    settle(world)
+    assert status(world)["replicas"] == 1
+    world.waiting.clear()
+    pass_time(world, rate_ips=0, seconds=56)
+    assert status(world)["replicas"] == 1
+    pass_time(world, rate_ips=0, seconds=8)
+    assert status(world)["replicas"] == 0
+
+
+def test_scaled_to_nothing_by_hand_nobody_wakes_it(world: World) -> None:
+    world.edit("InferenceModel", "resnet50", lambda spec: spec["scaling"].update(replicas=0))
+    world.waiting["resnet50"] = 1
+    settle(world)
+    assert status(world)["replicas"] == 0
+    assert world.find("EndpointSlice") == []
+    message = condition({"status": status(world)}, "Ready")["message"]
+    assert message == "no worker runs, for spec.scaling.replicas is 0"
+
+
+def test_a_model_with_a_least_replica_never_sleeps() -> None:
+    world = emulated_world()
+    world.create(model("resnet50"))
+    settle(world)
+    pass_time(world, rate_ips=0, seconds=600)
+    assert status(world)["replicas"] == 1

@@ -1,0 +1,51 @@
+"""Log lines: one JSON object each."""
+
+import json
+import logging
+from typing import Any
+
+from kneescale.telemetry.logs import JsonLines
+
+
+def line(message: str, *args: object, **given: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A record of that message as it is written, parsed."""
+    record = logging.getLogger("kneescale.test").makeRecord(
+        "kneescale.test",
+        logging.WARNING,
+        "test.py",
+        1,
+        message,
+        args,
+        given.get("exc_info"),
+        extra=given.get("extra"),
+    )
+    text = JsonLines({"model": "vad", "device": "gpu0"}).format(record)
+    assert "\n" not in text
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def test_a_line_tells_what_it_is_about_and_no_more() -> None:
+    told = line("%d items\nare late", 3, extra={"partition": "vad-1"})
+    assert told.pop("timestamp").endswith("+00:00")
+    assert told == {
+        "severity": "warning",
+        "logger": "kneescale.test",
+        "message": "3 items\nare late",
+        "model": "vad",
+        "device": "gpu0",
+        "partition": "vad-1",
+    }
+
+
+def test_a_line_about_one_of_many_says_which() -> None:
+    assert line("hung", extra={"device": "gpu1"})["device"] == "gpu1"
+
+
+def test_an_exception_is_in_the_line() -> None:
+    error = ValueError("no rows")
+    assert "ValueError: no rows" in line("failed", exc_info=(ValueError, error, None))["exception"]
+
+
+def test_what_json_does_not_know_is_written_as_text() -> None:
+    assert line("at", extra={"path": {1}})["path"] == "{1}"

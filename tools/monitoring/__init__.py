@@ -1,0 +1,1 @@
+"""What is generated of the metrics: their page, the PrometheusRule, the dashboards."""

@@ -1,0 +1,38 @@
+"""The three parts that export metrics, with the tables from which they do."""
+
+from dataclasses import dataclass
+
+from kneescale.agent import metrics as agent
+from kneescale.controller import metrics as operator
+from kneescale.plan.manifests import METRICS_PORT as WORKER_PORT
+from kneescale.telemetry.declared import Kind, Metric
+from kneescale_worker import metrics as worker
+
+_AGENT_PORT = 9400
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part, and where its pods show its metrics."""
+
+    name: str
+    #: The `job` of its targets, in the scrape configuration and the PodMonitors alike.
+    job: str
+    port: int
+    metrics: tuple[Metric, ...]
+
+
+PARTS = (
+    Part("operator", "kneescale-operator", operator.PORT, operator.METRICS),
+    Part("agent", "kneescale-agent", _AGENT_PORT, agent.METRICS),
+    Part("worker", "kneescale-worker", WORKER_PORT, worker.METRICS),
+)
+
+
+def series_of(metric: Metric) -> dict[str, frozenset[str]]:
+    """The labels of each series that the metric is told by, those of its target apart."""
+    labels = frozenset(metric.labels)
+    if metric.kind is not Kind.HISTOGRAM:
+        return {metric.name: labels}
+    parts = {f"{metric.name}_{end}": labels for end in ("count", "sum")}
+    return {**parts, f"{metric.name}_bucket": labels | {"le"}}
