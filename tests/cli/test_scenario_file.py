@@ -121,7 +121,11 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
             "profile: vgg, slo_ms: 25.5",
             "5: models[1].profile 'vgg' is not among the profiles: bert, resnet",
         ),
-        ("uniform", "often", "6: arrivals must be uniform, poisson, bursty or a mapping with trace"),
+        (
+            "uniform",
+            "often",
+            "6: arrivals must be uniform, poisson, bursty, step, ramp, daily, spike or a mapping with trace",
+        ),
         ("uniform", "[uniform]", "6: arrivals must be a text, not a list"),
         ("uniform", "{trace: trace.csv}", "4: models[0].rate must not be given: the trace has it"),
         ("arrivals: uniform", "- x", "6: is not YAML: "),

@@ -250,7 +250,7 @@ def test_a_drain_without_room_waits() -> None:
     for eviction in evictions(world, "node1"):
         eviction.make()
     settle(world)
-    assert world.find("Pod") == []
+    assert serves_on(world) == []
     assert placed(world)["reason"] == "InsufficientGPU"
     assert placed(world)["message"] == "no GPU takes new workers (not counting: node node1 is cordoned)"
     uncordon(world, "node1")

@@ -69,6 +69,19 @@ def test_large_requests_and_bursts_are_told_from_single_items_at_random() -> Non
 
 
 def test_workers_of_one_model_are_one_traffic() -> None:
-    whole = together([Traffic(10, 20, 30, 0.5, 1.0), Traffic(30, 60, 10, 0.25, 5.0)])
+    whole = together([Traffic(10, 20, 30, 0.5, 1.0), Traffic(30, 60, 30, 0.25, 5.0)])
     assert whole == Traffic(40, 80, 30, 0.75, 4.0)
     assert together([]) == Traffic()
+
+
+@pytest.mark.parametrize("age_s", [2, 4, 12, 26])
+def test_a_new_worker_takes_its_part_and_adds_nothing(age_s: int) -> None:
+    times = poisson(200, 30, np.random.default_rng(SEED))
+    split_ns = (30 - age_s) * NS_PER_S
+    is_moved = (times >= split_ns) & (np.arange(len(times)) % 2 == 0)
+    moved = metered(times[is_moved] - split_ns, age_s)
+    whole, seen = metered(times, 30), together([metered(times[~is_moved], 30), moved])
+    assert seen.recent_ips == pytest.approx(whole.recent_ips)
+    assert seen.steady_ips == pytest.approx(whole.steady_ips)
+    assert seen.trend_ips2 == pytest.approx(whole.trend_ips2, abs=0.02)
+    assert seen.steady_s == whole.steady_s

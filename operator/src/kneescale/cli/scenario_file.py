@@ -21,9 +21,11 @@ from kneescale.sim.scenario import (
     Scenario,
     ScenarioGpu,
     ScenarioModel,
+    Shaped,
     Trace,
     Uniform,
 )
+from kneescale.sim.shapes import SHAPES
 
 #: What to write as `profiles` for the figures that come with the product, and the runs they are asked for:
 #: their sources measured no larger batches.
@@ -31,7 +33,12 @@ SHIPPED = "shipped"
 _SHIPPED_GPU_PERCENTS = range(5, WHOLE_GPU_PERCENT + 1, 5)
 _SHIPPED_BATCHES = (1, 2, 4, 8)
 
-_PATTERNS: Mapping[str, Arrivals] = {"uniform": Uniform(), "poisson": Poisson(), "bursty": Bursty()}
+_PATTERNS: Mapping[str, Arrivals] = {
+    "uniform": Uniform(),
+    "poisson": Poisson(),
+    "bursty": Bursty(),
+    **{name: Shaped(shape) for name, shape in SHAPES.items()},
+}
 _TRACE_COLUMNS = ("time_s", "model")
 
 #: Some thirty years: an int64 holds it in ns. Times since 1970 are refused, as a simulation starts at 0.

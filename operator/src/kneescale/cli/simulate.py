@@ -1,4 +1,4 @@
-"""`kneescale simulate`: what each policy makes of a scenario."""
+"""`kneescale simulate`: what each policy makes of a scenario, or each autoscaler."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from kneescale.cli.autoscale import HELP, add_autoscale_arguments, run_autoscale
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
@@ -16,7 +17,7 @@ from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
 from kneescale.sim.systems import Variant
 
-_HELP = """\
+_HELP = f"""\
 Simulates a scenario, request by request, under each policy: the product's own dispatcher (dstack: the code
 that the node agent runs) and other systems, each with those of its parameters that suit the scenario best.
 The same seed gives the same arrivals to all, and the same result again.
@@ -24,14 +25,18 @@ The same seed gives the same arrivals to all, and the same result again.
   attainment   the share of all requests, dropped ones included, that were answered within the SLO
   utilization  the part of the GPUs that the answers would take at their cheapest: useful work
   fairness     Jain's index of what each model had of what weighted fair GPUs owe it
-  bound        the load, as a factor on all rates, that no schedule can exceed (`kneescale bound`)"""
+  bound        the load, as a factor on all rates, that no schedule can exceed (`kneescale bound`)
+
+{HELP}"""
 
 _EXAMPLES = """\
 examples:
   kneescale simulate scenario.yaml
   kneescale simulate scenario.yaml --policy dstack,triton,nexus --load 1.2 --duration-s 30
   kneescale simulate scenario.yaml --policy dstack,temporal --duration-s 10 --plot timeline.png
-  kneescale simulate scenario.yaml --policy all --output json"""
+  kneescale simulate scenario.yaml --policy all --output json
+  kneescale simulate day.yaml --autoscale --duration-s 600 --warmup-s 20 --plot day.png
+  kneescale simulate day.yaml --autoscale --autoscaler kneescale,hpa-cpu --start-s 30"""
 
 
 #: A picture shows so many of the longest SLOs in detail.
@@ -64,6 +69,7 @@ def add_to(subcommands: Subcommands) -> None:
         "--load", metavar="X", type=positive, default=1.0, help="factor on all rates (default: 1)"
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw what ran when: a .png, .svg or .pdf")
+    add_autoscale_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -72,6 +78,9 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
+    if arguments.autoscale:
+        run_autoscale(arguments, out)
+        return
     bound, fleet = bound_and_fleet(arguments)
     wants_spans = arguments.plot is not None
     outcomes = run_all(

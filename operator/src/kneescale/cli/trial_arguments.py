@@ -80,22 +80,24 @@ def bound_and_fleet(arguments: argparse.Namespace) -> tuple[float, tuple[Simulat
     Raises InvalidInputError where the scenario or a time is wrong, InfeasibleError where its models cannot be
     placed.
     """
-    scenario = read_scenario(arguments.scenario)
+    scenario, trial = trial_of(arguments)
     bound = fluid_bound(scenario.workloads(), scenario.pools()).load
-    return bound, fleet_of(scenario, _trial(arguments, scenario))
+    return bound, fleet_of(scenario, trial)
 
 
-def _trial(arguments: argparse.Namespace, scenario: Scenario) -> Trial:
-    """The run that the arguments ask for.
+def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
+    """The scenario and the run of it that the arguments ask for.
 
-    Raises InvalidInputError where nothing would be left after the warm-up.
+    Raises InvalidInputError where the scenario is wrong, or nothing would be left after the warm-up.
     """
+    scenario = read_scenario(arguments.scenario)
     duration_s = arguments.duration_s or _length_s(scenario)
     if arguments.warmup_s >= duration_s:
         raise InvalidInputError(
             f"--warmup-s {arguments.warmup_s:g} leaves nothing of {duration_s:g} s: make it shorter"
         )
-    return Trial(scenario.arrivals, duration_s, arguments.warmup_s, (arguments.seed,), arguments.noise)
+    trial = Trial(scenario.arrivals, duration_s, arguments.warmup_s, (arguments.seed,), arguments.noise)
+    return scenario, trial
 
 
 def positive(text: str) -> float:

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from math import sqrt
 
 from kneescale.api.conditions import format_time, parse_time
 from kneescale.api.gpu_schedule import GPUSchedule, PartitionStatus, PartitionTraffic
@@ -16,9 +15,9 @@ from kneescale.api.inference_model import InferenceModel, ScalingDecision, Scali
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.configuration import cheapest_configuration
 from kneescale.core.scaling.arrivals import Traffic, together
 from kneescale.core.scaling.autoscaler import (
+    LEAST_IPS,
     Decision,
     Peak,
     Reason,
@@ -26,8 +25,9 @@ from kneescale.core.scaling.autoscaler import (
     Tail,
     decide,
     forecast_ips,
+    misses_too_many,
 )
-from kneescale.core.scaling.headroom import needed_permille
+from kneescale.core.scaling.headroom import burst_factor
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.profiles import Profile, Subject, subject_of
 from kneescale.plan.sizing import configure
@@ -36,12 +36,8 @@ from kneescale.plan.workloads import ModelKey
 
 #: Agents write at least every ten seconds: one that is silent for longer measures nothing that counts.
 SILENT_AFTER = timedelta(seconds=20)
-#: A plan for less than this is none: even an idle model keeps what one item a second takes.
-_LEAST_IPS = 1.0
 _MOST_DECISIONS = 5
 _PERMILLE = 1000
-#: Attainment is too low where so many standard deviations more requests missed than may.
-_SIGNIFICANT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +183,7 @@ def _is_asleep(model: InferenceModel, idle_since: datetime | None, now: datetime
 def _rate_ips(provided_ips: float | None, expected_ips: int) -> float | None:
     if provided_ips is None:
         return expected_ips or None
-    return max(provided_ips, expected_ips, _LEAST_IPS)
+    return max(provided_ips, expected_ips, LEAST_IPS)
 
 
 def _traffic(reports: Iterable[Report]) -> Traffic | None:
@@ -213,10 +209,9 @@ def _tail(model: InferenceModel, reports: Iterable[Report]) -> Tail | None:
     slo = model.spec.slo
     requests = sum(report.measured.requests for report in sane)
     missed = requests - sum(report.measured.within_slo for report in sane)
-    may_miss = requests * (1 - slo.percentile / 100)
     return Tail(
         ratio=max(report.measured.p99_milliseconds or 0 for report in sane) / slo.latency_milliseconds,
-        is_late=missed > may_miss + _SIGNIFICANT * sqrt(may_miss) + 1,
+        is_late=misses_too_many(missed, requests, slo.percentile),
         busy_permille=max(report.schedule.status.area_used_permille or 0 for report in sane),
     )
 
@@ -248,19 +243,16 @@ def _factor(
     dispersion: float,
     settings: Settings,
 ) -> float:
-    """What is needed beyond what the plan of that rate has, with the part of GPUs that is left free."""
     slo = model.spec.slo
-    surface = profile.surface_of_late.restricted_to(worker_lanes(model, device), model.spec.max_batch)
-    run = cheapest_configuration(surface, slo_ms=slo.latency_milliseconds, rate_rps=rate_ips)
-    needed = needed_permille(
-        run,
+    return burst_factor(
+        profile.surface_of_late.restricted_to(worker_lanes(model, device), model.spec.max_batch),
+        configure(model, device, profile, settings.policy, rate_ips),
         rate_ips=rate_ips,
         dispersion=dispersion,
         slo_ms=slo.latency_milliseconds,
         percentile=slo.percentile,
+        area_limit_permille=settings.area_limit_permille,
     )
-    planned = configure(model, device, profile, settings.policy, rate_ips).area_permille
-    return max(1.0, needed * settings.area_limit_permille / _PERMILLE / max(1, planned))
 
 
 def _state(status: ScalingStatus) -> ScalingState:

@@ -11,6 +11,7 @@ from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import choose_lanes
+from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
@@ -36,11 +37,29 @@ class Dispatched:
     ) -> None:
         self._names = [tenant.name for tenant in tenants]
         self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._least_lane = min(min(of_one.lanes) for of_one in terms.values())
+        self._least_lane = WHOLE_GPU_PERCENT
         self._dispatcher = Dispatcher(policy)
-        self._dispatcher.configure(terms, 0)
-        for name in self._names:
-            self._dispatcher.joined(name, 0)
+        self._connected: set[str] = set()
+        self.configure(terms, 0)
+
+    @property
+    def connected(self) -> list[str]:
+        """The models that have a worker."""
+        return [name for name in self._names if name in self._connected]
+
+    def configure(self, terms: Mapping[str, PartitionTerms], now_ns: int) -> None:
+        """Take new terms: new models join, and those without terms are served on until they leave."""
+        self._dispatcher.configure(terms, now_ns)
+        for name, of_one in terms.items():
+            self._least_lane = min(self._least_lane, *of_one.lanes)
+            if name not in self._connected:
+                self._dispatcher.joined(name, now_ns)
+                self._connected.add(name)
+
+    def leave(self, name: str, now_ns: int) -> None:
+        """The model's worker, which has nothing left to do, goes."""
+        self._dispatcher.left(name, now_ns)
+        self._connected.remove(name)
 
     def arrived(self, model: int, arrived_ns: int) -> None:
         """Tell the dispatcher."""
@@ -104,6 +123,13 @@ def _terms(tenant: Tenant, pool: Sequence[int] | None) -> PartitionTerms:
     gpu_percent, batch = _plan(tenant)
     if pool and gpu_percent not in pool:
         gpu_percent = max(pool)
+    return terms_of(tenant, gpu_percent, batch, pool)
+
+
+def terms_of(
+    tenant: Tenant, gpu_percent: int, batch: int, pool: Sequence[int] | None = None
+) -> PartitionTerms:
+    """The terms of a worker with that planned run; without a pool any GPU% of the surface is a lane."""
     return PartitionTerms(
         role=Role.SERVE,
         slo_ns=tenant.slo_ns,

@@ -76,50 +76,73 @@ def simulate(
     allowed_misses: Sequence[int] | None = None,
 ) -> Record:
     """Serve the arrivals with a scheduler, as System says."""
-    loop = _Loop(tenants, arrivals, make_scheduler(tenants), from_ns, until_ns, slowness)
-    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), allowed_misses)
-    return loop.record
+    loop = Loop(tenants, make_scheduler(tenants), slowness)
+    loop.feed(arrivals)
+    record = Record(tenants, loop.arrivals_ns, from_ns, until_ns)
+    is_over = partial(too_many, record.missed, allowed_misses)
+    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), record, is_over)
+    return record
 
 
-class _Loop:
-    def __init__(
-        self,
-        tenants: tuple[Tenant, ...],
-        arrivals: Sequence[Times],
-        scheduler: Scheduler,
-        from_ns: int,
-        until_ns: int,
-        slowness: Slowness,
-    ) -> None:
-        by_model: list[list[int]] = [times.tolist() for times in arrivals]
+class Recorder(Protocol):
+    """Whoever keeps what happens to requests, which go by their number among all of their model's."""
+
+    def drop(self, model: int, first: int, count: int) -> None:
+        """`count` requests from number `first` on were refused."""
+
+    def end(self, run: Run) -> None:
+        """A batch was answered."""
+
+
+class Loop:
+    """One GPU under a scheduler: requests are fed to it and it runs until a time, as often as is wanted.
+
+    `arrivals_ns` are all requests that it was fed, by model.
+    """
+
+    def __init__(self, tenants: tuple[Tenant, ...], scheduler: Scheduler, slowness: Slowness) -> None:
+        self.arrivals_ns: list[list[int]] = [[] for _ in tenants]
         self._scheduler = scheduler
         self._slowness = slowness
-        self._queues = Queues(tenants, by_model)
+        self._queues = Queues(tenants, self.arrivals_ns)
         self._gpu = Gpu(tenants)
-        self.record = Record(tenants, by_model, from_ns, until_ns)
-        times = np.concatenate([*arrivals, np.array([_NEVER_NS])])
-        models = np.repeat(np.arange(len(arrivals) + 1), [*map(len, arrivals), 1])
-        order = np.argsort(times, kind="stable")
-        self._times: list[int] = times[order].tolist()
-        self._models: list[int] = models[order].tolist()
+        self._wake_ns: int | None = None
+        #: When the requests come that are not in a queue yet, and their models; the last is none and never.
+        self._times = [_NEVER_NS]
+        self._models = [len(tenants)]
         self._next = 0
 
-    def run(self, end_ns: int, allowed_misses: Sequence[int] | None) -> None:
+    def feed(self, arrivals: Sequence[Times]) -> None:
+        """More requests, by model, all later than those before and than where it has run to."""
+        for known_ns, times_ns in zip(self.arrivals_ns, arrivals, strict=True):
+            known_ns.extend(times_ns.tolist())
+        times = np.concatenate(arrivals)
+        models = np.repeat(np.arange(len(arrivals)), [*map(len, arrivals)])
+        order = np.argsort(times, kind="stable")
+        self._times = [*self._times[self._next : -1], *times[order].tolist(), _NEVER_NS]
+        self._models = [*self._models[self._next : -1], *models[order].tolist(), len(arrivals)]
+        self._next = 0
+
+    def run(self, end_ns: int, recorder: Recorder, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Go on until `end_ns`, or until it is over."""
         scheduler, gpu = self._scheduler, self._gpu
-        wake_ns: int | None = None
         while True:
-            now_ns = min(gpu.next_end_ns() or _NEVER_NS, wake_ns or _NEVER_NS)
+            now_ns = min(gpu.next_end_ns() or _NEVER_NS, self._wake_ns or _NEVER_NS)
             if not scheduler.is_blocked(gpu):
                 now_ns = min(now_ns, self._times[self._next])
             if now_ns > end_ns:
                 return
-            self._end_runs(now_ns)
+            self._end_runs(now_ns, recorder)
             self._take_arrivals(now_ns)
-            self._carry_out(now_ns)
-            if too_many(self.record.missed, allowed_misses):
+            self._carry_out(now_ns, recorder)
+            if is_over():
                 return
-            wake_ns = scheduler.wake_ns(self._queues, now_ns)
-            assert wake_ns is None or wake_ns > now_ns, "a scheduler would be woken for ever"
+            self._wake_ns = scheduler.wake_ns(self._queues, now_ns)
+            assert self._wake_ns is None or self._wake_ns > now_ns, "a scheduler would be woken for ever"
+
+    def is_idle(self, model: int) -> bool:
+        """Whether nothing of the model waits or runs."""
+        return not self._queues.length(model) and all(run.model != model for run in self._gpu.runs)
 
     def _take_arrivals(self, now_ns: int) -> None:
         while self._times[self._next] <= now_ns:
@@ -127,16 +150,16 @@ class _Loop:
             self._scheduler.arrived(model, self._queues.push(model))
             self._next += 1
 
-    def _end_runs(self, now_ns: int) -> None:
+    def _end_runs(self, now_ns: int, recorder: Recorder) -> None:
         for run in self._gpu.take_ended(now_ns):
-            self.record.end(run)
+            recorder.end(run)
             self._scheduler.ended(run, self._queues)
 
-    def _carry_out(self, now_ns: int) -> None:
+    def _carry_out(self, now_ns: int, recorder: Recorder) -> None:
         for command in self._scheduler.decide(self._queues, self._gpu, now_ns):
             if isinstance(command, Drop):
                 first = self._queues.pop(command.model, command.count)
-                self.record.drop(command.model, first, command.count)
+                recorder.drop(command.model, first, command.count)
             else:
                 self._start(command, now_ns)
 

@@ -71,7 +71,7 @@ def _placement(scenario: Scenario) -> Mapping[str, Sequence[str]]:
     if len(scenario.gpus) == 1:
         return {model.name: (scenario.gpus[0].name,) for model in scenario.models}
     demands = [_demand(model, scenario.gpus) for model in scenario.models]
-    devices = [_device(gpu) for gpu in scenario.gpus]
+    devices = [device_of(gpu) for gpu in scenario.gpus]
     limit = float(DEFAULT_AREA_LIMIT_PERMILLE)
     while True:
         outcome = place(demands, devices, {}, area_limit_permille=int(limit))
@@ -88,7 +88,7 @@ def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu]) -> Demand:
     return Demand(
         model=model.name,
         configurations={product: _planned(model, product) for product in {gpu.product for gpu in gpus}},
-        memory_bytes=round(model.memory_gib * _GIB),
+        memory_bytes=memory_bytes_of(model),
         min_replicas=1,
         max_replicas=len(gpus),
     )
@@ -101,7 +101,13 @@ def _planned(model: ScenarioModel, product: str) -> Configuration:
         raise InfeasibleError(f"model {model.name}: {error}") from error
 
 
-def _device(gpu: ScenarioGpu) -> Device:
+def memory_bytes_of(model: ScenarioModel) -> int:
+    """What one worker takes of a GPU's memory."""
+    return round(model.memory_gib * _GIB)
+
+
+def device_of(gpu: ScenarioGpu) -> Device:
+    """The GPU as placement takes it."""
     memory_bytes = _MANY if gpu.memory_gib == inf else round(gpu.memory_gib * _GIB)
     return Device(gpu.name, gpu.name, gpu.name, gpu.product, memory_bytes, _MANY)
 

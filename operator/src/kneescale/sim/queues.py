@@ -7,7 +7,7 @@ from kneescale.sim.tenant import Tenant
 
 
 class Queues:
-    """Requests by the number of their model. `arrivals_ns[model]` are all there will ever be, in order.
+    """Requests by the number of their model. `arrivals_ns[model]` are in order, and may grow at their end.
 
     Requests leave in the order in which they came, so two indices into the arrivals are a queue.
     """

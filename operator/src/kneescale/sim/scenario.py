@@ -8,6 +8,7 @@ from math import inf
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.arrivals import Times
+from kneescale.sim.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,14 @@ class Trace:
     times_ns: Mapping[str, Times]
 
 
-Arrivals = Uniform | Poisson | Bursty | Trace
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """Requests of a Poisson process whose rate goes like the shape; a model's rate is its peak."""
+
+    shape: Shape
+
+
+Arrivals = Uniform | Poisson | Bursty | Trace | Shaped
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Times, bursty, poisson, uniform
 from kneescale.sim.engine import Slowness, System
 from kneescale.sim.record import Record
-from kneescale.sim.scenario import Arrivals, Bursty, Poisson, Trace, Uniform
+from kneescale.sim.scenario import Arrivals, Bursty, Poisson, Shaped, Trace, Uniform
+from kneescale.sim.shapes import sampled
 from kneescale.sim.tenant import Tenant, load_of
 
 #: A capacity is searched up to this many times the fluid bound, and to this part of it.
@@ -44,7 +45,9 @@ class Trial:
         It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
         """
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
-        times = [self._times(number, tenant, load) for number, tenant in enumerate(loaded)]
+        times = [
+            self.times(number, tenant.name, tenant.rate_rps, load) for number, tenant in enumerate(loaded)
+        ]
         from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
         return system(
             loaded,
@@ -55,18 +58,21 @@ class Trial:
             allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in times],
         )
 
-    def _times(self, number: int, tenant: Tenant, load: float) -> Times:
+    def times(self, number: int, name: str, rate_rps: float, load: float = 1.0) -> Times:
+        """When the requests come of the model with that number and name, at the rate that `load` makes it."""
         # Randomness of its own for each model: adding a model changes no other's arrivals.
         rng = np.random.default_rng([*self.seed, 1 + number])
         match self.arrivals:
             case Uniform():
-                return uniform(tenant.rate_rps, self.duration_s, rng)
+                return uniform(rate_rps, self.duration_s, rng)
             case Poisson():
-                return poisson(tenant.rate_rps, self.duration_s, rng)
+                return poisson(rate_rps, self.duration_s, rng)
             case Bursty():
-                return bursty(tenant.rate_rps, self.duration_s, rng)
+                return bursty(rate_rps, self.duration_s, rng)
+            case Shaped(shape):
+                return sampled(shape, rate_rps, self.duration_s, rng)
             case Trace(times_ns):
-                return _compressed(times_ns[tenant.name], load, self.duration_s)
+                return _compressed(times_ns[name], load, self.duration_s)
 
 
 def capacity(

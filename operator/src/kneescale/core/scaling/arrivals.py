@@ -64,17 +64,41 @@ class ArrivalMeter:
 
 
 def together(parts: Iterable[Traffic]) -> Traffic:
-    """The traffic of several workers as one: rates and variances add up."""
+    """The traffic of several workers as one meter would have counted it: rates and variances add up.
+
+    A worker that is known of for less time than another had nothing before. So what moves from one to a new
+    one counts once, although the rates of each are over different times.
+    """
     parts = tuple(parts)
+    window_s = max((part.steady_s for part in parts), default=0.0)
+    parts = tuple(_over(part, window_s) for part in parts)
     steady_ips = sum(part.steady_ips for part in parts)
     return Traffic(
         recent_ips=sum(part.recent_ips for part in parts),
         steady_ips=steady_ips,
-        steady_s=max((part.steady_s for part in parts), default=0.0),
+        steady_s=window_s,
         trend_ips2=sum(part.trend_ips2 for part in parts),
         dispersion=(
             sum(part.dispersion * part.steady_ips for part in parts) / steady_ips if steady_ips else 1.0
         ),
+    )
+
+
+def _over(traffic: Traffic, window_s: float) -> Traffic:
+    """The same items over a longer time, at whose end they came."""
+    if traffic.steady_s == window_s:
+        return traffic
+    part = traffic.steady_s / window_s
+    recent_s = min(RECENT_S, window_s)
+    # The slope is the first moment of the items about the middle of the time, over a twelfth of its cube.
+    later_s = (window_s - traffic.steady_s) / 2
+    moment = traffic.trend_ips2 * traffic.steady_s**3 / 12 + later_s * traffic.steady_ips * traffic.steady_s
+    return Traffic(
+        recent_ips=traffic.recent_ips * min(traffic.steady_s, recent_s) / recent_s,
+        steady_ips=traffic.steady_ips * part,
+        steady_s=window_s,
+        trend_ips2=12 * moment / window_s**3,
+        dispersion=traffic.dispersion,
     )
 
 
@@ -85,7 +109,7 @@ def _traffic(bins: Sequence[int]) -> Traffic:
         steady_ips=sum(bins) / (len(bins) * BIN_S),
         steady_s=len(bins) * BIN_S,
         trend_ips2=_slope(bins) / BIN_S**2,
-        dispersion=_dispersion(bins),
+        dispersion=dispersion(bins),
     )
 
 
@@ -98,7 +122,7 @@ def _slope(bins: Sequence[int]) -> float:
     )
 
 
-def _dispersion(bins: Sequence[int]) -> float:
+def dispersion(bins: Sequence[int]) -> float:
     """Variance over mean, from neighbours' differences: a step or a trend hardly shows in it.
 
     The Allan factor (Allan, "Statistics of atomic frequency standards", 1966). At least 1, as little as

@@ -16,15 +16,18 @@ from kneescale.core.scaling.arrivals import RECENT_S, Traffic
 STABILISATION_S = 60.0
 #: Needs are remembered as the most of each so many seconds.
 PEAK_S = 10.0
+#: A plan for less than this is none: even an idle model keeps what one item a second takes.
+LEAST_IPS = 1.0
 #: What is provided for goes up in steps of this factor, and down only past two of them.
-_STEP = 1.1
+_STEP = 1.05
 _FALL = 1 / _STEP**2
-#: A rate that is so many standard deviations above the steady one is a surge, and not chance.
+#: A rate that is so many standard deviations above the steady one is a surge, and not chance: it is looked
+#: for every other second, so that two deviations would come by chance every few minutes.
+_SURGE = 3.0
+#: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
 #: A worker is up after about so long: a rate that rises is provided for as it will be then.
 _AHEAD_S = 10.0
-#: To at most so many times what comes now: a step looks like a steep ramp, and does not go on like one.
-_MOST_AHEAD = 1.25
 #: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
 _BOOST_STEP = 1.2
 _MOST_BOOST = 2.0
@@ -127,13 +130,22 @@ def decide(
 def forecast_ips(traffic: Traffic) -> float:
     """The rate to provide for: the recent one where it stands out, else where the steady one leads to."""
     variance = traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips)
-    if abs(traffic.recent_ips - traffic.steady_ips) > _SIGNIFICANT * sqrt(variance / RECENT_S):
+    deviation_ips = sqrt(variance / RECENT_S)
+    if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * deviation_ips:
         return traffic.recent_ips
-    if traffic.trend_ips2 <= _SIGNIFICANT * sqrt(12 * variance / traffic.steady_s**3):
+    if traffic.trend_ips2 <= _SURGE * sqrt(12 * variance / traffic.steady_s**3):
         return traffic.steady_ips  # the slope is within the noise of a least-squares fit
     # The steady rate is that of the middle of its window.
-    ahead_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
-    return min(ahead_ips, _MOST_AHEAD * max(traffic.recent_ips, traffic.steady_ips))
+    of_late_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s - RECENT_S) / 2
+    if of_late_ips > traffic.recent_ips + deviation_ips:
+        return max(traffic.steady_ips, traffic.recent_ips)  # a step that has levelled off, and no ramp
+    return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+
+
+def misses_too_many(missed: int, requests: int, percentile: int) -> bool:
+    """Whether so many of the requests miss their SLO that it is not kept, and not by chance."""
+    may_miss = requests * (1 - percentile / 100)
+    return missed > may_miss + _SIGNIFICANT * sqrt(may_miss) + 1
 
 
 def _boost(state: ScalingState, tail: Tail | None, now_s: float) -> float:

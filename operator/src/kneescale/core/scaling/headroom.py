@@ -12,7 +12,8 @@ and each model can be provided for by itself, whatever it shares its GPU with.
 
 from math import log
 
-from kneescale.core.planning.configuration import Configuration
+from kneescale.core.planning.configuration import Configuration, cheapest_configuration
+from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 _PERMILLE = 1000
@@ -33,3 +34,25 @@ def needed_permille(
     slack_ms = max(slo_ms - run.latency_ms, slo_ms / 2)
     k = dispersion * area_per_item_ms * log(1 / (1 - percentile / 100)) / (2 * slack_ms)
     return _PERMILLE * rate_ips * area_per_item_ms / _MS_PER_S * (1 + k)
+
+
+def burst_factor(
+    surface: LatencySurface,
+    planned: Configuration,
+    *,
+    rate_ips: float,
+    dispersion: float,
+    slo_ms: float,
+    percentile: int,
+    area_limit_permille: int,
+) -> float:
+    """By what to multiply the rate to plan for, so that a GPU filled to its limit keeps the SLO; at least 1.
+
+    `planned` is the plan of the rate itself, and what the limit leaves free of a GPU is room for bursts too.
+    Raises InfeasibleError where no run of the surface keeps the SLO.
+    """
+    run = cheapest_configuration(surface, slo_ms=slo_ms, rate_rps=rate_ips)
+    needed = needed_permille(
+        run, rate_ips=rate_ips, dispersion=dispersion, slo_ms=slo_ms, percentile=percentile
+    )
+    return max(1.0, needed * area_limit_permille / _PERMILLE / max(1, planned.area_permille))

@@ -1,0 +1,1 @@
+"""The autoscalers that most clusters have, each by the rules that its authors publish."""
