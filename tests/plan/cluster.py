@@ -112,8 +112,8 @@ def model(name: str, **spec: object) -> Manifest:
 
 
 def device_of(obj: Manifest) -> str:
-    """The uuid of the device that a pod, claim or Job is for."""
-    return str(obj["metadata"]["annotations"]["kneescale.dev/device"])
+    """The uuid of the device that a pod, claim or Job is for; empty where it is for none yet."""
+    return str(obj["metadata"].get("annotations", {}).get("kneescale.dev/device", ""))
 
 
 def condition(obj: Manifest, kind: str) -> Manifest:

@@ -155,15 +155,15 @@ def test_a_measurement_gives_way_to_a_worker_that_needs_its_room() -> None:
 
 def test_nothing_is_measured_in_room_that_a_worker_waits_for() -> None:
     world = emulated_world(gpus=1)
-    world.create(model("new", model=UNHEARD_OF, gpu={"memory": "9Gi"}))
-    world.reconcile()
     world.create(imported_profile())
     world.create(model("resnet50", gpu={"memory": "9Gi"}))
-    other = {"uri": "catalog://unheard-of-too", "format": "Emulated"}
-    world.create(model("small", model=other, gpu={"memory": "1Gi"}))
-    for _ in range(2):
-        world.reconcile()
-        assert jobs(world) == []
+    settle(world)
+    world.edit("InferenceModel", "resnet50", lambda spec: spec.update(gpu={"memory": "8Gi"}))
+    world.create(model("small", model=UNHEARD_OF, gpu={"memory": "1Gi"}))
+    world.reconcile()
+    assert condition(world.get("InferenceModel", "resnet50"), "Placed")["reason"] == "MakingRoom"
+    assert condition(world.get("InferenceModel", "small"), "Profiled")["reason"] == "InsufficientMemory"
+    assert jobs(world) == []
     settle(world)
     assert condition(world.get("InferenceModel", "small"), "Profiled")["reason"] == "Profiled"
 

@@ -336,7 +336,7 @@ def test_a_profile_can_be_ended(start_worker: StartWorker) -> None:
 
 
 def test_a_small_grid_is_profiled_whole(start_worker: StartWorker) -> None:
-    worker = start_worker("profile", {"KNEESCALE_PROFILE_SECONDS": "2", "KNEESCALE_MAX_BATCH": "4"})
+    worker = start_worker("profile", {"KNEESCALE_PROFILE_SECONDS": "5", "KNEESCALE_MAX_BATCH": "4"})
     with FakeAgent(worker.socket, TERMS, generous=True) as agent:
         agent.wait_for(Hello)
         agent.hang_up()

@@ -115,4 +115,4 @@ def test_a_profiling_worker_that_leaves_frees_the_device() -> None:
     device.arrived("a", 1, 0, 0)
     device.left("p", 1)
     assert [granted.partition for granted in device.tick(1)] == ["a"]
-    assert device.next_wake_ns(1) is None  # no probe waits for time
+    assert device.next_wake_ns(1) is None, "no probe waits any more"

@@ -97,3 +97,27 @@ def test_large_batches_that_take_too_long_are_left_out() -> None:
     assert design.fitted_points() == []
     too_long = [run for run in GRID if run[1] > 2 and slow.latency_ms(*run) > 3000]
     assert not set(too_long) & set(runs_of(design))
+
+
+def test_what_cannot_be_had_is_left_out_with_all_that_takes_as_long_and_fitted() -> None:
+    design = designed(5)
+    slow = max(GRID, key=lambda run: MODEL.latency_ms(*run))
+    assert slow not in runs_of(design)
+    middle = design.next_run()
+    assert middle is not None
+    design.leave_out(middle)
+    limit_ms = MODEL.latency_ms(*middle)
+    while run := design.next_run():
+        assert MODEL.latency_ms(*run) < 1.3 * limit_ms
+        design.add(Point(*run, MODEL.latency_ms(*run)))
+    rest = {(point.gpu_percent, point.batch) for point in design.fitted_points()}
+    assert {middle, slow} <= rest
+    assert rest | set(runs_of(design)) == set(GRID)
+
+
+def test_a_run_is_foretold_with_its_error() -> None:
+    design = designed(8)
+    run = design.next_run()
+    assert run is not None
+    latency_ms = MODEL.latency_ms(*run)
+    assert latency_ms < design.foretold_ms(run) < 1.5 * latency_ms

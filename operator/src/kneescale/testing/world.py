@@ -116,7 +116,9 @@ class World:
     def _gates(self) -> dict[ModelKey, Gate]:
         """The controller has one for each model that may sleep."""
         models = [
-            obj for obj in self.find("InferenceModel") if obj["spec"].get("scaling", {}).get("minReplicas") == 0
+            obj
+            for obj in self.find("InferenceModel")
+            if obj["spec"].get("scaling", {}).get("minReplicas") == 0
         ]
         names = [(obj["metadata"]["namespace"], obj["metadata"]["name"]) for obj in models]
         return {key: Gate("10.2.0.1", 4000, 4001, self.waiting.get(key[1], 0)) for key in names}

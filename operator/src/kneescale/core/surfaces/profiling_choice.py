@@ -65,7 +65,9 @@ class SequentialDesign:
 
         The first is the fastest, whatever it tells: until then nobody knows how slow the model is.
         """
-        candidates = [run for run in self._unmeasured() if self._latency_ms(run) < self._too_long_ms]
+        unmeasured = self._unmeasured()
+        latencies_ms = self._fitted.latency_ms(Runs.of(unmeasured))
+        candidates = [run for run, ms in zip(unmeasured, latencies_ms, strict=True) if ms < self._too_long_ms]
         if not candidates:
             return None
         runs = Runs.of(candidates)
