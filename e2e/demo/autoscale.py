@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,7 @@ class Autoscaling:
 
     async def _sight_while(
         self,
-        load: Any,  # noqa: ANN401 - a coroutine of outcomes
+        load: Coroutine[Any, Any, Mapping[str, Sequence[Outcome]]],
         began_s: float,
         sightings: list[Sighting],
     ) -> Mapping[str, Sequence[Outcome]]:
@@ -70,8 +70,7 @@ class Autoscaling:
         while not task.done():
             sightings += await asyncio.to_thread(self._sight, began_s)
             await asyncio.wait([task], timeout=SIGHT_EVERY_S)
-        outcomes: Mapping[str, Sequence[Outcome]] = await task
-        return outcomes
+        return await task
 
     def _sight(self, began_s: float) -> list[Sighting]:
         try:

@@ -52,6 +52,13 @@ def test_a_request_now_and_then_keeps_it_awake(world: World) -> None:
     assert status(world)["replicas"] == 1
 
 
+def test_a_model_of_which_nothing_is_heard_is_not_idle(world: World) -> None:
+    for _ in range(60):
+        world.now += timedelta(seconds=2)
+        world.reconcile()  # the agent writes nothing
+    assert status(world)["replicas"] == 1
+
+
 def test_its_service_leads_to_the_gate_exactly_while_no_worker_answers(world: World) -> None:
     assert world.find("EndpointSlice") == []
     pass_time(world, rate_ips=0, seconds=62)

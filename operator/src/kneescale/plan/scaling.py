@@ -138,9 +138,9 @@ def _scale(
     traffic, tail = _traffic(heard), _tail(model, heard)
     factor = max(_factors(model, devices, profiles, traffic, settings), default=1.0)
     expected_ips = model.spec.expected_requests_per_second or 0
-    # Of a silent agent's part nothing is known but that it was there.
+    # Of a silent agent's part nothing is known but that it was there: it is neither less, nor idle.
     held_ips = (state.provided_ips or 0.0) if len(heard) < len(reports) else 0.0
-    idle_since = _idle_since(model, before, traffic, observed)
+    idle_since = None if held_ips else _idle_since(model, before, traffic, observed)
     decision = decide(
         state,
         traffic,

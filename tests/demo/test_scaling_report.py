@@ -1,0 +1,59 @@
+"""What the autoscaling scenario promises, and how it says that a run did not show it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from e2e.demo.figures import Outcome
+from e2e.demo.scaling_picture import draw_scaling
+from e2e.demo.scaling_report import ModelScaling, ScalingReport, Sighting
+
+STEP_AT_S, BACK_AT_S, END_S = 20.0, 60.0, 120.0
+
+
+def sighting(at_s: float, provided_ips: float, ready: int) -> Sighting:
+    return Sighting("vgg19", at_s, 5.0, provided_ips, 50, 2, ready, ready)
+
+
+def outcomes(late_from_s: float = END_S, late_until_s: float = END_S) -> list[Outcome]:
+    """Two requests a second, some of them late."""
+    times = [number / 2 for number in range(int(2 * END_S))]
+    return [Outcome(at, 900.0 if late_from_s <= at < late_until_s else 90.0, correct=True) for at in times]
+
+
+FOLLOWED = [sighting(10, 40, 1), sighting(30, 200, 1), sighting(40, 200, 2), sighting(115, 40, 1)]
+
+
+def report(seen: list[Outcome], sightings: list[Sighting]) -> ScalingReport:
+    model = ModelScaling.of("vgg19", 400, seen, sightings, (STEP_AT_S, BACK_AT_S))
+    return ScalingReport("local", "v1.36.3", 16, STEP_AT_S, BACK_AT_S, (model,))
+
+
+def test_a_step_that_is_followed_and_given_back_is_shown() -> None:
+    shown = report(outcomes(), FOLLOWED)
+    assert shown.failures() == []
+    assert "50x1 -> 50x2 -> 50x1" in shown.to_text()
+    content = json.loads(shown.to_json())
+    assert content["emulated"] is True
+    assert content["models"][0]["attainment_outside"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seen", "sightings", "failure"),
+    [
+        (outcomes(25, 28), FOLLOWED, "90.0% in time just after a step; the demo promises 95%"),
+        (outcomes(40, 45), FOLLOWED, "in time outside the steps; the demo promises 99%"),
+        ([*outcomes(), Outcome(50, None, correct=False)], FOLLOWED, "1 of 241 requests got no answer"),
+        (outcomes(), [sighting(10, 40, 1), sighting(115, 40, 1)], "15 s after the step no more was provided"),
+        (outcomes(), FOLLOWED[:2] + FOLLOWED[3:], "no model was given a second replica"),
+        (outcomes(), FOLLOWED[:3], "is not given back at the end"),
+    ],
+)
+def test_what_was_not_shown_is_said(seen: list[Outcome], sightings: list[Sighting], failure: str) -> None:
+    assert any(failure in sentence for sentence in report(seen, sightings).failures())
+
+
+def test_what_followed_what_is_drawn(tmp_path: Path) -> None:
+    draw_scaling(report(outcomes(), FOLLOWED), tmp_path / "autoscale.png")
+    assert (tmp_path / "autoscale.png").stat().st_size > 10_000
