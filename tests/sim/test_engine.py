@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import poisson
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import Triton
-from kneescale.sim.engine import Slowness, scheduled
+from kneescale.sim.dispatched import dispatched
+from kneescale.sim.engine import Loop, Slowness, scheduled
+from kneescale.sim.journal import Journal
 from kneescale.sim.outcome import ModelOutcome, outcome_of
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Poisson
@@ -81,6 +84,31 @@ def test_the_same_seed_gives_the_same_result(name: str) -> None:
     system = SYSTEMS[name][0].system
     first, second = (trial.run(mix(), system, load=0.8) for _ in range(2))
     assert kept(first) == kept(second)
+
+
+@settings(max_examples=25)
+@given(arrivals_of_three, st.lists(st.integers(1, 400), max_size=4).map(sorted))
+def test_a_loop_that_is_fed_in_parts_does_what_it_does_at_once(
+    arrivals_ms: Sequence[Sequence[int]], stops_ms: Sequence[int]
+) -> None:
+    tenants = mix()
+    times = [MS * np.array(of_one, dtype=np.int64) for of_one in arrivals_ms]
+    loop = Loop(tenants, dispatched(tenants), no_noise())
+    journal = Journal(loop.arrivals_ns)
+    for from_ms, until_ms in pairwise((0, *stops_ms, 1000)):
+        loop.feed([of_one[(from_ms * MS <= of_one) & (of_one < until_ms * MS)] for of_one in times])
+        loop.run(until_ms * MS - 1, journal)
+    record = serve(dispatched, tenants, *arrivals_ms)
+    for model in range(len(tenants)):
+        waits_ms = journal.waits_ms(model)
+        assert waits_ms[np.isfinite(waits_ms)].tolist() == waits_by_number(record, model)
+        assert len(waits_ms) == record.sent[model]
+        assert np.isinf(waits_ms).sum() == record.dropped[model]
+
+
+def waits_by_number(record: Record, model: int) -> list[float]:
+    numbers = [run.first + place for run in record.runs if run.model == model for place in range(run.batch)]
+    return [wait for _, wait in sorted(zip(numbers, record.waits_ms(model).tolist(), strict=True))]
 
 
 def test_events_happen_in_their_order() -> None:

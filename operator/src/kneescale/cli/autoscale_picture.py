@@ -28,7 +28,8 @@ def draw_autoscalers(outcomes: Mapping[str, Tried], scene: Scene, path: Path) ->
     for colour, (name, tried) in zip(colours, outcomes.items(), strict=False):
         over_time = tried.figures.over_time
         replicas.step(range(scene.duration_s), over_time.replicas, where="post", color=colour, linewidth=1.2)
-        reserved.plot(over_time.reserved_gpus, color=colour, linewidth=1.2, label=name)
+        gpus = over_time.reserved_gpus
+        reserved.step(range(scene.duration_s), gpus, where="post", color=colour, linewidth=1.2, label=name)
         slos = np.minimum(over_time.p99_of_slo, _MOST_SLOS)
         p99.step(BUCKET_S * np.arange(len(slos)), slos, where="post", color=colour, linewidth=1.2)
     p99.axhline(1, color="black", linewidth=0.6)
@@ -37,7 +38,9 @@ def draw_autoscalers(outcomes: Mapping[str, Tried], scene: Scene, path: Path) ->
     _label(reserved, "GPUs reserved")
     _label(p99, "p99 / SLO")
     p99.set(ylim=(0, 1.05 * _MOST_SLOS), xlabel="seconds", xlim=(0, scene.duration_s))
-    figure.legend(loc="outside lower center", ncols=len(outcomes), fontsize=9)
+    figure.legend(
+        *reserved.get_legend_handles_labels(), loc="outside lower center", ncols=len(outcomes), fontsize=9
+    )
     figure.suptitle("Autoscalers, simulated", x=0.01, ha="left")
     save(figure, path)
 

@@ -15,8 +15,8 @@ from kneescale.sim.baselines.autoscalers.knative import Knative
 
 #: What every autoscaler should reach apart from the seconds after a step; then the less it takes the better.
 GOOD_ATTAINMENT = 0.99
-_TARGETS = (0.4, 0.55, 0.7)
-_BATCHES = (0.5, 1.0, 2.0)
+_TARGETS = (0.5, 0.7)
+_BATCHES = (1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,19 +27,15 @@ class Kneescale:
         self._scene = scene
         self._planner = Planner(scene)
         self._states = {model.name: ScalingState() for model in scene.models}
+        #: What is provided for, by model.
         self._rates_ips = {
-            model.name: float(rates[0]) for model, rates in zip(scene.models, scene.rates_rps, strict=True)
+            model.name: float(rates[0]) * self._planner.factor(model, float(rates[0]), 1.0)
+            for model, rates in zip(scene.models, scene.rates_rps, strict=True)
         }
 
     def first(self) -> Plan:
         """As where the InferenceModels say what to expect at first."""
-        return self._planner.plan(
-            {
-                model.name: self._rates_ips[model.name]
-                * self._planner.factor(model, self._rates_ips[model.name], 1.0)
-                for model in self._scene.models
-            }
-        )
+        return self._planner.plan(self._rates_ips)
 
     def next(self, workers: Workers, now_s: int) -> Plan:
         """Decide for each model, then plan for all."""

@@ -1,0 +1,72 @@
+"""`simulate --autoscale` as it is used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kneescale.cli.main import main
+
+PROFILES = """\
+model,batch,gpu_percent,latency_ms
+a,1,50,20
+a,1,100,10
+"""
+SCENARIO = """\
+profiles: p.csv
+gpus: 3
+models:
+  - {name: first, profile: a, slo_ms: 100, rate: 80}
+arrivals: step
+"""
+QUICK = ("--autoscale", "--duration-s", "60", "--warmup-s", "5", "--start-s", "4")
+
+
+def test_json_has_the_figures_and_how_they_came_about(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), *QUICK, "--output", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["rates_rps"]["first"][10:30:10] == [20, 80]
+    assert said["autoscalers"].keys() == {"kneescale", "hpa-cpu", "hpa-rate", "knative", "oracle"}
+    ours, oracle = said["autoscalers"]["kneescale"], said["autoscalers"]["oracle"]
+    assert ours["attainment_otherwise"] > 0.98
+    assert ours["over_oracle"] == pytest.approx(ours["reserved_gpus"] / oracle["reserved_gpus"])
+    assert 0 < ours["used_gpus"] < ours["reserved_gpus"]
+    assert oracle["over_oracle"] == 1
+    assert ours["models"]["first"]["sent"] == pytest.approx(20 * 35 + 80 * 20, rel=0.1)
+    assert {len(ours["over_time"][name]) for name in ("replicas", "reserved_gpus", "used_gpus")} == {60}
+    assert len(ours["over_time"]["p99_of_slo_by_10_s"]) == 6
+
+
+def test_the_table_has_a_line_for_each_that_was_asked(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = ("--plot", str(tmp_path / "shown.png"))
+    assert main(["simulate", str(scenario), *QUICK, "--autoscaler", "kneescale,knative", *plot]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split()[:2] == ["AUTOSCALER", "ATTAINMENT"]
+    assert [line.split()[0] for line in lines] == ["kneescale", "knative"]
+    assert (tmp_path / "shown.png").stat().st_size > 0
+
+
+def test_more_load_takes_more(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reserved = []
+    for load in ("0.5", "1"):
+        asked = (*QUICK, "--autoscaler", "kneescale", "--load", load, "--output", "json")
+        assert main(["simulate", str(scenario), *asked]) == 0
+        ours = json.loads(capsys.readouterr().out)["autoscalers"]["kneescale"]
+        assert ours["over_oracle"] is None
+        reserved.append(ours["reserved_gpus"])
+    assert 1.5 < reserved[1] / reserved[0] < 2.5
+
+
+def test_a_wrong_name_is_explained(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", str(scenario), "--autoscale", "--autoscaler", "keda"])
+    assert "no autoscaler 'keda': use of kneescale, hpa-cpu" in capsys.readouterr().err
+
+
+def test_too_short_a_run_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "6"]) == 2
+    assert capsys.readouterr().err == "kneescale: --duration-s 6 is too short to scale anything in\n"
