@@ -1,6 +1,6 @@
 """An executor for tests in one process: doubles its input, unless the input asks for a fault."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from kneescale.core.surfaces.kernel_work import KernelWork
@@ -17,6 +17,7 @@ class DoublingExecutor:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []
+        self.before_run: Callable[[], object] = lambda: None
 
     def load(self) -> None:
         """Nothing to load."""
@@ -27,6 +28,7 @@ class DoublingExecutor:
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Twice the input."""
         self.batches.append((gpu_percent, len(inputs[0])))
+        self.before_run()
         if (inputs[0] < 0).any():
             raise RuntimeError("a negative value")
         inputs[0][:] *= 2

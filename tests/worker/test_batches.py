@@ -1,13 +1,18 @@
+import asyncio
 import logging
+from queue import SimpleQueue
+from threading import Barrier
 
 import numpy as np
 import pytest
 
-from kneescale_worker.batches import BatchRun, BatchRunner
+from kneescale_worker.batches import Batch, BatchRun, BatchRunner
 from kneescale_worker.errors import BatchFailedError, UnavailableError
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request
 from tests.worker.fake_executor import DoublingExecutor
+
+LANES = 2
 
 
 class _Rig:
@@ -17,7 +22,7 @@ class _Rig:
         self.executor = DoublingExecutor()
         self.queue = ItemQueue(limit=100)
         self.metrics = Metrics("m", "cpu", "cpu")
-        self.runner = BatchRunner(self.executor, (50, 100), self.queue, self.metrics)
+        self.runner = BatchRunner(self.executor, (100 // LANES, 100), self.queue, self.metrics)
 
     def push(self, *rows: float) -> Request:
         request = Request([np.array([[value, value] for value in rows], np.float32)], 0)
@@ -74,9 +79,39 @@ async def test_nothing_to_run_takes_no_time() -> None:
     assert rig.executor.batches == []
 
 
-async def test_closing_refuses_what_waits() -> None:
+async def test_closing_refuses_what_waits_and_what_still_runs() -> None:
     rig = _Rig()
-    request = rig.push(1)
+    running, waiting = rig.push(1), rig.push(2)
+    until_closed = Barrier(2)
+    rig.executor.before_run = lambda: (until_closed.wait(timeout=10), until_closed.wait(timeout=10))
+    over = asyncio.create_task(rig.run(100, 1))
+    await asyncio.to_thread(until_closed.wait)
     rig.runner.close()
-    with pytest.raises(UnavailableError):
-        await request.answer
+    for request in (running, waiting):
+        with pytest.raises(UnavailableError):
+            await request.answer
+    await asyncio.to_thread(until_closed.wait)
+    await over
+
+
+async def test_while_a_batch_runs_another_thread_waits_for_the_next() -> None:
+    rig = _Rig()
+    requests, batches = [rig.push(1), rig.push(2)], SimpleQueue[Batch | None]()
+    both = Barrier(2)
+    rig.executor.before_run = lambda: both.wait(timeout=10)
+    rig.runner.listen(batches.get)
+    for _ in requests:
+        batches.put(Batch(50, rig.queue.take(1), finish_by_ns=0))
+    assert [(await request.answer)[0][0, 0] for request in requests] == [2, 4]
+    for _ in range(LANES):
+        batches.put(None)
+
+
+async def test_a_batch_that_nobody_granted_runs_while_all_lanes_listen() -> None:
+    rig = _Rig()
+    request, batches = rig.push(1), SimpleQueue[Batch | None]()
+    rig.runner.listen(batches.get)
+    await rig.run(100, 1)
+    assert request.answer.done()
+    for _ in range(LANES):
+        batches.put(None)

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
 from kneescale.core.dispatching.punctuality import hung_after_ns
+from kneescale.core.errors import KneescaleError
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
@@ -21,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: A worker that is alone has no plan for its batches; this is far above any.
 _LONGEST_ALONE_NS = 10 * NS_PER_S
+#: How often a hung batch is looked for: well within the least time after which one is.
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,30 @@ class BatchRun:
     outputs: list[Array] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What was taken from the queue, to run on a lane of `gpu_percent`; over at once when that is nothing.
+
+    `on_end` is called as soon as it is over, on the lane's thread, before answers are handed out.
+    """
+
+    gpu_percent: int
+    slices: Sequence[Slice]
+    #: When it should have ended; a batch that has not long after is hung, and so is this worker.
+    finish_by_ns: int
+    on_end: Callable[[BatchRun], None] = lambda run: None
+    #: How long its grant says it takes; None where nobody said.
+    planned_ns: int | None = None
+
+    @property
+    def items(self) -> int:
+        """How many items it has."""
+        return sum(part.stop - part.start for part in self.slices)
+
+    def __str__(self) -> str:
+        return f"a batch of {self.items} items on the lane of {self.gpu_percent} GPU%"
+
+
 class BatchRunner:
     """One thread for each batch that the lanes can hold at once."""
 
@@ -39,88 +67,93 @@ class BatchRunner:
         self._executor = executor
         self._queue = queue
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(WHOLE_GPU_PERCENT // min(lanes), thread_name_prefix="lane")
-        self._hung: asyncio.Queue[str] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._lanes = WHOLE_GPU_PERCENT // min(lanes)
+        # One more, for a batch that nobody granted while all others wait for one that is.
+        self._threads = ThreadPoolExecutor(self._lanes + 1, thread_name_prefix="lane")
+        #: Held by the thread that waits for the next batch.
+        self._turn = Lock()
+        #: The batches that run, and when each is hung.
+        self._running: dict[Batch, int] = {}
 
     async def load(self) -> None:
         """Load and warm up the model.
 
         Raises LoadError.
         """
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._executor.load)
-        await loop.run_in_executor(self._threads, self._executor.warm_up)
+        await asyncio.to_thread(self._executor.load)
+        await asyncio.to_thread(self._executor.warm_up)
         for gpu_percent, sms in self._executor.lane_sms.items():
             _log.info("the lane of %d GPU%% has %d SMs", gpu_percent, sms)
             self._metrics.lane_sms(gpu_percent, sms)
 
-    def run(
-        self,
-        gpu_percent: int,
-        slices: Sequence[Slice],
-        finish_by_ns: int | None = None,
-        on_end: Callable[[BatchRun], None] = lambda run: None,
-    ) -> asyncio.Future[BatchRun]:
-        """Start what was taken from the queue on a lane of `gpu_percent`; at once over when that is nothing.
+    async def run(self, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
+        """Run a batch that nobody planned; over when its answers are handed out."""
+        batch = Batch(gpu_percent, slices, time.monotonic_ns() + _LONGEST_ALONE_NS)
+        return await self._loop.run_in_executor(self._threads, self._run, batch)
 
-        `on_end` is called as soon as the batch is over, on the lane's thread; then answers are handed out. A
-        batch that has not ended long after `finish_by_ns` is hung, and so is this worker; see `watch`.
+    def listen(self, next_batch: Callable[[], Batch | None]) -> None:
+        """Run each batch that `next_batch` gives, until it gives None.
+
+        The threads take turns in waiting for it: who gets a batch runs it, without a way through the event
+        loop, and another one waits on.
         """
-        now_ns = time.monotonic_ns()
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[BatchRun] = loop.create_future()
-        if not slices:
-            run = BatchRun(now_ns, now_ns)
-            on_end(run)
-            answered.set_result(run)
-            return answered
-        items = sum(part.stop - part.start for part in slices)
-        planned_ns = max(0, finish_by_ns - now_ns) if finish_by_ns else None
-        # A grant that was long on its way is no reason to give up a batch that has only begun.
-        finish_by_ns = max(now_ns, finish_by_ns or now_ns + _LONGEST_ALONE_NS)
-        hung_in_s = (hung_after_ns(now_ns, finish_by_ns) - now_ns) / NS_PER_S
-        fence = loop.call_later(hung_in_s, self._give_up, gpu_percent, items)
-
-        def on_lane() -> None:
-            run = _run(self._executor, gpu_percent, slices)
-            on_end(run)
-            loop.call_soon_threadsafe(finish, run)
-
-        def finish(run: BatchRun) -> None:
-            fence.cancel()
-            _hand_out(run, slices)
-            self._metrics.batch(items, run.ended_ns - run.started_ns, planned_ns)
-            answered.set_result(run)
-
-        self._threads.submit(on_lane)
-        return answered
+        for _ in range(self._lanes):
+            self._threads.submit(self._listen, next_batch)
 
     async def watch(self) -> None:
         """Return never; raises HungError once a batch is hung."""
-        raise HungError(await self._hung.get())
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            now_ns = time.monotonic_ns()
+            for batch, hung_ns in tuple(self._running.items()):
+                if now_ns > hung_ns:
+                    raise HungError(f"{batch} never ended; the worker starts anew")
 
     def close(self) -> None:
-        """Refuse what still waits and let the threads end."""
-        self._queue.fail(len(self._queue), UnavailableError("the worker exits; send the request again"))
+        """Refuse what waits or still runs, and let the threads end."""
+        error = UnavailableError("the worker exits; send the request again")
+        self._queue.fail(len(self._queue), error)
+        for batch in tuple(self._running):
+            _fail(batch.slices, error)
         self._threads.shutdown(wait=False)
 
-    def _give_up(self, gpu_percent: int, items: int) -> None:
-        self._hung.put_nowait(
-            f"a batch of {items} items on the lane of {gpu_percent} GPU% never ended; the worker starts anew"
-        )
+    def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
+        while True:
+            with self._turn:
+                batch = next_batch()
+            if batch is None:
+                return
+            self._run(batch)
+
+    def _run(self, batch: Batch) -> BatchRun:
+        """The way of a batch, on a lane's thread."""
+        now_ns = time.monotonic_ns()
+        # A grant that was long on its way is no reason to give up a batch that has only begun.
+        self._running[batch] = hung_after_ns(now_ns, max(now_ns, batch.finish_by_ns))
+        run = _run(self._executor, batch) if batch.slices else BatchRun(now_ns, now_ns)
+        batch.on_end(run)
+        self._loop.call_soon_threadsafe(self._finish, batch, run)
+        return run
+
+    def _finish(self, batch: Batch, run: BatchRun) -> None:
+        del self._running[batch]
+        if batch.slices:
+            _hand_out(run, batch.slices)
+            self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
 
 
-def _run(executor: Executor, gpu_percent: int, slices: Sequence[Slice]) -> BatchRun:
-    """The batch itself, on a thread of the pool."""
+def _run(executor: Executor, batch: Batch) -> BatchRun:
+    """The batch itself."""
     started_ns = time.monotonic_ns()
     try:
         # Always a copy, so that the executor owns its inputs: a request's arrays are views of its bytes.
-        columns = zip(*(part.inputs for part in slices), strict=True)
+        columns = zip(*(part.inputs for part in batch.slices), strict=True)
         inputs = [np.concatenate(arrays) for arrays in columns]
-        outputs = executor.run(gpu_percent, inputs)
+        outputs = executor.run(batch.gpu_percent, inputs)
         _check_rows(outputs, len(inputs[0]))
     except Exception:  # noqa: BLE001  (whatever a model raises is its requests' error, and logged)
-        _log.exception("a batch of %d requests failed", len(slices))
+        _log.exception("a batch of %d requests failed", len(batch.slices))
         return BatchRun(started_ns, time.monotonic_ns())
     return BatchRun(started_ns, time.monotonic_ns(), outputs)
 
@@ -132,12 +165,17 @@ def _check_rows(outputs: Sequence[Array], batch: int) -> None:
         raise ValueError(f"the model answered {rows} rows to a batch of {batch}")
 
 
+def _fail(slices: Sequence[Slice], error: KneescaleError) -> None:
+    for part in slices:
+        part.request.fail(error)
+
+
 def _hand_out(run: BatchRun, slices: Sequence[Slice]) -> None:
+    if run.outputs is None:
+        _fail(slices, BatchFailedError("the batch of this request failed; the worker's log says why"))
+        return
     offset = 0
     for part in slices:
-        if run.outputs is None:
-            part.request.fail(BatchFailedError("the batch of this request failed; the worker's log says why"))
-            continue
         end = offset + part.stop - part.start
         part.request.deliver(part.start, [array[offset:end] for array in run.outputs])
         offset = end

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS
 from kneescale.core.wire import (
     Arrived,
@@ -19,17 +21,20 @@ from kneescale.core.wire import (
     Role,
     Terms,
 )
-from kneescale_worker.batches import BatchRun, BatchRunner
+from kneescale_worker.batches import Batch, BatchRun, BatchRunner
 from kneescale_worker.errors import ContextLostError, TooLateError
-from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, connect
+from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, MessageReader, connect
 from kneescale_worker.metrics import Metrics
-from kneescale_worker.queue import ItemQueue
+from kneescale_worker.queue import ItemQueue, Slice
 
 _log = logging.getLogger(__name__)
 
 
 class GrantClient:
     """Announces items to the agent, runs what the agent grants and gives up what it refuses.
+
+    Messages are read on the lanes' threads, in the order in which they came: what they say of the queue is
+    done there, all else on the event loop.
 
     A connection counts once its first Terms came: only then are the waiting items announced, and until
     then, as without a connection, `alone` is set.
@@ -42,6 +47,7 @@ class GrantClient:
         self._hello = Hello(Role.SERVE, max_batch, time.monotonic_ns())
         self._queue = queue
         self._runner = runner
+        self._loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._link: AgentLink | None = None
         self._is_to_restart = False
@@ -59,6 +65,7 @@ class GrantClient:
         backoff_s = FIRST_BACKOFF_S
         while True:
             link = await connect(self._socket, self._hello, self._on_message)
+            self._runner.listen(partial(self._next_batch, link, link.detach_reader()))
             try:
                 await link.closed.wait()
             finally:
@@ -82,6 +89,41 @@ class GrantClient:
         if self._link is not None:
             self._link.send(measured)
 
+    def _next_batch(self, link: AgentLink, reader: MessageReader) -> Batch | None:
+        """Wait for the next grant, on a lane's thread; None when the connection is gone."""
+        try:
+            while (message := reader.next()) is not None and not link.closed.is_set():
+                match message:
+                    case Grant():
+                        return self._granted(link, message)
+                    case Refuse(count):
+                        self._loop.call_soon_threadsafe(self._refuse, self._queue.take(count))
+                    case _:
+                        self._loop.call_soon_threadsafe(self._on_message, link, message)
+        except ProtocolError as error:
+            _log.error("closing the connection to the agent: %s", error)
+        self._loop.call_soon_threadsafe(link.close)
+        return None
+
+    def _granted(self, link: AgentLink, grant: Grant) -> Batch:
+        # Taken at once: the next message speaks of the items behind these.
+        slices, now_ns = self._queue.take(grant.batch), time.monotonic_ns()
+        if slices:
+            self._metrics.granted(now_ns - slices[0].request.arrived_ns)
+        return Batch(
+            grant.gpu_percent,
+            slices,
+            grant.finish_by_ns,
+            on_end=partial(_send_done, link, grant),
+            planned_ns=max(0, grant.finish_by_ns - now_ns),
+        )
+
+    def _refuse(self, slices: Sequence[Slice]) -> None:
+        # The agent refuses by terms that it gave before.
+        assert self.terms is not None
+        for part in slices:
+            part.request.fail(_too_late(self.terms))
+
     def _on_message(self, link: AgentLink, message: Message) -> None:
         match message:
             case Terms():
@@ -89,15 +131,6 @@ class GrantClient:
                 self._metrics.set_slo(message.slo_ns)
                 if self._link is None:
                     self._joined(link)
-            case Grant(batch=batch):
-                # Taken at once: the next message speaks of the items behind these.
-                slices = self._queue.take(batch)
-                on_end = partial(_send_done, link, message)
-                self._runner.run(message.gpu_percent, slices, message.finish_by_ns, on_end)
-                if slices:
-                    self._metrics.granted(time.monotonic_ns() - slices[0].request.arrived_ns)
-            case Refuse(count) if self.terms is not None:
-                self._queue.fail(count, _too_late(self.terms))
             case Restart():
                 self._is_to_restart = True
                 link.close()

@@ -3,6 +3,10 @@
 import asyncio
 import logging
 import os
+import select
+import socket
+import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +16,41 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Hello, Message, encode
 
 _log = logging.getLogger(__name__)
+_READ_BYTES = 4096
 #: Between two attempts to reach the agent, doubling.
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 1.0
+
+
+class MessageReader:
+    """The messages of a connection, for threads that wait for them; one at a time."""
+
+    def __init__(self, fileno: int) -> None:
+        # A descriptor of its own: the event loop closes the other one, whoever waits here.
+        self._fileno = os.dup(fileno)
+        weakref.finalize(self, os.close, self._fileno)
+        self._poll = select.poll()
+        self._poll.register(self._fileno, select.POLLIN)
+        self._decoder = Decoder()
+        self._messages: deque[Message] = deque()
+
+    def next(self) -> Message | None:
+        """Wait for the next message; None when the connection is gone.
+
+        Raises ProtocolError.
+        """
+        while not self._messages:
+            self._poll.poll()
+            try:
+                data = os.read(self._fileno, _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return None
+            if not data:
+                return None
+            self._messages.extend(self._decoder.feed(data))
+        return self._messages.popleft()
 
 
 class AgentLink(asyncio.Protocol):
@@ -24,7 +60,7 @@ class AgentLink(asyncio.Protocol):
         self._on_message = on_message
         self._decoder = Decoder()
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._fileno = -1
         #: Held while something is sent, and where the connection comes and goes.
         self._lock = Lock()
@@ -50,6 +86,12 @@ class AgentLink(asyncio.Protocol):
                     return
         self._loop.call_soon_threadsafe(self.send, message)
 
+    def detach_reader(self) -> MessageReader:
+        """From now on the reader has the messages that come, and `on_message` none; just connected."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        return MessageReader(self._fileno)
+
     def close(self) -> None:
         """Close the connection."""
         if self._transport is not None:
@@ -57,7 +99,7 @@ class AgentLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.WriteTransport)
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._fileno = transport.get_extra_info("socket").fileno()
 
@@ -73,6 +115,10 @@ class AgentLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio, before it closes the socket."""
         with self._lock:
+            if self._transport is not None:
+                # A reader has it open still, and may wait for what never comes.
+                with suppress(OSError):
+                    self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
             self._transport = None
         self.closed.set()
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from threading import Lock
 
 import numpy as np
 
@@ -54,7 +55,10 @@ class Slice:
 
 
 class ItemQueue:
-    """First in, first out; requests of more than one item are cut where a batch ends."""
+    """First in, first out; requests of more than one item are cut where a batch ends.
+
+    Requests are pushed and failed on the event loop, items are taken by any thread.
+    """
 
     def __init__(self, limit: int) -> None:
         #: The most items that may wait.
@@ -62,6 +66,7 @@ class ItemQueue:
         self._requests: deque[Request] = deque()
         self._taken_of_head = 0
         self._items = 0
+        self._lock = Lock()
         #: Set while there are items.
         self.has_items = asyncio.Event()
 
@@ -73,13 +78,15 @@ class ItemQueue:
 
         Raises QueueFullError when its items do not fit.
         """
-        if self._items + request.items > self.limit:
-            raise QueueFullError(
-                f"{self._items} items wait; {request.items} more would pass the queue's limit of {self.limit}"
-            )
-        self._requests.append(request)
-        self._items += request.items
-        self.has_items.set()
+        with self._lock:
+            if self._items + request.items > self.limit:
+                raise QueueFullError(
+                    f"{self._items} items wait; {request.items} more would pass the queue's limit of "
+                    f"{self.limit}"
+                )
+            self._requests.append(request)
+            self._items += request.items
+            self.has_items.set()
 
     def take(self, count: int) -> list[Slice]:
         """Remove the oldest `count` items (fewer when there are fewer).
@@ -87,9 +94,10 @@ class ItemQueue:
         Items that nobody waits for any more are removed and counted (the dispatcher counted them too),
         but not returned.
         """
-        slices = [part for part in self._cut(count) if not part.request.answer.done()]
-        if not self._items:
-            self.has_items.clear()
+        with self._lock:
+            slices = [part for part in self._cut(count) if not part.request.answer.done()]
+            if not self._items:
+                self.has_items.clear()
         return slices
 
     def waiting(self) -> Iterator[tuple[int, int]]:
