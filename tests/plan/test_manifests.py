@@ -67,6 +67,16 @@ def test_a_pod_holds_its_claim_and_knows_its_model() -> None:
     }
 
 
+def test_a_worker_that_hangs_is_ended_within_seconds_but_not_while_it_loads() -> None:
+    (container,) = manifests(model=oci())["Pod"]["spec"]["containers"]
+    starts, lives = container["startupProbe"], container["livenessProbe"]
+    assert starts["httpGet"]["path"] == "/v2/health/ready"
+    assert starts["periodSeconds"] * starts["failureThreshold"] == 600
+    # The first question comes a period after the last answer, at the latest.
+    noticed_s = lives["periodSeconds"] + lives["failureThreshold"] * lives["timeoutSeconds"]
+    assert (noticed_s, lives["terminationGracePeriodSeconds"]) == (4, 1)
+
+
 def test_pods_have_no_rights() -> None:
     made = manifests(model=oci())
     for spec in (made["Pod"]["spec"], made["Job"]["spec"]["template"]["spec"]):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import InferAnswer
-from kneescale_worker.rest_codec import AnswerStyle, decode, encode
+from kneescale_worker.rest_codec import LARGEST_JSON_BYTES, LARGEST_JSON_VALUES, AnswerStyle, decode, encode
 
 _X = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
 
@@ -50,6 +50,7 @@ def test_binary_tensors_follow_the_json_in_order() -> None:
         (_body({**_X, "parameters": {"binary_data_size": -1}}), None, "binary_data_size -1"),
         (_body({**_X, "data": [1, 2]}), "9999", "Inference-Header-Content-Length is '9999'"),
         (_body({**_X, "data": [1, 2]}), "x", "Inference-Header-Content-Length is 'x'"),
+        (b" " * (LARGEST_JSON_BYTES + 1), None, "should be sent as binary"),
         (_body() + b"more", str(len(_body())), "4 bytes after the JSON part belong to no input"),
     ],
 )
@@ -74,6 +75,14 @@ _JSON = st.recursive(
 def test_any_json_is_a_call_or_a_clear_refusal(document: object) -> None:
     with suppress(InvalidInputError):
         decode(json.dumps(document).encode(), None)
+
+
+def test_an_output_too_large_for_json_is_to_be_asked_for_as_binary() -> None:
+    answer = InferAnswer("7", {"a": np.zeros((1, LARGEST_JSON_VALUES + 1), np.int8)}, {})
+    with pytest.raises(InvalidInputError, match=r"output 'a' has 2097153 values.*asked for as binary"):
+        encode("m", answer, AnswerStyle(default=False, named={}))
+    body, length = encode("m", answer, AnswerStyle(default=True, named={}))
+    assert len(body) - (length or 0) == LARGEST_JSON_VALUES + 1
 
 
 def test_outputs_are_lists_or_binary_as_asked() -> None:

@@ -22,6 +22,10 @@ from kneescale_worker.tensors import (
 )
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+#: While JSON is read or written nothing else of the worker runs, its lanes and the answers to its liveness
+#: probe included: so much takes about a second. What is larger goes as binary, or over gRPC.
+LARGEST_JSON_BYTES = 16 * 2**20
+LARGEST_JSON_VALUES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerSty
     Raises InvalidInputError.
     """
     split = _header_end(body, header_length)
+    if split > LARGEST_JSON_BYTES:
+        raise InvalidInputError(
+            f"{split} bytes of JSON; at most {LARGEST_JSON_BYTES} are read, larger inputs should be sent as "
+            "binary (binary_data_size) or over gRPC"
+        )
     document = _parse(body[:split])
     inputs = _inputs(document, memoryview(body)[split:])
     outputs = {_text(entry, "name", "output"): entry for entry in _objects(document, "outputs")}
@@ -57,7 +66,10 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerSty
 
 
 def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON part when binary tensors follow it."""
+    """The answer's body, and the length of its JSON part when binary tensors follow it.
+
+    Raises InvalidInputError where an output is too large for the JSON part that was asked for.
+    """
     document: dict[str, Any] = {"model_name": model_name, "model_version": MODEL_VERSION}
     if answer.id:
         document["id"] = answer.id
@@ -73,6 +85,11 @@ def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[by
 
 def _output(name: str, array: Array, blobs: list[bytes], *, binary: bool) -> dict[str, Any]:
     entry = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
+    if not binary and array.size > LARGEST_JSON_VALUES:
+        raise InvalidInputError(
+            f"output '{name}' has {array.size} values; at most {LARGEST_JSON_VALUES} are written as JSON, "
+            "more should be asked for as binary (binary_data) or over gRPC"
+        )
     if not binary:
         return entry | {"data": to_values(array)}
     blobs.append(to_bytes(array))

@@ -35,6 +35,8 @@ _MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
 #: By custom, what a Prometheus that looks for it scrapes without further ado.
 _SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
+#: A load that has not ended by then is one that hangs.
+_LOADING_SECONDS = 600
 #: A profile is to be measured in 60 s at most; the rest is for starting.
 _PROFILE_SECONDS = 45
 _PROFILE_DEADLINE_SECONDS = 180
@@ -319,22 +321,18 @@ def _serving_container() -> dict[str, Any]:
     return {
         "command": ["python", "-m", "kneescale_worker", "serve"],
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
-        # Until a worker listens: on a busy machine its imports alone take long.
-        "startupProbe": _probe("/v2/health/live") | {"periodSeconds": 1, "failureThreshold": 120},
-        "readinessProbe": _probe("/v2/health/ready") | {"periodSeconds": 1},
-        # A worker that hangs keeps the connections that it has: 15 s of silence, and then no time to drain.
+        # Until the model is loaded: CUDA and torch may hold the interpreter for seconds while they start.
+        "startupProbe": _probe("/v2/health/ready") | {"failureThreshold": _LOADING_SECONDS},
+        "readinessProbe": _probe("/v2/health/ready") | {"timeoutSeconds": 2},
+        # A worker that hangs keeps the connections that it has: 3 s of silence, and then no time to drain.
         "livenessProbe": _probe("/v2/health/live")
-        | {
-            "periodSeconds": 5,
-            "timeoutSeconds": 5,
-            "failureThreshold": 3,
-            "terminationGracePeriodSeconds": 1,
-        },
+        | {"failureThreshold": 3, "terminationGracePeriodSeconds": 1},
     }
 
 
 def _probe(path: str) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 2}
+    """Asked every second, and answered within one."""
+    return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 1}
 
 
 def _model_env(model: InferenceModel) -> list[dict[str, str]]:
