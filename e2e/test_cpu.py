@@ -55,10 +55,14 @@ def test_an_image_that_nobody_has_is_said_and_harms_no_real_model(
     )
     assert shop.condition(NOBODYS, "Profiled")["reason"] == "ImagePullBackOff"
 
-    shop.apply(real_model(REAL, cluster.image_ref(images.models[REAL].ref), **bounds))
+    real_image = cluster.image_ref(images.models[REAL].ref)
+    shop.apply(real_model(REAL, real_image, **bounds))
     shop.wait_for(REAL, "Ready", "True", MEASURED_S)
     samples = samples_for(REAL, lambda: recording(Shell()))
     with reach(shop.kubectl, shop.name, REAL) as endpoint:
         asyncio.run(try_each_sample(Stream(REAL, endpoint, samples)))
-    (profile,) = shop.get("modelprofiles")["items"]
-    assert (profile["spec"]["backend"], profile["spec"]["source"]) == ("cpu", "Measured")
+    profiles = [profile["spec"] for profile in shop.get("modelprofiles")["items"]]
+    assert {(spec["modelURI"], spec["backend"], spec["source"]) for spec in profiles} == {
+        (f"oci://{real_image}", "cpu", "Measured"),
+        (f"oci://{image}", "cpu", "Pending"),
+    }
