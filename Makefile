@@ -47,8 +47,9 @@ gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes o
 fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
-results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
-	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")
+results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces; ONLY=autoscaling)
+	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
+	  $(if $(ONLY),--only $(ONLY))
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
 $(BIN)/uv:
