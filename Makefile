@@ -51,8 +51,9 @@ fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (
 monitoring: venv ## Write what is generated of the metrics: their page, the PrometheusRule, dashboards
 	$(BIN)/python -m tools.monitoring
 
-results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces)
-	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)")
+results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces; ONLY=autoscaling)
+	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
+	  $(if $(ONLY),--only $(ONLY))
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.
 $(BIN)/uv:

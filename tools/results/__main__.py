@@ -12,6 +12,7 @@ from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.mixes import PAPER_MIXES
 from kneescale.sim.systems import SYSTEMS
+from tools.results.autoscaling import run_autoscaling, with_section
 from tools.results.figures import Results
 from tools.results.mixes import Models, measured_mixes, unseen_mixes
 from tools.results.page import Page
@@ -28,16 +29,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.results", description=__doc__)
     parser.add_argument("--profiles", type=Path, help="CSV of measured surfaces (default: the catalog's)")
     parser.add_argument("--source", default=CATALOG, help="where they come from, for the page")
+    parser.add_argument("--only", choices=("autoscaling",), help="do that section anew, and leave the rest")
     arguments = parser.parse_args()
-    surfaces = _measured(arguments.profiles) if arguments.profiles else _shipped()
+    page = DOCS / "results.md"
+    if arguments.only:
+        page.write_text(with_section(page.read_text(), run_autoscaling(DOCS)))
+    else:
+        page.write_text(_whole_page(arguments.profiles, arguments.source))
+
+
+def _whole_page(profiles: Path | None, source: str) -> str:
+    """Everything, with its pictures and scenarios."""
+    surfaces = _measured(profiles) if profiles else _shipped()
     measured, unseen = measured_mixes(surfaces), unseen_mixes()
     _write_scenarios({**measured, **unseen})
     results = Results(run_all(jobs(measured, unseen)))
-    page = Page(results, arguments.source, list(measured), list(unseen), list(SYSTEMS))
-    (DOCS / "results.md").write_text(page.text())
     draw_capacities(results, [*measured, *unseen], DOCS / "capacity.png")
     draw_timelines(measured["C-4"], DOCS / "schedules.png")
     draw_knees({name: surfaces[name] for name in PAPER_MIXES["C-7"]}, DOCS / "knees.png")
+    page = Page(results, source, list(measured), list(unseen), list(SYSTEMS), run_autoscaling(DOCS))
+    return page.text()
 
 
 def _measured(path: Path) -> dict[str, LatencySurface]:

@@ -7,6 +7,7 @@ from statistics import mean
 from kneescale.sim.kernel_study import kernel_study
 from tools.results.figures import BASELINES, PUBLISHED, Results
 from tools.results.study import ATTAINMENT, LEAST_DURATION_S, LEAST_REQUESTS, NOISE, OVERLOAD, SEEDS, WARMUP_S
+from tools.results.tables import table
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class Page:
     measured: Sequence[str]
     unseen: Sequence[str]
     systems: Sequence[str]
+    autoscaling: str
 
     def text(self) -> str:
         """The whole page, in Markdown."""
         parts = [self._head(), self._claims(), self._capacities(), self._parameters(), self._overload()]
-        parts += [_kernel_study(), _PLANNING]
+        parts += [_kernel_study(), _PLANNING, self.autoscaling]
         return "\n\n".join(parts) + "\n"
 
     def _head(self) -> str:
@@ -107,7 +109,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
                 "## Capacity, as a fraction of the fluid bound",
                 f"`{command} --duration-s {LEAST_DURATION_S:g} --warmup-s {WARMUP_S:g}`",
                 "![Capacity of each policy on each mix](capacity.png)",
-                _table(["policy", *mixes], rows),
+                table(["policy", *mixes], rows),
                 "![Schedules of C-4 at the same load](schedules.png)",
                 "![Latency over GPU%, and the knees](knees.png)",
             ]
@@ -121,7 +123,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
         rows = [
             [system, *(self.results.parameters(mix, system) for mix in self.measured)] for system in BASELINES
         ]
-        return "## The parameters that suited each baseline best\n\n" + _table(
+        return "## The parameters that suited each baseline best\n\n" + table(
             ["policy", *self.measured], rows
         )
 
@@ -131,7 +133,7 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             for system in ("dstack", "dstack-no-fairness", "dstack-no-refusal"):
                 outcome = self.results.overload(mix, system)
                 rows.append([mix, system, f"{outcome.overall_attainment:.3f}", f"{outcome.fairness:.3f}"])
-        return f"## At load {OVERLOAD}\n\n" + _table(
+        return f"## At load {OVERLOAD}\n\n" + table(
             ["mix", "policy", "overall attainment", "Jain's fairness"], rows
         )
 
@@ -155,13 +157,8 @@ def _kernel_study() -> str:
 Three ConvNets whose kernels need different GPU%: in turns on the whole GPU, each at its knee, and with its
 right GPU% for each kernel. The kernels' demands are not at hand: those in `kneescale/sim/kernel_study.py`
 were chosen near the knees that are recalled, so this shows how the figures come about and proves none."""
-    return f"{text}\n\n{_table(['sharing', 'utilisation here', 'in the paper, as recalled'], rows)}"
+    return f"{text}\n\n{table(['sharing', 'utilisation here', 'in the paper, as recalled'], rows)}"
 
 
 def _mean_and_least(values: Sequence[float]) -> str:
     return f"mean {mean(values):.3f}, least {min(values):.3f}"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

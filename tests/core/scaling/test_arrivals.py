@@ -44,6 +44,12 @@ def test_a_step_shows_in_the_recent_rate_and_not_as_burstiness() -> None:
     assert traffic.dispersion < 2
 
 
+def test_a_step_does_not_show_as_burstiness_for_as_long_as_bursts_are_remembered() -> None:
+    rng = np.random.default_rng(SEED)
+    before, after = poisson(60, 60, rng), poisson(240, 60, rng) + 60 * NS_PER_S
+    assert metered(np.concatenate([before, after]), 120).dispersion < 1.2
+
+
 def test_a_ramp_shows_in_the_trend() -> None:
     # 10/s at first, 2/s more each second: the n-th item comes when n = 10 t + t^2.
     numbers = np.arange(2000)

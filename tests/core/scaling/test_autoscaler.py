@@ -82,7 +82,17 @@ def test_less_is_followed_after_a_whole_minute_of_it() -> None:
     decisions = after(ScalingState(), [100.0] + [20.0] * int(seconds / STEP_S))
     fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
     assert STABILISATION_S <= fell * STEP_S <= STABILISATION_S + PEAK_S + STEP_S
-    assert 20 <= provided(decisions)[-1] <= 22.2
+    # Two standard deviations of 20 a second over 30 s, and a step.
+    assert 20 <= provided(decisions)[-1] <= 1.05 * (20 + 2 * 0.82)
+
+
+def test_it_falls_to_what_chance_will_ask_for_again() -> None:
+    high, low = steady(100), Traffic(20, 20, 30.0, 0.0, 4.0)
+    state = decide(ScalingState(), high, CALM, now_s=0).state
+    for now_s in range(2, 200, 2):
+        state = decide(state, low, CALM, now_s=now_s).state
+    # One standard deviation of 20 a second over 30 s is sqrt(4 * 20 / 30).
+    assert 20 + 2 * 1.63 <= (state.provided_ips or 0) <= 1.05 * (20 + 2 * 1.64)
 
 
 def test_without_metrics_everything_is_held() -> None:

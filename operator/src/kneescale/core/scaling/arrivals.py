@@ -11,7 +11,11 @@ from kneescale.core.units import NS_PER_S
 BIN_NS = NS_PER_S // 2
 #: A step is seen in so many bins; what is steady is told from all of them.
 _RECENT_BINS = 10
-_BINS = 60
+_STEADY_BINS = 60
+#: Bursts are told from more of them: from thirty seconds, MMPP's two states look like anything.
+_BINS = 240
+#: One in so many differences between neighbours may be a step of the rate.
+_STEPS_IN = 100
 #: Fewer complete bins than this say nothing yet.
 _LEAST_BINS = 4
 BIN_S = BIN_NS / NS_PER_S
@@ -24,7 +28,8 @@ class Traffic:
 
     `recent_ips` is the rate over the last five seconds, `steady_ips` over the last thirty (or since the
     first arrival that is known of), over `steady_s` seconds; `trend_ips2` is what the rate gains each second.
-    `dispersion` is the variance of the counts over their mean: 1 for single items at random.
+    `dispersion` is the variance of the counts over their mean, of the last two minutes: 1 for single items at
+    random.
     """
 
     recent_ips: float = 0.0
@@ -35,7 +40,7 @@ class Traffic:
 
 
 class ArrivalMeter:
-    """Counts arrivals in bins of half a second, the last thirty seconds of them."""
+    """Counts arrivals in bins of half a second, the last two minutes of them."""
 
     def __init__(self, now_ns: int) -> None:
         self._bins: deque[int] = deque(maxlen=_BINS)
@@ -103,12 +108,12 @@ def _over(traffic: Traffic, window_s: float) -> Traffic:
 
 
 def _traffic(bins: Sequence[int]) -> Traffic:
-    recent = bins[-_RECENT_BINS:]
+    recent, steady = bins[-_RECENT_BINS:], bins[-_STEADY_BINS:]
     return Traffic(
         recent_ips=sum(recent) / (len(recent) * BIN_S),
-        steady_ips=sum(bins) / (len(bins) * BIN_S),
-        steady_s=len(bins) * BIN_S,
-        trend_ips2=_slope(bins) / BIN_S**2,
+        steady_ips=sum(steady) / (len(steady) * BIN_S),
+        steady_s=len(steady) * BIN_S,
+        trend_ips2=_slope(steady) / BIN_S**2,
         dispersion=dispersion(bins),
     )
 
@@ -123,11 +128,12 @@ def _slope(bins: Sequence[int]) -> float:
 
 
 def dispersion(bins: Sequence[int]) -> float:
-    """Variance over mean, from neighbours' differences: a step or a trend hardly shows in it.
+    """Variance over mean, from neighbours' differences without the largest hundredth: so no step shows in it.
 
     The Allan factor (Allan, "Statistics of atomic frequency standards", 1966). At least 1, as little as
     that can be told from so few bins.
     """
-    squares = sum((after - before) ** 2 for before, after in pairwise(bins)) / (len(bins) - 1)
+    squares = sorted((after - before) ** 2 for before, after in pairwise(bins))
+    del squares[len(squares) - len(squares) // _STEPS_IN :]
     mean = sum(bins) / len(bins)
-    return max(1.0, squares / (2 * mean)) if mean else 1.0
+    return max(1.0, sum(squares) / len(squares) / (2 * mean)) if mean else 1.0

@@ -26,6 +26,9 @@ _FALL = 1 / _STEP**2
 _SURGE = 3.0
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
+#: What is provided for falls to so many standard deviations above what was needed: by chance, that would
+#: soon be needed again, and the direction change twice a minute.
+_SPARE = 2.0
 #: A worker is up after about so long: a rate that rises is provided for as it will be then.
 _AHEAD_S = 10.0
 #: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
@@ -120,7 +123,8 @@ def decide(
     needed_ips = demand_ips * factor * boost
     peaks = _remember(state.peaks, needed_ips, now_s)
     most_ips = max(peak.needed_ips for peak in peaks)
-    provided_ips = _provided_ips(state.provided_ips, needed_ips, most_ips, least_ips)
+    spare_ips = _SPARE * factor * boost * _deviation_ips(traffic, traffic.steady_s)
+    provided_ips = _provided_ips(state.provided_ips, needed_ips, most_ips + spare_ips, least_ips)
     is_changed = (provided_ips, boost) != (state.provided_ips, state.boost)
     after = ScalingState(provided_ips, boost, now_s if is_changed else state.changed_s, peaks)
     reason = _reason(state.provided_ips, provided_ips, is_boosted=boost > state.boost)
@@ -129,17 +133,21 @@ def decide(
 
 def forecast_ips(traffic: Traffic) -> float:
     """The rate to provide for: the recent one where it stands out, else where the steady one leads to."""
-    variance = traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips)
-    deviation_ips = sqrt(variance / RECENT_S)
+    deviation_ips = _deviation_ips(traffic, RECENT_S)
     if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * deviation_ips:
         return traffic.recent_ips
-    if traffic.trend_ips2 <= _SURGE * sqrt(12 * variance / traffic.steady_s**3):
+    if traffic.trend_ips2 <= _SURGE * sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s:
         return traffic.steady_ips  # the slope is within the noise of a least-squares fit
     # The steady rate is that of the middle of its window.
     of_late_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s - RECENT_S) / 2
     if of_late_ips > traffic.recent_ips + deviation_ips:
         return max(traffic.steady_ips, traffic.recent_ips)  # a step that has levelled off, and no ramp
     return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+
+
+def _deviation_ips(traffic: Traffic, over_s: float) -> float:
+    """By how much a rate that is measured over so long is off by chance: one standard deviation."""
+    return sqrt(traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips) / over_s)
 
 
 def misses_too_many(missed: int, requests: int, percentile: int) -> bool:
@@ -166,11 +174,11 @@ def _remember(peaks: Iterable[Peak], needed_ips: float, now_s: float) -> tuple[P
     return (*kept, Peak(now_s, needed_ips))
 
 
-def _provided_ips(before_ips: float | None, needed_ips: float, most_ips: float, least_ips: float) -> float:
-    """In steps: at once up to what is needed, and down where much less was enough for the whole window."""
+def _provided_ips(before_ips: float | None, needed_ips: float, lowest_ips: float, least_ips: float) -> float:
+    """In steps: at once up to what is needed, and down to `lowest_ips` where that is much less."""
     if before_ips is None or max(needed_ips, least_ips) > before_ips:
         return max(least_ips, _step_above(needed_ips))
-    lower_ips = max(least_ips, _step_above(most_ips))
+    lower_ips = max(least_ips, _step_above(lowest_ips))
     return lower_ips if lower_ips <= _FALL * before_ips else before_ips
 
 

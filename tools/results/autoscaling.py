@@ -1,0 +1,132 @@
+"""The part of docs/results.md on autoscalers: traces, figures, pictures."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from kneescale.cli.autoscale import Outcomes, compare, over_oracle
+from kneescale.cli.autoscale_picture import draw_autoscalers
+from kneescale.core.surfaces.catalog import catalog
+from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS
+from kneescale.sim.autoscaling.scene import DEFAULT_START_S, Scene
+from kneescale.sim.scenario import Arrivals, Bursty, Scenario, ScenarioGpu, ScenarioModel, Shaped
+from kneescale.sim.shapes import SHAPES
+from kneescale.sim.trial import Trial
+from tools.results.tables import table
+
+TITLE = "## Autoscaling (simulated)"
+DURATION_S = 600.0
+WARMUP_S = 20.0
+GPUS = 6
+#: (model, SLO in ms, peak rate): one that needs more than a GPU at its peak, and a small one beside it.
+_MODELS = (("wide_resnet101_2", 150.0, 240.0), ("efficientnet_b7", 300.0, 20.0))
+#: The mean rate of bursts, as a part of the peak of the other traces.
+_BURSTY_LOAD = 0.5
+_BARS = {"attainment": 0.99, "after step": 0.95, "over oracle": 1.25, "turns": 1}
+
+
+def scenes() -> dict[str, Scene]:
+    """The traces by name, each with all models."""
+    shaped = {name: _scene(Shaped(shape)) for name, shape in SHAPES.items()}
+    return {**shaped, "bursty": _scene(Bursty(), _BURSTY_LOAD)}
+
+
+def run_autoscaling(docs: Path) -> str:
+    """Simulate all, draw a picture of each trace beside the page, and return the section's text."""
+    outcomes = {name: compare(list(AUTOSCALERS), scene) for name, scene in scenes().items()}
+    for name, scene in scenes().items():
+        draw_autoscalers(outcomes[name], scene, docs / _picture(name))
+    return "\n\n".join(_section(outcomes))
+
+
+def with_section(page: str, section: str) -> str:
+    """The page with this section in place of the one of the same title, or at its end."""
+    title = section.split("\n", 1)[0]
+    before, found, after = page.partition(f"{title}\n")
+    if not found:
+        return f"{page.rstrip()}\n\n{section}\n"
+    _, next_title, rest = after.partition("\n## ")
+    return f"{before}{section}\n{next_title}{rest}"
+
+
+def _scene(arrivals: Arrivals, load: float = 1.0) -> Scene:
+    catalogued = {model.name: model for model in catalog()}
+    models = []
+    for name, slo_ms, rate_rps in _MODELS:
+        surface = catalogued[name].surface(range(5, 101, 5), (1, 2, 4, 8))
+        surfaces = {catalogued[name].product: surface}
+        models.append(ScenarioModel(name, slo_ms, rate_rps, 1, surface, surfaces))
+    (product,) = {product for model in models for product in model.surfaces}
+    gpus = tuple(ScenarioGpu(f"gpu{number}", product) for number in range(GPUS))
+    trial = Trial(arrivals, DURATION_S, WARMUP_S)
+    return Scene(Scenario(tuple(models), gpus, arrivals), trial, load)
+
+
+def _section(outcomes: Mapping[str, Outcomes]) -> Iterator[str]:
+    yield f"{TITLE}\n\n{_INTRODUCTION}"
+    yield table(["asked of the product's autoscaler", "here"], list(_answers(outcomes)))
+    yield table(
+        _COLUMNS, [_row(trace, of_one, name) for trace, of_one in outcomes.items() for name in of_one]
+    )
+    for trace in outcomes:
+        yield f"![Rate, replicas, GPUs and p99 over time: {trace}]({_picture(trace)})"
+
+
+def _answers(outcomes: Mapping[str, Outcomes]) -> Iterator[list[str]]:
+    ours = {trace: of_one["kneescale"].figures for trace, of_one in outcomes.items()}
+    otherwise = {trace: f"{figures.otherwise:.3f}" for trace, figures in ours.items()}
+    after_step = {t: f"{f.after_step:.3f}" for t, f in ours.items() if f.after_step is not None}
+    ratios = {trace: f"{over_oracle(of_one, 'kneescale'):.2f}" for trace, of_one in outcomes.items()}
+    turns = {trace: str(figures.turns) for trace, figures in ours.items()}
+    yield [
+        f"attainment at least {_BARS['attainment']} apart from the 15 s after a step",
+        _by_trace(otherwise),
+    ]
+    yield [f"at least {_BARS['after step']} in them", _by_trace(after_step)]
+    yield [f"GPUs reserved: at most {_BARS['over oracle']} of the oracle's", _by_trace(ratios)]
+    yield [f"at most {_BARS['turns']} change of direction a minute", _by_trace(turns)]
+
+
+def _by_trace(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{trace} {value}" for trace, value in values.items())
+
+
+_COLUMNS = [
+    *("trace", "autoscaler", "after step", "otherwise", "GPUs reserved", "of the oracle's", "GPUs used"),
+    *("turns", "replicas", "parameters"),
+]
+
+
+def _row(trace: str, outcomes: Outcomes, name: str) -> list[str]:
+    figures, parameters = outcomes[name].figures, outcomes[name].parameters
+    after_step = "" if figures.after_step is None else f"{figures.after_step:.3f}"
+    replicas = figures.over_time.replicas
+    return [
+        *(trace, name, after_step, f"{figures.otherwise:.3f}", f"{figures.reserved_gpus:.2f}"),
+        *(f"{over_oracle(outcomes, name):.2f}", f"{figures.used_gpus:.2f}", str(figures.turns)),
+        *(f"{min(replicas)} to {max(replicas)}", parameters),
+    ]
+
+
+def _picture(trace: str) -> str:
+    return f"autoscaling-{trace}.png"
+
+
+_MODELS_TEXT = ", ".join(
+    f"{name} (SLO {slo_ms:g} ms, up to {rate_rps:g} requests/s)" for name, slo_ms, rate_rps in _MODELS
+)
+_INTRODUCTION = f"""\
+`kneescale simulate --autoscale`, regenerated alone by `make results ONLY=autoscaling`: {_MODELS_TEXT} on up
+to {GPUS} simulated GPUs for {DURATION_S:.0f} s, of which the first {WARMUP_S:.0f} s do not count; a new
+worker takes {DEFAULT_START_S:g} s to start. The traces are in `kneescale/sim/shapes.py`: a step to four
+times the rate and back, a ramp, a day in ten minutes, a spike of 20 s to four times the rate, all Poisson;
+and a two-state MMPP of {_BURSTY_LOAD:g} of the rates (`bursty`).
+
+`kneescale` is the code that the operator runs, on reports every two seconds. The others have replicas of
+one fixed GPU% each, as MPS partitions that nothing else slows down and that batch as the product's workers
+do, which is better than what they have; busy time stands for CPU use. The Kubernetes HPA and Knative's
+autoscaler follow their documentation with its defaults, with the target of those tried that reaches 0.99
+with the fewest GPUs (`kneescale/sim/baselines/autoscalers`). The oracle plans like the product, for the
+true rate of each second, with workers that start at once. Attainment is the worst model's, *after step*
+that of the 15 s after a step up; *GPUs reserved* is what the plan takes of GPUs that are filled to their
+limit, or the fixed GPU%s; *turns* is the most changes of direction of what a model is provided for in any
+minute."""
