@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import fill
 
 from kneescale.cli.autoscale import Outcomes, compare, over_oracle
 from kneescale.cli.autoscale_picture import draw_autoscalers
@@ -62,13 +63,17 @@ def _scene(arrivals: Arrivals, load: float = 1.0) -> Scene:
 
 
 def _section(outcomes: Mapping[str, Outcomes]) -> Iterator[str]:
-    yield f"{TITLE}\n\n{_INTRODUCTION}"
+    yield f"{TITLE}\n\n{_wrapped(_INTRODUCTION)}"
     yield table(["asked of the product's autoscaler", "here"], list(_answers(outcomes)))
     yield table(
         _COLUMNS, [_row(trace, of_one, name) for trace, of_one in outcomes.items() for name in of_one]
     )
     for trace in outcomes:
         yield f"![Rate, replicas, GPUs and p99 over time: {trace}]({_picture(trace)})"
+
+
+def _wrapped(text: str) -> str:
+    return "\n\n".join(fill(part, 110, break_on_hyphens=False) for part in text.split("\n\n"))
 
 
 def _answers(outcomes: Mapping[str, Outcomes]) -> Iterator[list[str]]:
@@ -129,4 +134,9 @@ with the fewest GPUs (`kneescale/sim/baselines/autoscalers`). The oracle plans l
 true rate of each second, with workers that start at once. Attainment is the worst model's, *after step*
 that of the 15 s after a step up; *GPUs reserved* is what the plan takes of GPUs that are filled to their
 limit, or the fixed GPU%s; *turns* is the most changes of direction of what a model is provided for in any
-minute."""
+minute.
+
+Two things to know when reading the figures. What was needed in the last minute stays provided for, so that
+the direction hardly ever changes twice in one: the shorter a peak, the more that costs over the oracle. And
+the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs have room when a
+step comes, and on fuller ones more requests would be late until the new worker is up."""
