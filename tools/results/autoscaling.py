@@ -6,6 +6,7 @@ from textwrap import fill
 
 from kneescale.cli.autoscale import Outcomes, compare, over_oracle
 from kneescale.cli.autoscale_picture import draw_autoscalers
+from kneescale.core.scaling.autoscaler import STABILISATION_S
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS
 from kneescale.sim.autoscaling.scene import DEFAULT_START_S, Scene
@@ -33,8 +34,9 @@ def scenes() -> dict[str, Scene]:
 
 def run_autoscaling(docs: Path) -> str:
     """Simulate all, draw a picture of each trace beside the page, and return the section's text."""
-    outcomes = {name: compare(list(AUTOSCALERS), scene) for name, scene in scenes().items()}
-    for name, scene in scenes().items():
+    found = scenes()
+    outcomes = {name: compare(list(AUTOSCALERS), scene) for name, scene in found.items()}
+    for name, scene in found.items():
         draw_autoscalers(outcomes[name], scene, docs / _picture(name))
     return "\n\n".join(_section(outcomes))
 
@@ -136,7 +138,7 @@ that of the 15 s after a step up; *GPUs reserved* is what the plan takes of GPUs
 limit, or the fixed GPU%s; *turns* is the most changes of direction of what a model is provided for in any
 minute.
 
-Two things to know when reading the figures. What was needed in the last minute stays provided for, so that
-the direction hardly ever changes twice in one: the shorter a peak, the more that costs over the oracle. And
-the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs have room when a
-step comes, and on fuller ones more requests would be late until the new worker is up."""
+Two things to know when reading the figures. What was needed in the last {STABILISATION_S:g} s stays provided
+for, so that the direction hardly ever changes twice in a minute: the shorter a peak, the more that costs over
+the oracle. And the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs
+have room when a step comes, and on fuller ones more requests would be late until the new worker is up."""

@@ -1,8 +1,8 @@
 """How much traffic a model is provided for, by what was measured. Pure: state in, decision out.
 
 A surge is followed at once, as far as it stands out of the noise; what is provided for falls only when less
-was enough for a whole minute. Requests that are late although the GPU was at its limit show that more is
-needed than the figures say, and raise it; late requests on a GPU with time to spare do not.
+was enough for three quarters of a minute. Requests that are late although the GPU was at its limit show that
+more is needed than the figures say, and raise it; late requests on a GPU with time to spare do not.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from math import ceil, log, sqrt
 from kneescale.core.scaling.arrivals import RECENT_S, Traffic
 
 #: The most of what was needed in this time is provided for.
-STABILISATION_S = 60.0
+STABILISATION_S = 45.0
 #: Needs are remembered as the most of each so many seconds.
 PEAK_S = 10.0
 #: A plan for less than this is none: even an idle model keeps what one item a second takes.
@@ -21,16 +21,16 @@ LEAST_IPS = 1.0
 #: What is provided for goes up in steps of this factor, and down only past two of them.
 _STEP = 1.05
 _FALL = 1 / _STEP**2
-#: A rate that is so many standard deviations above the steady one is a surge, and not chance: it is looked
-#: for every other second, so that two deviations would come by chance every few minutes.
-_SURGE = 3.0
+#: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
+#: every other second, and bursts make rates of five seconds vary more than their counts in bins say.
+_SURGE = 4.0
+#: A slope of so many standard deviations is a trend.
+_TREND = 3.0
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
 #: What is provided for falls to so many standard deviations above what was needed: by chance, that would
 #: soon be needed again, and the direction change twice a minute.
 _SPARE = 2.0
-#: A worker is up after about so long: a rate that rises is provided for as it will be then.
-_AHEAD_S = 10.0
 #: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
 _BOOST_STEP = 1.2
 _MOST_BOOST = 2.0
@@ -132,17 +132,18 @@ def decide(
 
 
 def forecast_ips(traffic: Traffic) -> float:
-    """The rate to provide for: the recent one where it stands out, else where the steady one leads to."""
-    deviation_ips = _deviation_ips(traffic, RECENT_S)
-    if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * deviation_ips:
+    """The rate to provide for: the steady one, unless the recent one stands out or there is a trend.
+
+    What lies ahead is not reckoned with: within thirty seconds, a slope that is clearly none by chance is
+    clear in the recent rate too, and a line through a step of ten seconds ago leads far above it.
+    """
+    if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * _deviation_ips(traffic, RECENT_S):
         return traffic.recent_ips
-    if traffic.trend_ips2 <= _SURGE * sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s:
-        return traffic.steady_ips  # the slope is within the noise of a least-squares fit
-    # The steady rate is that of the middle of its window.
-    of_late_ips = traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s - RECENT_S) / 2
-    if of_late_ips > traffic.recent_ips + deviation_ips:
-        return max(traffic.steady_ips, traffic.recent_ips)  # a step that has levelled off, and no ramp
-    return traffic.steady_ips + traffic.trend_ips2 * (traffic.steady_s / 2 + _AHEAD_S)
+    # By so much is the slope of a least-squares fit off by chance.
+    slope_ips2 = sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s
+    if traffic.trend_ips2 > _TREND * slope_ips2:
+        return max(traffic.steady_ips, traffic.recent_ips)
+    return traffic.steady_ips
 
 
 def _deviation_ips(traffic: Traffic, over_s: float) -> float:

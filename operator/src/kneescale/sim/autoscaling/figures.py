@@ -43,7 +43,6 @@ class Figures:
     reserved_gpus: float
     used_gpus: float
     turns: int
-    most_replicas: int
     over_time: "OverTime"
 
     @property
@@ -88,7 +87,6 @@ def figures_of(course: Course, scene: Scene) -> Figures:
         reserved_gpus=float(course.reserved_gpus[:, first:].sum(axis=0).mean()),
         used_gpus=float(course.used_gpus[first:].mean()),
         turns=max(most_turns(provided.tolist()) for provided in course.provided[:, first:]),
-        most_replicas=int(course.replicas.sum(axis=0).max()),
         over_time=OverTime(
             replicas=course.replicas.sum(axis=0).tolist(),
             reserved_gpus=course.reserved_gpus.sum(axis=0).tolist(),

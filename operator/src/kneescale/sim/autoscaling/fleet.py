@@ -17,6 +17,8 @@ from kneescale.sim.live import LiveGpu
 #: Autoscalers look back no further than this.
 _REMEMBERED_S = 60
 
+_NONE: Times = np.array([], dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -156,9 +158,6 @@ class Fleet:
             for worker in workers
             if worker.place == place and worker.is_ready(now_s)
         }
-
-
-_NONE: Times = np.array([], dtype=np.int64)
 
 
 def _second(worker: Worker, requests: int, until_ns: int) -> Second:
