@@ -23,7 +23,7 @@ ITEMS = 16
 CALM_RPS, STEP_RPS = 2, 20
 #: From a step to the decision: five seconds of it, the agent's two, the operator's two.
 DECIDED_S = 15.0
-#: A minute's worth of need counts, then a worker drains.
+#: Three quarters of a minute count, then a worker drains.
 GIVEN_BACK_S = 120.0
 
 
