@@ -26,7 +26,7 @@ SEED = 20230413
 #: Requests per second, each of EMULATED_ITEMS items, before and after the step and while it lasts.
 CALM_RPS: Mapping[str, float] = {"inception-v3": 1.5, "vgg19": 3.5}
 STEP_FACTOR = 4.0
-#: Before the step; of the step; after it. What was provided for falls three quarters of a minute after the need.
+#: Before the step; of the step; after it: what is provided for falls 45 s after the need.
 CALM_S, STEP_S, AFTER_S = 25.0, 60.0, 85.0
 SIGHT_EVERY_S = 2.0
 
