@@ -11,7 +11,7 @@ from e2e.recovery import FULL_ATTAINMENT
 #: pod that is deleted has 30 s to end. All other faults must cost nobody any.
 EXPLAINS_FOR_S = {
     "worker killed": 10.0,
-    "worker hung": 10.0,
+    "worker hung": 20.0,
     "worker out of memory": 10.0,
     "worker gone mad": 10.0,
     "worker deleted": 30.0,

@@ -74,7 +74,7 @@ def test_a_worker_that_hangs_is_ended_within_seconds_but_not_while_it_loads() ->
     assert starts["periodSeconds"] * starts["failureThreshold"] == 600
     # The first question comes a period after the last answer, at the latest.
     noticed_s = lives["periodSeconds"] + lives["failureThreshold"] * lives["timeoutSeconds"]
-    assert (noticed_s, lives["terminationGracePeriodSeconds"]) == (4, 1)
+    assert (noticed_s, lives["terminationGracePeriodSeconds"]) == (7, 1)
 
 
 def test_pods_have_no_rights() -> None:
