@@ -324,8 +324,8 @@ def _serving_container() -> dict[str, Any]:
         # Until the model is loaded: CUDA and torch may hold the interpreter for seconds while they start.
         "startupProbe": _probe("/v2/health/ready") | {"failureThreshold": _LOADING_SECONDS},
         "readinessProbe": _probe("/v2/health/ready") | {"timeoutSeconds": 2},
-        # A worker that hangs keeps the connections that it has: 6 s of silence, and then no time to drain. After
-        # 3 s a node that was starved of CPU lost its healthy workers, too.
+        # A worker that hangs keeps the connections that it has: 6 s of silence, and then no time to drain.
+        # With 3 s a node that was starved of CPU lost its healthy workers, too.
         "livenessProbe": _probe("/v2/health/live")
         | {"failureThreshold": 6, "terminationGracePeriodSeconds": 1},
     }
