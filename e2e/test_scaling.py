@@ -54,6 +54,7 @@ def restart_operator(kubectl: Kubectl) -> None:
 def test_a_step_is_followed_in_replicas_and_given_back_and_no_request_fails(
     shop: Shop, kubectl: Kubectl
 ) -> None:
+    slices = shop.uids("endpointslices")
     with steady_load(shop, MODEL, CALM_RPS, ITEMS) as calm:
         wait_until(lambda: provided_ips(shop) > 0, "what comes is provided for", DECIDED_S)
         before_ips = provided_ips(shop)
@@ -67,6 +68,7 @@ def test_a_step_is_followed_in_replicas_and_given_back_and_no_request_fails(
         wait_for_workers(shop, 1, GIVEN_BACK_S)
         wait_until(lambda: provided_ips(shop) < during_ips / 2, "less is provided for", DECIDED_S)
     assert failures([*calm, *step]) == []
+    assert slices == shop.uids("endpointslices")
     events = {event["reason"] for event in shop.get("events.events.k8s.io")["items"]}
     assert {"RateRose", "RateFell"} <= events
     reasons = [each["reason"] for each in shop.status(MODEL)["scaling"]["decisions"]]

@@ -72,6 +72,17 @@ def test_its_service_leads_to_the_gate_exactly_while_no_worker_answers(world: Wo
     assert world.find("EndpointSlice") == []
 
 
+def test_the_slices_that_kubernetes_keeps_for_the_service_are_left_alone(world: World) -> None:
+    labels = dict(world.get("Service", "resnet50")["metadata"]["labels"])
+    labels |= {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
+    metadata = {"name": "resnet50-abcde", "namespace": "default", "labels": labels}
+    world.create({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata})
+    settle(world)
+    pass_time(world, rate_ips=0, seconds=62)
+    pass_time(world, rate_ips=20, seconds=4)
+    assert "resnet50-abcde" in {each["metadata"]["name"] for each in world.find("EndpointSlice")}
+
+
 def test_who_waits_wakes_it_and_it_stays_awake_for_a_while(world: World) -> None:
     pass_time(world, rate_ips=0, seconds=100)
     world.waiting["resnet50"] = 1

@@ -23,6 +23,8 @@ ROLE_LABEL = "kneescale.dev/role"
 PREDICT = "Predict"
 #: The role of what stays pending for a cluster autoscaler to see.
 WANT = "Want"
+#: On an EndpointSlice: who keeps it. Those that Kubernetes keeps have a Service's own labels besides.
+SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 #: On a profiling Job, and on one that predicts: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
 #: On a profiling Job: which try this is, from 1.

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kneescale.api.names import API_VERSION, DRIVER, MANAGED_BY, MANAGED_BY_LABEL
+from kneescale.api.names import (
+    API_VERSION,
+    DRIVER,
+    GROUP,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    SLICE_MANAGER_LABEL,
+)
 
 #: An object as the API server gives and takes it.
 Object = dict[str, Any]
@@ -49,7 +56,12 @@ POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
 SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
 JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", label_selector=_OURS)
-ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", label_selector=_OURS)
+ENDPOINT_SLICE = Kind(
+    "discovery.k8s.io/v1",
+    "EndpointSlice",
+    "endpointslices",
+    label_selector=f"{SLICE_MANAGER_LABEL}={GROUP}",
+)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 
 WATCHED = (

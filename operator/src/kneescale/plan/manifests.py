@@ -11,6 +11,7 @@ from kneescale.api.names import (
     ATTEMPT_ANNOTATION,
     DEVICE_ANNOTATION,
     DRIVER,
+    GROUP,
     MANAGED_BY,
     MANAGED_BY_LABEL,
     MODEL_LABEL,
@@ -18,6 +19,7 @@ from kneescale.api.names import (
     PREDICT,
     PROFILE_LABEL,
     ROLE_LABEL,
+    SLICE_MANAGER_LABEL,
     WANT,
 )
 from kneescale.api.node import GPU_TAINT
@@ -203,7 +205,7 @@ def render_entrance(model: InferenceModel, gate: Gate) -> Manifest:
     labels = {
         "kubernetes.io/service-name": name,
         # Else the controller of EndpointSlices takes it for one of its own, and deletes it.
-        "endpointslice.kubernetes.io/managed-by": "kneescale.dev",
+        SLICE_MANAGER_LABEL: GROUP,
     }
     return {
         "apiVersion": ENTRANCE_API_VERSION,

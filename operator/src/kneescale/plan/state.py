@@ -12,7 +12,7 @@ from kneescale.api.gpu_schedule import GPUSchedule, Policy, parse_gpu_schedule
 from kneescale.api.inference_model import InferenceModel, parse_inference_model
 from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
-from kneescale.api.names import PREDICT, WANT
+from kneescale.api.names import GROUP, PREDICT, SLICE_MANAGER_LABEL, WANT
 from kneescale.api.node import Node, parse_node
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice, publishing_node
 from kneescale.api.vocabulary import Role
@@ -143,7 +143,7 @@ class Observed:
             claims=_parsed(parse_claim, [claim for claim in all_claims if role_of(claim) != WANT], rejected),
             wants=tuple(parse_want(obj) for obj in (*all_pods, *all_claims) if role_of(obj) == WANT),
             gates=gates,
-            entrances=tuple(map(parse_metadata, _ordered(entrances))),
+            entrances=tuple(filter(_is_entrance, map(parse_metadata, _ordered(entrances)))),
             nodes={node.metadata.name: node for node in map(parse_node, nodes)},
             apply_errors=apply_errors,
             rejected=tuple(rejected),
@@ -179,6 +179,11 @@ class Desired:
     events: tuple[EventNote, ...] = ()
     #: When to plan again even though nothing changes, in seconds from `Observed.now`.
     requeue_after_s: float | None = None
+
+
+def _is_entrance(metadata: Metadata) -> bool:
+    """Whether an EndpointSlice is ours, and none that Kubernetes keeps for a Service of ours."""
+    return metadata.labels.get(SLICE_MANAGER_LABEL) == GROUP
 
 
 def _ordered(objects: Iterable[RawObject]) -> Sequence[RawObject]:
