@@ -160,6 +160,7 @@ limit, or the fixed GPU%s; *turns* is the most changes of direction of what a mo
 minute.
 
 The constants of `core/scaling` were chosen by looking at these very traces with seed {TUNED_ON_SEED}: judge
-it by the other seeds. What was needed in the last {STABILISATION_S:g} s stays provided for, so that the direction hardly ever changes twice in a minute: the shorter a peak, the more that costs over
-the oracle. And the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs
-have room when a step comes, and on fuller ones more requests would be late until the new worker is up."""
+it by the other seeds. What was needed in the last {STABILISATION_S:g} s stays provided for, so that the
+direction hardly ever changes twice in a minute: the shorter a peak, the more that costs over the oracle.
+And the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs have room
+when a step comes, and on fuller ones more requests would be late until the new worker is up."""
