@@ -67,6 +67,14 @@ def test_a_wrong_name_is_explained(scenario: Path, capsys: pytest.CaptureFixture
     assert "no autoscaler 'keda': use of kneescale, hpa-cpu" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("asked", [("--policy", "triton"), ("--lanes", "3")])
+def test_policies_are_another_comparison(
+    asked: tuple[str, str], scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), *QUICK, *asked]) == 2
+    assert "choose with --autoscaler" in capsys.readouterr().err
+
+
 def test_too_short_a_run_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "6"]) == 2
     assert capsys.readouterr().err == "kneescale: --duration-s 6 is too short to scale anything in\n"

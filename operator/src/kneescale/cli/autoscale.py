@@ -9,7 +9,7 @@ from typing import TextIO
 from kneescale.cli.command import write_json
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import not_negative, trial_of
+from kneescale.cli.trial_arguments import is_usual_policy, not_negative, trial_of
 from kneescale.core.errors import InvalidInputError
 from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS, ORACLE, Tried, try_choice
 from kneescale.sim.autoscaling.figures import BUCKET_S
@@ -56,6 +56,8 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
+    if not is_usual_policy(arguments):
+        raise InvalidInputError("--policy and --lanes go without --autoscale; choose with --autoscaler")
     scenario, trial = trial_of(arguments)
     if trial.duration_s < 2 * BUCKET_S:
         raise InvalidInputError(f"--duration-s {trial.duration_s:g} is too short to scale anything in")

@@ -66,6 +66,11 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
 
 
+def is_usual_policy(arguments: argparse.Namespace) -> bool:
+    """Whether nothing was asked for but the product's dispatcher as it is."""
+    return bool(arguments.policy == [_DEFAULT_POLICY] and arguments.lanes == "free")
+
+
 def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
     """The policies asked for, by name, with dstack's lanes as asked for."""
     return {
