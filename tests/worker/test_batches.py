@@ -79,19 +79,34 @@ async def test_nothing_to_run_takes_no_time() -> None:
     assert rig.executor.batches == []
 
 
-async def test_closing_refuses_what_waits_and_what_still_runs() -> None:
+async def test_closing_refuses_what_waits_and_what_does_not_end() -> None:
     rig = _Rig()
     running, waiting = rig.push(1), rig.push(2)
-    until_closed = Barrier(2)
-    rig.executor.before_run = lambda: (until_closed.wait(timeout=10), until_closed.wait(timeout=10))
+    together = Barrier(2)
+    rig.executor.before_run = lambda: (together.wait(timeout=10), together.wait(timeout=10))
     over = asyncio.create_task(rig.run(100, 1))
-    await asyncio.to_thread(until_closed.wait)
-    rig.runner.close()
+    await asyncio.to_thread(together.wait)
+    await rig.runner.close()
     for request in (running, waiting):
         with pytest.raises(UnavailableError):
             await request.answer
-    await asyncio.to_thread(until_closed.wait)
+    await asyncio.to_thread(together.wait)
     await over
+
+
+async def test_a_batch_that_ends_soon_is_answered_by_a_worker_that_exits() -> None:
+    rig = _Rig()
+    running, waiting = rig.push(1), rig.push(2)
+    together = Barrier(2)
+    rig.executor.before_run = lambda: (together.wait(timeout=10), together.wait(timeout=10))
+    over = asyncio.create_task(rig.run(100, 1))
+    await asyncio.to_thread(together.wait)
+    closing = asyncio.create_task(rig.runner.close())
+    with pytest.raises(UnavailableError):
+        await waiting.answer
+    await asyncio.to_thread(together.wait)
+    assert (await running.answer)[0].tolist() == [[2, 2]]
+    await asyncio.gather(over, closing)
 
 
 async def test_while_a_batch_runs_another_thread_waits_for_the_next() -> None:

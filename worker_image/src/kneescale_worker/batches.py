@@ -13,6 +13,7 @@ import numpy as np
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import KneescaleError
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale_worker.dataplane import CLOSING_GRACE_S
 from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.metrics import Metrics
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_ALONE_NS = 10 * NS_PER_S
 #: How often a hung batch is looked for: well within the least time after which one is.
 _LOOK_EVERY_S = 0.25
+#: So long may batches still run in a worker that exits: then there is time to tell their requests.
+_LAST_BATCHES_S = CLOSING_GRACE_S / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +113,16 @@ class BatchRunner:
                 if now_ns > hung_ns:
                     raise HungError(f"{batch} never ended; the worker starts anew")
 
-    def close(self) -> None:
-        """Refuse what waits or still runs, and let the threads end."""
+    async def close(self) -> None:
+        """Refuse what waits, and soon also what runs on; let the threads end."""
         error = UnavailableError("the worker exits; send the request again")
         self._queue.fail(len(self._queue), error)
-        for batch in tuple(self._running):
-            _fail(batch.slices, error)
         self._threads.shutdown(wait=False)
+        if self._running:
+            await asyncio.sleep(_LAST_BATCHES_S)
+        self._queue.fail(len(self._queue), error)
+        for batch in self._running:
+            _fail(batch.slices, error)
 
     def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
         while True:

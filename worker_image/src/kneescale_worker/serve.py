@@ -82,8 +82,7 @@ class Server:
 
     async def stop(self) -> None:
         """Refuse what is left and close."""
-        self.runner.close()
-        await asyncio.gather(self.rest.stop(), self.grpc.stop())
+        await asyncio.gather(self.rest.stop(), self.grpc.stop(), self.runner.close())
 
     def _listen_on_ns(self, began_ns: int, now_ns: int) -> int:
         quiet_at_ns = max(began_ns, self.accounts.last_arrival_ns) + _QUIET_NS
