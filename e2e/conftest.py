@@ -1,10 +1,11 @@
 """Fixtures of the end-to-end tests: Kneescale on a cluster of its own, with emulated GPUs."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from e2e import cache
+from e2e import cache, prometheus
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
@@ -71,6 +72,12 @@ def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
     """The cluster with two emulated GPUs on each node."""
     install("emulated")
     return bare_cluster
+
+
+@pytest.fixture(scope="session")
+def prometheus_program() -> Path:
+    """Prometheus, built before a cluster waits for it."""
+    return prometheus.build(Shell(), Progress())
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
-"""Prometheus and promtool from Debian's package: unpacked and not installed, which would start a server."""
+"""A real Prometheus outside a cluster, which finds what it scrapes by the shipped configuration.
+
+Built from its Go module: Debian's package is built without the discovery of targets in Kubernetes.
+"""
 
 import json
-import os
-import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,40 +15,26 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from e2e import cache
-from e2e.runner import CommandError, Runner
+import yaml
+
+from e2e.cluster.golang import GoPrograms
+from e2e.demo.system import ROOT
+from e2e.progress import Progress
+from e2e.runner import Runner
 from e2e.wait import wait_until
 
-_PACKAGE = "prometheus"
+MONITORING = ROOT / "manifests" / "components" / "monitoring"
+_PROGRAMS = GoPrograms(
+    Path(__file__).parent / "prometheus_program",
+    ["github.com/prometheus/prometheus/cmd/prometheus"],
+    "Prometheus",
+    about_s=400,
+    flags=["-ldflags=-s -w", "-tags=remove_all_sd,enable_kubernetes_sd"],
+)
 _STARTED_S = 60.0
 _ANSWER_S = 10.0
 
 Labels = Mapping[str, str]
-
-
-class NoPrometheusError(RuntimeError):
-    """Prometheus cannot be had here; the message says why."""
-
-
-def programs(runner: Runner) -> Path:
-    """The folder of `prometheus` and `promtool`. Raises NoPrometheusError."""
-    installed = shutil.which("promtool")
-    if installed is not None:
-        return Path(installed).parent
-
-    def unpack(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        try:
-            if os.geteuid() == 0:
-                runner.run(["apt-get", "update", "-qq"])
-            runner.run(["apt-get", "download", "-qq", _PACKAGE], cwd=folder)
-            (package,) = folder.glob("*.deb")
-            runner.run(["dpkg-deb", "--extract", str(package), str(folder)])
-            package.unlink()
-        except CommandError as error:
-            raise NoPrometheusError(f"cannot fetch and unpack Debian's {_PACKAGE}: {error}") from error
-
-    return cache.made_once(cache.home() / _PACKAGE, unpack) / "usr" / "bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +71,49 @@ class Prometheus:
             return json.load(answer)["data"]
 
 
+def build(runner: Runner, progress: Progress) -> Path:
+    """Return the program, built on first use. Raises CommandError."""
+    return _PROGRAMS.build(runner, progress) / "prometheus"
+
+
 @contextmanager
-def running(runner: Runner, config: Path, folder: Path, address: str) -> Iterator[Prometheus]:
-    """A server with this configuration at an address with a port, its data and its log in a folder."""
+def watching(program: Path, kubeconfig: Path, folder: Path) -> Iterator[Prometheus]:
+    """A server that watches a cluster by the shipped configuration, with its data and its log in a folder.
+
+    Raises RuntimeError with its log when it ends before it is ready, TimeoutError.
+    """
+    config = folder / "prometheus.yml"
+    config.write_text(yaml.safe_dump(_configuration(kubeconfig)))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     argv = [
-        str(programs(runner) / "prometheus"),
+        str(program),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
     ]
-    log = folder / "prometheus.log"
+    log, server = folder / "prometheus.log", Prometheus(f"http://{address}")
     with log.open("w") as out, subprocess.Popen(argv, stdout=out, stderr=out) as process:
-        server = Prometheus(f"http://{address}")
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"Prometheus ended: {log.read_text()}")
+            return server.is_ready
+
         try:
-            started = lambda: server.is_ready or process.poll() is not None  # noqa: E731
-            wait_until(started, f"Prometheus is ready, see {log}", _STARTED_S)
+            wait_until(ready, "Prometheus is ready", _STARTED_S)
             yield server
         finally:
             process.terminate()
+
+
+def _configuration(kubeconfig: Path) -> dict[str, Any]:
+    """The shipped one, but for its way to the API server and its pace."""
+    config: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    for job in config["scrape_configs"]:
+        for discovery in job["kubernetes_sd_configs"]:
+            discovery["kubeconfig_file"] = str(kubeconfig)
+    # A test does not wait for a quarter of a minute.
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(MONITORING / "rules.yaml")]
+    return config

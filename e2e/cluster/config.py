@@ -10,6 +10,7 @@ from e2e.cluster.addresses import Addresses
 from e2e.cluster.pki import Pki
 
 PAUSE_IMAGE = "localhost/kneescale/pause:local"
+FRONT_PROXY = "front-proxy"
 CNI_PROGRAMS = "/usr/lib/cni"
 
 
@@ -140,6 +141,20 @@ def apiserver(addresses: Addresses, pki: Pki) -> list[str]:
         f"--kubelet-client-certificate={pki.certificate('admin')}",
         f"--kubelet-client-key={pki.key('admin')}",
         "--kubelet-preferred-address-types=InternalIP",
+        *_aggregation(pki),
+    ]
+
+
+def _aggregation(pki: Pki) -> list[str]:
+    """The arguments by which the API server passes requests on to others, such as a metrics adapter's."""
+    return [
+        f"--proxy-client-cert-file={pki.certificate(FRONT_PROXY)}",
+        f"--proxy-client-key-file={pki.key(FRONT_PROXY)}",
+        f"--requestheader-client-ca-file={pki.certificate('ca')}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
     ]
 
 

@@ -33,6 +33,7 @@ class ControlPlane:
         self.pki.make("apiserver", "/CN=kube-apiserver", API_NAMES, ips)
         self.pki.make("service-accounts", "/CN=service-accounts")
         self.pki.make("admin", "/O=system:masters/CN=admin")
+        self.pki.make(config.FRONT_PROXY, f"/CN={config.FRONT_PROXY}")
         for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy"):
             self.pki.make(name, f"/CN=system:{name}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import golang
-from e2e.cluster.golang import GoPrograms, find_go
+from e2e.cluster.golang import GoPrograms, find_go, sources
 from e2e.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
@@ -77,3 +77,9 @@ def test_a_failed_build_is_not_kept(module: Path, cache_home: Path) -> None:
     with pytest.raises(RuntimeError, match="refused"):
         GoPrograms(module, ["./pause"], "pause", about_s=1).build(runner, PROGRESS)
     assert not list((cache_home / "programs").glob("*/bin"))
+
+
+def test_the_sources_of_a_dependency_are_where_go_keeps_them(module: Path) -> None:
+    answers = {"GOVERSION": "go1.26.8", "mod download -json example.org/a": '{"Dir": "/go/pkg/mod/a@v1"}'}
+    found = sources("example.org/a", RecordingRunner(answers), PROGRESS, pinned_in=module)
+    assert found == Path("/go/pkg/mod/a@v1")

@@ -1,5 +1,6 @@
 """What the operator's metrics say, as a client gets them."""
 
+from datetime import timedelta
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -56,6 +57,24 @@ def test_each_model_shows_what_was_planned_for_it_and_what_it_asks() -> None:
     assert told["kneescale_model_planned_batch_items", RESNET] == status["batch"]
     assert told["kneescale_plan_seconds_bucket", (("le", "0.005"),)] == 1
     assert told["kneescale_plan_seconds_bucket", (("le", "0.002"),)] == 0
+
+
+def test_what_the_autoscaler_provides_is_told_once_it_knows() -> None:
+    world, name = emulated_world(), "kneescale_model_provided_items_per_second"
+    world.create(model("resnet50", scaling={"minReplicas": 1, "maxReplicas": 2}))
+    settle(world)
+    told = []
+    for rate_ips in (None, 40.0):
+        if rate_ips is not None:
+            world.rates["resnet50"] = rate_ips
+            world.now += timedelta(seconds=2)
+            settle(world)
+        observed, metrics = world.observe(), Metrics()
+        metrics.planned(observed, plan(observed, world.settings), took_s=0.1)
+        told.append(samples(metrics).get((name, RESNET)))
+    assert told[0] is None
+    assert told[1] is not None
+    assert told[1] >= 40
 
 
 def test_a_model_that_is_gone_is_gone_from_the_metrics() -> None:

@@ -2,14 +2,13 @@
 
 import pytest
 
-from e2e.prometheus import NoPrometheusError, programs
 from e2e.runner import Shell
-from tests.monitoring.promtool import Promtool
+from tests.monitoring.promtool import NoPromtoolError, Promtool, find_promtool
 
 
 @pytest.fixture(scope="session")
 def promtool() -> Promtool:
     try:
-        return Promtool(programs(Shell()) / "promtool")
-    except NoPrometheusError as error:
+        return Promtool(find_promtool(Shell()))
+    except NoPromtoolError as error:
         pytest.skip(str(error))

@@ -1,10 +1,45 @@
-"""Prometheus' own judge of metrics, rules and expressions."""
+"""Prometheus' own judge of metrics, rules and expressions, from Debian's package.
+
+The package is unpacked and not installed, which would start a server.
+"""
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from e2e import cache
+from e2e.runner import CommandError, Runner
+
+_PACKAGE = "prometheus"
+
+
+class NoPromtoolError(RuntimeError):
+    """promtool cannot be had here; the message says why."""
+
+
+def find_promtool(runner: Runner) -> Path:
+    """The program: this machine's, or the one of the package. Raises NoPromtoolError."""
+    installed = shutil.which("promtool")
+    if installed is not None:
+        return Path(installed)
+
+    def unpack(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        try:
+            if os.geteuid() == 0:
+                runner.run(["apt-get", "update", "-qq"])
+            runner.run(["apt-get", "download", "-qq", _PACKAGE], cwd=folder)
+            (package,) = folder.glob("*.deb")
+            runner.run(["dpkg-deb", "--extract", str(package), str(folder)])
+            package.unlink()
+        except CommandError as error:
+            raise NoPromtoolError(f"cannot fetch and unpack Debian's {_PACKAGE}: {error}") from error
+
+    return cache.made_once(cache.home() / _PACKAGE, unpack) / "usr" / "bin" / "promtool"
 
 
 @dataclass(frozen=True, slots=True)

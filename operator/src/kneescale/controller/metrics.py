@@ -31,6 +31,11 @@ DESIRED = gauge("kneescale_model_desired_replicas", "Workers that the plan wants
 REPLICAS = gauge("kneescale_model_replicas", "Workers that are placed, by their state", *_MODEL, "state")
 LEAST = gauge("kneescale_model_min_replicas", "The fewest workers that the spec allows", *_MODEL)
 MOST = gauge("kneescale_model_max_replicas", "The most workers that the spec allows", *_MODEL)
+PROVIDED = gauge(
+    "kneescale_model_provided_items_per_second",
+    "Rate that the autoscaler provides for; not there before anything arrived",
+    *_MODEL,
+)
 CONDITION = gauge(
     "kneescale_model_condition", "1 where the condition is True, 0 where it is not", *_MODEL, "condition"
 )
@@ -59,7 +64,7 @@ WRITES = counter(
 EVENTS = counter("kneescale_events_total", "Decisions told in Events", "type", "reason")
 
 _OF_MODELS = (
-    *(INFO, DESIRED, REPLICAS, LEAST, MOST, CONDITION, SLO_SECONDS, SLO_TARGET),
+    *(INFO, DESIRED, REPLICAS, LEAST, MOST, PROVIDED, CONDITION, SLO_SECONDS, SLO_TARGET),
     *(PLANNED_GPU, PLANNED_BATCH, PLANNED_SECONDS),
 )
 METRICS = (*_OF_MODELS, PLAN_SECONDS, RECONCILES, WRITES, EVENTS)
@@ -153,12 +158,15 @@ def _add_spec(page: Families, model: InferenceModel) -> None:
 
 
 def _add_status(page: Families, status: Mapping[str, Any], *key: str) -> None:
-    """What the plan decided, from the status that tells it; the autoscaler's figures belong here, too."""
+    """What the plan decided, from the status that tells it."""
     page.add(INFO, 1, *key, status.get("backend", ""))
     page.add(DESIRED, status.get("replicas", 0), *key)
     states = [placement["state"] for placement in status.get("placements", ())]
     for state in PlacementState:
         page.add(REPLICAS, states.count(state), *key, state)
+    provided = status.get("scaling", {}).get("providedItemsPerSecond")
+    if provided is not None:
+        page.add(PROVIDED, float(provided), *key)
     for condition in status.get("conditions", ()):
         page.add(CONDITION, condition["status"] == "True", *key, condition["type"])
     if "gpuPercent" in status:
