@@ -49,11 +49,6 @@ class Keda:
     programs: Path
     crds: Path
 
-    @staticmethod
-    def is_built() -> bool:
-        """Whether its programs are in the cache: a build takes a quarter of an hour of all cores."""
-        return _PROGRAMS.is_built
-
     @classmethod
     def build(cls, runner: Runner, progress: Progress) -> "Keda":
         """Built on first use, from its Go module. Raises CommandError."""

@@ -31,33 +31,21 @@ class GoPrograms:
     about_s: float
     flags: Sequence[str] = ()
 
-    @property
-    def is_built(self) -> bool:
-        """Whether a build takes no time."""
-        return self._folder.exists()
-
     def build(self, runner: Runner, progress: Progress) -> Path:
         """Return the folder of the programs, built on first use. Raises CommandError."""
-        log = cache.home() / "logs" / f"go-build-{self._folder.parent.name}.log"
+        arguments = ["-trimpath", *self.flags, *self.packages]
+        local = [self.module / package for package in self.packages if package.startswith("./")]
+        key = cache.content_hash(*arguments, self.module / "go.mod", self.module / "go.sum", *local)
+        log = cache.home() / "logs" / f"go-build-{key}.log"
 
         def build(folder: Path) -> None:
             go = find_go(runner, progress)
             log.parent.mkdir(parents=True, exist_ok=True)
             with progress.step(f"build {self.what} from Go modules, once", self.about_s, log=log):
-                command = [str(go), "build", "-o", f"{folder}/", *self._arguments]
+                command = [str(go), "build", "-o", f"{folder}/", *arguments]
                 runner.run(command, env=_build_environment(), cwd=self.module, log=log)
 
-        return cache.made_once(self._folder, build)
-
-    @property
-    def _arguments(self) -> Sequence[str]:
-        return ["-trimpath", *self.flags, *self.packages]
-
-    @property
-    def _folder(self) -> Path:
-        local = [self.module / package for package in self.packages if package.startswith("./")]
-        key = cache.content_hash(*self._arguments, self.module / "go.mod", self.module / "go.sum", *local)
-        return cache.home() / "programs" / key / "bin"
+        return cache.made_once(cache.home() / "programs" / key / "bin", build)
 
 
 def sources(module: str, runner: Runner, progress: Progress, pinned_in: Path | None = None) -> Path:
