@@ -58,7 +58,10 @@ def test_a_pod_holds_its_claim_and_knows_its_model() -> None:
     assert pod["spec"]["resourceClaims"] == [{"name": "gpu", "resourceClaimName": name}]
     (container,) = pod["spec"]["containers"]
     assert container["command"] == ["python", "-m", "kneescale_worker", "serve"]
-    assert container["resources"] == {"claims": [{"name": "gpu"}], "requests": {"memory": "1Gi"}}
+    assert container["resources"] == {
+        "claims": [{"name": "gpu"}],
+        "requests": {"cpu": "50m", "memory": "1Gi"},
+    }
     assert env(pod) == {
         "KNEESCALE_MODEL_NAME": "lite0",
         "KNEESCALE_MODEL_URI": "oci://example.org/models/lite0:1",
@@ -136,7 +139,7 @@ def test_an_emulated_model_has_no_files_and_asks_little_of_its_host() -> None:
     settle(world)
     (pod,) = world.find("Pod")
     assert pod["spec"]["volumes"] == pod["spec"]["containers"][0]["volumeMounts"] == []
-    assert pod["spec"]["containers"][0]["resources"]["requests"] == {"memory": "128Mi"}
+    assert pod["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "50m", "memory": "128Mi"}
 
 
 def test_a_drain_takes_workers_without_force_and_waits_for_their_replacement() -> None:

@@ -44,6 +44,9 @@ _PROFILE_SECONDS = 45
 _PROFILE_DEADLINE_SECONDS = 180
 #: What an emulated worker needs of its host: it holds no weights.
 _EMULATED_HOST_MEMORY = "128Mi"
+#: A pod that asks for none weighs as 2m, a tenth of the agent or the operator beside it: answers, grants and
+#: probes would wait whenever those are busy.
+_HOST_CPU = "50m"
 
 
 def serving_labels(model_name: str) -> dict[str, str]:
@@ -295,7 +298,7 @@ def _bare_pod_spec(model: InferenceModel, image: str, memory: str) -> dict[str, 
         "imagePullPolicy": "IfNotPresent",
         "env": _model_env(model),
         "volumeMounts": mounts,
-        "resources": {"requests": {"memory": memory}},
+        "resources": {"requests": {"cpu": _HOST_CPU, "memory": memory}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
