@@ -20,6 +20,7 @@ from e2e.cluster.local import LocalCluster
 from e2e.cluster.pki import Pki
 from e2e.progress import Progress
 from e2e.runner import Runner
+from e2e.wait import wait_until
 
 _FOLDER = Path(__file__).parent / "keda_program"
 _MODULE = "github.com/kedacore/keda/v2"
@@ -32,6 +33,7 @@ _PROGRAMS = GoPrograms(
 )
 _NAMESPACE = "keda"
 _API_SERVICE = "apiservice/v1beta1.external.metrics.k8s.io"
+_SERVED_S = 60.0
 #: What its pods have: they look at all namespaces.
 _ENVIRONMENT = {
     "KEDA_CLUSTER_OBJECT_NAMESPACE": _NAMESPACE,
@@ -80,7 +82,8 @@ class Keda:
     def _apply(self, kubectl: Kubectl, folder: Path, host: str, port: int, authority: Path) -> None:
         # Server-side: an annotation with the whole of a CRD would be too long.
         kubectl.run("apply", "--server-side", f"--filename={self.crds}")
-        kubectl.run("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=60s")
+        kind = "scaledobjects.keda.sh"
+        wait_until(lambda: kubectl.serves(kind), f"{kind} are served", _SERVED_S)
         objects = Template((_FOLDER / "objects.yaml").read_text())
         encoded = base64.b64encode(authority.read_bytes()).decode()
         file = folder / "objects.yaml"

@@ -100,7 +100,8 @@ def test_the_prometheus_operators_own_crds_take_the_component(kubectl: Kubectl) 
     for kind in ("podmonitors", "prometheusrules"):
         crd = crds / f"monitoring.coreos.com_{kind}.yaml"
         kubectl.run("apply", "--server-side", f"--filename={crd}")
-        kubectl.run("wait", "--for=condition=Established", f"--filename={crd}", "--timeout=60s")
+        served = f"{kind}.monitoring.coreos.com"
+        wait_until(lambda: kubectl.serves(served), f"{served} are served", TOLD_S)  # noqa: B023
     for name, made in (("podmonitors.yaml", 3), ("prometheusrule.yaml", 1)):
         told = kubectl.run(
             "create", "--dry-run=server", "--validate=strict", f"--filename={MONITORING / name}"

@@ -38,6 +38,17 @@ class Kubectl:
         """Return the names of all nodes. Raises CommandError."""
         return [line.removeprefix("node/") for line in self.run("get", "nodes", "-o=name").split()]
 
+    def serves(self, kind: str) -> bool:
+        """Tell whether the API server knows a kind, such as scaledobjects.keda.sh, and lists its objects.
+
+        `kubectl wait` fails on a CRD that is so new that it has no conditions.
+        """
+        try:
+            self.run("get", kind, "--all-namespaces", "--request-timeout=5s")
+        except CommandError:
+            return False
+        return True
+
     def server_version(self) -> str:
         """Return the API server's version. Raises CommandError."""
         version: str = json.loads(self.run("version", "-o=json"))["serverVersion"]["gitVersion"]
