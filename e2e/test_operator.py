@@ -165,7 +165,11 @@ def test_a_model_that_fits_nowhere_says_so_and_harms_no_other(serving: Shop) -> 
     assert "20" in message
     assert "16" in message
     assert serving.condition("mobilenet-v2", "Ready")["status"] == "True"
-    assert serving.uids("pods") == workers
+    # What would do is asked for, for a cluster autoscaler to see.
+    assert workers.items() <= serving.uids("pods").items()
+    for kind in ("pods", "resourceclaims"):
+        assert serving.uids(kind).keys() - workers.keys() == {"vgg19-wanted-1"}
+    assert serving.ready_pods() == set(workers)
 
 
 @pytest.mark.parametrize(
