@@ -12,7 +12,7 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.errors import ProtocolError
-from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic
+from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic, traffic_of
 from kneescale.core.units import NS_PER_US
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
 
@@ -50,8 +50,13 @@ class PartitionView:
     timing: Timing
     #: How far its profile is; None unless it is one.
     progress: Progress | None = None
-    #: None where that is not known yet.
-    traffic: Traffic | None = None
+    #: Items that arrived, as an ArrivalMeter counts them.
+    arrivals: tuple[int, ...] = ()
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What that says; worked out for who asks, who no longer holds up the dispatcher."""
+        return traffic_of(self.arrivals)
 
 
 class GrantBroker:
@@ -170,7 +175,7 @@ class GrantBroker:
             measured=worker.measured if worker else None,
             timing=self._dispatcher.timing(partition.name),
             progress=worker.progress if worker else None,
-            traffic=meter.traffic(now_ns) if meter else None,
+            arrivals=meter.counts(now_ns) if meter else (),
         )
 
     def _change_policy(self, policy: Policy, now_ns: int) -> list[str]:

@@ -169,14 +169,14 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
     """How a partition goes; without a view the dispatcher has not got to it yet."""
     if view is None:
         return PartitionStatus(name=name, state=PartitionState.WAITING)
-    timing = view.timing
+    timing, traffic = view.timing, view.traffic
     status = PartitionStatus(
         name=name,
         state=_state(view),
         overruns=timing.overruns,
         latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
         profiling=None if view.progress is None else _profiling(view.progress),
-        traffic=_traffic(view.traffic) if view.traffic else None,
+        traffic=_traffic(traffic) if traffic else None,
     )
     return status if view.measured is None else _with_measured(status, view.measured)
 

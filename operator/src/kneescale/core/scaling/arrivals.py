@@ -53,12 +53,15 @@ class ArrivalMeter:
             self._close_bins(at_ns)
         self._count += count
 
-    def traffic(self, now_ns: int) -> Traffic | None:
-        """What has arrived in complete bins; None before there are enough of them."""
+    def counts(self, now_ns: int) -> tuple[int, ...]:
+        """What has arrived in each complete bin."""
         if now_ns >= self._end_ns:
             self._close_bins(now_ns)
-        bins = tuple(self._bins)
-        return _traffic(bins) if len(bins) >= _LEAST_BINS else None
+        return tuple(self._bins)
+
+    def traffic(self, now_ns: int) -> Traffic | None:
+        """What has arrived in complete bins; None before there are enough of them."""
+        return traffic_of(self.counts(now_ns))
 
     def _close_bins(self, now_ns: int) -> None:
         closing = 1 + (now_ns - self._end_ns) // BIN_NS
@@ -107,7 +110,10 @@ def _over(traffic: Traffic, window_s: float) -> Traffic:
     )
 
 
-def _traffic(bins: Sequence[int]) -> Traffic:
+def traffic_of(bins: Sequence[int]) -> Traffic | None:
+    """What a meter's counts say; None where they are too few."""
+    if len(bins) < _LEAST_BINS:
+        return None
     recent, steady = bins[-_RECENT_BINS:], bins[-_STEADY_BINS:]
     return Traffic(
         recent_ips=sum(recent) / (len(recent) * BIN_S),
