@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kneescale.controller.api_server import Listing
-from kneescale.controller.observe import World
+from kneescale.controller.observe import World, find_worker
 from kneescale.controller.resources import POD, Object
 
 
@@ -111,3 +111,26 @@ def test_any_order_of_sights_ends_at_the_latest_state(history: list[Change], dat
     world.saw_all(POD, Listing(tuple(pod(name, at) for name, at in final.items()), len(history)))
 
     assert world.objects(POD) == tuple(pod(name, final[name]) for name in sorted(final))
+
+
+def worker(name: str, ready: str, role: str = "Serve", model: str = "vad") -> Object:
+    made = pod(name, 1, "shop")
+    made["metadata"]["labels"] = {"kneescale.dev/model": model, "kneescale.dev/role": role}
+    return made | {"status": {"podIP": "10.2.0.9", "conditions": [{"type": "Ready", "status": ready}]}}
+
+
+def test_a_ready_worker_of_the_model_is_found_by_its_address() -> None:
+    world = World([POD])
+    draining = worker("c", "True")
+    draining["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for other in (
+        worker("a", "False"),
+        worker("b", "True", role="Profile"),
+        draining,
+        worker("d", "True", model="asr"),
+    ):
+        world.saw(POD, other)
+    assert find_worker(world, ("shop", "vad")) is None
+    world.saw(POD, worker("e", "True"))
+    assert find_worker(world, ("shop", "vad")) == "10.2.0.9"
+    assert find_worker(world, ("default", "vad")) is None

@@ -25,7 +25,7 @@ class Gates:
     """The gates of all models that may sleep.
 
     `address` is where the cluster reaches this process, `find_worker` the address of a model's ready worker,
-    None while there is none; `wake` is called when the first connection comes to wait.
+    None while there is none; `wake` is called for each connection that comes to wait.
     """
 
     def __init__(

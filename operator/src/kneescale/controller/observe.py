@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
+from kneescale.api.vocabulary import Role
 from kneescale.controller.api_server import Listing
 from kneescale.controller.resources import (
     ENDPOINT_SLICE,
@@ -18,8 +18,8 @@ from kneescale.controller.resources import (
     Kind,
     Object,
 )
-from kneescale.plan.manifests import serving_labels
 from kneescale.plan.state import Gate, Observed
+from kneescale.plan.workloads import parse_pod, role_of
 
 #: Namespace (empty for cluster-scoped kinds) and name.
 Key = tuple[str, str]
@@ -136,16 +136,9 @@ def models_that_may_sleep(world: World) -> frozenset[Key]:
 
 def find_worker(world: World, model: Key) -> str | None:
     """The address of a worker of the model that is ready; None where there is none."""
-    namespace, name = model
-    wanted = serving_labels(name).items()
-    for pod in world.objects(POD):
-        meta, status = pod["metadata"], pod.get("status") or {}
-        is_its_own = meta["namespace"] == namespace and wanted <= (meta.get("labels") or {}).items()
-        if is_its_own and "deletionTimestamp" not in meta and _is_ready(status):
-            return str(status["podIP"])
+    for obj in world.objects(POD):
+        pod = parse_pod(obj)
+        is_its_worker = role_of(obj) == Role.SERVE and pod.model == model
+        if is_its_worker and pod.ready and not pod.metadata.deleting:
+            return str(obj["status"]["podIP"])
     return None
-
-
-def _is_ready(status: Mapping[str, Any]) -> bool:
-    conditions = status.get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -46,6 +46,7 @@ def objects_to_apply(
         yield from render_profiling(run, settings)
     for prediction in profiling.predictions:
         yield render_prediction(prediction, settings)
+    nodes = sorted({device.node for device in schedules})
     for outlook in outlooks:
         if outlook.partitions.wanted or outlook.scaling.is_asleep:
             yield render_service(outlook.model)
@@ -56,19 +57,15 @@ def objects_to_apply(
         if gate := _entrance(outlook, observed):
             yield render_entrance(outlook.model, gate)
         for name in _wanted(outlook):
-            yield from render_want(name, outlook.model, settings, sorted({d.node for d in schedules}))
+            yield from render_want(name, outlook.model, settings, nodes)
 
 
 def _entrance(outlook: Outlook, observed: Observed) -> Gate | None:
     """Where a model that may sleep is reached while none of its workers answers."""
     scaling = outlook.model.spec.scaling
-    if not scaling.may_sleep or scaling.is_off or outlook.partitions.ready - _released(outlook):
+    if not scaling.may_sleep or scaling.is_off or outlook.partitions.staying:
         return None
     return observed.gates.get(outlook.model.metadata.key)
-
-
-def _released(outlook: Outlook) -> frozenset[str]:
-    return frozenset(pod.metadata.name for pod in outlook.partitions.released_pods)
 
 
 def _wanted(outlook: Outlook) -> list[str]:
@@ -90,10 +87,7 @@ def objects_to_delete(
         for claim in outlook.partitions.released_claims:
             yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
     yield from _wants_no_more(outlooks, observed)
-    open_to = {o.model.metadata.key for o in outlooks if _entrance(o, observed)}
-    for entrance in observed.entrances:
-        if (entrance.namespace, entrance.labels.get(MODEL_LABEL, "")) not in open_to:
-            yield _ref(ENTRANCE_API_VERSION, ENTRANCE_KIND, entrance)
+    yield from _entrances_no_more(outlooks, observed)
     yield from _ended_profiling(profiling, observed)
     wanted = {schedule_name(device.node, device.name) for device in schedules}
     for schedule in observed.schedules:
@@ -110,6 +104,13 @@ def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[
     for want in observed.wants:
         if want.metadata.key not in still:
             yield _ref(want.api_version, want.kind, want.metadata)
+
+
+def _entrances_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[ObjectRef]:
+    open_to = {outlook.model.metadata.key for outlook in outlooks if _entrance(outlook, observed)}
+    for entrance in observed.entrances:
+        if (entrance.namespace, entrance.labels.get(MODEL_LABEL, "")) not in open_to:
+            yield _ref(ENTRANCE_API_VERSION, ENTRANCE_KIND, entrance)
 
 
 def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:

@@ -148,10 +148,11 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
         return not_yet("GPUAway", f"a new worker cannot start on {target.place} for now: {site.why}")
     needs = f"{target.memory_bytes / _GIB:.3g} GiB and {_clients(target)} of {target.place}"
     if any(pod.device_uuid == target.device.uuid for pod in _ending(outlook)):
+        staying = _serve(len(outlook.partitions.staying))
         return fails(
             "MakingRoom",
             f"no GPU has room for a new worker beside the old one, which needs {needs}: the old one finishes "
-            f"its queue and goes, then the new one starts; {_serve(_staying(outlook))} until then",
+            f"its queue and goes, then the new one starts; {staying} until then",
         )
     message = f"a new worker needs {needs} beside what runs there; it starts when they are free"
     return not_yet("WaitingForMemory", message)
@@ -160,11 +161,6 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
 def _clients(target: Target) -> str:
     clients = target.footprint.clients
     return "a client" if clients == 1 else f"{clients} clients"
-
-
-def _staying(outlook: Outlook) -> int:
-    released = {pod.metadata.name for pod in outlook.partitions.released_pods}
-    return len(outlook.partitions.ready - released)
 
 
 def _ending(outlook: Outlook) -> Iterator[Pod]:

@@ -73,6 +73,11 @@ class Partitions:
         )
 
     @property
+    def staying(self) -> frozenset[str]:
+        """Those that answer, and are not to end now."""
+        return self.ready - {pod.metadata.name for pod in self.released_pods}
+
+    @property
     def is_short(self) -> bool:
         """Whether fewer serve than should."""
         return len(self.serving) < len(self.wanted)
