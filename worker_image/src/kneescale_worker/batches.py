@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
@@ -78,6 +79,8 @@ class BatchRunner:
         self._turn = Lock()
         #: The batches that run, and when each is hung.
         self._running: dict[Batch, int] = {}
+        #: Set whenever a batch is over.
+        self._ended = asyncio.Event()
 
     async def load(self) -> None:
         """Load and warm up the model.
@@ -118,11 +121,16 @@ class BatchRunner:
         error = UnavailableError("the worker exits; send the request again")
         self._queue.fail(len(self._queue), error)
         self._threads.shutdown(wait=False)
-        if self._running:
-            await asyncio.sleep(_LAST_BATCHES_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._all_ended(), _LAST_BATCHES_S)
         self._queue.fail(len(self._queue), error)
         for batch in self._running:
             _fail(batch.slices, error)
+
+    async def _all_ended(self) -> None:
+        while self._running:
+            self._ended.clear()
+            await self._ended.wait()
 
     def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
         while True:
@@ -144,6 +152,7 @@ class BatchRunner:
 
     def _finish(self, batch: Batch, run: BatchRun) -> None:
         del self._running[batch]
+        self._ended.set()
         if batch.slices:
             _hand_out(run, batch.slices)
             self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
