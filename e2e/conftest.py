@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import cache, prometheus
+from e2e import cache
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
@@ -13,6 +13,8 @@ from e2e.cluster.local import LocalCluster
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import Images, build_images
 from e2e.progress import Progress
+from e2e.prometheus import Prometheus, watching
+from e2e.prometheus import build as build_prometheus
 from e2e.runner import Shell
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 
@@ -77,7 +79,7 @@ def cluster(bare_cluster: Cluster, install: Callable[[str], None]) -> Cluster:
 @pytest.fixture(scope="session")
 def prometheus_program() -> Path:
     """Prometheus, built before a cluster waits for it."""
-    return prometheus.build(Shell(), Progress())
+    return build_prometheus(Shell(), Progress())
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +102,15 @@ def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2"))
         shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
         yield shop
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    prometheus_program: Path, kubectl: Kubectl, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """Prometheus, which finds what serves the shop's model."""
+    with watching(prometheus_program, kubectl.kubeconfig, tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
 
 
 def _kubectl(cluster: Cluster) -> Kubectl:

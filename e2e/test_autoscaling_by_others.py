@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.keda import Keda
 from e2e.progress import Progress
-from e2e.prometheus import Prometheus, watching
+from e2e.prometheus import Prometheus
 from e2e.runner import Shell
 from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
@@ -42,14 +41,6 @@ def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", scaling=scaling))
         shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
         yield shop
-
-
-@pytest.fixture(scope="module")
-def prometheus(
-    prometheus_program: Path, kubectl: Kubectl, shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
-    with watching(prometheus_program, kubectl.kubeconfig, tmp_path_factory.mktemp("prometheus")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

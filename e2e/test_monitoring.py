@@ -1,8 +1,6 @@
 """A real Prometheus finds all parts by itself, and answers for the models by the shipped rules."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,7 +10,7 @@ from e2e.cluster.golang import sources
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import NAMESPACE, WORKLOADS
 from e2e.progress import Progress
-from e2e.prometheus import MONITORING, Prometheus, watching
+from e2e.prometheus import MONITORING, Prometheus
 from e2e.runner import Shell
 from e2e.shop import MOBILENET, Shop
 from e2e.wait import wait_until
@@ -24,15 +22,6 @@ RATE_RPS = 20
 ANSWERS = 10 * RATE_RPS
 #: From a request to its place in what the rules record: two scrapes for a rate, and an evaluation.
 TOLD_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def prometheus(
-    prometheus_program: Path, kubectl: Kubectl, shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
-    """Prometheus, which finds what serves the shop's model."""
-    with watching(prometheus_program, kubectl.kubeconfig, tmp_path_factory.mktemp("prometheus")) as server:
-        yield server
 
 
 def test_every_part_is_found_and_answers(prometheus: Prometheus, shop: Shop) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from e2e.clients import tells_of_an_end
-from e2e.demo.figures import Outcome
+from e2e.demo.figures import BUCKET_S, Outcome, by_time
 from e2e.recovery import FULL_ATTAINMENT
 
 #: So long after it is over may a fault cost the models that it touches answers, as docs/failures.md has it; a
@@ -18,7 +18,6 @@ EXPLAINS_FOR_S = {
     "node cut off": 60.0,
     "node rebooted": 30.0,
 }
-BUCKET_S = 5.0
 #: What a worker says that cannot answer in time, as where it must do the work of one that is away; or ends.
 _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit", "the worker exits")
 
@@ -74,11 +73,10 @@ def attainment_over_time(
     outcomes: Sequence[Outcome], slo_ms: float, begin_s: float
 ) -> list[tuple[float, float]]:
     """(seconds after `begin_s`, attainment) for each BUCKET_S in which requests were due."""
-    buckets: dict[int, list[bool]] = {}
-    for outcome in outcomes:
-        number = int((outcome.due_s - begin_s) // BUCKET_S)
-        buckets.setdefault(number, []).append(outcome.is_within(slo_ms))
-    return [(number * BUCKET_S, sum(met) / len(met)) for number, met in sorted(buckets.items())]
+    return [
+        (from_s, sum(each.is_within(slo_ms) for each in of_one) / len(of_one))
+        for from_s, of_one in by_time(outcomes, begin_s)
+    ]
 
 
 def overall(outcomes: Mapping[str, Sequence[Outcome]], slo_ms: Mapping[str, int]) -> float:

@@ -1,6 +1,6 @@
 """What became of a stream of requests, in figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,18 @@ class Figures:
     #: Of the answered ones; None if there are none.
     p50_ms: float | None
     p99_ms: float | None
+
+
+#: Figures over time are of requests that were due in so many seconds each.
+BUCKET_S = 5.0
+
+
+def by_time(outcomes: Iterable[Outcome], begin_s: float) -> list[tuple[float, list[Outcome]]]:
+    """(seconds after `begin_s`, outcomes) for each BUCKET_S in which requests were due, in order."""
+    buckets: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        buckets.setdefault(int((outcome.due_s - begin_s) // BUCKET_S), []).append(outcome)
+    return [(number * BUCKET_S, of_one) for number, of_one in sorted(buckets.items())]
 
 
 def summarise(outcomes: Sequence[Outcome], slo_ms: float) -> Figures:

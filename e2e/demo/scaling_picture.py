@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from e2e.demo.scaling_report import BUCKET_S, ModelScaling, ScalingReport
+from e2e.demo.figures import BUCKET_S
+from e2e.demo.scaling_report import ModelScaling, ScalingReport
 from kneescale.cli.plotting import Axes, Figure, save
 
 

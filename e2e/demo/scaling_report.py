@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from e2e.demo.figures import Outcome, summarise
+from e2e.demo.figures import Outcome, by_time, summarise
 
 #: Just after a step less is promised: workers take their time to start.
 GRACE_S = 15.0
 INSIDE, OUTSIDE = 0.95, 0.99
 #: Capacity follows a step within so long.
 FOLLOWS_S = 15.0
-BUCKET_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class ModelScaling:
             answered=sum(outcome.latency_ms is not None for outcome in outcomes),
             attainment_inside=_share(inside),
             attainment_outside=_share(outside),
-            buckets=_buckets(outcomes, slo_ms, begin_s),
+            buckets=tuple(_bucket(from_s, of_one, slo_ms) for from_s, of_one in by_time(outcomes, begin_s)),
             sightings=tuple(sightings),
         )
 
@@ -159,13 +158,6 @@ class ScalingReport:
 
 def _share(met: Sequence[bool]) -> float:
     return sum(met) / len(met) if met else 1.0
-
-
-def _buckets(outcomes: Sequence[Outcome], slo_ms: int, begin_s: float) -> tuple[Bucket, ...]:
-    by_number: dict[int, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_number.setdefault(int((outcome.due_s - begin_s) // BUCKET_S), []).append(outcome)
-    return tuple(_bucket(number * BUCKET_S, of_one, slo_ms) for number, of_one in sorted(by_number.items()))
 
 
 def _bucket(from_s: float, outcomes: Sequence[Outcome], slo_ms: int) -> Bucket:

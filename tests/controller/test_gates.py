@@ -9,6 +9,7 @@ import pytest
 from kneescale.controller import gates as gates_module
 from kneescale.controller.gates import Gates
 from kneescale.controller.observe import Key
+from tests.waiting import until
 
 MODEL: Key = ("shop", "vad")
 LOCAL = "127.0.0.1"
@@ -35,9 +36,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     cluster = Cluster()
     yield cluster
     await cluster.gates.keep(set())
-    async with asyncio.timeout(10):
-        while asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.sleep(0.002)
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
 @asynccontextmanager
@@ -62,9 +61,8 @@ async def ended(writer: asyncio.StreamWriter) -> None:
 
 
 async def until_waiting(cluster: Cluster, number: int) -> None:
-    async with asyncio.timeout(10):
-        while await cluster.waiting() != number:
-            await asyncio.sleep(0.002)
+    await until(lambda: cluster.wakes >= number)
+    assert await cluster.waiting() == number
 
 
 @pytest.mark.parametrize("port_name", ["HTTP_PORT", "GRPC_PORT"])

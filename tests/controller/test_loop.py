@@ -19,6 +19,7 @@ from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Desired, EventNote, ObjectRef, Observed
 from kneescale.testing.fake_api_server import FakeApiServer, Request
 from tests.controller.objects import model, pod, service
+from tests.waiting import until
 
 PACE = Pace()
 UNAVAILABLE = ApiError(503, "etcd is slow today")
@@ -63,12 +64,6 @@ async def running(loop: Loop) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture

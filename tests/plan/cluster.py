@@ -5,6 +5,7 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.api.names import TAINT
 from kneescale.api.vocabulary import Tier
 from kneescale.plan.state import Manifest, Settings
+from kneescale.testing.cluster_life import settle
 from kneescale.testing.world import World
 
 PRODUCT = "V100-SXM2-16GB"
@@ -22,6 +23,16 @@ def emulated_world(
     world = World(Settings(worker_image="kneescale/worker:1", policy=policy))
     for number in range(1, nodes + 1):
         add_node(world, f"node{number}", gpus, tier)
+    return world
+
+
+def serving_world(*models: Manifest, gpus: int = 2) -> World:
+    """A world in which the models serve, with no Event yet to be looked at."""
+    world = emulated_world(gpus=gpus)
+    for each in models:
+        world.create(each)
+    settle(world)
+    world.events.clear()
     return world
 
 

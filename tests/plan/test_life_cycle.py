@@ -6,17 +6,7 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, ready_pods, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import UNHEARD_OF, add_node, condition, emulated_world, model
-
-
-def serving_world(*models: Manifest, gpus: int = 2) -> World:
-    """A world in which the models serve, with no Event yet to be looked at."""
-    world = emulated_world(gpus=gpus)
-    for each in models:
-        world.create(each)
-    settle(world)
-    world.events.clear()
-    return world
+from tests.plan.cluster import UNHEARD_OF, add_node, condition, emulated_world, model, serving_world
 
 
 def status_of(world: World, name: str) -> Manifest:

@@ -1,23 +1,18 @@
 """The plan follows what agents measure: vertically, in replicas, to the end of what there is; and says so."""
 
 from datetime import timedelta
+from functools import partial
 
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import PRODUCT, add_node, condition, emulated_world, model
+from tests.plan.cluster import PRODUCT, add_node, condition, model, serving_world
 
 STEP = timedelta(seconds=2)
 FREE = {"minReplicas": 1, "maxReplicas": 4}
 
 
-def serving(*models: Manifest, gpus: int = 4) -> World:
-    world = emulated_world(gpus=gpus)
-    for each in models:
-        world.create(each)
-    settle(world)
-    world.events.clear()
-    return world
+serving = partial(serving_world, gpus=4)
 
 
 def after(world: World, rate_ips: float, seconds: float = 2, **figures: object) -> Manifest:

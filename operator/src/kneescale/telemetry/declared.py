@@ -45,7 +45,9 @@ def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) ->
 #: What each label tells, and what bounds the number of its values.
 LABELS = {
     "backend": "what runs batches: `cuda-mps`, `cpu` or `emulated`, so that nothing emulated looks real",
-    "condition": "a condition of an InferenceModel: `Accepted`, `Profiled`, `Placed`, `Ready`, `SLOMet`",
+    "condition": (
+        "a condition of an InferenceModel: `Accepted`, `Profiled`, `Placed`, `Ready`, `SLOMet`, `Scaled`"
+    ),
     "device": "a GPU of a node, by the name in the node's ResourceSlice: `gpu0`; the node is the target's",
     "gpu_percent": "a lane, by the GPU% that it has: at most one for each lane of the worker",
     "kind": "a kind of object that the operator writes",
