@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +24,9 @@ from kneescale.api.gpu_schedule import (
     render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
+from kneescale.core.scaling.area_use import AreaUse
 from kneescale.core.scaling.arrivals import Traffic
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Measured, Progress
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 _PERIOD_S = 2.0
 #: Told again after this long even when nothing changed, in case somebody else wrote the status.
 _REPEAT_NS = 10 * NS_PER_S
-_AREA_WINDOW_NS = 10 * NS_PER_S
 _US_PER_MS = 1_000
 _MAX_SUMMARY = 1024
 
@@ -100,21 +99,16 @@ class StatusReporter:
 
 
 class AreaMeter:
-    """The share of a device's GPU area that was granted over the last ten seconds."""
+    """The use of a device, by the trace of its grants."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._samples: deque[tuple[int, int]] = deque()
+        self._use = AreaUse()
 
     def used_permille(self, now_ns: int) -> int:
-        """Since the oldest sample within the window, or the one before it; 0 the first time."""
-        self._samples.append((now_ns, self._trace.area_ns(now_ns)))
-        while len(self._samples) > 2 and self._samples[1][0] <= now_ns - _AREA_WINDOW_NS:
-            self._samples.popleft()
-        (start_ns, start_area), (end_ns, end_area) = self._samples[0], self._samples[-1]
-        if end_ns == start_ns:
-            return 0
-        return round(1000 * (end_area - start_area) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))
+        """The share of its GPU area that was granted of late; 0 the first time."""
+        self._use.add(now_ns, self._trace.area_ns(now_ns))
+        return self._use.permille
 
 
 def _applied_condition(schedule: KnownSchedule, unsaved: str, now: datetime) -> Condition:

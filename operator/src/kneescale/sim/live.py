@@ -1,20 +1,15 @@
 """A GPU under the product's dispatcher that serves on while models come and go."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.dispatching.spatio_temporal import SpatioTemporal
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.scaling.area_use import AreaUse
 from kneescale.sim.arrivals import Times
 from kneescale.sim.dispatched import WHOLE, Dispatched
 from kneescale.sim.engine import Loop, Slowness
 from kneescale.sim.journal import Journal
 from kneescale.sim.tenant import Tenant
-
-#: What an agent tells of a GPU's use is that of so long.
-_USE_WINDOW_NS = 10 * NS_PER_S
-_PERMILLE = 1000
 
 
 class LiveGpu:
@@ -25,8 +20,8 @@ class LiveGpu:
         self._scheduler = Dispatched(tenants, {}, SpatioTemporal(WHOLE))
         self._loop = Loop(tenants, self._scheduler, slowness)
         self._terms: Mapping[str, PartitionTerms] = {}
-        #: (time, GPU area granted until then), once for each time that it served.
-        self._areas = deque([(0, 0)])
+        self._use = AreaUse()
+        self._use.add(0, 0)
         self.journal = Journal(self._loop.arrivals_ns)
 
     def configure(self, terms: Mapping[str, PartitionTerms], now_ns: int) -> None:
@@ -43,11 +38,8 @@ class LiveGpu:
         """Go on until then with more requests, by model, that all come before."""
         self._loop.feed(arrivals)
         self._loop.run(until_ns - 1, self.journal)
-        self._areas.append((until_ns, sum(self.journal.area)))
-        while self._areas[1][0] <= until_ns - _USE_WINDOW_NS:
-            self._areas.popleft()
+        self._use.add(until_ns, sum(self.journal.area))
 
     def used_permille(self) -> int:
-        """The share of its area that was granted of late."""
-        (start_ns, before), (end_ns, after) = self._areas[0], self._areas[-1]
-        return round(_PERMILLE * (after - before) / (WHOLE_GPU_PERCENT * max(1, end_ns - start_ns)))
+        """The share of its area that was granted of late, as its agent would tell it."""
+        return self._use.permille
