@@ -53,10 +53,6 @@ class Daemon:
             case ["sm_partition", "add", uuid, _] if self._static:
                 self._partitions += 1
                 return f"Partition {uuid}/Dx4A{self._partitions} created"
-            case ["terminate_client", _, client]:
-                assert self._server is not None
-                self._server[2].remove(client)
-                return "0"
             case _:
                 return f'Unknown command "{command.split()[0]}"'
 

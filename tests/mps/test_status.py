@@ -28,7 +28,6 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
         restarts=1,
         losses=2,
         line="Server 100 exited with status 1",
-        culprit=8,
         clients=(7, 8),
         partitions=(SmPartition(2, f"{UUID}/Dx4A"),),
     )

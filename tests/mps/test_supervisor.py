@@ -26,7 +26,6 @@ from kneescale.mps.supervisor import (
     Silent,
     Start,
     Supervision,
-    Terminate,
     Tick,
     step,
 )
@@ -97,23 +96,6 @@ def test_a_fault_is_one_loss_however_many_tell_of_it(first: Event) -> None:
     assert (state.state, state.losses, state.clients) == (DaemonState.FAULTED, 1, (7, 8))
 
 
-def test_the_gpu_work_of_a_named_culprit_is_terminated_first() -> None:
-    state, actions = run(RUNNING, Loss("Client {PID: 8, ..} fatal", 8))
-    assert actions == [Terminate(100, 8)]
-    assert state.culprit == 8
-
-
-def test_a_culprit_named_late_still_counts_but_only_once() -> None:
-    late = Loss("Client {PID: 8, ..} fatal", 8)
-    state, actions = run(RUNNING, Answered((FAULTY,)), late, late)
-    assert actions == [Terminate(100, 8)]
-    assert (state.culprit, state.line, state.losses) == (8, late.line, 1)
-
-
-def test_nobody_outside_the_server_is_ever_terminated() -> None:
-    assert run(RUNNING, Loss("fatal", 4711))[1] == []
-
-
 def test_a_fault_is_over_when_its_clients_are_gone_and_the_server_takes_new_ones() -> None:
     faulted, _ = run(RUNNING, Answered((FAULTY,)))
     still, _ = run(faulted, Answered((replace(ACTIVE, clients=(8,)),)))
@@ -123,9 +105,9 @@ def test_a_fault_is_over_when_its_clients_are_gone_and_the_server_takes_new_ones
 
 
 def test_a_second_fault_counts_again() -> None:
-    over, _ = run(RUNNING, Loss("one", 8), Answered((replace(ACTIVE, clients=(9,)),)))
+    over, _ = run(RUNNING, Loss("one"), Answered((replace(ACTIVE, clients=(9,)),)))
     again, _ = run(over, Loss("two"))
-    assert (again.losses, again.line, again.culprit) == (2, "two", 0)
+    assert (again.losses, again.line) == (2, "two")
 
 
 EVENTS = st.sampled_from(
@@ -138,7 +120,7 @@ EVENTS = st.sampled_from(
         Silent(),
         Configured(),
         Refused("no"),
-        Loss("fatal", 8),
+        Loss("fatal"),
         Loss("fatal"),
     ]
 )

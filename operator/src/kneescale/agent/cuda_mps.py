@@ -189,8 +189,7 @@ class CudaMpsBackend:
 
 
 def _losses(status: DaemonStatus) -> ContextLosses:
-    culprit = f" (process {status.culprit})" if status.culprit else ""
-    return ContextLosses(status.losses, f"{status.line}{culprit}")
+    return ContextLosses(status.losses, status.line)
 
 
 def product_name(name: str) -> str:

@@ -109,8 +109,6 @@ class DaemonKeeper:
                 yield from self._start()
             case supervisor.Configure():
                 yield self._configure()
-            case supervisor.Terminate(server, client):
-                self._terminate(server, client)
             case supervisor.EndDaemon():
                 self._process.kill()
 
@@ -141,13 +139,6 @@ class DaemonKeeper:
         except DaemonSilentError:
             return supervisor.Silent()
 
-    def _terminate(self, server: int, client: int) -> None:
-        try:
-            answer = self._control.ask(protocol.terminate_client(server, client))
-        except DaemonSilentError as error:
-            answer = str(error)
-        self._log.warning("%s: GPU work of client %d terminated: %s", self.wanted.uuid, client, answer)
-
     def _status(self) -> DaemonStatus:
         now, last = self._now, self._published
         same = last is not None and last.state is now.state
@@ -157,7 +148,6 @@ class DaemonKeeper:
             restarts=max(0, now.starts - 1),
             losses=now.losses,
             line=now.line[:_LONGEST_LINE],
-            culprit=now.culprit,
             clients=now.clients,
             partitions=now.partitions,
         )

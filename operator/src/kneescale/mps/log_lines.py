@@ -8,10 +8,13 @@ nvidia-cuda-mps-control; seen with driver 535.261, where no control.log appears 
     [2024-12-10 06:38:01.158 Control    64] Server encountered a fatal exception. Shutting down
     [2026-04-28 18:20:41.986 Server  4428] Client {PID: 4267, Context ID: 0} connected
 
-The first two are from that daemon without a GPU, the third from NVIDIA/k8s-device-plugin issue 762, the last
-from bottlerocket-os/bottlerocket-kernel-kit pull request 415. A GPU fault's own lines nobody here has seen:
-NVIDIA says that one is reported to all clients "without indicating which client generated the error". Where a
-line speaks of a fault and names a client all the same, that client is taken for the culprit.
+    [2026-11-26 06:47:53.096 Server  2518] Client {PID: 2829, Context: 1} encountered a fatal GPU error.
+
+The first two are from that daemon without a GPU, the third from NVIDIA/k8s-device-plugin issue 762, the
+fourth from bottlerocket-os/bottlerocket-kernel-kit pull request 415, the last from an H200 with driver
+580.159.04. It names a client that did nothing: its neighbour's kernel had written where there was no memory.
+So a line tells that there was a fault, and not whose: NVIDIA says that one is reported to all clients
+"without indicating which client generated the error".
 """
 
 import re
@@ -20,16 +23,13 @@ from dataclasses import dataclass
 _LINE = re.compile(r"^\[[-\d]+ [:.\d]+ (?P<source>[\w ]*?)\s+(?P<pid>\d+)\] (?P<text>.*)$")
 _SERVER_ENDED = re.compile(r"^Server (?P<server>\d+) exited with status (?P<status>-?\d+)")
 _FAULT = re.compile(r"\bfatal\b|\bin FAULT\b|\bGPU exception\b|\bGPU error\b", re.IGNORECASE)
-#: `{PID: 4267, Context ID: 0}`, or `{4267, 0}` before driver 550.
-_CLIENT = re.compile(r"[Cc]lient \{(?:PID: )?(?P<client>\d+), ")
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """All clients lost their contexts, says this line; `culprit` is 0 where it names nobody."""
+    """All clients lost their contexts, says this line."""
 
     line: str
-    culprit: int = 0
 
 
 def parse_line(line: str) -> Loss | None:
@@ -41,7 +41,4 @@ def parse_line(line: str) -> Loss | None:
     ended = _SERVER_ENDED.match(text)
     if ended is not None:
         return Loss(line.strip()) if int(ended["status"]) else None
-    if not _FAULT.search(text):
-        return None
-    client = _CLIENT.search(text)
-    return Loss(line.strip(), int(client["client"]) if client else 0)
+    return Loss(line.strip()) if _FAULT.search(text) else None

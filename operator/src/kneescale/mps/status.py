@@ -43,7 +43,7 @@ class DaemonStatus:
     """A daemon as the agent sees it.
 
     `losses` counts how often all clients lost their contexts: whoever sees it change must restart the workers
-    of that GPU. `line` and `culprit` say why it rose last, `clients` which processes were connected then, or
+    of that GPU. `line` says why it rose last, `clients` which processes were connected then, or
     are now while all is well. PIDs are the host's; 0: not known.
     """
 
@@ -52,7 +52,6 @@ class DaemonStatus:
     restarts: Annotated[int, Range(0)] = 0
     losses: Annotated[int, Range(0)] = 0
     line: Annotated[str, Text(1024)] = ""
-    culprit: Pid = 0
     clients: Annotated[tuple[Pid, ...], Items(256)] = ()
     partitions: Annotated[tuple[SmPartition, ...], Items(60)] = ()
 

@@ -1,8 +1,7 @@
 """When a daemon is started, configured and given up: a state machine, pure; events in, actions out.
 
 A client is never stopped or killed from here: killing one in the middle of a kernel can leave the others
-undefined (NVIDIA, Multi-Process Service, "Client Early Termination"). `terminate_client` ends its GPU work,
-and its process is for others to end.
+undefined (NVIDIA, Multi-Process Service, "Client Early Termination").
 """
 
 from dataclasses import dataclass, replace
@@ -71,25 +70,17 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
-class Terminate:
-    """End a client's GPU work."""
-
-    server: int
-    client: int
-
-
-@dataclass(frozen=True, slots=True)
 class EndDaemon:
     """End the daemon, which hangs; Exited comes of it."""
 
 
 Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Loss
-Action: TypeAlias = Start | Configure | Terminate | EndDaemon
+Action: TypeAlias = Start | Configure | EndDaemon
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """All that is known of one daemon; `losses`, `line`, `culprit` and `clients` as in DaemonStatus."""
+    """All that is known of one daemon; `losses`, `line` and `clients` as in DaemonStatus."""
 
     state: DaemonState = DaemonState.DOWN
     #: When it is started again, and when it was started last.
@@ -101,7 +92,6 @@ class Supervision:
     silent_since_ns: int | None = None
     losses: int = 0
     line: str = ""
-    culprit: int = 0
     clients: tuple[int, ...] = ()
     servers: tuple[Server, ...] = ()
     partitions: tuple[SmPartition, ...] = ()
@@ -150,7 +140,6 @@ def _exited(now: Supervision, status: int, now_ns: int) -> Supervision:
         # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
         losses=now.losses + served,
         line=f"the control daemon ended with status {status}",
-        culprit=0,
         servers=(),
         silent_since_ns=None,
     )
@@ -182,17 +171,7 @@ def _answered(now: Supervision, servers: tuple[Server, ...]) -> Step:
 
 
 def _lost(now: Supervision, loss: Loss) -> Step:
-    """Count a loss once, though status and several lines tell of it, and end the culprit's GPU work."""
-    first = now.state is DaemonState.RUNNING
-    if now.state is not DaemonState.FAULTED and not first:
+    """Count a loss once, though status and several lines tell of it."""
+    if now.state is not DaemonState.RUNNING:
         return now, ()
-    named = loss.culprit if not now.culprit or first else 0
-    after = replace(
-        now,
-        state=DaemonState.FAULTED,
-        losses=now.losses + first,
-        line=loss.line if first or named else now.line,
-        culprit=named if first else now.culprit or named,
-    )
-    servers = [server.pid for server in now.servers if named in server.clients]
-    return after, tuple(Terminate(server, named) for server in servers)
+    return replace(now, state=DaemonState.FAULTED, losses=now.losses + 1, line=loss.line), ()
