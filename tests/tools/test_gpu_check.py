@@ -11,7 +11,7 @@ import pytest
 
 from kneescale.mps.status import DaemonState, DaemonStatus
 from tools.gpu_check import __main__ as gpu_check
-from tools.gpu_check.bench import Bench, Client, NoGpuError, parse_gpus
+from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient, parse_gpus
 from tools.gpu_check.check import Check, Finding, Verdict, run_all
 from tools.gpu_check.checks import CHECKS
 
@@ -30,9 +30,7 @@ class FakeClient:
 
     def result(self) -> Client:
         self._bench.connected = False
-        if self._program == "fault":
-            self._bench.losses += 1
-        faulty = self._program == "fault" or self._bench.losses or self._bench.terminated
+        faulty = self._bench.losses or self._bench.terminated
         return Client({"error": "CUDA error" if faulty else "", "median_ms": 1}, int(bool(faulty)))
 
 
@@ -66,7 +64,7 @@ class FakeBench:
             case "get_server_status":
                 return "ACTIVE"
             case "get_client_list":
-                return "1" if self.off == "server-state" else str(_PID)
+                return str(_PID)
             case "set_default_active_thread_percentage":
                 return "150.0" if self.off == "ignored-value" else "100.0"
             case "sm_partition":
@@ -82,22 +80,26 @@ class FakeBench:
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         if "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" in env:
             return [Client({}, int(self.off != "memory-limit"))]
-        return [self._ran(command, percent, number, len(commands)) for number, command in enumerate(commands)]
+        return [self._ran(command, percent, len(commands)) for command in commands]
 
     def start(self, program: str, *arguments: str) -> FakeClient:
         self.connected = True
         return FakeClient(self, program)
 
-    def _ran(self, command: Sequence[str], percent: int, number: int, together: int) -> Client:
+    def server_of(self, client: RunningClient) -> int:
+        if self.off == "server-state":
+            raise RuntimeError("the daemon does not list it")
+        return _SERVER
+
+    def _ran(self, command: Sequence[str], percent: int, together: int) -> Client:
         said: dict[str, Any] = {}
         match command[0]:
             case "sms":
                 said = {"sms": self._sms(percent)}
             case "green":
-                groups = [number if self.off == "green-splits" else 0]
                 rounded = int if self.off == "green" else math.ceil
                 sms = {percent: rounded(_SMS * int(percent) / 100) for percent in command[1:]}
-                said = {"sms": sms, "groups": groups}
+                said = {"sms": sms, "groups": 16}
             case "contexts":
                 said = {"sms": {p: int(p) for p in command[1 : 3 if self.off == "mps-contexts" else None]}}
             case "multiply":
@@ -106,6 +108,11 @@ class FakeBench:
                 said = {"median_ms": _ALONE_MS * pace * crowd}
             case "multiply_green":
                 said = {"median_ms": _ALONE_MS * (1 if self.off == "green-side-by-side" else together)}
+            case "fault":
+                self.losses += 1
+                said = {"error": "CUDA error"}
+            case "fail_assertion":
+                said = {"error": "CUDA error"}
         return Client(said, int(self.off == "after-fault" and self.losses > 0))
 
     def _sms(self, percent: int) -> int:
@@ -136,7 +143,7 @@ def test_on_a_gpu_by_the_documents_every_assumption_holds() -> None:
 
 
 #: Those that measure and judge nothing.
-_FIGURES = {"client-limit", "batch-time"}
+_FIGURES = {"client-limit", "batch-time", "assertion"}
 
 
 @pytest.mark.parametrize("name", sorted({check.name for check in CHECKS} - _FIGURES))

@@ -26,7 +26,7 @@ def main(
     parser.add_argument("--model", type=Path, help="a folder with model.pt and metadata.json, to time")
     parser.add_argument("--report", type=Path, default=Path("build/gpu-check.json"), help="where JSON goes")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.INFO)
     try:
         with make_bench(arguments.model) as bench:
             outcomes = run_all(CHECKS, bench, lambda outcome: _say(report.line(outcome)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kneescale.mps import protocol
 from kneescale.mps.control import Control, ControlProgram
 from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
 from kneescale.mps.keeper import DaemonKeeper
@@ -30,6 +31,8 @@ _FIELDS = (
 )
 _CLIENT_DEADLINE_S = 120
 _DAEMON_DEADLINE_S = 30
+#: torch alone takes some seconds to import.
+_CONNECT_DEADLINE_S = 60
 _TURN_S = 0.2
 
 
@@ -83,6 +86,12 @@ class Bench(Protocol):
     def start(self, program: str, *arguments: str) -> RunningClient:
         """Start one and leave it running."""
 
+    def server_of(self, client: RunningClient) -> int:
+        """The PID of a client's server, once the daemon lists the client there.
+
+        Raises RuntimeError where it never does.
+        """
+
 
 class _Process:
     """A client's process."""
@@ -114,7 +123,8 @@ class RealBench:
     def __init__(self, gpu: Mapping[str, str], state_dir: Path, model_dir: Path | None) -> None:
         self.gpu = gpu
         self.model_dir = model_dir
-        self._env = {"CUDA_MPS_PIPE_DIRECTORY": str(pipe_dir(state_dir, gpu["uuid"]))}
+        #: What makes a process a client of the daemon.
+        self.env = {"CUDA_MPS_PIPE_DIRECTORY": str(pipe_dir(state_dir, gpu["uuid"]))}
         self.control: Control = ControlProgram(pipe_dir(state_dir, gpu["uuid"]))
         self._status: list[DaemonStatus] = []
         memory_mebibytes = int(gpu["memory.total"].split()[0])
@@ -147,12 +157,22 @@ class RealBench:
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         """See Bench."""
         variables = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env}
-        running = [_Process(command, {**self._env, **variables}) for command in commands]
+        running = [_Process(command, {**self.env, **variables}) for command in commands]
         return [process.result() for process in running]
 
     def start(self, program: str, *arguments: str) -> RunningClient:
         """See Bench."""
-        return _Process((program, *arguments), self._env)
+        return _Process((program, *arguments), self.env)
+
+    def server_of(self, client: RunningClient) -> int:
+        """See Bench."""
+        deadline_s = time.monotonic() + _CONNECT_DEADLINE_S
+        while time.monotonic() < deadline_s:
+            for server in protocol.parse_pids(self.control.ask(protocol.LIST_SERVERS)):
+                if client.pid in protocol.parse_pids(self.control.ask(protocol.list_clients(server))):
+                    return server
+            time.sleep(_TURN_S)
+        raise RuntimeError(f"the daemon does not list client {client.pid}")
 
     def close(self) -> None:
         """Let the daemon end."""

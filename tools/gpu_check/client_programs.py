@@ -3,16 +3,33 @@
 Each prints one line of JSON. They need a torch with CUDA, and run on the only GPU that the daemon shows.
 """
 
+import ctypes
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from ctypes import byref, c_uint, c_void_p
 from pathlib import Path
 from typing import Any
 
 #: Large enough to fill any GPU: 128 x 128 outputs to a thread block make 4096 blocks.
 _SIZE = 8192
 _REPEATS = 10
+#: PTX of a kernel, which the driver compiles.
+_WRITES_NOWHERE = b"""
+.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry writes_nowhere()
+{
+    .reg .b32 %value;
+    .reg .b64 %address;
+    mov.b32 %value, 1;
+    mov.b64 %address, 16;
+    st.global.b32 [%address], %value;
+    ret;
+}
+"""
 
 
 def sms() -> Mapping[str, Any]:
@@ -23,7 +40,7 @@ def sms() -> Mapping[str, Any]:
 
 
 def green(*percents: str) -> Mapping[str, Any]:
-    """SMs of a green context for each GPU%, and what the device has of them."""
+    """SMs of a green context for each GPU%, and how many groups the device has."""
     from kneescale_worker.cuda_driver import LibCuda
     from kneescale_worker.green_contexts import GreenContextLanes
 
@@ -31,9 +48,7 @@ def green(*percents: str) -> Mapping[str, Any]:
     driver = LibCuda()
     lanes = GreenContextLanes(driver, [int(percent) for percent in percents])
     lanes.open()
-    groups = driver.split_sms(driver.all_sms())
-    # What marks a group is the driver's own; equal bytes in two processes mean equal SMs.
-    return {"sms": lanes.sms, "groups": [bytes(group).hex() for group in groups]}
+    return {"sms": lanes.sms, "groups": len(driver.split_sms(driver.all_sms()))}
 
 
 def contexts(*percents: str) -> Mapping[str, Any]:
@@ -75,7 +90,7 @@ def batch(model_dir: str, percent: str, size: str) -> Mapping[str, Any]:
     gpu_percent = int(percent)
     # Only the pace matters here; the lane's size is another check's.
     lane = ClientLane(driver, gpu_percent, round(100 * driver.visible_sms() / gpu_percent))
-    executor = CudaExecutor(Path(model_dir), lane)
+    executor = CudaExecutor(Path(model_dir), lane, int(size))
     executor.load()
     executor.warm_up()
     inputs = zeros(executor.metadata, int(size))
@@ -87,21 +102,39 @@ def batch(model_dir: str, percent: str, size: str) -> Mapping[str, Any]:
     return {"median_ms": sorted(times_ms)[len(times_ms) // 2]}
 
 
-def hold() -> Mapping[str, Any]:
-    """Multiply for a minute, or until CUDA fails, as it does after terminate_client; says how."""
+def hold(seconds: str = "60") -> Mapping[str, Any]:
+    """Multiply for so long, or until CUDA fails, as it does after terminate_client; says how."""
     try:
-        return _multiply(60.0, None)
+        return _multiply(float(seconds), None)
     except RuntimeError as error:
         return {"error": str(error).splitlines()[0]}
 
 
-def fault() -> Mapping[str, Any]:
-    """Read where there is no memory, in a kernel."""
+def fail_assertion() -> Mapping[str, Any]:
+    """Have an assertion fail in a kernel, as torch's own do on an index out of bounds."""
     torch = _torch()
+    return _error_of(lambda: torch.zeros(1, device="cuda")[torch.ones(1, dtype=torch.int64, device="cuda")])
+
+
+def fault() -> Mapping[str, Any]:
+    """Write where there is no memory, in a kernel."""
+    torch = _torch()
+    torch.zeros(1, device="cuda")
+    library, module, kernel = ctypes.CDLL("libcuda.so.1"), c_void_p(), c_void_p()
+    status = library.cuModuleLoadData(byref(module), _WRITES_NOWHERE)
+    status = status or library.cuModuleGetFunction(byref(kernel), module, b"writes_nowhere")
+    one = [c_uint(1)] * 6
+    status = status or library.cuLaunchKernel(kernel, *one, c_uint(0), None, None, None)
+    if status:
+        return {"error": "", "launch": status}
+    return _error_of(lambda: None)
+
+
+def _error_of(use: Callable[[], object]) -> Mapping[str, Any]:
+    """The first line of what CUDA says to it; empty if nothing."""
     try:
-        table, index = torch.zeros(1, device="cuda"), torch.full((1 << 20,), 1 << 40, device="cuda")
-        torch.gather(table.expand(1 << 20), 0, index)
-        torch.cuda.synchronize()
+        use()
+        _torch().cuda.synchronize()
     except RuntimeError as error:
         return {"error": str(error).splitlines()[0]}
     return {"error": ""}
@@ -131,7 +164,7 @@ def _torch() -> Any:  # noqa: ANN401
 
 PROGRAMS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
     program.__name__: program
-    for program in (sms, green, contexts, multiply, multiply_green, batch, hold, fault)
+    for program in (sms, green, contexts, multiply, multiply_green, batch, hold, fail_assertion, fault)
 }
 
 if __name__ == "__main__":

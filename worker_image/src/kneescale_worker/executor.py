@@ -79,7 +79,7 @@ def make_local_executor(settings: Settings) -> Executor:
         from kneescale_worker.cuda_executor import CudaExecutor
         from kneescale_worker.cuda_lanes import make_lanes
 
-        return CudaExecutor(settings.model_dir, make_lanes(settings))
+        return CudaExecutor(settings.model_dir, make_lanes(settings), settings.max_batch)
     from kneescale_worker.torch_executor import TorchExecutor
 
     return TorchExecutor(settings.model_dir, settings.cores)
