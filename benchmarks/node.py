@@ -11,7 +11,6 @@ The dispatcher's thread notes when it decides and hears; the workers say when th
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,12 +27,12 @@ import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 
 from e2e.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
-from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_S, NS_PER_US, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role, Terms
+from kneescale.testing.node import running_host, running_worker
 from kneescale.testing.spans import Span, edges, peak_percent
 
 WORKERS = 8
@@ -78,10 +77,11 @@ def _measure(folder: Path, seconds: float) -> Measured:
     heard_ns: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(_noting_ends(heard_ns))
-        host, thread = stack.enter_context(_host(folder))
+        host, thread = stack.enter_context(running_host(folder))
         host.assign(Assignment(partitions=tuple(_partition(name, seconds) for name in names)))
         for number, name in enumerate(names):
-            stack.enter_context(_worker(folder / f"{name}.sock", FIRST_PORT + 3 * number))
+            env = _env(folder / f"{name}.sock", FIRST_PORT + 3 * number)
+            stack.enter_context(running_worker("serve", env, Path(os.devnull)))
         wait_until(lambda: all(view.connected for view in host.views()), "the workers", timeout_s=60.0)
         for number in range(WORKERS):
             Thread(target=_infer, args=(FIRST_PORT + 3 * number + 1, items), daemon=True).start()
@@ -153,42 +153,22 @@ def _noting_ends(heard_ns: list[int]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _host(folder: Path) -> Iterator[tuple[DispatcherHost, Thread]]:
-    host = DispatcherHost("gpu0", lambda uid: folder / f"{uid}.sock", os.getuid())
-    thread = Thread(target=host.run)
-    thread.start()
-    try:
-        yield host, thread
-    finally:
-        host.stop()
-        thread.join()
-
-
-@contextmanager
-def _worker(socket: Path, port: int) -> Iterator[None]:
-    settings = {
-        "MODEL_NAME": MODEL,
-        "MODEL_URI": f"catalog://{MODEL}",
-        "MODEL_FORMAT": "Emulated",
-        "MAX_BATCH": "1",
-        "QUEUE_LIMIT": "65535",
-        "BACKEND": "emulated",
-        "PRODUCT": PRODUCT,
-        "LANES": str(LANE_PERCENT),
-        "SOCKET": str(socket),
-        "TERMINATION_PATH": os.devnull,
-        "HTTP_PORT": str(port),
-        "GRPC_PORT": str(port + 1),
-        "METRICS_PORT": str(port + 2),
+def _env(socket: Path, port: int) -> dict[str, str]:
+    return {
+        "KNEESCALE_MODEL_NAME": MODEL,
+        "KNEESCALE_MODEL_URI": f"catalog://{MODEL}",
+        "KNEESCALE_MODEL_FORMAT": "Emulated",
+        "KNEESCALE_MAX_BATCH": "1",
+        "KNEESCALE_QUEUE_LIMIT": "65535",
+        "KNEESCALE_BACKEND": "emulated",
+        "KNEESCALE_PRODUCT": PRODUCT,
+        "KNEESCALE_LANES": str(LANE_PERCENT),
+        "KNEESCALE_SOCKET": str(socket),
+        "KNEESCALE_TERMINATION_PATH": os.devnull,
+        "KNEESCALE_HTTP_PORT": str(port),
+        "KNEESCALE_GRPC_PORT": str(port + 1),
+        "KNEESCALE_METRICS_PORT": str(port + 2),
     }
-    env = {**os.environ, **{f"KNEESCALE_{name}": value for name, value in settings.items()}}
-    program = [sys.executable, "-m", "kneescale_worker", "serve"]
-    with subprocess.Popen(program, env=env, stderr=subprocess.DEVNULL) as worker:
-        try:
-            yield
-        finally:
-            worker.kill()
 
 
 def _infer(port: int, items: int) -> None:

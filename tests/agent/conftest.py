@@ -1,8 +1,6 @@
-"""Folders with paths short enough for Unix sockets, and a dispatcher host in its thread."""
+"""A dispatcher host in its thread."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -10,14 +8,6 @@ from threading import Thread
 import pytest
 
 from kneescale.agent.dispatcher_host import DispatcherHost
-
-
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    """A folder of the test's own; pytest's tmp_path can be longer than a socket's path may be."""
-    path = Path(tempfile.mkdtemp(prefix="ks"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -55,7 +55,11 @@ class FakeTorch(types.ModuleType):
         self.stream_now = 0
         self.pools: list[str] = []
         self.channels_last = channels_last
-        self.jit = types.SimpleNamespace(load=self._load, Error=type("Error", (Exception,), {}))
+        self.jit = types.SimpleNamespace(
+            load=self._load,
+            Error=type("Error", (Exception,), {}),
+            optimized_execution=contextlib.nullcontext,
+        )
         self.cuda = types.SimpleNamespace(
             ExternalStream=self._external,
             stream=self._stream,

@@ -50,7 +50,7 @@ def make_executor(torch: FakeTorch, model_dir: Path) -> MakeExecutor:
     assert module.torch is torch
 
     def make(lanes: Lanes) -> CudaExecutor:
-        return module.CudaExecutor(model_dir, lanes)
+        return module.CudaExecutor(model_dir, lanes, max_batch=4)
 
     return make
 
@@ -73,7 +73,8 @@ def test_every_lane_is_warmed_up_on_a_stream_of_its_own(
 ) -> None:
     _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 50, 100))))
     streams = [stream for stream, _ in torch.ran]
-    assert len(streams) == 6
+    # A batch of 1, of 2 and of 4 items each.
+    assert len(streams) == 3 * 3
     assert len(set(streams)) == 3
     assert 0 not in streams
 
