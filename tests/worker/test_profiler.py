@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.surfaces.profiling_choice import Run, SequentialDesign
+from kneescale.core.surfaces.surface import Point
 from kneescale.core.units import NS_PER_S, ms_to_ns
 from kneescale.core.wire import Progress
 from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.errors import AgentError
-from kneescale_worker.profile import Profiler
+from kneescale_worker.profile import Profiler, as_served
+from kneescale_worker.settings import Settings, Tier, parse_settings
 
 PRODUCT = "V100-SXM2-16GB"
 GRID = tuple(product((10, 20, 30, 40, 50, 60, 80, 100), (1, 2, 4, 8)))
@@ -39,6 +42,21 @@ class FakeProber:
 
     def tell(self, progress: Progress) -> None:
         self.told.append(progress)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return parse_settings(
+        {
+            "KNEESCALE_MODEL_NAME": "resnet50",
+            "KNEESCALE_MODEL_URI": "catalog://resnet50",
+            "KNEESCALE_MODEL_FORMAT": "Emulated",
+            "KNEESCALE_BACKEND": "emulated",
+            "KNEESCALE_PRODUCT": PRODUCT,
+            "KNEESCALE_MAX_BATCH": "8",
+            "KNEESCALE_LANES": "10,100",
+        }
+    )
 
 
 def measure(prober: FakeProber, grid: tuple[Run, ...] = GRID, budget_s: int = 60) -> SequentialDesign:
@@ -77,6 +95,23 @@ def test_runs_that_the_device_leaves_no_time_for_are_fitted_like_the_rest() -> N
     assert prober.refused
     assert measured.isdisjoint(prober.refused)
     assert measured | {(point.gpu_percent, point.batch) for point in design.fitted_points()} == set(GRID)
+
+
+def test_points_are_told_as_the_lanes_will_serve_them_which_have_fewer_sms(settings: Settings) -> None:
+    design = measure(FakeProber())
+    points = [Point(10, 8, MODEL.latency_ms(10, 8)), Point(100, 8, MODEL.latency_ms(100, 8))]
+    on_h200 = replace(settings, sm_count=132, tier=Tier.MPS_PROCESSES)
+    small, whole = as_served(design, on_h200, {10: 16, 100: 132}, points)
+    # Eight items on a tenth are bound by its SMs, 12 where 16 were measured.
+    assert small.latency_ms == pytest.approx(points[0].latency_ms * 16 / 12, rel=0.1)
+    assert whole == points[1]
+
+
+def test_points_stay_where_the_lanes_that_were_measured_serve_or_there_are_no_sms(settings: Settings) -> None:
+    design, points = measure(FakeProber()), [Point(10, 8, 60.0)]
+    on_h200 = replace(settings, sm_count=132, tier=Tier.GREEN_CONTEXTS)
+    assert as_served(design, on_h200, {10: 16}, points) == points
+    assert as_served(design, settings, {}, points) == points
 
 
 def test_a_device_that_leaves_no_time_at_all_is_an_error_that_says_so() -> None:

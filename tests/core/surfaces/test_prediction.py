@@ -100,8 +100,10 @@ def test_a_prediction_is_compared_with_what_was_measured() -> None:
     assert ratio == pytest.approx([0.5, 0.5])
 
 
-def test_mps_rounds_sms_up() -> None:
-    assert [V100.sms(percent) for percent in (1, 5, 21, 100)] == [1, 4, 17, 80]
+def test_an_mps_client_has_its_share_in_whole_clusters_as_seen_on_an_h200() -> None:
+    h200 = gpu_product("H200")
+    assert [h200.sms(percent) for percent in (10, 20, 30, 50, 70, 100)] == [12, 26, 38, 66, 92, 132]
+    assert h200.sms(1) == 2
 
 
 def test_an_unknown_product_is_told_what_there_is() -> None:

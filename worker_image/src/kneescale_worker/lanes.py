@@ -5,8 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from kneescale.core.surfaces.gpu_products import CLUSTER_SMS, client_sms
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.errors import LoadError
+from kneescale_worker.settings import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,18 @@ class Lanes(Protocol):
 def sms_for(gpu_percent: int, sm_count: int) -> int:
     """The SMs to ask for: the share, rounded up."""
     return -(-sm_count * gpu_percent // WHOLE_GPU_PERCENT)
+
+
+def served_sms(tier: Tier, gpu_percent: int, sm_count: int) -> int | None:
+    """The SMs that a lane of the tier has when it serves; None where those of green contexts do."""
+    match tier:
+        case Tier.MPS_PROCESSES:
+            return client_sms(sm_count, gpu_percent)
+        case Tier.MPS_CONTEXTS:
+            # Seen on an H200: 14 SMs where 14 were asked for, 28 for 27, 94 for 93.
+            return -(-sms_for(gpu_percent, sm_count) // CLUSTER_SMS) * CLUSTER_SMS
+        case Tier.GREEN_CONTEXTS:
+            return None
 
 
 def check_sms(gpu_percent: int, sms: int, sm_count: int, unit: int) -> None:

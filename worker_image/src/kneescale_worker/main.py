@@ -84,9 +84,9 @@ def _serve(_: argparse.Namespace) -> None:
 
 
 def _profile(_: argparse.Namespace) -> None:
+    settings = parse_settings(os.environ)
     # Each batch has the device to itself (ADR 21), and one copy of the weights does for all lanes.
-    settings = replace(parse_settings(os.environ), tier=Tier.GREEN_CONTEXTS)
-    with closing(make_executor(settings)) as executor:
+    with closing(make_executor(replace(settings, tier=Tier.GREEN_CONTEXTS))) as executor:
         measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())
 

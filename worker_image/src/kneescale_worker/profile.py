@@ -3,8 +3,9 @@
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import ceil
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from kneescale.core.units import NS_PER_S, NS_PER_US, ms_to_ns, ns_to_ms
 from kneescale.core.wire import Progress
 from kneescale_worker.errors import AgentError, LoadError
 from kneescale_worker.executor import Executor
+from kneescale_worker.lanes import served_sms
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import DTYPES, Array
@@ -170,11 +172,32 @@ async def profile(settings: Settings, executor: Executor) -> Profile:
     client = ProbeClient(settings.socket, settings.max_batch)
     grid = tuple(product(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch)))
     design = await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
-    fitted, error = design.fitted_points(), design.expected_error()
-    _log.info(
-        "%d runs measured, %d fitted: known to %.1f %%", len(design.points), len(fitted), _PERCENT * error
-    )
-    return Profile(design.points, fitted, error, _prediction_error(executor, settings.product, design.points))
+    served = partial(as_served, design, settings, executor.lane_sms)
+    measured, fitted, error = served(design.points), served(design.fitted_points()), design.expected_error()
+    _log.info("%d runs measured, %d fitted: known to %.1f %%", len(measured), len(fitted), _PERCENT * error)
+    return Profile(measured, fitted, error, _prediction_error(executor, settings.product, measured))
+
+
+def as_served(
+    design: SequentialDesign, settings: Settings, lane_sms: Mapping[int, int], points: Iterable[Point]
+) -> list[Point]:
+    """The points as lanes of the settings' tier will serve them, which have other SMs than those measured.
+
+    A green context of 10 GPU% has 16 of an H200's 132 SMs, an MPS client of 10 GPU% has 12.
+    """
+    return [_as_served(design, settings, lane_sms, point) for point in points]
+
+
+def _as_served(
+    design: SequentialDesign, settings: Settings, lane_sms: Mapping[int, int], point: Point
+) -> Point:
+    whole, measured = settings.sm_count, lane_sms.get(point.gpu_percent)
+    served = whole and served_sms(settings.tier, point.gpu_percent, whole)
+    if not measured or not served:
+        return point
+    run = (point.gpu_percent, point.batch)
+    slowdown = design.slowdown(run, _PERCENT * measured / whole, _PERCENT * served / whole)
+    return replace(point, latency_ms=point.latency_ms * slowdown)
 
 
 def _prediction_error(executor: Executor, product_name: str, measured: Sequence[Point]) -> float | None:

@@ -27,7 +27,7 @@ class Runs:
     batches: Floats
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[int, int]]) -> "Runs":
+    def of(cls, pairs: Iterable[tuple[float, int]]) -> "Runs":
         """The runs of (GPU%, batch) pairs, in their order."""
         columns = np.array(list(pairs), dtype=float).reshape(-1, 2)
         return cls(columns[:, 0], columns[:, 1])

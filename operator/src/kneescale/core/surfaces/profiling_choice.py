@@ -112,6 +112,12 @@ class SequentialDesign:
         """The rest of the grid, as the measurements so far tell it."""
         return self._fitted.points(self._unmeasured())
 
+    def slowdown(self, run: Run, measured_percent: float, served_percent: float) -> float:
+        """How many times as long a run takes on `served_percent` of the SMs as on `measured_percent`."""
+        on = [(measured_percent, run[1]), (served_percent, run[1])]
+        measured_ms, served_ms = self._fitted.latency_ms(Runs.of(on))
+        return float(served_ms / measured_ms)
+
     def _latency_ms(self, run: Run) -> float:
         return float(self._fitted.latency_ms(Runs.of([run]))[0])
 
