@@ -11,7 +11,7 @@ BIN = .venv/bin
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-down test lint bench fuzz monitoring results e2e chaos gpu-check
+.PHONY: help venv demo demo-down test lint bench fuzz monitoring results e2e chaos gpu-check gpu-trial
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ bench: venv ## What the project itself costs, beside its bars: decisions, grants
 
 gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
 	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
+
+gpu-trial: venv ## On a machine with an NVIDIA GPU: real models share it under several systems, beside each other
+	@$(BIN)/python -m tools.gpu_trial
 
 fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)

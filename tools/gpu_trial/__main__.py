@@ -1,4 +1,4 @@
-"""Serve real models on this machine's GPU, as a node does, and compare; docs/gpu-results.md shows a result.
+"""Serve real models on this machine's GPU, as a node does, and compare; see docs/gpu-checklist.md.
 
 Exit status: 0, or 2 where there is no GPU.
 """

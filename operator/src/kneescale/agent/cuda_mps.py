@@ -1,6 +1,6 @@
 """The `cuda-mps` backend: NVIDIA GPUs, each shared by the workers of one MPS control daemon.
 
-Written to NVIDIA's documents; not run on a GPU yet.
+Written to NVIDIA's documents; docs/gpu-checklist.md says what was seen on a GPU.
 """
 
 import logging

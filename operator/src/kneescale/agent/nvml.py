@@ -1,4 +1,4 @@
-"""GpuLibrary over NVML, to NVIDIA's NVML API reference; not run on a GPU yet. Nothing else imports pynvml."""
+"""GpuLibrary over NVML, to NVIDIA's NVML API reference. Nothing else imports pynvml."""
 
 import ctypes
 import re
