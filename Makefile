@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BACKEND ?= cpu
 SCENARIO ?= serve
+TRAFFIC ?= step
 CLUSTER ?=
 FUZZ_SECONDS ?= 600
 CHAOS_MINUTES ?= 30
@@ -15,12 +16,13 @@ KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  BACKEND=cpu|emulated, SCENARIO=serve|autoscale, CLUSTER=local|kind|existing, FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "  BACKEND=cpu|emulated, SCENARIO=serve|autoscale, CLUSTER=local|kind|existing,"
+	@echo "  TRAFFIC=step|ramp|daily|spike|bursty (of SCENARIO=autoscale), FUZZ_SECONDS=$(FUZZ_SECONDS)"
 
 venv: .venv/.synced ## Make the virtual environment .venv from the lock file
 
-demo: venv ## All set-up, then the main job (BACKEND, SCENARIO, CLUSTER)
-	@$(BIN)/python -m e2e.demo --scenario $(SCENARIO) --backend $(BACKEND) $(call KIND_OF_CLUSTER,cluster)
+demo: venv ## All set-up, then the main job (BACKEND, SCENARIO, TRAFFIC, CLUSTER)
+	@$(BIN)/python -m e2e.demo --scenario $(SCENARIO) --traffic $(TRAFFIC) --backend $(BACKEND) $(call KIND_OF_CLUSTER,cluster)
 
 demo-down: venv ## Remove the demo's cluster and nothing else (CLUSTER)
 	@$(BIN)/python -m e2e.cluster down $(call KIND_OF_CLUSTER,kind)

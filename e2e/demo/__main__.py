@@ -16,6 +16,7 @@ from e2e.demo.report import BACKENDS, Report
 from e2e.demo.scaling_report import ScalingReport
 from e2e.demo.stage import Stage
 from e2e.demo.system import ROOT
+from e2e.demo.traffic import TRAFFIC
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
 
@@ -31,6 +32,7 @@ class Options:
     """What the command line asks for."""
 
     scenario: str
+    traffic: str
     backend: str
     cluster: str
     name: str
@@ -63,6 +65,9 @@ def _parse(argv: Sequence[str] | None) -> Options:
         help="serve: models share GPUs under a steady load; autoscale: traffic steps up and falls, "
         "and capacity follows (on the emulated backend, in three minutes)",
     )
+    parser.add_argument(
+        "--traffic", choices=tuple(TRAFFIC), default="step", help="of scenario autoscale (default: step)"
+    )
     parser.add_argument("--backend", choices=sorted(BACKENDS), default="cpu")
     parser.add_argument("--cluster", choices=KINDS, help="default: kind where Docker answers, else local")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the cluster")
@@ -72,7 +77,9 @@ def _parse(argv: Sequence[str] | None) -> Options:
     if given.scenario == "autoscale" and given.backend != "emulated":
         parser.error("scenario autoscale needs more GPUs than a CPU can stand for: add --backend emulated")
     cluster = given.cluster or default_kind(Shell())
-    return Options(given.scenario, given.backend, cluster, given.name, given.duration_s, given.output)
+    return Options(
+        given.scenario, given.traffic, given.backend, cluster, given.name, given.duration_s, given.output
+    )
 
 
 def _seconds(text: str) -> float:
@@ -87,7 +94,8 @@ def _run(options: Options, stream: TextIO) -> int:
     cluster = choose(options.cluster, options.name, runner=runner, progress=progress)
     FOLDER.mkdir(parents=True, exist_ok=True)
     stage = Stage(cluster, options.cluster, options.backend, FOLDER, runner, progress, stream)
-    scenario = Autoscaling(stage) if options.scenario == "autoscale" else Mission(stage, options.duration_s)
+    is_autoscaling = options.scenario == "autoscale"
+    scenario = Autoscaling(stage, options.traffic) if is_autoscaling else Mission(stage, options.duration_s)
     try:
         report = scenario.run()
     except ERRORS as error:

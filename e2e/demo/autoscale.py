@@ -1,4 +1,4 @@
-"""The demo's autoscaling scenario: traffic steps up, capacity follows; traffic falls, capacity returns."""
+"""The demo's autoscaling scenario: traffic rises, capacity follows; traffic falls, capacity returns."""
 
 import asyncio
 import time
@@ -7,27 +7,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from e2e.demo.figures import Outcome
 from e2e.demo.inference_models import DemoModel, demo_models
-from e2e.demo.load import apply_load, poisson_times_s
+from e2e.demo.load import apply_load
 from e2e.demo.samples import EMULATED_ITEMS
 from e2e.demo.scaling_picture import draw_scaling
 from e2e.demo.scaling_report import ModelScaling, ScalingReport, Sighting
 from e2e.demo.stage import Stage
+from e2e.demo.traffic import TRAFFIC, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
 from e2e.runner import CommandError
 
 FOLDER = "autoscale"
 PICTURE = "autoscale.png"
-SEED = 20230413
-#: Requests per second, each of EMULATED_ITEMS items, before and after the step and while it lasts.
-CALM_RPS: Mapping[str, float] = {"inception-v3": 1.5, "vgg19": 3.5}
-STEP_FACTOR = 4.0
-#: Before the step; of the step; after it: what is provided for falls 45 s after the need.
-CALM_S, STEP_S, AFTER_S = 25.0, 60.0, 85.0
+#: Requests per second at the peak, each of EMULATED_ITEMS items.
+PEAK_RPS: Mapping[str, float] = {"inception-v3": 6.0, "vgg19": 14.0}
+#: Bursty traffic has peaks of its own: its mean is this part of those.
+BURSTY_PART = 0.5
 SIGHT_EVERY_S = 2.0
 
 
@@ -36,6 +32,7 @@ class Autoscaling:
     """The scenario on the emulated backend, whose latencies are those of GPUs that this machine lacks."""
 
     stage: Stage
+    traffic: str
 
     def run(self) -> ScalingReport:
         """Go through the steps and return the report; raises what `Mission.run` raises."""
@@ -44,17 +41,17 @@ class Autoscaling:
         with ExitStack() as stack:
             streams = [stage.reach(model, stack) for model in models]
             times_s = {
-                model.name: _times_s(CALM_RPS[model.name], number) for number, model in enumerate(models)
+                model.name: self._traffic.times_s(number, model.name, self._peak_rps(model))
+                for number, model in enumerate(models)
             }
-            with stage.progress.step(
-                f"load: x{STEP_FACTOR:g} after {CALM_S:.0f} s, back after {STEP_S:.0f} s more",
-                about_s=CALM_S + STEP_S + AFTER_S,
-            ):
+            with stage.progress.step(f"load: {self.traffic}", about_s=self._traffic.duration_s):
                 began_s = time.monotonic()
                 sightings: list[Sighting] = []
                 load = self._sight_while(apply_load(streams, times_s), began_s, sightings)
                 outcomes = asyncio.run(watch_while(load, self._view, stage.stream))
-        report = self._report(models, outcomes, sightings)
+        slos_ms = {model.name: float(model.slo_ms) for model in models}
+        oracle = oracle_gpus(slos_ms, times_s, self._traffic.duration_s, EMULATED_ITEMS)
+        report = self._report(models, outcomes, sightings, oracle)
         with stage.progress.step("draw what followed what", about_s=3):
             draw_scaling(report, stage.folder / PICTURE)
         return report
@@ -92,32 +89,30 @@ class Autoscaling:
         models: Sequence[DemoModel],
         outcomes: Mapping[str, Sequence[Outcome]],
         sightings: Sequence[Sighting],
+        oracle: float,
     ) -> ScalingReport:
         return ScalingReport(
+            traffic=self.traffic,
             cluster=self.stage.kind,
             kubernetes=self.stage.kubectl.server_version(),
             items_per_request=EMULATED_ITEMS,
-            step_at_s=CALM_S,
-            back_at_s=CALM_S + STEP_S,
+            changes_s=self._traffic.changes_s,
+            oracle_gpus=oracle,
             models=tuple(
                 ModelScaling.of(
                     model.name,
                     model.slo_ms,
                     outcomes[model.name],
                     [sighting for sighting in sightings if sighting.model == model.name],
-                    (CALM_S, CALM_S + STEP_S),
+                    self._traffic.changes_s,
                 )
                 for model in models
             ),
         )
 
+    @property
+    def _traffic(self) -> Traffic:
+        return TRAFFIC[self.traffic]
 
-def _times_s(calm_rps: float, number: int) -> NDArray[np.float64]:
-    """Poisson arrivals: calm, then at the step's rate, then calm again."""
-    rng = np.random.default_rng([SEED, number])
-    phases = [(CALM_S, calm_rps), (STEP_S, STEP_FACTOR * calm_rps), (AFTER_S, calm_rps)]
-    times, start_s = [], 0.0
-    for duration_s, rate_rps in phases:
-        times.append(start_s + poisson_times_s(rate_rps, duration_s, rng))
-        start_s += duration_s
-    return np.concatenate(times)
+    def _peak_rps(self, model: DemoModel) -> float:
+        return PEAK_RPS[model.name] * (BURSTY_PART if self.traffic == "bursty" else 1.0)

@@ -17,8 +17,9 @@ def draw_scaling(report: ScalingReport, path: Path) -> None:
         _draw_sizes(sizes, model)
         _draw_tail(tails, model)
         for axes in (rates, sizes, tails):
-            axes.axvspan(report.step_at_s, report.back_at_s, color="0.93", zorder=0)
-    figure.suptitle("Traffic steps up and falls; capacity follows (emulated GPUs)", x=0.01, ha="left")
+            for change_s in report.changes_s:
+                axes.axvline(change_s, color="0.8", zorder=0)
+    figure.suptitle(f"Capacity follows traffic: {report.traffic} (emulated GPUs)", x=0.01, ha="left")
     save(figure, path)
 
 

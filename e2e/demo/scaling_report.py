@@ -3,13 +3,21 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from e2e.demo.figures import Outcome, by_time, summarise
+from e2e.demo.traffic import surface_of
+from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
+from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.sim.autoscaling.figures import most_turns
 
 #: Just after a step less is promised: workers take their time to start.
 GRACE_S = 15.0
 INSIDE, OUTSIDE = 0.95, 0.99
+#: The traffic of which all of this is promised; of any other, attainment.
+STEP = "step"
 #: Capacity follows a step within so long.
 FOLLOWS_S = 15.0
 
@@ -40,6 +48,13 @@ class Sighting:
             replicas=status.get("replicas", 0),
             ready=sum(each["state"] == "Serving" for each in status.get("placements", [])),
         )
+
+    def area(self, surface: LatencySurface) -> float:
+        """GPU% x ms per second that what is provided for takes; 0 where there is no plan yet."""
+        if not self.batch:
+            return 0.0
+        latency_ms = surface.latency_ms(self.gpu_percent, self.batch)
+        return self.provided_ips * latency_ms / self.batch * self.gpu_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +108,25 @@ class ModelScaling:
             sightings=tuple(sightings),
         )
 
+    @property
+    def turns(self) -> int:
+        """The most changes of direction, within any minute, of what was provided for."""
+        return most_turns(self._by_second([sighting.provided_ips for sighting in self.sightings]))
+
+    @property
+    def reserved_gpus(self) -> float:
+        """What was provided for took so much of GPUs that are filled to their limit, in the mean."""
+        surface = surface_of(self.name)
+        by_second = self._by_second([sighting.area(surface) for sighting in self.sightings])
+        limit_percent = WHOLE_GPU_PERCENT * DEFAULT_AREA_LIMIT_PERMILLE
+        return sum(by_second) / len(by_second) / limit_percent if by_second else 0.0
+
+    def _by_second(self, values: Sequence[float]) -> list[float]:
+        """What was seen last, at each second from the first sighting on."""
+        seconds = [round(sighting.at_s) for sighting in self.sightings]
+        lasts = [later - earlier for earlier, later in pairwise(seconds)]
+        return [value for value, count in zip(values, [*lasts, 1], strict=True) for _ in range(count)]
+
     def most(self, field: str, from_s: float, until_s: float) -> float:
         """The largest value of a sighting's field in that time; 0 where nothing was seen."""
         return max((getattr(s, field) for s in self.sightings if from_s <= s.at_s < until_s), default=0)
@@ -105,31 +139,45 @@ class ScalingReport:
     cluster: str
     kubernetes: str
     items_per_request: int
-    step_at_s: float
-    back_at_s: float
+    traffic: str
+    #: When the rate jumped, up or down.
+    changes_s: tuple[float, ...]
+    #: What the simulator's oracle reserves for the same requests, in the mean.
+    oracle_gpus: float
     models: tuple[ModelScaling, ...]
+
+    @property
+    def area_over_oracle(self) -> float:
+        """GPUs that were provided, in the mean, over the oracle's."""
+        return sum(model.reserved_gpus for model in self.models) / self.oracle_gpus
 
     def to_json(self) -> str:
         """Return the content of report.json."""
-        return json.dumps({"backend": "emulated", "emulated": True, **asdict(self)}, indent=2) + "\n"
+        figures = {**asdict(self), "area_over_oracle": round(self.area_over_oracle, 3)}
+        return json.dumps({"backend": "emulated", "emulated": True, **figures}, indent=2) + "\n"
 
     def to_text(self) -> str:
         """Return a table for the terminal."""
-        heads = f"{'MODEL':14}{'SLO':>8}{'SENT':>7}{'IN SLO':>9}{'AT STEPS':>10}  GPU% x REPLICAS"
-        lines = ["Autoscaling on measured traffic (emulated GPUs)", heads]
+        heads = f"{'MODEL':14}{'SLO':>8}{'SENT':>7}{'IN SLO':>9}{'AT STEPS':>10}{'TURNS':>7}  GPU% x REPLICAS"
+        lines = [f"Autoscaling on measured traffic: {self.traffic} (emulated GPUs)", heads]
         for model in self.models:
             path = " -> ".join(_steps(model.sightings))
             lines.append(
                 f"{model.name:14}{f'{model.slo_ms} ms':>8}{model.sent:>7}{model.attainment_outside:>9.1%}"
-                f"{model.attainment_inside:>10.1%}  {path}"
+                f"{model.attainment_inside:>10.1%}{model.turns:>7}  {path}"
             )
+        lines.append(
+            f"GPUs reserved: {self.area_over_oracle:.2f} times what an oracle reserves for the same requests"
+        )
         return "\n".join(lines)
 
     def failures(self) -> list[str]:
         """Return a sentence for each thing that the demo promises and the run did not show."""
         found = [sentence for model in self.models for sentence in self._broken_promises(model)]
-        if not any(self._added_replicas(model) for model in self.models):
-            found.append("no model was given a second replica")
+        if self.traffic == STEP:
+            found += [sentence for model in self.models for sentence in self._not_followed(model)]
+            if not any(self._added_replicas(model) for model in self.models):
+                found.append("no model was given a second replica")
         return found
 
     def _broken_promises(self, model: ModelScaling) -> list[str]:
@@ -144,8 +192,13 @@ class ScalingReport:
         ):
             if seen < promised:
                 found.append(f"{model.name}: {seen:.1%} in time {what}; the demo promises {promised:.0%}")
-        before = model.most("provided_ips", 0, self.step_at_s)
-        if model.most("provided_ips", 0, self.step_at_s + FOLLOWS_S) < 1.5 * before:
+        return found
+
+    def _not_followed(self, model: ModelScaling) -> list[str]:
+        found = []
+        step_at_s, _ = self.changes_s
+        before = model.most("provided_ips", 0, step_at_s)
+        if model.most("provided_ips", 0, step_at_s + FOLLOWS_S) < 1.5 * before:
             found.append(f"{model.name}: {FOLLOWS_S:.0f} s after the step no more was provided for")
         last = model.sightings[-1]
         if last.replicas > 1 or last.provided_ips > 2 * before:
@@ -153,7 +206,7 @@ class ScalingReport:
         return found
 
     def _added_replicas(self, model: ModelScaling) -> bool:
-        return model.most("ready", self.step_at_s, self.back_at_s) > 1
+        return model.most("ready", *self.changes_s) > 1
 
 
 def _share(met: Sequence[bool]) -> float:

@@ -1,6 +1,7 @@
 """What the autoscaling scenario promises, and how it says that a run did not show it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ FOLLOWED = [sighting(10, 40, 1), sighting(30, 200, 1), sighting(40, 200, 2), sig
 
 def report(seen: list[Outcome], sightings: list[Sighting]) -> ScalingReport:
     model = ModelScaling.of("vgg19", 400, seen, sightings, (STEP_AT_S, BACK_AT_S))
-    return ScalingReport("local", "v1.36.3", 16, STEP_AT_S, BACK_AT_S, (model,))
+    return ScalingReport("local", "v1.36.3", 16, "step", (STEP_AT_S, BACK_AT_S), 1.0, (model,))
 
 
 def test_a_step_that_is_followed_and_given_back_is_shown() -> None:
@@ -52,6 +53,21 @@ def test_a_step_that_is_followed_and_given_back_is_shown() -> None:
 )
 def test_what_was_not_shown_is_said(seen: list[Outcome], sightings: list[Sighting], failure: str) -> None:
     assert any(failure in sentence for sentence in report(seen, sightings).failures())
+
+
+def test_gpus_are_counted_as_long_as_they_were_provided() -> None:
+    twice = [sighting(0, 40, 1), sighting(10, 80, 1), sighting(30, 40, 1)]
+    steady = [sighting(0, 40, 1), sighting(30, 40, 1)]
+    # Ten seconds at once, twenty at twice the rate, and the last one at once again.
+    ratio = report(outcomes(), twice).area_over_oracle / report(outcomes(), steady).area_over_oracle
+    assert ratio == pytest.approx((10 + 2 * 20 + 1) / 31)
+    assert report(outcomes(), twice).models[0].turns == 1
+
+
+def test_other_traffic_than_the_step_promises_attainment_alone() -> None:
+    unmoved = [sighting(10, 40, 1), sighting(115, 40, 1)]
+    assert replace(report(outcomes(), unmoved), traffic="daily").failures() == []
+    assert replace(report(outcomes(40, 45), unmoved), traffic="daily").failures() != []
 
 
 def test_what_followed_what_is_drawn(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import NamedTuple
 
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
@@ -52,8 +53,7 @@ class Totals:
     refused_items: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+class _Open(NamedTuple):
     tenant: Tenant
     gpu_percent: int
     batch: int
@@ -143,4 +143,7 @@ class Trace:
             return self._ended_area_ns + running
 
     def _totals_of(self, tenant: Tenant) -> Totals:
-        return self._totals.setdefault(tenant.partition, Totals(tenant))
+        totals = self._totals.get(tenant.partition)
+        if totals is None:
+            totals = self._totals[tenant.partition] = Totals(tenant)
+        return totals

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kneescale.core.dispatching.partition import Partition
 from kneescale.core.dispatching.scoreboard import Scoreboard
@@ -9,8 +10,7 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A grant in flight: it holds its GPU% until its worker reports it done, or is gone."""
 
     partition: str

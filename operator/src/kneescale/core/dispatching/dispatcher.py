@@ -7,6 +7,7 @@ agent and the simulator drive the same code. After any event, call `refuse` and 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
@@ -25,16 +26,14 @@ PROBE_LIMIT_NS = 60 * NS_PER_S
 _IDLE = Wait("nothing is queued")
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """A grant to send to the worker of `partition`."""
 
     partition: str
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A grant that is over: its GPU% was held from `granted_ns`, its batch ran from `started_ns`."""
 
     partition: str

@@ -4,15 +4,13 @@ A policy holds no state of its own: it reads the device and the time.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Grant the partition's oldest `batch` items a lane of `gpu_percent` now; or a probe of that size."""
 
     partition: str
@@ -21,8 +19,7 @@ class Run:
     is_probe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Start nothing now, for `reason`; look again at `until_ns`, or at the next event where that is None."""
 
     reason: str
