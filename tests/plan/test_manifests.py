@@ -104,6 +104,19 @@ def test_a_profiling_job_ends_by_itself() -> None:
     assert env(job)["KNEESCALE_PROFILE_SECONDS"] == "45"
 
 
+@pytest.mark.parametrize(("backend", "priority"), [("cuda-mps", "1"), ("cpu", None)])
+def test_a_job_that_measures_on_a_gpu_lets_workers_that_serve_go_first(
+    backend: str, priority: str | None
+) -> None:
+    world = emulated_world(nodes=0)
+    add_bare_node(world, "node1")
+    world.create(resource_slice("node1", [device("gpu0", "GPU-1", "K80", backend, step=50, memory="16Gi")]))
+    world.create(model("lite0", model=oci()))
+    world.reconcile()
+    (job,) = world.find("Job")
+    assert env(job).get("CUDA_MPS_CLIENT_PRIORITY") == priority
+
+
 def test_everything_is_owned_by_the_model() -> None:
     for kind, obj in manifests(model=oci()).items():
         (owner,) = obj["metadata"]["ownerReferences"]

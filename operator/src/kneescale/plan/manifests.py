@@ -42,6 +42,9 @@ _LOADING_SECONDS = 600
 #: A profile is to be measured in 60 s at most; the rest is for starting.
 _PROFILE_SECONDS = 45
 _PROFILE_DEADLINE_SECONDS = 180
+#: A worker that measures loads and warms up beside workers that serve, whose work the GPU takes first then
+#: (NVIDIA, Multi-Process Service, CUDA_MPS_CLIENT_PRIORITY: 0 is normal); its batches are alone anyway.
+_BELOW_NORMAL_PRIORITY = {"name": "CUDA_MPS_CLIENT_PRIORITY", "value": "1"}
 #: What an emulated worker needs of its host: it holds no weights.
 _EMULATED_HOST_MEMORY = "128Mi"
 #: A pod that asks for none weighs as 2m, a tenth of the agent or the operator beside it: answers, grants and
@@ -88,6 +91,8 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
     pod_spec["containers"][0]["env"].append(
         {"name": "KNEESCALE_PROFILE_SECONDS", "value": str(_PROFILE_SECONDS)}
     )
+    if device.backend is Backend.CUDA_MPS:
+        pod_spec["containers"][0]["env"].append(_BELOW_NORMAL_PRIORITY)
     job_spec = {
         "backoffLimit": 1,
         "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
