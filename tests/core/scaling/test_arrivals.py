@@ -63,7 +63,7 @@ def test_silence_counts_as_nothing_having_come() -> None:
     for at_ns in range(0, 10 * NS_PER_S, NS_PER_S // 4):
         meter.add(1, at_ns)
     traffic = meter.traffic(100 * NS_PER_S)
-    assert traffic == Traffic(0.0, 0.0, 30.0, 0.0, 1.0)
+    assert traffic == Traffic(0.0, 0.0, 30.0, 0.0, 1.0, slow_dispersion=1.0)
 
 
 def test_large_requests_and_bursts_are_told_from_single_items_at_random() -> None:
@@ -74,10 +74,24 @@ def test_large_requests_and_bursts_are_told_from_single_items_at_random() -> Non
     assert metered(bursty(100, 30, rng), 30).dispersion > 3
 
 
+def test_bursts_of_seconds_show_in_counts_of_five_seconds_and_a_step_does_not() -> None:
+    rng = np.random.default_rng(SEED)
+    in_bursts = metered(bursty(120, 120, rng), 120)
+    assert in_bursts.slow_dispersion > 1.5 * in_bursts.dispersion
+    before, after = poisson(60, 60, rng), poisson(240, 60, rng) + 60 * NS_PER_S
+    assert metered(np.concatenate([before, after]), 120).slow_dispersion < 2
+    assert metered(poisson(100, 20, rng), 20).slow_dispersion == 0, "too little is known"
+
+
 def test_workers_of_one_model_are_one_traffic() -> None:
     whole = together([Traffic(10, 20, 30, 0.5, 1.0), Traffic(30, 60, 30, 0.25, 5.0)])
     assert whole == Traffic(40, 80, 30, 0.75, 4.0)
     assert together([]) == Traffic()
+
+
+def test_a_worker_that_knows_too_little_of_bursts_does_not_make_them_smaller() -> None:
+    known, new = Traffic(10, 20, 30, 0, 5.0, slow_dispersion=8.0), Traffic(10, 20, 30, 0, 5.0)
+    assert together([known, new]).slow_dispersion == 8.0
 
 
 @pytest.mark.parametrize("age_s", [2, 4, 12, 26])

@@ -1,17 +1,23 @@
 """What is provided for: up at once, down after a while, held without news, never in circles."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kneescale.core.scaling.arrivals import Traffic
 from kneescale.core.scaling.autoscaler import (
     PEAK_S,
+    QUICK_STABILISATION_S,
     STABILISATION_S,
+    TURN_S,
     Decision,
     Reason,
     ScalingState,
     Tail,
     decide,
+    forecast_ips,
 )
 
 LATE_AND_BUSY = Tail(ratio=1.5, is_late=True, busy_permille=950)
@@ -21,7 +27,7 @@ STEP_S = 2.0
 
 
 def steady(rate_ips: float) -> Traffic:
-    return Traffic(rate_ips, rate_ips, 30.0, 0.0, 1.0)
+    return Traffic(rate_ips, rate_ips, 30.0, 0.0, 1.0, slow_dispersion=1.0)
 
 
 def after(state: ScalingState, rates: list[float], tail: Tail = CALM, since_s: float = 0.0) -> list[Decision]:
@@ -75,21 +81,61 @@ def test_a_step_is_no_ramp_that_goes_on() -> None:
 
 
 def test_less_is_followed_after_a_whole_window_of_it() -> None:
-    seconds = 2 * STABILISATION_S
-    decisions = after(ScalingState(), [100.0] + [20.0] * int(seconds / STEP_S))
+    decisions = after(ScalingState(), [100.0] + [80.0] * int(2 * STABILISATION_S / STEP_S))
     fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
-    assert STABILISATION_S <= fell * STEP_S <= STABILISATION_S + PEAK_S + STEP_S
-    # Two standard deviations of 20 a second over 30 s, and a step.
-    assert 20 <= provided(decisions)[-1] <= 1.05 * (20 + 2 * 0.82)
+    assert TURN_S <= fell * STEP_S <= TURN_S + STEP_S
+    # Two standard deviations of 80 a second over 30 s, and a step.
+    assert 80 <= provided(decisions)[-1] <= 1.03 * (80 + 2 * 1.63)
+
+
+def test_much_less_is_followed_soon() -> None:
+    high = [100.0] * int(TURN_S / STEP_S)
+    decisions = after(ScalingState(), high + [20.0] * int(2 * STABILISATION_S / STEP_S))
+    fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
+    took_s = (fell - len(high) + 1) * STEP_S
+    assert QUICK_STABILISATION_S - STEP_S <= took_s <= QUICK_STABILISATION_S + PEAK_S + STEP_S
+    # Five standard deviations of 20 a second over 10 s.
+    assert provided(decisions)[fell] == pytest.approx(20 + 5 * 1.41, rel=0.03)
+    assert provided(decisions)[-1] < provided(decisions)[fell]
+
+
+def test_nothing_falls_within_a_minute_of_the_first_rise() -> None:
+    decisions = after(ScalingState(), [40.0, 100.0, 110.0] + [20.0] * int(2 * TURN_S / STEP_S))
+    fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
+    assert fell * STEP_S == TURN_S
+    rose = after(decisions[fell].state, [20.0, 60.0], since_s=fell * STEP_S)[-1]
+    assert rose.reason is Reason.RATE_ROSE, "what is needed is never put off"
+    assert rose.state.rose_s == fell * STEP_S + STEP_S
+
+
+def test_much_less_is_not_believed_sooner_while_little_is_known_of_bursts() -> None:
+    state = after(ScalingState(), [100.0] * int(TURN_S / STEP_S))[-1].state
+    new = replace(steady(20), slow_dispersion=0.0)
+    for now_s in range(int(TURN_S) + 2, int(TURN_S + STABILISATION_S), 2):
+        decision = decide(state, new, CALM, now_s=now_s)
+        state = decision.state
+    assert decision.reason is Reason.STEADY
+
+
+def test_bursts_of_seconds_are_no_surge_and_their_end_is_followed_late() -> None:
+    calm = Traffic(100, 100, 30.0, 0.0, 6.0, slow_dispersion=16.0)
+    burst = replace(calm, recent_ips=160)
+    assert forecast_ips(burst) == 100
+    state = decide(ScalingState(), replace(calm, recent_ips=220), CALM, now_s=0).state
+    assert (state.provided_ips or 0) >= 220
+    for now_s in range(2, int(STABILISATION_S), 2):
+        decision = decide(state, calm, CALM, now_s=now_s)
+        state = decision.state
+        assert decision.reason is Reason.STEADY
 
 
 def test_it_falls_to_what_chance_will_ask_for_again() -> None:
-    high, low = steady(100), Traffic(20, 20, 30.0, 0.0, 4.0)
+    high, low = steady(30), Traffic(20, 20, 30.0, 0.0, 4.0)
     state = decide(ScalingState(), high, CALM, now_s=0).state
     for now_s in range(2, 200, 2):
         state = decide(state, low, CALM, now_s=now_s).state
     # One standard deviation of 20 a second over 30 s is sqrt(4 * 20 / 30).
-    assert 20 + 2 * 1.63 <= (state.provided_ips or 0) <= 1.05 * (20 + 2 * 1.64)
+    assert 20 + 2 * 1.63 <= (state.provided_ips or 0) <= 1.03 * (20 + 2 * 1.64)
 
 
 def test_without_metrics_everything_is_held() -> None:
@@ -123,18 +169,20 @@ def test_what_was_needed_of_late_is_provided_for(rates: list[float], factor: flo
     for number, rate_ips in enumerate(rates):
         now_s = number * STEP_S
         state = decide(state, steady(rate_ips), None, now_s=now_s, factor=factor).state
-        of_late = [rate for i, rate in enumerate(rates[: number + 1]) if now_s - i * STEP_S < STABILISATION_S]
+        last = rates[: number + 1]
+        of_late = [rate for i, rate in enumerate(last) if now_s - i * STEP_S < QUICK_STABILISATION_S]
         assert (state.provided_ips or 0) >= max(of_late) * factor * (1 - 1e-9)
 
 
 @given(st.lists(st.floats(0, 500), min_size=1, max_size=200))
-def test_it_never_falls_within_a_window_of_a_rise(rates: list[float]) -> None:
+def test_it_never_falls_within_a_minute_of_where_it_began_to_rise(rates: list[float]) -> None:
     rose_s = None
     for number, decision in enumerate(after(ScalingState(), rates)):
         now_s = number * STEP_S
         if decision.reason is Reason.RATE_FELL and rose_s is not None:
-            assert now_s - rose_s >= STABILISATION_S
-        if decision.reason is Reason.RATE_ROSE:
+            assert now_s - rose_s >= TURN_S
+            rose_s = None
+        if decision.reason is Reason.RATE_ROSE and rose_s is None:
             rose_s = now_s
 
 

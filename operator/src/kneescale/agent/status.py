@@ -187,6 +187,7 @@ def _traffic(traffic: Traffic) -> PartitionTraffic:
         steady_seconds=f"{traffic.steady_s:.1f}",
         trend_items_per_second=f"{traffic.trend_ips2:.3f}",
         dispersion_permille=round(1000 * traffic.dispersion),
+        slow_dispersion_permille=round(1000 * traffic.slow_dispersion),
     )
 
 

@@ -118,6 +118,8 @@ class PartitionTraffic:
     trend_items_per_second: Number
     #: Variance of the counts over their mean, in permille: 1000 for single items at random.
     dispersion_permille: Permille
+    #: The same of counts of five seconds; 0 while too little is known.
+    slow_dispersion_permille: Permille = 0
 
 
 @dataclass(frozen=True, slots=True)

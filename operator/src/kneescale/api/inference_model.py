@@ -175,6 +175,8 @@ class ScalingStatus:
     #: By how much late requests on a busy GPU have raised it.
     boost_permille: Permille = 1000
     changed_at: Annotated[str | None, DateTime()] = None
+    #: When it first rose after it last fell.
+    rose_at: Annotated[str | None, DateTime()] = None
     #: Since when nothing came; only of a model that may sleep.
     idle_since: Annotated[str | None, DateTime()] = None
     peaks: Annotated[tuple[ScalingPeak, ...], Items(max_items=16)] = ()

@@ -198,6 +198,7 @@ def _parsed(traffic: PartitionTraffic) -> Traffic:
         steady_s=float(traffic.steady_seconds),
         trend_ips2=float(traffic.trend_items_per_second),
         dispersion=traffic.dispersion_permille / _PERMILLE,
+        slow_dispersion=traffic.slow_dispersion_permille / _PERMILLE,
     )
 
 
@@ -261,6 +262,7 @@ def _state(status: ScalingStatus) -> ScalingState:
         provided_ips=None if provided is None else float(provided),
         boost=status.boost_permille / _PERMILLE,
         changed_s=parse_time(status.changed_at).timestamp() if status.changed_at else 0.0,
+        rose_s=parse_time(status.rose_at).timestamp() if status.rose_at else None,
         peaks=tuple(
             Peak(parse_time(peak.since).timestamp(), float(peak.items_per_second)) for peak in status.peaks
         ),
@@ -281,6 +283,7 @@ def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStat
         provided_items_per_second=None if state.provided_ips is None else f"{state.provided_ips:.2f}",
         boost_permille=round(_PERMILLE * state.boost),
         changed_at=_time(state.changed_s) if state.changed_s else None,
+        rose_at=None if state.rose_s is None else _time(state.rose_s),
         idle_since=idle_since,
         peaks=tuple(ScalingPeak(_time(peak.since_s), f"{peak.needed_ips:.2f}") for peak in state.peaks),
         decisions=decisions,

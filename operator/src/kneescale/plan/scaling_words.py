@@ -1,7 +1,7 @@
 """What there is to say of a model's scaling: its condition, and each decision with its numbers."""
 
 from kneescale.api.inference_model import InferenceModel
-from kneescale.core.scaling.autoscaler import BUSY_PERMILLE, STABILISATION_S, Reason
+from kneescale.core.scaling.autoscaler import BUSY_PERMILLE, QUICK_STABILISATION_S, STABILISATION_S, Reason
 from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.scaling import Scaling
 
@@ -40,8 +40,10 @@ def _provided(scaling: Scaling) -> str:
 
 def _why(scaling: Scaling) -> str:
     if scaling.decision.reason is Reason.RATE_FELL:
-        most = max(peak.needed_ips for peak in scaling.decision.state.peaks)
-        return f"in the last {STABILISATION_S:.0f} s at most {most:.3g}/s were needed"
+        most_ips = max(peak.needed_ips for peak in scaling.decision.state.peaks)
+        if most_ips > (scaling.decision.state.provided_ips or 0.0):
+            return f"for {QUICK_STABILISATION_S:.0f} s so much less was needed that it is no chance"
+        return f"in the last {STABILISATION_S:.0f} s at most {most_ips:.3g}/s were needed"
     if scaling.decision.reason is Reason.TAIL_LATE and scaling.tail:
         ratio, busy = scaling.tail.ratio, scaling.tail.busy_permille / 10
         return f"its p99 is {ratio:.2g} times the SLO on a GPU that is busy {busy:.0f} % of the time"

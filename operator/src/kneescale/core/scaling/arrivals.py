@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 
 from kneescale.core.units import NS_PER_S
 
@@ -16,6 +17,10 @@ _STEADY_BINS = 60
 _BINS = 240
 #: One in so many differences between neighbours may be a step of the rate.
 _STEPS_IN = 100
+#: Fewer sums of five seconds say nothing of slow bursts.
+_LEAST_SUMS = 8
+#: Of the square of a standard normal variable.
+_MEDIAN_SQUARE = 0.455
 #: Fewer complete bins than this say nothing yet.
 _LEAST_BINS = 4
 BIN_S = BIN_NS / NS_PER_S
@@ -29,7 +34,8 @@ class Traffic:
     `recent_ips` is the rate over the last five seconds, `steady_ips` over the last thirty (or since the
     first arrival that is known of), over `steady_s` seconds; `trend_ips2` is what the rate gains each second.
     `dispersion` is the variance of the counts over their mean, of the last two minutes: 1 for single items at
-    random.
+    random; `slow_dispersion` the same of counts of five seconds, which bursts of a second or two make larger,
+    and 0 while too little is known.
     """
 
     recent_ips: float = 0.0
@@ -37,6 +43,7 @@ class Traffic:
     steady_s: float = 0.0
     trend_ips2: float = 0.0
     dispersion: float = 1.0
+    slow_dispersion: float = 0.0
 
 
 class ArrivalMeter:
@@ -86,10 +93,17 @@ def together(parts: Iterable[Traffic]) -> Traffic:
         steady_ips=steady_ips,
         steady_s=window_s,
         trend_ips2=sum(part.trend_ips2 for part in parts),
-        dispersion=(
-            sum(part.dispersion * part.steady_ips for part in parts) / steady_ips if steady_ips else 1.0
+        dispersion=_of_sum([(part.dispersion, part.steady_ips) for part in parts], default=1.0),
+        slow_dispersion=_of_sum(
+            [(part.slow_dispersion, part.steady_ips) for part in parts if part.slow_dispersion], default=0.0
         ),
     )
+
+
+def _of_sum(parts: Sequence[tuple[float, float]], default: float) -> float:
+    """The dispersion of a sum of counts, from each part's and its rate."""
+    rate_ips = sum(rate_ips for _, rate_ips in parts)
+    return sum(of_one * of_rate for of_one, of_rate in parts) / rate_ips if rate_ips else default
 
 
 def _over(traffic: Traffic, window_s: float) -> Traffic:
@@ -107,6 +121,7 @@ def _over(traffic: Traffic, window_s: float) -> Traffic:
         steady_s=window_s,
         trend_ips2=12 * moment / window_s**3,
         dispersion=traffic.dispersion,
+        slow_dispersion=traffic.slow_dispersion,
     )
 
 
@@ -121,6 +136,7 @@ def traffic_of(bins: Sequence[int]) -> Traffic | None:
         steady_s=len(steady) * BIN_S,
         trend_ips2=_slope(steady) / BIN_S**2,
         dispersion=dispersion(bins),
+        slow_dispersion=_slow_dispersion(bins),
     )
 
 
@@ -133,13 +149,30 @@ def _slope(bins: Sequence[int]) -> float:
     )
 
 
+def _slow_dispersion(bins: Sequence[int]) -> float:
+    """Of sums of as many bins as are recent, up to the last one; 0 where there are too few.
+
+    From the median of the squared differences of neighbours: steps are a few of them, and do not move it.
+    """
+    first = len(bins) % _RECENT_BINS
+    sums = [sum(bins[at : at + _RECENT_BINS]) for at in range(first, len(bins), _RECENT_BINS)]
+    if len(sums) < _LEAST_SUMS or not any(sums):
+        return 0.0
+    variance = median(_squares(sums)) / _MEDIAN_SQUARE / 2
+    return max(1.0, variance * len(sums) / sum(sums))
+
+
 def dispersion(bins: Sequence[int]) -> float:
     """Variance over mean, from neighbours' differences without the largest hundredth: so no step shows in it.
 
     The Allan factor (Allan, "Statistics of atomic frequency standards", 1966). At least 1, as little as
     that can be told from so few bins.
     """
-    squares = sorted((after - before) ** 2 for before, after in pairwise(bins))
+    squares = sorted(_squares(bins))
     del squares[len(squares) - len(squares) // _STEPS_IN :]
     mean = sum(bins) / len(bins)
     return max(1.0, sum(squares) / len(squares) / (2 * mean)) if mean else 1.0
+
+
+def _squares(counts: Sequence[int]) -> list[int]:
+    return [(after - before) ** 2 for before, after in pairwise(counts)]

@@ -1,26 +1,32 @@
 """How much traffic a model is provided for, by what was measured. Pure: state in, decision out.
 
-A surge is followed at once, as far as it stands out of the noise; what is provided for falls only when less
-was enough for three quarters of a minute. Requests that are late although the GPU was at its limit show that
-more is needed than the figures say, and raise it; late requests on a GPU with time to spare do not.
+A surge is followed at once, as far as it stands out of the noise; what is provided for falls when less was
+enough for three quarters of a minute, or for ten seconds so much less that it is no chance. Requests that are
+late although the GPU was at its limit show that more is needed than the figures say, and raise it; late
+requests on a GPU with time to spare do not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log, sqrt
 
 from kneescale.core.scaling.arrivals import RECENT_S, Traffic
 
-#: The most of what was needed in this time is provided for.
+#: The most of what was needed in this time is provided for...
 STABILISATION_S = 45.0
+#: ...or in this time, where that is so many standard deviations less than what is provided for.
+QUICK_STABILISATION_S = 10.0
+_NO_CHANCE = 15.0
+#: It does not fall sooner than this after it began to rise: one change of direction a minute.
+TURN_S = 60.0
 #: Needs are remembered as the most of each so many seconds.
 PEAK_S = 10.0
 #: A plan for less than this is none: even an idle model keeps what one item a second takes.
 LEAST_IPS = 1.0
-#: What is provided for goes up in steps of this factor, and down only past two of them.
-_STEP = 1.05
-_FALL = 1 / _STEP**2
+#: What is provided for goes up in steps of this factor, and down only past three of them.
+_STEP = 1.03
+_FALL = 1 / _STEP**3
 #: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
 #: every other second, and bursts make rates of five seconds vary more than their counts in bins say.
 _SURGE = 4.0
@@ -28,9 +34,9 @@ _SURGE = 4.0
 _TREND = 3.0
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
-#: What is provided for falls to so many standard deviations above what was needed: by chance, that would
-#: soon be needed again, and the direction change twice a minute.
-_SPARE = 2.0
+#: What is provided for falls to so many standard deviations above what was needed, and after a short time to
+#: more: by chance, that would soon be needed again, and the direction change twice a minute.
+_SPARE, _QUICK_SPARE = 2.0, 5.0
 #: Late requests on a busy GPU raise what is provided for by this factor at a time, to at most so much.
 _BOOST_STEP = 1.2
 _MOST_BOOST = 2.0
@@ -77,6 +83,8 @@ class ScalingState:
     boost: float = 1.0
     changed_s: float = 0.0
     peaks: tuple[Peak, ...] = ()
+    #: When it first rose after it last fell; None where nothing is known of a rise since.
+    rose_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +130,13 @@ def decide(
     boost = _boost(state, tail, now_s)
     needed_ips = demand_ips * factor * boost
     peaks = _remember(state.peaks, needed_ips, now_s)
-    most_ips = max(peak.needed_ips for peak in peaks)
-    spare_ips = _SPARE * factor * boost * _deviation_ips(traffic, traffic.steady_s)
-    provided_ips = _provided_ips(state.provided_ips, needed_ips, most_ips + spare_ips, least_ips)
+    provided_ips = _provided_ips(state.provided_ips, needed_ips, least_ips)
+    if state.provided_ips is not None and provided_ips <= state.provided_ips and _may_fall(state, now_s):
+        lowest_ips = _lowest_ips(state.provided_ips, peaks, traffic, factor * boost, now_s)
+        provided_ips = _fallen_ips(state.provided_ips, lowest_ips, least_ips)
     is_changed = (provided_ips, boost) != (state.provided_ips, state.boost)
-    after = ScalingState(provided_ips, boost, now_s if is_changed else state.changed_s, peaks)
+    changed_s, rose_s = now_s if is_changed else state.changed_s, _rose_s(state, provided_ips, now_s)
+    after = ScalingState(provided_ips, boost, changed_s, peaks, rose_s)
     reason = _reason(state.provided_ips, provided_ips, is_boosted=boost > state.boost)
     return Decision(after, reason, demand_ips)
 
@@ -148,7 +158,8 @@ def forecast_ips(traffic: Traffic) -> float:
 
 def _deviation_ips(traffic: Traffic, over_s: float) -> float:
     """By how much a rate that is measured over so long is off by chance: one standard deviation."""
-    return sqrt(traffic.dispersion * max(traffic.steady_ips, traffic.recent_ips) / over_s)
+    dispersion = max(traffic.dispersion, traffic.slow_dispersion)
+    return sqrt(dispersion * max(traffic.steady_ips, traffic.recent_ips) / over_s)
 
 
 def misses_too_many(missed: int, requests: int, percentile: int) -> bool:
@@ -175,10 +186,41 @@ def _remember(peaks: Iterable[Peak], needed_ips: float, now_s: float) -> tuple[P
     return (*kept, Peak(now_s, needed_ips))
 
 
-def _provided_ips(before_ips: float | None, needed_ips: float, lowest_ips: float, least_ips: float) -> float:
-    """In steps: at once up to what is needed, and down to `lowest_ips` where that is much less."""
+def _may_fall(state: ScalingState, now_s: float) -> bool:
+    """Whether the direction may change: not within a minute of when it last did."""
+    return state.rose_s is None or now_s >= state.rose_s + TURN_S
+
+
+def _rose_s(state: ScalingState, provided_ips: float, now_s: float) -> float | None:
+    if state.provided_ips is None or provided_ips > state.provided_ips:
+        return now_s if state.rose_s is None else state.rose_s
+    return state.rose_s if provided_ips == state.provided_ips else None
+
+
+def _lowest_ips(
+    before_ips: float, peaks: Sequence[Peak], traffic: Traffic, unit: float, now_s: float
+) -> float:
+    """What is still to be provided for: less after a while, and sooner where it is less than by any chance.
+
+    `unit` is what an item per second more is worth.
+    """
+    quick = max(peak.needed_ips for peak in peaks if now_s - QUICK_STABILISATION_S < peak.since_s + PEAK_S)
+    noise_ips = unit * _deviation_ips(traffic, QUICK_STABILISATION_S)
+    if traffic.slow_dispersion > 0 and quick + _NO_CHANCE * noise_ips < before_ips:
+        return quick + _QUICK_SPARE * noise_ips
+    steady_noise_ips = unit * _deviation_ips(traffic, traffic.steady_s)
+    return max(peak.needed_ips for peak in peaks) + _SPARE * steady_noise_ips
+
+
+def _provided_ips(before_ips: float | None, needed_ips: float, least_ips: float) -> float:
+    """In steps, at once up to what is needed."""
     if before_ips is None or max(needed_ips, least_ips) > before_ips:
         return max(least_ips, _step_above(needed_ips))
+    return before_ips
+
+
+def _fallen_ips(before_ips: float, lowest_ips: float, least_ips: float) -> float:
+    """In steps, down to `lowest_ips` where that is much less."""
     lower_ips = max(least_ips, _step_above(lowest_ips))
     return lower_ips if lower_ips <= _FALL * before_ips else before_ips
 
