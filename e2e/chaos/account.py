@@ -16,8 +16,11 @@ EXPLAINS_FOR_S = {
     "worker gone mad": 10.0,
     "worker deleted": 30.0,
     "node cut off": 60.0,
-    "node rebooted": 30.0,
+    # Whoever still connects to the address of a pod of before waits for as long as if the node were cut off.
+    "node rebooted": 60.0,
 }
+#: What comes back needs the control plane: while that is away, nothing does.
+_DELAYS = "control plane away"
 #: What a worker says that cannot answer in time, as where it must do the work of one that is away; or ends.
 _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit", "the worker exits")
 
@@ -39,21 +42,39 @@ def unexplained(
 ) -> list[Outcome]:
     """The requests of a model without a right answer that no fault accounts for.
 
-    A fault does for those of the models that it touches, until their attainment is back or its time is up.
-    Wrong answers and errors that tell of anything but an end, a silence or a refusal are never explained.
+    A fault does for those of the models that it touches, until their attainment is back or its time is up,
+    and as long for what others refuse: models share GPUs, and the cores on which workers start anew. Wrong
+    answers and errors that tell of anything but an end, a silence or a refusal are never explained.
     """
-    spans = [_span(fault, outcomes, slo_ms) for fault in struck if model in fault.models]
-    return [each for each in outcomes if not each.correct and not _explained(each, spans)]
+    struck = tuple(struck)
+    touching = [fault for fault in struck if fault.models]
+    spans = {fault: _span(fault, struck, outcomes, slo_ms) for fault in touching}
+    own = [span for fault, span in spans.items() if model in fault.models]
+    return [each for each in outcomes if not each.correct and not _explained(each, own, spans.values())]
 
 
-def _explained(outcome: Outcome, spans: Iterable[tuple[float, float]]) -> bool:
-    known = tells_of_an_end(outcome.error) or any(words in outcome.error for words in _REFUSED)
-    return known and any(begin_s <= outcome.due_s <= end_s for begin_s, end_s in spans)
+def _explained(
+    outcome: Outcome, own: Iterable[tuple[float, float]], of_all: Iterable[tuple[float, float]]
+) -> bool:
+    if any(words in outcome.error for words in _REFUSED):
+        spans = of_all
+    elif tells_of_an_end(outcome.error):
+        spans = own
+    else:
+        return False
+    return any(begin_s <= outcome.due_s <= end_s for begin_s, end_s in spans)
 
 
-def _span(fault: Struck, outcomes: Sequence[Outcome], slo_ms: float) -> tuple[float, float]:
+def _span(
+    fault: Struck, struck: Iterable[Struck], outcomes: Sequence[Outcome], slo_ms: float
+) -> tuple[float, float]:
     """From when to when a fault accounts for failures."""
     last_s = fault.ended_s + EXPLAINS_FOR_S.get(fault.fault, 0.0)
+    last_s += sum(
+        other.ended_s - other.began_s
+        for other in struck
+        if other.fault == _DELAYS and fault.began_s <= other.ended_s and other.began_s <= last_s
+    )
     felt = [each for each in outcomes if fault.began_s <= each.due_s <= last_s]
     # A request that was waiting when the fault began failed by it, too.
     return fault.began_s - BUCKET_S, _back_s(attainment_over_time(felt, slo_ms, 0.0), last_s)

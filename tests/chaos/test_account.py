@@ -45,6 +45,22 @@ def test_a_fault_explains_nothing_of_models_that_it_does_not_touch() -> None:
     assert unexplained("resnet50", [outcome], SLO_MS, [FAULT]) == [outcome]
 
 
+def test_what_another_model_refuses_is_explained_for_they_share_gpus_and_cores() -> None:
+    refused = "[StatusCode.RESOURCE_EXHAUSTED] refused: it cannot be answered within the SLO of 50 ms"
+    assert unexplained("resnet50", [failed(100.5, refused)], SLO_MS, [FAULT]) == []
+    late = failed(LIMIT_S + 1, refused)
+    assert unexplained("resnet50", [late], SLO_MS, [FAULT]) == [late]
+
+
+def test_nothing_comes_back_while_the_control_plane_is_away() -> None:
+    away = Struck("control plane away", "for 20 s", frozenset(), began_s=105, ended_s=125)
+    last = failed(LIMIT_S + 20)
+    assert unexplained(MODEL, [last], SLO_MS, [FAULT, away]) == []
+    assert unexplained(MODEL, [last], SLO_MS, [FAULT]) == [last]
+    later = Struck("control plane away", "for 20 s", frozenset(), began_s=LIMIT_S + 1, ended_s=LIMIT_S + 21)
+    assert unexplained(MODEL, [last], SLO_MS, [FAULT, later]) == [last]
+
+
 def test_a_fault_that_must_cost_nobody_anything_explains_nothing() -> None:
     outcome = failed(100.5)
     agent = Struck("agent killed", "node1", frozenset(), began_s=100, ended_s=101)
