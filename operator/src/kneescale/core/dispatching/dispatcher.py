@@ -202,8 +202,10 @@ class Dispatcher:
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to `tick` next if no event comes before; None if only an event can change anything."""
-        wakes = (self._waiting.until_ns, look_again_ns(self._device, now_ns))
-        return min([wake for wake in wakes if wake is not None and wake > now_ns], default=None)
+        until_ns, again_ns = self._waiting.until_ns, look_again_ns(self._device, now_ns)
+        if until_ns is None or until_ns <= now_ns:
+            return again_ns
+        return until_ns if again_ns is None else min(until_ns, again_ns)
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
         partition = self._device.partitions[run.partition]

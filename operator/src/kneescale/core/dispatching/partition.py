@@ -247,8 +247,8 @@ class Partition:
         self.due_ns = self.end_by_ns - int(costs.cheap_ns[self.items] * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
         growths = costs.growths[self.items] if self._gaps else ()
-        needs_ns = (int(growth.more * self._gap_ns + growth.latency_ns * self.slowness) for growth in growths)
-        self.ripe_ns = self.end_by_ns - min(needs_ns, default=self.end_by_ns)
+        needs_ns = [more * self._gap_ns + latency_ns * self.slowness for more, latency_ns in growths]
+        self.ripe_ns = self.end_by_ns - int(min(needs_ns, default=self.end_by_ns))
 
     def _slack_ns(self, latency_ns: int) -> int:
         """How long an item can wait for a run of that latency."""

@@ -65,6 +65,8 @@ class Scoreboard:
 
     def refused_share(self, now_ns: int) -> float:
         """What was refused over the window until now, as a part of the whole GPU."""
+        if not self._refused:
+            return 0.0
         return self._refused / self._worth(now_ns) / (WHOLE_GPU_PERCENT * self.window_ns)
 
     def _worth(self, now_ns: int) -> float:

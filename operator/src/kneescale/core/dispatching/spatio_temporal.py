@@ -71,8 +71,10 @@ class SpatioTemporal:
         """
         is_overload = _is_overload(device, now_ns)
         for partition in device.partitions.values():
+            if not partition.items:
+                continue
             after_ns = partition.due_ns if is_overload else partition.lost_ns
-            if partition.items and now_ns > after_ns and partition.ready_terms.refuses_late:
+            if now_ns > after_ns and partition.ready_terms.refuses_late:
                 costs = partition.ready_costs
                 least_ns = costs.cheap_ns[partition.items] if is_overload else costs.fastest_ns
                 yield partition, partition.count_lost(now_ns, least_ns)

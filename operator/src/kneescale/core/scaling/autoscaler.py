@@ -28,7 +28,7 @@ LEAST_IPS = 1.0
 _STEP = 1.03
 _FALL = 1 / _STEP**3
 #: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
-#: every other second, and bursts make rates of five seconds vary more than their counts in bins say.
+#: every other second.
 _SURGE = 4.0
 #: A slope of so many standard deviations is a trend.
 _TREND = 3.0
@@ -55,7 +55,7 @@ class Reason(StrEnum):
     STEADY = "Steady"
     #: More arrives.
     RATE_ROSE = "RateRose"
-    #: For a whole stabilisation window less was enough.
+    #: For a stabilisation window, the long or the short one, less was enough.
     RATE_FELL = "RateFell"
     #: Requests are late on a busy GPU.
     TAIL_LATE = "TailLate"
@@ -204,10 +204,12 @@ def _lowest_ips(
 
     `unit` is what an item per second more is worth.
     """
-    quick = max(peak.needed_ips for peak in peaks if now_s - QUICK_STABILISATION_S < peak.since_s + PEAK_S)
+    of_late = [peak for peak in peaks if now_s - QUICK_STABILISATION_S < peak.since_s + PEAK_S]
+    quick_ips = max(peak.needed_ips for peak in of_late)
     noise_ips = unit * _deviation_ips(traffic, QUICK_STABILISATION_S)
-    if traffic.slow_dispersion > 0 and quick + _NO_CHANCE * noise_ips < before_ips:
-        return quick + _QUICK_SPARE * noise_ips
+    # Without its slow dispersion, the pause between two bursts looks like that.
+    if traffic.slow_dispersion > 0 and quick_ips + _NO_CHANCE * noise_ips < before_ips:
+        return quick_ips + _QUICK_SPARE * noise_ips
     steady_noise_ips = unit * _deviation_ips(traffic, traffic.steady_s)
     return max(peak.needed_ips for peak in peaks) + _SPARE * steady_noise_ips
 
