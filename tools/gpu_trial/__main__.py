@@ -19,7 +19,7 @@ from tools.gpu_trial.rig import Platform, Rig
 from tools.gpu_trial.subjects import torchscript_subjects
 
 _MAX_BATCH = 32
-_PROFILE_SECONDS = 60
+_PROFILE_SECONDS = 30
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -68,22 +68,13 @@ class Rig:
         self._ports: dict[str, int] = {}
 
     def profiles(self, subjects: Sequence[Subject]) -> dict[str, LatencySurface]:
-        """Measure all surfaces, as profiling pods do: each batch has the device to itself.
+        """Measure all surfaces, one model after the other, as profiling pods do on one GPU.
 
         Raises RuntimeError where a worker ends without one.
         """
-        with running_host(self._folder) as (host, _), ExitStack() as stack:
+        with running_host(self._folder) as (host, _):
             host.assign(_assignment(Policy.SPATIO_TEMPORAL, {s.name: _to_measure() for s in subjects}))
-            workers = {
-                subject.name: stack.enter_context(
-                    running_worker("profile", self._env(subject, LANES), self._log(subject.name))
-                )
-                for subject in subjects
-            }
-            for name, worker in workers.items():
-                if worker.wait(_PROFILE_DEADLINE_S):
-                    raise RuntimeError(f"{name} could not be measured: {self._log(name).read_text()[-2000:]}")
-        return {subject.name: self._surface(subject.name) for subject in subjects}
+            return {subject.name: self._measured(subject) for subject in subjects}
 
     @contextmanager
     def workers(self, lanes: Mapping[Subject, Sequence[int]]) -> Iterator[None]:
@@ -122,6 +113,13 @@ class Rig:
             client.stdin.write(f"{begin_ns}\n")
             client.stdin.flush()
         return {name: Answers(json.loads(client.communicate()[0])) for name, client in clients.items()}
+
+    def _measured(self, subject: Subject) -> LatencySurface:
+        log = self._log(subject.name)
+        with running_worker("profile", self._env(subject, LANES), log) as worker:
+            if worker.wait(_PROFILE_DEADLINE_S):
+                raise RuntimeError(f"{subject.name} could not be measured: {log.read_text()[-2000:]}")
+        return self._surface(subject.name)
 
     def _client(self, name: str, *arguments: str) -> "subprocess.Popen[str]":
         program = (sys.executable, "-m", "tools.gpu_trial.client")
