@@ -30,6 +30,9 @@ _FALL = 1 / _STEP**3
 #: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
 #: every other second.
 _SURGE = 4.0
+#: Counts of five seconds tell of slower bursts where their dispersion is so much above that of half seconds:
+#: it is known from few counts, to about a third.
+_SLOWER = 1.5
 #: A slope of so many standard deviations is a trend.
 _TREND = 3.0
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
@@ -158,7 +161,8 @@ def forecast_ips(traffic: Traffic) -> float:
 
 def _deviation_ips(traffic: Traffic, over_s: float) -> float:
     """By how much a rate that is measured over so long is off by chance: one standard deviation."""
-    dispersion = max(traffic.dispersion, traffic.slow_dispersion)
+    is_slower = traffic.slow_dispersion > _SLOWER * traffic.dispersion
+    dispersion = traffic.slow_dispersion if is_slower else traffic.dispersion
     return sqrt(dispersion * max(traffic.steady_ips, traffic.recent_ips) / over_s)
 
 
