@@ -117,6 +117,15 @@ def test_much_less_is_not_believed_sooner_while_little_is_known_of_bursts() -> N
     assert decision.reason is Reason.STEADY
 
 
+def test_silence_is_not_believed_sooner_for_it_may_be_a_worker_that_hangs() -> None:
+    state = after(ScalingState(), [100.0] * int(TURN_S / STEP_S + 1))[-1].state
+    silence = Traffic(0.0, 60.0, 30.0, 0.0, 1.0, slow_dispersion=1.0)
+    for now_s in range(int(TURN_S) + 2, int(TURN_S + STABILISATION_S), 2):
+        decision = decide(state, silence, CALM, now_s=now_s)
+        state = decision.state
+        assert decision.reason is Reason.STEADY
+
+
 def test_bursts_of_seconds_are_no_surge_and_their_end_is_followed_late() -> None:
     calm = Traffic(100, 100, 30.0, 0.0, 6.0, slow_dispersion=16.0)
     burst = replace(calm, recent_ips=160)
