@@ -211,8 +211,8 @@ def _lowest_ips(
     of_late = [peak for peak in peaks if now_s - QUICK_STABILISATION_S < peak.since_s + PEAK_S]
     quick_ips = max(peak.needed_ips for peak in of_late)
     noise_ips = unit * _deviation_ips(traffic, QUICK_STABILISATION_S)
-    # Without its slow dispersion, the pause between two bursts looks like that; and a worker that hangs tells of
-    # nothing that comes.
+    # Without its slow dispersion, the pause between two bursts looks like that; and a worker that hangs tells
+    # of nothing that comes.
     is_believed = traffic.slow_dispersion > 0 and traffic.recent_ips > 0
     if is_believed and quick_ips + _NO_CHANCE * noise_ips < before_ips:
         return quick_ips + _QUICK_SPARE * noise_ips
