@@ -24,9 +24,9 @@ _PID = 4711
 class FakeClient:
     """A client that was started."""
 
-    def __init__(self, bench: "FakeBench", program: str) -> None:
+    def __init__(self, bench: "FakeBench") -> None:
         self.pid = _PID
-        self._bench, self._program = bench, program
+        self._bench = bench
 
     def result(self) -> Client:
         self._bench.connected = False
@@ -84,7 +84,7 @@ class FakeBench:
 
     def start(self, program: str, *arguments: str) -> FakeClient:
         self.connected = True
-        return FakeClient(self, program)
+        return FakeClient(self)
 
     def server_of(self, client: RunningClient) -> int:
         if self.off == "server-state":

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kneescale.agent.assignment import margin_ns
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import choose_lanes
-from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
+from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.sim.tenant import Tenant, load_of
 from tools.gpu_trial.rig import Share
@@ -70,7 +71,7 @@ def _share(system: System, tenant: Tenant, lanes: tuple[int, ...]) -> Share:
         batch=plan.batch,
         lanes=lanes,
         surface=tenant.surface,
-        margin_ns=max(NS_PER_MS, tenant.slo_ns // 10),
+        margin_ns=margin_ns(tenant.slo_ns),
         is_pool=True,
     )
     batch = plan.batch if system.policy else whole_batch

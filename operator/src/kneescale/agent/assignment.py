@@ -64,6 +64,11 @@ def assign(spec: GPUScheduleSpec, claims: Iterable[PreparedClaim]) -> Assignment
     )
 
 
+def margin_ns(slo_ns: int) -> int:
+    """How much before its deadline a run should end."""
+    return max(_LEAST_MARGIN_NS, slo_ns // _MARGIN_PART_OF_SLO)
+
+
 def _dispatcher_terms(partition: Partition) -> PartitionTerms:
     points = [
         Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
@@ -78,7 +83,7 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
         batch=partition.batch,
         lanes=partition.lanes,
         surface=LatencySurface.from_points(points) if points else None,
-        margin_ns=max(_LEAST_MARGIN_NS, slo_ns // _MARGIN_PART_OF_SLO),
+        margin_ns=margin_ns(slo_ns),
         is_pool=partition.pool,
         refuses_late=partition.late_requests is LateRequests.REFUSE,
     )
