@@ -19,9 +19,8 @@ from e2e.wait import wait_until
 pytestmark = pytest.mark.cluster
 
 TIDY_S = 30.0
-#: Six silent seconds, then the start of a worker. Where it hangs in a batch, the operator may delete its pod
-#: before, which takes that pod's whole 30 s to end.
-HUNG_BACK_S = 45.0
+#: Six silent seconds, or an agent's report and a deleted pod; then the start of a worker.
+HUNG_BACK_S = 20.0
 #: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
 OTHER = "resnet18"
 GPUS = 4

@@ -103,6 +103,13 @@ async def test_delete_is_for_this_very_object(api: HttpApiServer, recorder: Reco
     await api.delete(SERVICE)
     assert recorder.lines == ["DELETE /api/v1/namespaces/shop/services/vad"]
     assert recorder.bodies[0]["preconditions"] == {"uid": "u"}
+    assert "gracePeriodSeconds" not in recorder.bodies[0]
+
+
+async def test_delete_may_give_less_time_to_end(api: HttpApiServer, recorder: Recorder) -> None:
+    recorder.answers.append((200, {}))
+    await api.delete(SERVICE, grace_s=1)
+    assert recorder.bodies[0]["gracePeriodSeconds"] == 1
 
 
 @pytest.mark.parametrize("status", [404, 409])

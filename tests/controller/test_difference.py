@@ -8,7 +8,7 @@ import pytest
 from kneescale.controller.difference import Verb, difference, holds
 from kneescale.controller.observe import World
 from kneescale.controller.resources import WATCHED, Object, kind_of
-from kneescale.plan.state import Desired, ObjectRef
+from kneescale.plan.state import Deletion, Desired, ObjectRef
 from tests.controller.objects import model, obj, pod, service
 
 OWNERS = [{"name": "a", "uid": "1"}, {"name": "b", "uid": "2"}]
@@ -27,9 +27,10 @@ def being_deleted(found: Object) -> Object:
     return {**found, "metadata": {**found["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 
 
-def ref(found: Object) -> ObjectRef:
+def deletion(found: Object, grace_s: int | None = None) -> Deletion:
     meta = found["metadata"]
-    return ObjectRef(found["apiVersion"], found["kind"], meta.get("namespace", ""), meta["name"])
+    ref = ObjectRef(found["apiVersion"], found["kind"], meta.get("namespace", ""), meta["name"])
+    return Deletion(ref, grace_s)
 
 
 def verbs(desired: Desired, world: World) -> list[str]:
@@ -53,7 +54,7 @@ def test_a_pod_is_never_changed_only_made() -> None:
 
 def test_what_is_being_deleted_is_left_alone() -> None:
     world = world_of(being_deleted(service("vad")))
-    assert verbs(Desired(apply=(service("vad", port=80),), delete=(ref(service("vad")),)), world) == []
+    assert verbs(Desired(apply=(service("vad", port=80),), delete=(deletion(service("vad")),)), world) == []
 
 
 def test_a_status_is_written_when_it_differs_in_any_way() -> None:
@@ -69,10 +70,15 @@ def test_no_status_is_written_on_what_is_not_there() -> None:
 
 
 def test_a_deletion_names_the_very_object() -> None:
-    (write,) = difference(Desired(delete=(ref(service("vad")),)), world_of(service("vad")))
+    (write,) = difference(Desired(delete=(deletion(service("vad")),)), world_of(service("vad")))
     assert write.verb is Verb.DELETE
     assert write.obj["metadata"]["uid"] == "uid-1"
-    assert list(difference(Desired(delete=(ref(service("vad")),)), world_of())) == []
+    assert list(difference(Desired(delete=(deletion(service("vad")),)), world_of())) == []
+
+
+def test_a_deletion_tells_how_long_the_object_may_take_to_end() -> None:
+    (write,) = difference(Desired(delete=(deletion(pod("vad"), grace_s=1),)), world_of(pod("vad")))
+    assert write.grace_s == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
 from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED
 from kneescale.core.errors import KneescaleError
-from kneescale.plan.state import Desired, EventNote, ObjectRef, Observed
+from kneescale.plan.state import Deletion, Desired, EventNote, ObjectRef, Observed
 from kneescale.testing.fake_api_server import FakeApiServer, Request
 from tests.controller.objects import model, pod, service
 from tests.waiting import until
@@ -89,6 +89,17 @@ async def test_a_cycle_writes_the_difference_and_the_next_nothing(api: FakeApiSe
     ]
     await loop.reconcile()
     assert len(writes(api)) == 3
+
+
+async def test_a_deletion_gives_the_object_the_time_that_the_plan_says(
+    api: FakeApiServer, world: World
+) -> None:
+    api.seed(pod("vad"))
+    await list_all(api, world)
+    deletion = Deletion(ObjectRef("v1", "Pod", "shop", "vad-0a"), grace_s=1)
+    await loop_of(api, world, FakePlan(Desired(delete=(deletion,)))).reconcile()
+    assert writes(api) == [("delete", "Pod", "vad-0a")]
+    assert api.graces_s == [1]
 
 
 async def test_the_plan_gets_the_objects_as_listed(api: FakeApiServer, world: World) -> None:

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from kneescale.api.conditions import format_time
+from kneescale.plan import plan
 from kneescale.plan.inventory import NOT_READY_PATIENCE
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import evictions, moves, ready_pods, settle
+from kneescale.testing.cluster_life import agents_report, evictions, moves, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     UNHEARD_OF,
@@ -262,6 +263,9 @@ def test_a_hung_worker_is_made_anew() -> None:
     world = serving_world()
     (pod,) = world.find("Pod")
     world.hung.add(pod["metadata"]["uid"])
+    agents_report(world)
+    (deletion,) = plan(world.observe(), world.settings).delete
+    assert (deletion.ref.kind, deletion.grace_s) == ("Pod", 1), "it can neither drain nor end by itself"
     settle(world)
     (again,) = world.find("Pod")
     assert again["metadata"]["name"] == pod["metadata"]["name"]

@@ -44,8 +44,11 @@ class ApiServer(Protocol):
     async def apply(self, manifest: Object, subresource: str = "") -> Object:
         """Server-side apply, taking over fields that others wrote; return the object as it is now."""
 
-    async def delete(self, obj: Object) -> None:
-        """Delete this very object (by uid) and what it owns; one that is gone already is no error."""
+    async def delete(self, obj: Object, grace_s: int | None = None) -> None:
+        """Delete this very object (by uid) and what it owns; one that is gone already is no error.
+
+        A pod has `grace_s` to end, or as long as its spec says.
+        """
 
     async def create(self, manifest: Object) -> None:
         """Create an object, named by the server where it says `generateName`."""
@@ -98,9 +101,12 @@ class HttpApiServer:
         path = _path_of(manifest, subresource)
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
 
-    async def delete(self, obj: Object) -> None:
+    async def delete(self, obj: Object, grace_s: int | None = None) -> None:
         """See ApiServer."""
-        options = {"preconditions": {"uid": obj["metadata"]["uid"]}, "propagationPolicy": "Background"}
+        uid = obj["metadata"]["uid"]
+        options: Object = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
         try:
             await self._request("DELETE", _path_of(obj), body=options)
         except ApiError as error:

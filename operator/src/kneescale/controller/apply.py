@@ -58,7 +58,7 @@ class Applier:
 
     async def _request(self, write: Write) -> None:
         if write.verb is Verb.DELETE:
-            await self._api.delete(write.obj)
+            await self._api.delete(write.obj, write.grace_s)
         else:
             subresource = "status" if write.verb is Verb.APPLY_STATUS else ""
             # The answer is newer than what the watch has told: the next cycle must not write the same again.

@@ -1,7 +1,7 @@
 """What must be written for the observed world to become the desired one. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -47,6 +47,8 @@ class Write:
     verb: Verb
     obj: Object
     model: Key | None
+    #: How long a deleted object may take to end, if not as long as it says itself.
+    grace_s: int | None = None
 
     @property
     def item(self) -> Item:
@@ -74,10 +76,11 @@ def difference(desired: Desired, world: World) -> Iterator[Write]:
     for manifest in desired.status:
         if _needs_status(manifest, world):
             yield _write(Verb.APPLY_STATUS, manifest)
-    for ref in desired.delete:
+    for deletion in desired.delete:
+        ref = deletion.ref
         found = world.find(kind_named(ref.api_version, ref.kind), (ref.namespace, ref.name))
         if found is not None and not _is_being_deleted(found):
-            yield _write(Verb.DELETE, found)
+            yield replace(_write(Verb.DELETE, found), grace_s=deletion.grace_s)
 
 
 def holds(found: object, wanted: object) -> bool:

@@ -23,10 +23,12 @@ from kneescale.plan.manifests import (
 )
 from kneescale.plan.outlook import Outlook
 from kneescale.plan.profiling import Profiling
-from kneescale.plan.state import Gate, Manifest, ObjectRef, Observed, Settings
+from kneescale.plan.state import Deletion, Gate, Manifest, ObjectRef, Observed, Settings
 
 #: What a profile is of, whatever the product: a profile that is not wanted for now is still of use.
 _Source = tuple[str, str, ModelFormat]
+#: A worker that hangs can neither finish its queue nor end by itself.
+_HUNG_GRACE_SECONDS = 1
 
 
 def objects_to_apply(
@@ -79,49 +81,50 @@ def objects_to_delete(
     profiling: Profiling,
     schedules: Mapping[GpuDevice, GPUScheduleSpec],
     observed: Observed,
-) -> Iterator[ObjectRef]:
+) -> Iterator[Deletion]:
     """Yield what is wanted no more; what belongs to a deleted model goes with it by its owner reference."""
     for outlook in outlooks:
         for pod in outlook.partitions.released_pods:
-            yield _ref("v1", "Pod", pod.metadata)
+            hangs = pod.metadata.name in outlook.partitions.hung
+            yield _deletion("v1", "Pod", pod.metadata, _HUNG_GRACE_SECONDS if hangs else None)
         for claim in outlook.partitions.released_claims:
-            yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+            yield _deletion("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
     yield from _wants_no_more(outlooks, observed)
     yield from _entrances_no_more(outlooks, observed)
     yield from _ended_profiling(profiling, observed)
     wanted = {schedule_name(device.node, device.name) for device in schedules}
     for schedule in observed.schedules:
         if schedule.metadata.name not in wanted:
-            yield _ref(API_VERSION, GPU_SCHEDULE, schedule.metadata)
+            yield _deletion(API_VERSION, GPU_SCHEDULE, schedule.metadata)
     users = _users(outlooks)
     for profile in observed.profiles:
         if profile.is_ours and _source(profile) not in users:
-            yield _ref(API_VERSION, MODEL_PROFILE, profile.metadata)
+            yield _deletion(API_VERSION, MODEL_PROFILE, profile.metadata)
 
 
-def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[ObjectRef]:
+def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[Deletion]:
     still = {(o.model.metadata.namespace, name) for o in outlooks for name in _wanted(o)}
     for want in observed.wants:
         if want.metadata.key not in still:
-            yield _ref(want.api_version, want.kind, want.metadata)
+            yield _deletion(want.api_version, want.kind, want.metadata)
 
 
-def _entrances_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[ObjectRef]:
+def _entrances_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[Deletion]:
     open_to = {outlook.model.metadata.key for outlook in outlooks if _entrance(outlook, observed)}
     for entrance in observed.entrances:
         if (entrance.namespace, entrance.labels.get(MODEL_LABEL, "")) not in open_to:
-            yield _ref(ENTRANCE_API_VERSION, ENTRANCE_KIND, entrance)
+            yield _deletion(ENTRANCE_API_VERSION, ENTRANCE_KIND, entrance)
 
 
-def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[ObjectRef]:
+def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[Deletion]:
     measuring = {run.job_name for run in profiling.runs}
     running = measuring | {run.job_name for run in profiling.predictions}
     for job in observed.jobs:
         if job.metadata.name not in running | profiling.kept_jobs:
-            yield _ref("batch/v1", "Job", job.metadata)
+            yield _deletion("batch/v1", "Job", job.metadata)
     for claim in observed.claims:
         if claim.role is Role.PROFILE and claim.metadata.name not in running:
-            yield _ref("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+            yield _deletion("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
 
 
 def _users(outlooks: Sequence[Outlook]) -> frozenset[_Source]:
@@ -137,5 +140,5 @@ def _source(profile: ModelProfile) -> _Source:
     return profile.metadata.namespace, model_identity(profile.spec.model_uri), profile.spec.format
 
 
-def _ref(api_version: str, kind: str, metadata: Metadata) -> ObjectRef:
-    return ObjectRef(api_version, kind, metadata.namespace, metadata.name, metadata.uid)
+def _deletion(api_version: str, kind: str, metadata: Metadata, grace_s: int | None = None) -> Deletion:
+    return Deletion(ObjectRef(api_version, kind, metadata.namespace, metadata.name, metadata.uid), grace_s)

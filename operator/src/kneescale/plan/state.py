@@ -58,6 +58,14 @@ class ObjectRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """An object that exists and should not; it gets `grace_s` to end, or as long as its spec says."""
+
+    ref: ObjectRef
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """An object that the API server took but the plan cannot read; it is left alone."""
 
@@ -175,7 +183,7 @@ class Desired:
     apply: tuple[Manifest, ...] = ()
     #: apiVersion, kind, metadata and status of objects whose status the operator writes.
     status: tuple[Manifest, ...] = ()
-    delete: tuple[ObjectRef, ...] = ()
+    delete: tuple[Deletion, ...] = ()
     events: tuple[EventNote, ...] = ()
     #: When to plan again even though nothing changes, in seconds from `Observed.now`.
     requeue_after_s: float | None = None

@@ -41,6 +41,8 @@ class FakeApiServer:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.events: list[Object] = []
+        #: How long each deleted object got to end, None where its spec says so.
+        self.graces_s: list[int | None] = []
         self.faults: list[Fault] = []
         self._objects: dict[tuple[str, Key], Object] = {}
         self._versions = count(1)
@@ -75,9 +77,10 @@ class FakeApiServer:
             return deepcopy(self._store({**(found or {}), subresource: deepcopy(manifest[subresource])}))
         return deepcopy(self._store(_merged(found or {}, manifest)))
 
-    async def delete(self, obj: Object) -> None:
+    async def delete(self, obj: Object, grace_s: int | None = None) -> None:
         """See ApiServer."""
         self._receive(_request("delete", obj))
+        self.graces_s.append(grace_s)
         self._objects.pop(_place(obj), None)
         self._version = next(self._versions)
 

@@ -132,7 +132,7 @@ class World:
         desired = plan(self.observe(), self.settings)
         applied = [obj for obj in desired.apply if self._differs(obj)]
         statuses = [obj for obj in desired.status if self._status_differs(obj)]
-        deleted = [ref for ref in desired.delete if not self._is_going(ref)]
+        deleted = [each.ref for each in desired.delete if not self._is_going(each.ref)]
         return [
             *(_move("apply", obj, partial(self._apply, obj)) for obj in applied),
             *(_move("set status of", obj, partial(self._set_status, obj)) for obj in statuses),
