@@ -9,6 +9,8 @@ CHAOS_MINUTES ?= 30
 CHAOS_SEED ?= 1
 UV_VERSION = 0.13.9
 BIN = .venv/bin
+# A Python that has the hot modules compiled, as in the agent's image.
+COMPILED = PYTHONPATH=$$($(BIN)/python -m tools.compiled) && export PYTHONPATH && $(BIN)/python
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
@@ -40,9 +42,9 @@ chaos: venv ## Faults at random under load, and an account of every request (CHA
 	@$(BIN)/python -m e2e.chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED)
 
 bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
-	$(BIN)/python benchmarks/dispatcher.py
-	PYTHONPATH=. $(BIN)/python benchmarks/node.py
-	$(BIN)/python benchmarks/planning.py
+	$(COMPILED) benchmarks/dispatcher.py
+	$(COMPILED) -m benchmarks.node
+	$(COMPILED) benchmarks/planning.py
 
 gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
 	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
@@ -57,7 +59,7 @@ monitoring: venv ## Write what is generated of the metrics: their page, the Prom
 	$(BIN)/python -m tools.monitoring
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces; ONLY=autoscaling)
-	$(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
+	$(COMPILED) -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
 	  $(if $(ONLY),--only $(ONLY))
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.

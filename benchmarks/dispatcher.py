@@ -29,32 +29,27 @@ SECONDS = 5
 BARS_US = {8: 20, 50: 100}
 
 
-class TimedDispatcher(Dispatcher):
+class TimedLoop(DeviceLoop):
     """Notes how long each decision takes: what to refuse, then what to grant."""
 
-    def __init__(self) -> None:
-        super().__init__(policy_named("SpatioTemporal"))
+    def __init__(self, loads: dict[str, Load]) -> None:
+        super().__init__(Dispatcher(policy_named("SpatioTemporal")), loads)
         self.took_ns: list[int] = []
-        self._began_ns = 0
 
-    def refuse(self, now_ns: int) -> list[Refused]:
-        """Every refusal that is to be made now."""
-        self._began_ns = thread_time_ns()
-        return super().refuse(now_ns)
-
-    def tick(self, now_ns: int) -> list[Granted]:
-        """Every grant that is to be made now."""
-        granted = super().tick(now_ns)
-        self.took_ns.append(thread_time_ns() - self._began_ns)
-        return granted
+    def decide(self, now_ns: int) -> tuple[list[Refused], list[Granted]]:
+        """See DeviceLoop."""
+        began_ns = thread_time_ns()
+        decided = super().decide(now_ns)
+        self.took_ns.append(thread_time_ns() - began_ns)
+        return decided
 
 
 def main() -> int:
     """Print one line for each number of models."""
     for models, bar_us in BARS_US.items():
-        dispatcher = TimedDispatcher()
-        result = DeviceLoop(dispatcher, _loads(models)).run(SECONDS)
-        took_ns = sorted(dispatcher.took_ns)
+        loop = TimedLoop(_loads(models))
+        result = loop.run(SECONDS)
+        took_ns = sorted(loop.took_ns)
         mean_us = sum(took_ns) / len(took_ns) / NS_PER_US
         p99_us = took_ns[len(took_ns) * 99 // 100] / NS_PER_US
         sys.stdout.write(

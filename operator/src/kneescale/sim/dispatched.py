@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
 from kneescale.core.dispatching.policy import Policy
-from kneescale.core.dispatching.spatio_temporal import Settings, SpatioTemporal
+from kneescale.core.dispatching.spatio_temporal import WHOLE, Settings, SpatioTemporal
 from kneescale.core.dispatching.temporal import Temporal
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
@@ -21,9 +21,6 @@ from kneescale.sim.tenant import Tenant
 
 #: Which lanes a worker has: any GPU% for each batch, or the one that D-STACK's efficacy chooses.
 FREE, PAPER = "free", "paper"
-
-#: The policy with nothing left out.
-WHOLE = Settings()
 
 #: A simulated GPU needs no name for its product.
 _PRODUCT = ""

@@ -35,7 +35,7 @@ class Gpu:
 
     def start(self, run: Run) -> None:
         """Start a batch, at its `started_ns`."""
-        run.since_ns, run.share_percent = run.started_ns, run.gpu_percent
+        run.since_ns, run.share_percent = run.started_ns, float(run.gpu_percent)
         self._set_end(run)
         self._runs[run] = None
         self._ask(run.gpu_percent, run.started_ns)

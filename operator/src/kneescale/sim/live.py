@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from kneescale.core.dispatching.dispatcher import PartitionTerms
-from kneescale.core.dispatching.spatio_temporal import SpatioTemporal
+from kneescale.core.dispatching.spatio_temporal import WHOLE, SpatioTemporal
 from kneescale.core.scaling.area_use import AreaUse
 from kneescale.sim.arrivals import Times
-from kneescale.sim.dispatched import WHOLE, Dispatched
+from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import Loop, Slowness
 from kneescale.sim.journal import Journal
 from kneescale.sim.tenant import Tenant

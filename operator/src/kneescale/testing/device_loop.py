@@ -113,13 +113,18 @@ class DeviceLoop:
             now_ns = self._next_ns(wake_ns)
             while self._events and self._events[0][0] <= now_ns:
                 self._handle(heapq.heappop(self._events)[2], now_ns)
-            for refused in self._dispatcher.refuse(now_ns):
+            refusals, grants = self.decide(now_ns)
+            for refused in refusals:
                 self._refuse(refused)
-            for granted in self._dispatcher.tick(now_ns):
+            for granted in grants:
                 self._start(granted, now_ns)
             self.result.ticks += 1
             wake_ns = self._dispatcher.next_wake_ns(now_ns)
         return self.result
+
+    def decide(self, now_ns: int) -> tuple[list[Refused], list[Granted]]:
+        """All that is to be refused and granted now."""
+        return self._dispatcher.refuse(now_ns), self._dispatcher.tick(now_ns)
 
     def _next_ns(self, wake_ns: int | None) -> int:
         event_ns = self._events[0][0] if self._events else None

@@ -12,7 +12,8 @@ and are not starved: after the scoreboard's window they go first if their partit
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
@@ -40,8 +41,7 @@ _NOTHING_QUEUED = Wait("nothing is queued")
 _ALL_GRANTED = Wait("all GPU% is granted")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What can be left out, to see what it is worth."""
 
     #: Whether work that is not due may use what is free, and overtake what waits for GPU%.
@@ -52,10 +52,14 @@ class Settings:
     free_batch: bool = True
 
 
+#: The policy with nothing left out.
+WHOLE = Settings()
+
+
 class SpatioTemporal:
     """EDF for ripe queues, places kept for those that find no room yet, and fair fill."""
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: Settings = WHOLE) -> None:
         self._settings = settings
 
     def adapt(self, terms: PartitionTerms) -> PartitionTerms:
