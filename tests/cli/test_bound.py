@@ -32,6 +32,8 @@ def test_json_has_the_bounds_and_what_carries_them(
     # One batch in flight: a has 4 in 10 ms at any GPU%, so 0.4 of its rate.
     assert said["static_partitions"]["load"] == pytest.approx(0.4)
     assert said["static_partitions"]["gpu_percents"] == {"a": 20, "b": 50}
+    # With each further lane 0.4 more of it, until the area is used up.
+    assert [said["lanes"][lanes]["load"] for lanes in "123"] == pytest.approx([0.4, 0.8, 1], rel=1e-3)
     assert said["models"]["a"]["area_percent"] == pytest.approx(50)
     assert said["models"]["b"]["price_percent"] == pytest.approx(0.5)
     assert [(run["gpu_percent"], run["batch"]) for run in said["models"]["a"]["runs"]] == [(20, 4)]
@@ -40,10 +42,11 @@ def test_json_has_the_bounds_and_what_carries_them(
 def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bound", str(scenario)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:4] for line in lines[1:4]] == [
+    assert [line.split()[:4] for line in lines[1:5]] == [
         ["fluid", "bound", "1", "limited"],
         ["temporal", "0.3226"],
         ["static", "partitions", "0.4", "a"],
+        ["1", "lane", "0.4"],
     ]
     assert lines[-1].split() == ["b", "100", "50", "50", "x", "1,", "10,", "100", "50", "50", "0.5"]
 
@@ -54,6 +57,7 @@ def test_two_gpus_carry_twice_as_much(scenario: Path, capsys: pytest.CaptureFixt
     said = json.loads(capsys.readouterr().out)
     loads = [said[key]["load"] for key in ("bound", "temporal", "static_partitions")]
     assert loads == pytest.approx([2, 2 / 3.1, 0.8])
+    assert said["lanes"]["2"]["load"] == pytest.approx(1.6, rel=1e-3)
 
 
 def test_wrong_input_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

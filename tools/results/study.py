@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import mean
 
+from kneescale.core.planning.fluid import Workload
+from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.scenario import Poisson, Uniform
 from kneescale.sim.systems import SYSTEMS, best_of
@@ -59,6 +61,7 @@ def jobs(measured: Mapping[str, Models], unseen: Mapping[str, Models]) -> dict[s
                 continue
             seeds = SEEDS if system in OURS else SEEDS[:1]
             found[f"capacity/{name}/{system}"] = partial(_capacity, models, system, POISSON, seeds)
+        found[f"bound/{name}/dstack-3-lanes"] = partial(_lane_bound, models, 3)
     for name, models in measured.items():
         found |= _further(name, models)
     return found
@@ -94,6 +97,12 @@ def _capacity(models: Models, system: str, trial: Trial, seeds: Sequence[int]) -
     best = best_of(SYSTEMS[system], tenants, first, ATTAINMENT)
     more = (capacity(tenants, best.variant.system, other, ATTAINMENT, near=best.load) for other in others)
     return Capacity((best.load, *more), best.variant.parameters)
+
+
+def _lane_bound(models: Models, lanes: int) -> Capacity:
+    """What any schedule can carry on so many lanes for each model."""
+    workloads = [Workload(model.name, model.rate_rps, model.slo_ms, {"": model.surface}) for model in models]
+    return Capacity((lane_bound(workloads, "", lanes),), parameters="")
 
 
 def _overload(models: Models, system: str) -> Outcome:

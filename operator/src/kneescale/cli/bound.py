@@ -10,6 +10,7 @@ from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import FluidBound, fluid_bound, temporal_bound
+from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import StaticPartitions, best_static_partitions
 from kneescale.sim.scenario import Scenario
 
@@ -22,11 +23,15 @@ Loads of 1 and more are carried by some schedule at best; a load below 1 by none
   temporal           every run has a whole GPU, one at a time
   static partitions  each model has one GPU% for good, together at most 100, and one batch in flight; the
                      best there are. With several GPUs, each holds every model.
+  1, 2, 3 lanes      each model has so many lanes, of any GPU%, with one batch at a time on each; they hold
+                     their GPU% only while they run. With several GPUs, each holds every model.
 
   runs               how the fluid bound's load is carried: GPU%, batch, runs per second
   GPU area           the GPU% that those runs hold in the mean
   share              the part of the limit that the model's rate takes (dual price x rate)
   price              the GPU% that one more request per second takes"""
+
+_LANES = (1, 2, 3)
 
 _EXAMPLES = """\
 examples:
@@ -41,6 +46,8 @@ class Bounds:
     bound: FluidBound
     temporal: FluidBound
     static_partitions: StaticPartitions
+    #: By the number of lanes.
+    lanes: dict[int, float]
 
 
 def add_to(subcommands: Subcommands) -> None:
@@ -76,8 +83,17 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 def _bounds(scenario: Scenario) -> Bounds:
     workloads, pools = scenario.workloads(), scenario.pools()
     return Bounds(
-        fluid_bound(workloads, pools), temporal_bound(workloads, pools), _static_partitions(scenario)
+        bound=fluid_bound(workloads, pools),
+        temporal=temporal_bound(workloads, pools),
+        static_partitions=_static_partitions(scenario),
+        lanes={lanes: _on_all(scenario, lanes) for lanes in _LANES},
     )
+
+
+def _on_all(scenario: Scenario, lanes: int) -> float:
+    """The sum of what the GPUs carry."""
+    workloads = scenario.workloads()
+    return sum(lane_bound(workloads, gpu.product, lanes) for gpu in scenario.gpus)
 
 
 def _static_partitions(scenario: Scenario) -> StaticPartitions:
@@ -96,6 +112,7 @@ def _as_json(bounds: Bounds) -> dict[str, object]:
         "bound": {"load": bounds.bound.load, "limits": bounds.bound.limits},
         "temporal": {"load": bounds.temporal.load},
         "static_partitions": asdict(bounds.static_partitions),
+        "lanes": {str(lanes): {"load": load} for lanes, load in bounds.lanes.items()},
         "models": {
             model.name: {
                 "area_percent": model.area_percent,
@@ -116,6 +133,10 @@ def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
             ("fluid bound", bounds.bound.load, f"limited by {', '.join(bounds.bound.limits)}"),
             ("temporal", bounds.temporal.load, ""),
             ("static partitions", bounds.static_partitions.load, partitions or "not all models find room"),
+            *(
+                (f"{lanes} lanes" if lanes > 1 else "1 lane", load, "")
+                for lanes, load in bounds.lanes.items()
+            ),
         ],
         out,
     )
