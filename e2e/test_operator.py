@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.kubectl import Kubectl
+from e2e.demo.system import Kneescale
 from e2e.runner import CommandError
 from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
@@ -40,6 +41,13 @@ def serving(shop: Shop) -> Shop:
     shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", scaling=scaling))
     shop.wait_for("mobilenet-v2", "Ready", "True", STARTED_S)
     return shop
+
+
+def test_what_agents_decide_with_is_compiled(kubectl: Kubectl) -> None:
+    pod = Kneescale(kubectl).agent_on("node1")["metadata"]["name"]
+    code = "from kneescale.core.dispatching import dispatcher; print(dispatcher.__file__)"
+    where = kubectl.run(f"--namespace={SYSTEM}", "exec", pod, "--", "python", "-c", code)
+    assert where.strip().endswith(".so")
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
