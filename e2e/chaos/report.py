@@ -1,7 +1,7 @@
 """What a run of chaos showed: a table for the terminal, a picture, and a verdict."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from kneescale.cli.plotting import Figure, save
 
 #: So that errors that differ by a number alone are one.
 _NUMBER = re.compile(r"\d+")
+#: What failed at most so long after another is told as one with it.
+_GAP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Report:
                 at_s = each.due_s - self.begin_s
                 alike.setdefault(_NUMBER.sub("N", each.error), []).append(at_s)
             found += [
-                f"{model}: {len(times_s)} x {error} (from {min(times_s):.0f} s to {max(times_s):.0f} s)"
+                f"{model}: {len(times_s)} x {error} ({', '.join(_spans(times_s))})"
                 for error, times_s in alike.items()
             ]
         return found
@@ -76,3 +78,18 @@ class Report:
         rows[-1].set_xlabel("seconds")
         figure.suptitle(f"Attainment under faults, emulated GPUs, seed {self.seed}", x=0.01, ha="left")
         save(figure, path)
+
+
+def _spans(times_s: Sequence[float]) -> Iterator[str]:
+    """When it was, in whole seconds, and how often each time."""
+    span: list[float] = []
+    for time_s in sorted(times_s):
+        if span and time_s - span[-1] > _GAP_S:
+            yield _in_words(span)
+            span = []
+        span.append(time_s)
+    yield _in_words(span)
+
+
+def _in_words(span: Sequence[float]) -> str:
+    return f"{len(span)} from {span[0]:.0f} to {span[-1]:.0f} s"

@@ -69,6 +69,19 @@ def test_lanes_too_slow_for_the_slo_are_not_chosen_for_being_cheap() -> None:
     assert choose_lanes([Workload("a", 50, 40, {"": surface})], "", 3) == {"a": (60, 60, 60)}
 
 
+def test_who_cannot_wait_for_long_runs_gets_lanes_that_fit_beside_them() -> None:
+    """Wide runs are cheap for `quick`; those of `slow` hold half of the GPU for longer than it can wait."""
+    quick = LatencySurface.from_points(
+        Point(percent, batch, latency_ms)
+        for percent, latencies_ms in ((20, (4, 8)), (90, (0.8, 1.6)))
+        for batch, latency_ms in zip((1, 4), latencies_ms, strict=True)
+    )
+    slow = LatencySurface.from_points([Point(20, 1, 50), Point(90, 1, 50)])
+    hurried = Workload("quick", 500, 10, {"": quick})
+    assert 90 in choose_lanes([hurried], "", 3)["quick"]
+    assert choose_lanes([hurried, Workload("slow", 50, 100, {"": slow})], "", 3)["quick"] == (20, 20, 20)
+
+
 class CountedSurface(LatencySurface):
     """Counts how often any of its kind is looked at."""
 

@@ -23,7 +23,7 @@ from kneescale.core.dispatching.timeline import Place, Room, Timeline
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 #: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
-CALM = 0.45
+CALM = 0.3
 
 #: More than this part of the device refused of late is an overload.
 OVERLOAD = 0.02

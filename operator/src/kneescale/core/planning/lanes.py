@@ -1,12 +1,12 @@
 """Which lanes each model's worker holds, chosen for the set of models on one GPU.
 
-A pool of lanes is worth what it does under bursts and beside others, not what its cheapest lane costs. Two
-things are asked of it: throughput for the bursts of Poisson arrivals, by what is known of queues in heavy
-traffic; and then the least GPU area. The load for which the pools are chosen is the largest at which all of
-them, and the GPU, still do.
+A pool of lanes is worth what it does under bursts and beside others, not what its cheapest lane costs. Three
+things are asked of it: that its runs find room beside those of other models that are too long to wait for;
+throughput for the bursts of Poisson arrivals, by what is known of queues in heavy traffic; and then the least
+GPU area. The load for which the pools are chosen is the largest at which all of them, and the GPU, still do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import log, sqrt
@@ -38,8 +38,14 @@ _AREA_PART = 0.85
 #: Sharing a lane with bursts, planned runs take no more than this part of its time.
 _LANE_UTILIZATION = 0.8
 
+#: Of the time that a request can wait, this part may go to waiting for the end of another model's run.
+_PATIENT_PART = 0.5
+
 _LOAD_STEPS = 6
 _SWEEPS = 3
+
+#: How often pools are chosen anew, each beside the others as they were chosen last.
+_ROUNDS = 2
 
 #: Choices that are remembered, one for each GPU whose pools do not carry its rates: every plan asks for them
 #: anew, and one of eight models takes half a second.
@@ -67,8 +73,17 @@ def _chosen(
 ) -> tuple[Pool, ...]:
     choices, given = [_Chooser(demand) for demand in demands], dict(kept)
 
+    def pools_for(load: float, rooms: Sequence[float]) -> list[Pool]:
+        return [
+            given.get(choice.name) or choice.pool(load, lanes, room)
+            for choice, room in zip(choices, rooms, strict=True)
+        ]
+
     def pools_at(load: float) -> list[Pool]:
-        return [given.get(choice.name) or choice.pool(load, lanes) for choice in choices]
+        rooms = [float(WHOLE_GPU_PERCENT)] * len(choices)
+        for _ in range(_ROUNDS):
+            rooms = _rooms(choices, pools_for(load, rooms), load)
+        return pools_for(load, rooms)
 
     _, pools = _largest_load(choices, pools_at)
     return tuple(pools)
@@ -113,6 +128,26 @@ def _largest_load(
         else:
             high = load
     return low, pools
+
+
+def _rooms(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) -> list[float]:
+    """The GPU% that each model finds free in the mean beside runs of the others that it cannot wait for.
+
+    A wide lane whose requests must be answered soon is of no use where longer runs always hold a part of it.
+    """
+    held = [choice.held(pool, load) for choice, pool in zip(choices, pools, strict=True)]
+    patient_ms = [choice.patient_ms(pool, load) for choice, pool in zip(choices, pools, strict=True)]
+    return [
+        WHOLE_GPU_PERCENT
+        - sum(
+            percent
+            for other, runs in enumerate(held)
+            if other != number
+            for latency_ms, percent in runs
+            if latency_ms > patient_ms[number]
+        )
+        for number in range(len(choices))
+    ]
 
 
 def _suffice(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) -> bool:
@@ -194,16 +229,28 @@ class _Chooser:
         """The GPU% that the rate takes at best."""
         return 1000 * self._rate * least_area_per_item(self._surface, self._slo_ms)
 
-    def pool(self, load: float, lanes: int) -> Pool:
-        """The pool of the least cost at that factor on the rate: lane by lane, then each one again."""
+    @cached_property
+    def _least_percent(self) -> int:
+        """The smallest lane on which one item ends in time."""
+        limit_ms = _PLANNED_PART * self._slo_ms
+        in_time = (percent for percent in self._percents if self._latencies_ms[percent][0] <= limit_ms)
+        return next(in_time, self._percents[-1])
+
+    def pool(self, load: float, lanes: int, room_percent: float) -> Pool:
+        """The pool of the least cost at that factor on the rate: lane by lane, then each one again.
+
+        None of its lanes is larger than the room, if smaller ones can end in time.
+        """
+        most = max(room_percent, self._least_percent)
+        percents = [percent for percent in self._percents if percent <= most]
         chosen: list[int] = []
         while len(chosen) < lanes:
-            chosen.append(self._best(chosen, load))
+            chosen.append(self._best(percents, chosen, load))
         for _ in range(_SWEEPS):
             before = list(chosen)
             for lane in range(lanes):
                 others = chosen[:lane] + chosen[lane + 1 :]
-                chosen[lane] = self._best(others, load)
+                chosen[lane] = self._best(percents, others, load)
             if chosen == before:
                 break
         return tuple(sorted(chosen))
@@ -217,10 +264,23 @@ class _Chooser:
         throughput = sum(run.rate for run in runs)
         patience_ms = _LANE_PART * (self._slo_ms - min(run.latency_ms for run in runs) - gap_ms)
         lacking = max(0.0, _throughput_for(rate, patience_ms) - throughput) / rate
-        return _Cost(round(lacking, 6), self._area_percent(runs, rate))
+        area_percent = sum(served * run.area_per_item for run, served in _served(runs, rate))
+        return _Cost(round(lacking, 6), area_percent)
 
-    def _best(self, others: Sequence[int], load: float) -> int:
-        return min(self._percents, key=lambda percent: (self.cost((*others, percent), load), percent))
+    def held(self, pool: Pool, load: float) -> list[tuple[float, float]]:
+        """How long each planned run takes in ms, and the GPU% that it holds in the mean."""
+        rate = load * self._rate
+        runs, _ = self._runs(pool, rate)
+        return [(run.latency_ms, served * run.area_per_item) for run, served in _served(runs, rate)]
+
+    def patient_ms(self, pool: Pool, load: float) -> float:
+        """How long a request can wait for the end of another model's run."""
+        runs, _ = self._runs(pool, load * self._rate)
+        fastest_ms = min((run.latency_ms for run in runs), default=self._slo_ms)
+        return _PATIENT_PART * (self._slo_ms - fastest_ms)
+
+    def _best(self, percents: Sequence[int], others: Sequence[int], load: float) -> int:
+        return min(percents, key=lambda percent: (self.cost((*others, percent), load), percent))
 
     def _runs(self, pool: Pool, rate: float) -> tuple[list[_Run], float]:
         """The largest batch for each lane that ends in time after the gap in which some lane gets free."""
@@ -240,15 +300,14 @@ class _Chooser:
                 return _Run(percent, batch, latency_ms)
         return None
 
-    def _area_percent(self, runs: Sequence[_Run], rate: float) -> float:
-        """The cheapest lanes first, each up to its utilisation; what is left at the dearest's price."""
-        area = 0.0
-        for run in sorted(runs, key=lambda run: run.area_per_item):
-            served = min(rate, _LANE_UTILIZATION * run.rate)
-            area += served * run.area_per_item
-            rate -= served
-            dearest = run.area_per_item
-        return area + rate * dearest
+
+def _served(runs: Sequence[_Run], rate: float) -> Iterator[tuple[_Run, float]]:
+    """What each lane has of the rate: the cheapest first, up to its utilisation; the dearest has the rest."""
+    cheapest_first = sorted(runs, key=lambda run: run.area_per_item)
+    for run in cheapest_first:
+        served = rate if run is cheapest_first[-1] else min(rate, _LANE_UTILIZATION * run.rate)
+        yield run, served
+        rate -= served
 
 
 def _throughput_for(rate: float, patience_ms: float) -> float:
