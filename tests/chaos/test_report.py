@@ -1,0 +1,33 @@
+"""The verdict on a run of chaos."""
+
+from e2e.chaos.report import Report
+from e2e.demo.figures import Outcome
+
+
+def report(*outcomes: Outcome, left_over: tuple[str, ...] = ()) -> Report:
+    return Report(
+        seed=1,
+        begin_s=1000.0,
+        duration_s=60.0,
+        planned_area=0.6,
+        outcomes={"vgg19": outcomes},
+        slo_ms={"vgg19": 50},
+        struck=(),
+        left_over=left_over,
+    )
+
+
+def failed(at_s: float, error: str) -> Outcome:
+    return Outcome(1000.0 + at_s, None, correct=False, error=error)
+
+
+def test_failures_that_differ_by_a_number_alone_are_told_together_with_their_times() -> None:
+    seen = report(failed(1, "port 8001"), failed(2.5, "port 8000"), failed(30, "port 8001"), failed(3, "odd"))
+    assert seen.failures() == [
+        "vgg19: 3 x port N (2 from 1 to 2 s, 1 from 30 to 30 s)",
+        "vgg19: 1 x odd (1 from 3 to 3 s)",
+    ]
+
+
+def test_what_is_left_over_is_a_failure_of_its_own() -> None:
+    assert report(left_over=("a mount",)).failures() == ["a mount"]
