@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.kubectl import Kubectl
-from e2e.demo.system import Kneescale
+from e2e.demo.system import NAMESPACE, Kneescale
 from e2e.runner import CommandError
 from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
@@ -15,7 +15,6 @@ from tests.contract.refusals import MODEL, PROFILE, REFUSALS, SCHEDULE, Refusal
 
 pytestmark = pytest.mark.cluster
 
-SYSTEM = "kneescale-system"
 #: Everything that the operator makes for a model.
 MADE = "pods,jobs,resourceclaims,services,modelprofiles"
 MEASURED_S = 240.0
@@ -46,7 +45,7 @@ def serving(shop: Shop) -> Shop:
 def test_what_agents_decide_with_is_compiled(kubectl: Kubectl) -> None:
     pod = Kneescale(kubectl).agent_on("node1")["metadata"]["name"]
     code = "from kneescale.core.dispatching import dispatcher; print(dispatcher.__file__)"
-    where = kubectl.run(f"--namespace={SYSTEM}", "exec", pod, "--", "python", "-c", code)
+    where = kubectl.run(f"--namespace={NAMESPACE}", "exec", pod, "--", "python", "-c", code)
     assert where.strip().endswith(".so")
 
 
@@ -144,7 +143,7 @@ def test_a_deleted_schedule_and_service_come_back_and_no_worker_restarts(serving
 def test_an_operator_killed_in_the_middle_ends_where_it_would_have(serving: Shop, kubectl: Kubectl) -> None:
     workers = serving.uids("pods")
     serving.apply(imported_profile("resnet18"), inference_model("resnet18"))
-    pods = f"--selector=app.kubernetes.io/name=kneescale-operator --namespace={SYSTEM}".split()
+    pods = f"--selector=app.kubernetes.io/name=kneescale-operator --namespace={NAMESPACE}".split()
     kubectl.run("delete", "pods", *pods, "--grace-period=0", "--force")
     serving.wait_for("resnet18", "Ready", "True", STARTED_S)
     after = serving.uids("pods")
@@ -198,7 +197,7 @@ def test_an_agent_writes_for_its_own_node_only(
         "metadata": {"name": "node1-more"},
         "spec": spec,
     }
-    user = [f"--as=system:serviceaccount:{SYSTEM}:kneescale-agent"]
+    user = [f"--as=system:serviceaccount:{NAMESPACE}:kneescale-agent"]
     user += [f"--as-user-extra=authentication.kubernetes.io/node-name={node}"] if node else []
     with pytest.raises(CommandError, match=says):
         dry_run(kubectl, tmp_path, slice_of_node1, *user)

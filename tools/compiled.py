@@ -13,7 +13,7 @@ from pathlib import Path
 
 from e2e import cache
 from e2e.cluster.golang import uv
-from e2e.debian import ensure_packages
+from e2e.debian import MissingPackagesError, ensure_packages
 from e2e.images import PACKAGE_SOURCES, ROOT
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
@@ -26,8 +26,8 @@ def main() -> int:
     """Print the folder."""
     try:
         folder = compiled_package(Progress(sys.stderr))
-    except CommandError as error:
-        sys.stderr.write(f"cannot compile the package; is there a C compiler? {error}\n")
+    except (CommandError, MissingPackagesError) as error:
+        sys.stderr.write(f"cannot compile the package: {error}\n")
         return 2
     sys.stdout.write(f"{folder}\n")
     return 0
@@ -36,7 +36,7 @@ def main() -> int:
 def compiled_package(progress: Progress) -> Path:
     """The folder, built where it is not there yet.
 
-    Raises CommandError.
+    Raises MissingPackagesError where there is no C compiler and none can be installed, CommandError.
     """
     sources = [ROOT / source for source in PACKAGE_SOURCES]
     key = cache.content_hash(sys.implementation.cache_tag, *sources)

@@ -22,6 +22,7 @@ from tests.controller.objects import model, pod, service
 from tests.waiting import until
 
 PACE = Pace()
+WAIT_S = 0.1
 UNAVAILABLE = ApiError(503, "etcd is slow today")
 REFUSED = ApiError(422, "spec.ports is wrong")
 AWAY = ApiError(None, "the API server does not answer: TimeoutError")
@@ -179,14 +180,16 @@ async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> Non
 
 async def test_restless_news_wait_for_each_other(api: FakeApiServer, world: World) -> None:
     plan = FakePlan()
-    loop = loop_of(api, world, plan, Pace(debounce_s=0.0, restless_s=0.1))
+    loop = loop_of(api, world, plan, Pace(debounce_s=0.0, restless_s=WAIT_S))
     async with running(loop):
         await until(lambda: len(plan.seen) == 1)
+        began_s = asyncio.get_running_loop().time()
         for _ in range(20):
             loop.wake_soon()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         assert len(plan.seen) == 1
         await until(lambda: len(plan.seen) == 2)
+        assert asyncio.get_running_loop().time() - began_s >= WAIT_S
 
 
 async def test_the_plan_may_ask_to_be_called_again(api: FakeApiServer, world: World) -> None:

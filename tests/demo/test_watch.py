@@ -6,6 +6,7 @@ import io
 import pytest
 
 from e2e.demo.watch import watch_while
+from tests.waiting import until
 
 
 class Terminal(io.StringIO):
@@ -14,12 +15,19 @@ class Terminal(io.StringIO):
 
 
 async def test_the_jobs_result_comes_back_and_a_view_was_shown() -> None:
+    shown = asyncio.Event()
+
     async def job() -> int:
-        await asyncio.sleep(0.01)
+        await shown.wait()
         return 7
 
+    def view() -> str:
+        loop.call_soon_threadsafe(shown.set)
+        return "NAME\nresnet50\n"
+
+    loop = asyncio.get_running_loop()
     stream = io.StringIO()
-    assert await watch_while(job(), lambda: "NAME\nresnet50\n", stream) == 7
+    assert await watch_while(job(), view, stream) == 7
     assert stream.getvalue() == "NAME\nresnet50\n"
 
 
@@ -56,7 +64,7 @@ async def test_a_broken_view_ends_the_job() -> None:
     async def job() -> None:
         nonlocal ended
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended = True
 
@@ -65,5 +73,5 @@ async def test_a_broken_view_ends_the_job() -> None:
 
     with pytest.raises(ValueError, match="no view"):
         await watch_while(job(), view, io.StringIO())
-    await asyncio.sleep(0)
+    await until(lambda: ended)
     assert ended

@@ -23,7 +23,7 @@ arrivals: poisson
 KNEESCALE = "from kneescale.cli.main import program; raise SystemExit(program())"
 SIMULATE = (
     "--policy",
-    "dstack,dstack-no-refusal,gslice",
+    "dstack,dstack-no-refusal,dstack-no-fill,gslice",
     "--load",
     "1.2",
     "--duration-s",

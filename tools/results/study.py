@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import mean
 
-from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.scenario import Poisson, Uniform
 from kneescale.sim.systems import SYSTEMS, best_of
-from kneescale.sim.tenant import Tenant
+from kneescale.sim.tenant import Tenant, workloads_of
 from kneescale.sim.trial import Trial, capacity
 from tools.results.mixes import Models
 
@@ -101,7 +100,7 @@ def _capacity(models: Models, system: str, trial: Trial, seeds: Sequence[int]) -
 
 def _lane_bound(models: Models, lanes: int) -> Capacity:
     """What any schedule can carry on so many lanes for each model."""
-    workloads = [Workload(model.name, model.rate_rps, model.slo_ms, {"": model.surface}) for model in models]
+    workloads = workloads_of(tenants_of(models), product="")
     return Capacity((lane_bound(workloads, "", lanes),), parameters="")
 
 

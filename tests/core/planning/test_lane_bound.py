@@ -7,20 +7,9 @@ from hypothesis import strategies as st
 from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import best_static_partitions
-from kneescale.core.surfaces.surface import LatencySurface, Point
+from tests.core.planning.single_items import workload, workloads
 
-PERCENTS = (20, 30, 50, 70, 100)
 EXACT = 1e-3
-
-
-def workload(name: str, rate_rps: float, latencies_ms: list[float], limit_ms: float = 1000) -> Workload:
-    points = map(Point, PERCENTS, [1] * len(PERCENTS), latencies_ms)
-    return Workload(name, rate_rps, limit_ms, {"": LatencySurface.from_points(points)})
-
-
-workloads = st.lists(
-    st.tuples(st.floats(1, 100), st.lists(st.floats(1, 50), min_size=5, max_size=5)), min_size=1, max_size=4
-).map(lambda drawn: [workload(str(number), *one) for number, one in enumerate(drawn)])
 
 
 @given(workloads, st.integers(1, 3))

@@ -2,23 +2,10 @@ from itertools import product
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
 from kneescale.core.planning.static_partitions import best_static_partitions
-from kneescale.core.surfaces.surface import LatencySurface, Point
-
-PERCENTS = (20, 30, 50, 70, 100)
-
-
-def workload(name: str, rate_rps: float, latencies_ms: list[float]) -> Workload:
-    points = map(Point, PERCENTS, [1] * len(PERCENTS), latencies_ms)
-    return Workload(name, rate_rps, 1000, {"": LatencySurface.from_points(points)})
-
-
-workloads = st.lists(
-    st.tuples(st.floats(1, 100), st.lists(st.floats(1, 50), min_size=5, max_size=5)), min_size=1, max_size=4
-).map(lambda drawn: [workload(str(number), *one) for number, one in enumerate(drawn)])
+from tests.core.planning.single_items import PERCENTS, workload, workloads
 
 
 @given(workloads)

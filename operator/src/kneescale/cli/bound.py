@@ -1,6 +1,7 @@
 """`kneescale bound`: the largest load that any schedule of a scenario's models can carry."""
 
 import argparse
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -86,14 +87,14 @@ def _bounds(scenario: Scenario) -> Bounds:
         bound=fluid_bound(workloads, pools),
         temporal=temporal_bound(workloads, pools),
         static_partitions=_static_partitions(scenario),
-        lanes={lanes: _on_all(scenario, lanes) for lanes in _LANES},
+        lanes={lanes: _on_lanes(scenario, lanes) for lanes in _LANES},
     )
 
 
-def _on_all(scenario: Scenario, lanes: int) -> float:
-    """The sum of what the GPUs carry."""
-    workloads = scenario.workloads()
-    return sum(lane_bound(workloads, gpu.product, lanes) for gpu in scenario.gpus)
+def _on_lanes(scenario: Scenario, lanes: int) -> float:
+    """The sum of what the GPUs carry; those of one product carry the same."""
+    workloads, gpus = scenario.workloads(), Counter(gpu.product for gpu in scenario.gpus)
+    return sum(count * lane_bound(workloads, product, lanes) for product, count in gpus.items())
 
 
 def _static_partitions(scenario: Scenario) -> StaticPartitions:

@@ -1,7 +1,7 @@
 """What must be written for the observed world to become the desired one. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -80,7 +80,7 @@ def difference(desired: Desired, world: World) -> Iterator[Write]:
         ref = deletion.ref
         found = world.find(kind_named(ref.api_version, ref.kind), (ref.namespace, ref.name))
         if found is not None and not _is_being_deleted(found):
-            yield replace(_write(Verb.DELETE, found), grace_s=deletion.grace_s)
+            yield _write(Verb.DELETE, found, deletion.grace_s)
 
 
 def holds(found: object, wanted: object) -> bool:
@@ -140,7 +140,7 @@ def _device(obj: Object) -> str:
     return str(obj["metadata"].get("annotations", {}).get(DEVICE_ANNOTATION, ""))
 
 
-def _write(verb: Verb, obj: Object) -> Write:
+def _write(verb: Verb, obj: Object, grace_s: int | None = None) -> Write:
     namespace, name = key_of(obj)
     model = name if obj["kind"] == "InferenceModel" else obj["metadata"].get("labels", {}).get(MODEL_LABEL)
-    return Write(verb, obj, (namespace, model) if model else None)
+    return Write(verb, obj, (namespace, model) if model else None, grace_s)

@@ -9,7 +9,6 @@ from kneescale.core.dispatching.spatio_temporal import WHOLE, Settings, SpatioTe
 from kneescale.core.dispatching.temporal import Temporal
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
-from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import choose_lanes
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
@@ -17,7 +16,7 @@ from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
 from kneescale.sim.run import Run
 from kneescale.sim.scheduler import Command, Drop, Start
-from kneescale.sim.tenant import Tenant
+from kneescale.sim.tenant import Tenant, workloads_of
 
 #: Which lanes a worker has: any GPU% for each batch, or the one that D-STACK's efficacy chooses.
 FREE, PAPER = "free", "paper"
@@ -106,12 +105,8 @@ def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:
 
 
 def _pools(tenants: tuple[Tenant, ...], lanes: int | str) -> Mapping[str, Sequence[int]]:
-    workloads = [
-        Workload(tenant.name, tenant.rate_rps, tenant.slo_ms, {_PRODUCT: tenant.surface})
-        for tenant in tenants
-    ]
     if isinstance(lanes, int):
-        return choose_lanes(workloads, _PRODUCT, lanes)
+        return choose_lanes(workloads_of(tenants, _PRODUCT), _PRODUCT, lanes)
     return {tenant.name: (_plan(tenant)[0],) for tenant in tenants} if lanes == PAPER else {}
 
 

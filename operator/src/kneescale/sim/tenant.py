@@ -1,11 +1,12 @@
 """A model on one simulated GPU, and how long its batches take there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.fluid import least_area_per_item
+from kneescale.core.planning.fluid import Workload, least_area_per_item
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT, ms_to_ns
 
@@ -76,6 +77,13 @@ class Tenant:
             else:
                 high = middle - 1
         return low
+
+
+def workloads_of(tenants: "Sequence[Tenant]", product: str) -> list[Workload]:
+    """What the tenants ask for of a GPU of that product, which theirs is."""
+    return [
+        Workload(tenant.name, tenant.rate_rps, tenant.slo_ms, {product: tenant.surface}) for tenant in tenants
+    ]
 
 
 def load_of(tenants: "tuple[Tenant, ...]") -> float:

@@ -42,7 +42,10 @@ _ALL_GRANTED = Wait("all GPU% is granted")
 
 
 class Settings(NamedTuple):
-    """What can be left out, to see what it is worth."""
+    """What can be left out, to see what it is worth.
+
+    It goes from process to process, which compiled frozen dataclasses cannot (docs/adr/0029).
+    """
 
     #: Whether work that is not due may use what is free, and overtake what waits for GPU%.
     fill: bool = True

@@ -129,6 +129,15 @@ def fastest_batch(surface: LatencySurface, limit_ms: float, gpu_percent: int) ->
     return min(in_time, key=lambda batch: latency_ms[batch] / batch, default=None)
 
 
+def most_items_per_s(surface: LatencySurface, limit_ms: float) -> dict[int, float]:
+    """What one batch after the other carries on each GPU%, of those on which any ends in time."""
+    return {
+        percent: batch * _MS_PER_S / surface.latency_ms(percent, batch)
+        for percent in surface.gpu_percents
+        if (batch := fastest_batch(surface, limit_ms, percent))
+    }
+
+
 def least_area_per_item(surface: LatencySurface, limit_ms: float) -> float:
     """The least GPU% x s that one item can take in runs that end in time.
 

@@ -8,10 +8,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from kneescale.core.planning.fluid import Workload, fastest_batch
+from kneescale.core.planning.fluid import Workload, most_items_per_s
 from kneescale.core.units import WHOLE_GPU_PERCENT
-
-_MS_PER_S = 1000
 
 #: The load is found to this part of what the GPU's area alone allows, halved so often.
 _HALVINGS = 14
@@ -39,13 +37,8 @@ class _Lanes:
     """Every choice of lanes for one model, each with its cheapest lane first."""
 
     def __init__(self, workload: Workload, product: str, lanes: int) -> None:
-        surface, limit_ms = workload.surfaces[product], workload.limit_ms
         self._rate_rps = workload.rate_rps
-        most_rps = {
-            percent: batch * _MS_PER_S / surface.latency_ms(percent, batch)
-            for percent in surface.gpu_percents
-            if (batch := fastest_batch(surface, limit_ms, percent))
-        }
+        most_rps = most_items_per_s(workload.surfaces[product], workload.limit_ms)
         by_price = sorted(most_rps, key=lambda percent: percent / most_rps[percent])
         pools = [*combinations_with_replacement(by_price, lanes)]
         #: Of each lane of each pool: the most items per second, and the GPU% x s of one.

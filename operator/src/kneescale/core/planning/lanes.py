@@ -80,10 +80,12 @@ def _chosen(
         ]
 
     def pools_at(load: float) -> list[Pool]:
-        rooms = [float(WHOLE_GPU_PERCENT)] * len(choices)
+        pools = pools_for(load, [WHOLE_GPU_PERCENT] * len(choices))
         for _ in range(_ROUNDS):
-            rooms = _rooms(choices, pools_for(load, rooms), load)
-        return pools_for(load, rooms)
+            before, pools = pools, pools_for(load, _rooms(choices, pools, load))
+            if pools == before:
+                break
+        return pools
 
     _, pools = _largest_load(choices, pools_at)
     return tuple(pools)
@@ -135,18 +137,17 @@ def _rooms(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) ->
 
     A wide lane whose requests must be answered soon is of no use where longer runs always hold a part of it.
     """
-    held = [choice.held(pool, load) for choice, pool in zip(choices, pools, strict=True)]
-    patient_ms = [choice.patient_ms(pool, load) for choice, pool in zip(choices, pools, strict=True)]
+    uses = [choice.use(pool, load) for choice, pool in zip(choices, pools, strict=True)]
     return [
         WHOLE_GPU_PERCENT
         - sum(
             percent
-            for other, runs in enumerate(held)
-            if other != number
-            for latency_ms, percent in runs
-            if latency_ms > patient_ms[number]
+            for other in uses
+            if other is not use
+            for latency_ms, percent in other.held
+            if latency_ms > use.patient_ms
         )
-        for number in range(len(choices))
+        for use in uses
     ]
 
 
@@ -204,6 +205,16 @@ class _Run:
     def area_per_item(self) -> float:
         """GPU% x ms."""
         return self.gpu_percent / self.rate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Use:
+    """How a model uses its pool."""
+
+    #: How long each planned run takes in ms, and the GPU% that it holds in the mean.
+    held: Sequence[tuple[float, float]]
+    #: How long a request can wait for the end of another model's run.
+    patient_ms: float
 
 
 class _Chooser:
@@ -267,17 +278,13 @@ class _Chooser:
         area_percent = sum(served * run.area_per_item for run, served in _served(runs, rate))
         return _Cost(round(lacking, 6), area_percent)
 
-    def held(self, pool: Pool, load: float) -> list[tuple[float, float]]:
-        """How long each planned run takes in ms, and the GPU% that it holds in the mean."""
+    def use(self, pool: Pool, load: float) -> _Use:
+        """What the planned runs on the pool mean to the other models, at that factor on the rate."""
         rate = load * self._rate
         runs, _ = self._runs(pool, rate)
-        return [(run.latency_ms, served * run.area_per_item) for run, served in _served(runs, rate)]
-
-    def patient_ms(self, pool: Pool, load: float) -> float:
-        """How long a request can wait for the end of another model's run."""
-        runs, _ = self._runs(pool, load * self._rate)
         fastest_ms = min((run.latency_ms for run in runs), default=self._slo_ms)
-        return _PATIENT_PART * (self._slo_ms - fastest_ms)
+        held = [(run.latency_ms, served * run.area_per_item) for run, served in _served(runs, rate)]
+        return _Use(held, patient_ms=_PATIENT_PART * (self._slo_ms - fastest_ms))
 
     def _best(self, percents: Sequence[int], others: Sequence[int], load: float) -> int:
         return min(percents, key=lambda percent: (self.cost((*others, percent), load), percent))

@@ -6,10 +6,8 @@ What a GPU that is shared by fixed MPS percentages, adding up to 100, can carry 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kneescale.core.planning.fluid import Workload, fastest_batch
+from kneescale.core.planning.fluid import Workload, most_items_per_s
 from kneescale.core.units import WHOLE_GPU_PERCENT
-
-_MS_PER_S = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,5 @@ def _with_one_more(best: dict[int, _Split], loads: dict[int, float]) -> dict[int
 
 def _loads(workload: Workload, product: str) -> dict[int, float]:
     """The factor on the model's rate that each GPU% carries with one full batch after the other."""
-    surface = workload.surfaces[product]
-    return {
-        percent: batch * _MS_PER_S / surface.latency_ms(percent, batch) / workload.rate_rps
-        for percent in surface.gpu_percents
-        if (batch := fastest_batch(surface, workload.limit_ms, percent))
-    }
+    most_rps = most_items_per_s(workload.surfaces[product], workload.limit_ms)
+    return {percent: rps / workload.rate_rps for percent, rps in most_rps.items()}
