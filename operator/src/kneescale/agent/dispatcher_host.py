@@ -99,15 +99,19 @@ class DispatcherHost:
     def run(self) -> None:
         """Serve until `stop`."""
         while not self._stopping:
-            ready = self._wait()
-            with self._lock:
-                for key, mask in ready:
-                    handler: _Handler = key.data
-                    handler(mask)
-                self._fence()
-                self._send_decisions()
-            self._turned_ns = time.monotonic_ns()
+            self.turn()
         self._close()
+
+    def turn(self) -> None:
+        """Wait for something to do, and do what there is: no more than one read from each worker."""
+        ready = self._wait()
+        with self._lock:
+            for key, mask in ready:
+                handler: _Handler = key.data
+                handler(mask)
+            self._fence()
+            self._send_decisions()
+        self._turned_ns = time.monotonic_ns()
 
     def _wait(self) -> list[_Ready]:
         """The sockets that are ready; none when the dispatcher's next wake-up comes before.
