@@ -188,6 +188,8 @@ def _traffic(traffic: Traffic) -> PartitionTraffic:
         trend_items_per_second=f"{traffic.trend_ips2:.3f}",
         dispersion_permille=round(1000 * traffic.dispersion),
         slow_dispersion_permille=round(1000 * traffic.slow_dispersion),
+        long_items_per_second=f"{traffic.long_ips:.2f}",
+        long_seconds=f"{traffic.long_s:.1f}",
     )
 
 

@@ -120,6 +120,9 @@ class PartitionTraffic:
     dispersion_permille: Permille
     #: The same of counts of five seconds; 0 while too little is known.
     slow_dispersion_permille: Permille = 0
+    #: Over the last `long_seconds`, two minutes at the most; of an agent that does not tell, nothing.
+    long_items_per_second: Number = "0"
+    long_seconds: Number = "0"
 
 
 @dataclass(frozen=True, slots=True)

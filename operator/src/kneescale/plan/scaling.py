@@ -199,6 +199,8 @@ def _parsed(traffic: PartitionTraffic) -> Traffic:
         trend_ips2=float(traffic.trend_items_per_second),
         dispersion=traffic.dispersion_permille / _PERMILLE,
         slow_dispersion=traffic.slow_dispersion_permille / _PERMILLE,
+        long_ips=float(traffic.long_items_per_second),
+        long_s=float(traffic.long_seconds),
     )
 
 

@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 from kneescale.core.units import NS_PER_S
 
@@ -17,10 +16,11 @@ _STEADY_BINS = 60
 _BINS = 240
 #: One in so many differences between neighbours may be a step of the rate.
 _STEPS_IN = 100
-#: Fewer sums of five seconds say nothing of slow bursts.
-_LEAST_SUMS = 8
-#: Of the square of a standard normal variable.
-_MEDIAN_SQUARE = 0.455
+#: In fewer sums of five seconds, a step is more than a fifth of what there is.
+_LEAST_SUMS = 12
+#: So many of the squares of a standard normal variable, the smallest, have this mean: with c their largest,
+#: the chi-squared distribution of three degrees of freedom at c over the one of one.
+_KEPT, _KEPT_SQUARE = 0.7, 0.310
 #: Fewer complete bins than this say nothing yet.
 _LEAST_BINS = 4
 BIN_S = BIN_NS / NS_PER_S
@@ -35,7 +35,8 @@ class Traffic:
     first arrival that is known of), over `steady_s` seconds; `trend_ips2` is what the rate gains each second.
     `dispersion` is the variance of the counts over their mean, of the last two minutes: 1 for single items at
     random; `slow_dispersion` the same of counts of five seconds, which bursts of a second or two make larger,
-    and 0 while too little is known.
+    and 0 while too little is known. `long_ips` is the rate over the last two minutes or what is known of
+    them, `long_s` seconds: the surest one, where nothing changed in that time.
     """
 
     recent_ips: float = 0.0
@@ -44,6 +45,8 @@ class Traffic:
     trend_ips2: float = 0.0
     dispersion: float = 1.0
     slow_dispersion: float = 0.0
+    long_ips: float = 0.0
+    long_s: float = 0.0
 
 
 class ArrivalMeter:
@@ -86,6 +89,7 @@ def together(parts: Iterable[Traffic]) -> Traffic:
     """
     parts = tuple(parts)
     window_s = max((part.steady_s for part in parts), default=0.0)
+    long_s = max((part.long_s for part in parts), default=0.0)
     parts = tuple(_over(part, window_s) for part in parts)
     steady_ips = sum(part.steady_ips for part in parts)
     return Traffic(
@@ -97,6 +101,8 @@ def together(parts: Iterable[Traffic]) -> Traffic:
         slow_dispersion=_of_sum(
             [(part.slow_dispersion, part.steady_ips) for part in parts if part.slow_dispersion], default=0.0
         ),
+        long_ips=sum(part.long_ips * part.long_s for part in parts) / long_s if long_s else 0.0,
+        long_s=long_s,
     )
 
 
@@ -115,13 +121,12 @@ def _over(traffic: Traffic, window_s: float) -> Traffic:
     # The slope is the first moment of the items about the middle of the time, over a twelfth of its cube.
     later_s = (window_s - traffic.steady_s) / 2
     moment = traffic.trend_ips2 * traffic.steady_s**3 / 12 + later_s * traffic.steady_ips * traffic.steady_s
-    return Traffic(
+    return replace(
+        traffic,
         recent_ips=traffic.recent_ips * min(traffic.steady_s, recent_s) / recent_s,
         steady_ips=traffic.steady_ips * part,
         steady_s=window_s,
         trend_ips2=12 * moment / window_s**3,
-        dispersion=traffic.dispersion,
-        slow_dispersion=traffic.slow_dispersion,
     )
 
 
@@ -137,6 +142,8 @@ def traffic_of(bins: Sequence[int]) -> Traffic | None:
         trend_ips2=_slope(steady) / BIN_S**2,
         dispersion=dispersion(bins),
         slow_dispersion=_slow_dispersion(bins),
+        long_ips=sum(bins) / (len(bins) * BIN_S),
+        long_s=len(bins) * BIN_S,
     )
 
 
@@ -150,24 +157,29 @@ def _slope(bins: Sequence[int]) -> float:
 
 
 def _slow_dispersion(bins: Sequence[int]) -> float:
-    """Of sums of as many bins as are recent, up to the last one; 0 where there are too few.
+    """Of sums of as many bins as are recent; 0 where there are too few.
 
-    From the median of the squared differences of neighbours: steps are a few of them, and do not move it.
+    From the squared differences of neighbouring sums at every place, without the largest three tenths: a
+    peak's steps are in no more of them, and hardly move it.
     """
-    first = len(bins) % _RECENT_BINS
-    sums = [sum(bins[at : at + _RECENT_BINS]) for at in range(first, len(bins), _RECENT_BINS)]
-    if len(sums) < _LEAST_SUMS or not any(sums):
+    if len(bins) < _LEAST_SUMS * _RECENT_BINS or not any(bins):
         return 0.0
-    variance = median(_squares(sums)) / _MEDIAN_SQUARE / 2
-    return max(1.0, variance * len(sums) / sum(sums))
+    so_far = [0, *accumulate(bins)]
+    sums = [last - first for first, last in zip(so_far, so_far[_RECENT_BINS:], strict=False)]
+    squares = sorted((b - a) ** 2 for a, b in zip(sums, sums[_RECENT_BINS:], strict=False))
+    kept = squares[: round(_KEPT * len(squares))]
+    variance = sum(kept) / len(kept) / _KEPT_SQUARE / 2
+    return max(1.0, variance * len(bins) / _RECENT_BINS / sum(bins))
 
 
 def dispersion(bins: Sequence[int]) -> float:
     """Variance over mean, from neighbours' differences without the largest hundredth: so no step shows in it.
 
     The Allan factor (Allan, "Statistics of atomic frequency standards", 1966). At least 1, as little as
-    that can be told from so few bins.
+    that can be told from so few bins; 1 from fewer than are recent, which tell nothing.
     """
+    if len(bins) < _RECENT_BINS:
+        return 1.0
     squares = sorted(_squares(bins))
     del squares[len(squares) - len(squares) // _STEPS_IN :]
     mean = sum(bins) / len(bins)

@@ -17,9 +17,12 @@ from kneescale.core.scaling.arrivals import RECENT_S, Traffic
 STABILISATION_S = 45.0
 #: ...or in this time, where that is so many standard deviations less than what is provided for.
 QUICK_STABILISATION_S = 10.0
-_NO_CHANCE = 15.0
+_NO_CHANCE = 8.0
 #: It does not fall sooner than this after it began to rise: one change of direction a minute.
 TURN_S = 60.0
+#: Nor does it rise by up to this factor so soon after it fell: a GPU that is planned to its limit has as much
+#: to spare.
+_SPARED = 1.15
 #: Needs are remembered as the most of each so many seconds.
 PEAK_S = 10.0
 #: A plan for less than this is none: even an idle model keeps what one item a second takes.
@@ -30,9 +33,13 @@ _FALL = 1 / _STEP**3
 #: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
 #: every other second.
 _SURGE = 4.0
+#: The largest of the rates that a surge is seen by is above the true one by about so many.
+_LUCK = 1.0
 #: Counts of five seconds tell of slower bursts where their dispersion is so much above that of half seconds:
 #: it is known from few counts, to about a third.
 _SLOWER = 1.5
+#: So many standard deviations between the rates of half a minute and of two are a change of the rate.
+_CHANGE = 3.0
 #: A slope of so many standard deviations is a trend.
 _TREND = 3.0
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
@@ -133,7 +140,7 @@ def decide(
     boost = _boost(state, tail, now_s)
     needed_ips = demand_ips * factor * boost
     peaks = _remember(state.peaks, needed_ips, now_s)
-    provided_ips = _provided_ips(state.provided_ips, needed_ips, least_ips)
+    provided_ips = _provided_ips(state, needed_ips, least_ips, now_s)
     if state.provided_ips is not None and provided_ips <= state.provided_ips and _may_fall(state, now_s):
         lowest_ips = _lowest_ips(state.provided_ips, peaks, traffic, factor * boost, now_s)
         provided_ips = _fallen_ips(state.provided_ips, lowest_ips, least_ips)
@@ -145,18 +152,33 @@ def decide(
 
 
 def forecast_ips(traffic: Traffic) -> float:
-    """The rate to provide for: the steady one, unless the recent one stands out or there is a trend.
+    """The rate to provide for: the settled one, unless the recent one stands out or there is a trend.
 
     What lies ahead is not reckoned with: within thirty seconds, a slope that is clearly none by chance is
     clear in the recent rate too, and a line through a step of ten seconds ago leads far above it.
     """
-    if abs(traffic.recent_ips - traffic.steady_ips) > _SURGE * _deviation_ips(traffic, RECENT_S):
-        return traffic.recent_ips
+    noise_ips = _deviation_ips(traffic, RECENT_S)
+    above_ips = traffic.recent_ips - traffic.steady_ips
+    if above_ips > _SURGE * noise_ips:
+        return traffic.recent_ips - _LUCK * noise_ips
     # By so much is the slope of a least-squares fit off by chance.
     slope_ips2 = sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s
     if traffic.trend_ips2 > _TREND * slope_ips2:
         return max(traffic.steady_ips, traffic.recent_ips)
-    return traffic.steady_ips
+    if above_ips < -_SURGE * noise_ips or traffic.trend_ips2 < -_TREND * slope_ips2:
+        return traffic.recent_ips
+    settled_ips, _ = _settled(traffic)
+    return settled_ips
+
+
+def _settled(traffic: Traffic) -> tuple[float, float]:
+    """The surest rate of the present, and the seconds that it is of: two minutes, where nothing changed."""
+    if traffic.long_s <= traffic.steady_s:
+        return traffic.steady_ips, traffic.steady_s
+    # The half minute is a part of the two: by so much do their rates differ by chance.
+    apart_s = 1 / (1 / traffic.steady_s - 1 / traffic.long_s)
+    has_changed = abs(traffic.steady_ips - traffic.long_ips) > _CHANGE * _deviation_ips(traffic, apart_s)
+    return (traffic.steady_ips, traffic.steady_s) if has_changed else (traffic.long_ips, traffic.long_s)
 
 
 def _deviation_ips(traffic: Traffic, over_s: float) -> float:
@@ -216,13 +238,17 @@ def _lowest_ips(
     is_believed = traffic.slow_dispersion > 0 and traffic.recent_ips > 0
     if is_believed and quick_ips + _NO_CHANCE * noise_ips < before_ips:
         return quick_ips + _QUICK_SPARE * noise_ips
-    steady_noise_ips = unit * _deviation_ips(traffic, traffic.steady_s)
-    return max(peak.needed_ips for peak in peaks) + _SPARE * steady_noise_ips
+    _, settled_s = _settled(traffic)
+    return max(peak.needed_ips for peak in peaks) + _SPARE * unit * _deviation_ips(traffic, settled_s)
 
 
-def _provided_ips(before_ips: float | None, needed_ips: float, least_ips: float) -> float:
-    """In steps, at once up to what is needed."""
-    if before_ips is None or max(needed_ips, least_ips) > before_ips:
+def _provided_ips(state: ScalingState, needed_ips: float, least_ips: float, now_s: float) -> float:
+    """In steps, at once up to what is needed; a little more waits after a fall."""
+    before_ips = state.provided_ips
+    if before_ips is None:
+        return max(least_ips, _step_above(needed_ips))
+    has_just_fallen = state.rose_s is None and now_s < state.changed_s + TURN_S
+    if needed_ips > before_ips * (_SPARED if has_just_fallen else 1.0) or least_ips > before_ips:
         return max(least_ips, _step_above(needed_ips))
     return before_ips
 
