@@ -1,7 +1,6 @@
 """Others scale a model by its scale subresource: KEDA with the real HorizontalPodAutoscaler controller."""
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -27,9 +26,7 @@ SCALED_S = 180.0
 
 @pytest.fixture(scope="session")
 def keda() -> Keda:
-    """KEDA, built before a cluster waits for it."""
-    if "KNEESCALE_KEDA" not in os.environ:
-        pytest.skip("KEDA takes a quarter of an hour to build, once: KNEESCALE_KEDA=1 asks for it")
+    """KEDA, built before a cluster waits for it: once, in a quarter of an hour."""
     return Keda.build(Shell(), Progress())
 
 

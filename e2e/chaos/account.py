@@ -42,9 +42,9 @@ def unexplained(
 ) -> list[Outcome]:
     """The requests of a model without a right answer that no fault accounts for.
 
-    A fault does for those of the models that it touches, until their attainment is back or its time is up,
-    and as long for what others refuse: models share GPUs, and the cores on which workers start anew. Wrong
-    answers and errors that tell of anything but an end, a silence or a refusal are never explained.
+    A fault does for those of the models that it touches, until their attainment is back for good or its time
+    is up, and as long for what others refuse: models share GPUs, and the cores on which workers start anew.
+    Wrong answers and errors that tell of anything but an end, a silence or a refusal are never explained.
     """
     struck = tuple(struck)
     touching = [fault for fault in struck if fault.models]
@@ -81,13 +81,9 @@ def _span(
 
 
 def _back_s(attainments: Iterable[tuple[float, float]], last_s: float) -> float:
-    """When attainment is full again, once it was not; at the latest `last_s`."""
-    has_fallen = False
-    for begin_s, attainment in attainments:
-        if has_fallen and attainment >= FULL_ATTAINMENT:
-            return begin_s
-        has_fallen = has_fallen or attainment < FULL_ATTAINMENT
-    return last_s
+    """When attainment is full for good, once it was not; at the latest `last_s`."""
+    short = (begin_s + BUCKET_S for begin_s, attainment in attainments if attainment < FULL_ATTAINMENT)
+    return min(last_s, max(short, default=last_s))
 
 
 def attainment_over_time(

@@ -69,9 +69,14 @@ def test_a_fault_that_must_cost_nobody_anything_explains_nothing() -> None:
 
 def test_a_fault_explains_no_more_once_attainment_was_back() -> None:
     down = [failed(100.5), failed(104)]
-    back = [answered(105 + i / 10) for i in range(50)]
+    back = [answered(105 + i / 200) for i in range(1200)]
     again = failed(110.5)
     assert unexplained(MODEL, [*down, *back, again], SLO_MS, [FAULT]) == [again]
+
+
+def test_a_fault_explains_what_fails_between_two_good_moments_until_attainment_stays_full() -> None:
+    for_now = [answered(105 + i / 10) for i in range(50)]
+    assert unexplained(MODEL, [failed(104), *for_now, failed(110.5)], SLO_MS, [FAULT]) == []
 
 
 def test_attainment_is_counted_by_five_seconds() -> None:
