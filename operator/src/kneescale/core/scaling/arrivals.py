@@ -16,7 +16,7 @@ _STEADY_BINS = 60
 _BINS = 240
 #: One in so many differences between neighbours may be a step of the rate.
 _STEPS_IN = 100
-#: In fewer sums of five seconds, a step is more than a fifth of what there is.
+#: Of fewer sums of five seconds, a step is in too many differences.
 _LEAST_SUMS = 12
 #: So many of the squares of a standard normal variable, the smallest, have this mean: with c their largest,
 #: the chi-squared distribution of three degrees of freedom at c over the one of one.
