@@ -46,12 +46,12 @@ def best_of(
 ) -> Best:
     """The variant with the largest capacity; of equals the first.
 
-    Only what is above the best so far is searched, from there on: one that is no better costs one run.
+    Only what is above the best so far is searched: one that is no better costs runs that end early. But all
+    of that: a system that plans by the rates may carry much more and not a little more.
     """
-    first, *others = variants
-    best = Best(capacity(tenants, first.system, trial, attainment), first)
-    for variant in others:
-        load = capacity(tenants, variant.system, trial, attainment, above=best.load, near=best.load)
+    best = Best(0.0, variants[0])
+    for variant in variants:
+        load = capacity(tenants, variant.system, trial, attainment, above=best.load)
         if load > best.load:
             best = Best(load, variant)
     return best
