@@ -3,7 +3,6 @@
 The test makes the turns of the dispatcher's thread itself: neither a clock nor the machine decides it.
 """
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ import pytest
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.core.wire import Hello, Measured, Role, encode
 from kneescale.testing.fake_worker import FakeWorker
+from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
 
 _FLOOD = encode(Measured(1, 1, 1, 1, 1, 1, 1, 1)) * 10_000
@@ -23,7 +23,7 @@ _HELLO = Hello(Role.SERVE, 16, 0)
 @pytest.fixture
 def host(short_dir: Path) -> Iterator[DispatcherHost]:
     """A host whose partitions "mad" and "good" have sockets."""
-    host = DispatcherHost("gpu0", lambda uid: short_dir / f"{uid}.sock", os.getuid())
+    host = dispatcher_host(short_dir)
     host.assign(assignment_of("mad", "good"))
     host.turn()
     yield host
@@ -35,7 +35,7 @@ def host(short_dir: Path) -> Iterator[DispatcherHost]:
 def mad(host: DispatcherHost, short_dir: Path) -> Iterator["_MadWorker"]:
     """A worker that said hello and whose socket is full."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.connect(str(short_dir / f"{claim_uid('mad')}.sock"))
+        sock.connect(str(_socket(short_dir, "mad")))
         sock.sendall(encode(_HELLO))
         mad = _MadWorker(sock)
         mad.flood()
@@ -46,7 +46,7 @@ def mad(host: DispatcherHost, short_dir: Path) -> Iterator["_MadWorker"]:
 @pytest.fixture
 def good(host: DispatcherHost, short_dir: Path) -> Iterator[FakeWorker]:
     """A worker that said hello and has its terms."""
-    with FakeWorker(short_dir / f"{claim_uid('good')}.sock") as worker:
+    with FakeWorker(_socket(short_dir, "good")) as worker:
         worker.connect()
         worker.send(_HELLO)
         _turn_until_connected(host, "good")
@@ -90,6 +90,10 @@ class _MadWorker:
                 taken += sent
                 self._rest = self._rest[sent:] or _FLOOD
         return taken
+
+
+def _socket(folder: Path, name: str) -> Path:
+    return folder / f"{claim_uid(name)}.sock"
 
 
 def _is_connected(host: DispatcherHost, name: str) -> bool:

@@ -11,10 +11,15 @@ from threading import Thread
 from kneescale.agent.dispatcher_host import DispatcherHost
 
 
+def dispatcher_host(folder: Path) -> DispatcherHost:
+    """A dispatcher for workers of this user; the socket of claim `uid` is `uid.sock` in the folder."""
+    return DispatcherHost("gpu0", lambda uid: folder / f"{uid}.sock", os.getuid())
+
+
 @contextmanager
 def running_host(folder: Path) -> Iterator[tuple[DispatcherHost, Thread]]:
-    """A device's dispatcher on its thread; the socket of claim `uid` is `uid.sock` in the folder."""
-    host = DispatcherHost("gpu0", lambda uid: folder / f"{uid}.sock", os.getuid())
+    """The same, on its thread."""
+    host = dispatcher_host(folder)
     thread = Thread(target=host.run)
     thread.start()
     try:

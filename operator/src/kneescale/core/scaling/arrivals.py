@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from kneescale.core.units import NS_PER_S
 
@@ -166,7 +166,7 @@ def _slow_dispersion(bins: Sequence[int]) -> float:
         return 0.0
     so_far = [0, *accumulate(bins)]
     sums = [last - first for first, last in zip(so_far, so_far[_RECENT_BINS:], strict=False)]
-    squares = sorted((b - a) ** 2 for a, b in zip(sums, sums[_RECENT_BINS:], strict=False))
+    squares = sorted(_squares(sums, apart=_RECENT_BINS))
     kept = squares[: round(_KEPT * len(squares))]
     variance = sum(kept) / len(kept) / _KEPT_SQUARE / 2
     return max(1.0, variance * len(bins) / _RECENT_BINS / sum(bins))
@@ -186,5 +186,6 @@ def dispersion(bins: Sequence[int]) -> float:
     return max(1.0, sum(squares) / len(squares) / (2 * mean)) if mean else 1.0
 
 
-def _squares(counts: Sequence[int]) -> list[int]:
-    return [(after - before) ** 2 for before, after in pairwise(counts)]
+def _squares(counts: Sequence[int], apart: int = 1) -> list[int]:
+    """Of the differences of counts so many places apart."""
+    return [(after - before) ** 2 for before, after in zip(counts, counts[apart:], strict=False)]
