@@ -29,7 +29,7 @@ class FakeClient:
         self._bench = bench
 
     def result(self) -> Client:
-        self._bench.connected = False
+        self._bench.running = 0
         faulty = self._bench.losses or self._bench.terminated
         return Client({"error": "CUDA error" if faulty else "", "median_ms": 1}, int(bool(faulty)))
 
@@ -43,19 +43,19 @@ class FakeBench:
         self.off = off
         self.gpu: Mapping[str, str] = {
             "uuid": "MIG-1" if off == "readings" else "GPU-1",
-            "name": "NVIDIA H100-SXM5-80GB",
+            "name": "NVIDIA H100 80GB HBM3",
             "memory.total": "81559 MiB",
             "compute_cap": "9.0",
         }
         self.control = self
-        self.connected = False
+        self.running = 0
         self.terminated = False
         self.losses = 0
 
     def daemon(self) -> DaemonStatus:
         state = DaemonState.DOWN if self.off == "daemon" else DaemonState.RUNNING
         losses = 0 if self.off == "fault" else self.losses
-        return DaemonStatus(state, "2026-11-25T00:00:00Z", losses=losses, clients=(_PID,) * self.connected)
+        return DaemonStatus(state, "2026-11-25T00:00:00Z", losses=losses, clients=(_PID,) * self.running)
 
     def ask(self, command: str) -> str:
         match command.split()[0]:
@@ -82,8 +82,8 @@ class FakeBench:
             return [Client({}, int(self.off != "memory-limit"))]
         return [self._ran(command, percent, len(commands)) for command in commands]
 
-    def start(self, program: str, *arguments: str) -> FakeClient:
-        self.connected = True
+    def start(self, program: str, *arguments: str, percent: int = 100) -> FakeClient:
+        self.running += 1
         return FakeClient(self)
 
     def server_of(self, client: RunningClient) -> int:
@@ -105,7 +105,10 @@ class FakeBench:
             case "multiply":
                 pace = 100 / percent if self.off != "pace" else 1
                 crowd = together if self.off == "side-by-side" and together == 2 else 1
+                crowd += self.running if self.off == "pool-side-by-side" else 0
                 said = {"median_ms": _ALONE_MS * pace * crowd}
+            case "many_small":
+                said = {"median_ms": 10 if self.running and self.off == "small-beside-large" else 1}
             case "multiply_green":
                 said = {"median_ms": _ALONE_MS * (1 if self.off == "green-side-by-side" else together)}
             case "fault":

@@ -7,7 +7,7 @@ from statistics import median
 from tools.gpu_trial import report, trial
 from tools.gpu_trial.rig import Platform, Rig
 from tools.gpu_trial.subjects import Subject
-from tools.gpu_trial.systems import SYSTEMS, UNMANAGED
+from tools.gpu_trial.systems import ALONE, SYSTEMS, UNMANAGED
 
 PRODUCT = "V100-SXM2-16GB"
 SECONDS = 1.5
@@ -26,7 +26,7 @@ def test_every_system_serves_all_models_under_each_load(short_dir: Path) -> None
     runs = list(trial.run(rig, subjects, surfaces, trial.Plan((0.1,), SECONDS), lines.append))
 
     seen = {(run.system, run.load, run.model) for run in runs}
-    assert seen == {(system.name, 0.1, subject.name) for system in SYSTEMS for subject in subjects}
+    assert seen == {(system.name, 0.1, subject.name) for system in (ALONE, *SYSTEMS) for subject in subjects}
     assert all(len(run.answers.latencies_ms) > 0 for run in runs)
     # Clients of all models began together: who begins late finds all of its requests overdue.
     assert all(_median_ms(run) < 1000 * SECONDS for run in runs)
@@ -36,7 +36,7 @@ def test_every_system_serves_all_models_under_each_load(short_dir: Path) -> None
     document = json.loads(report.to_json({"name": "emulated"}, surfaces, runs))
     assert len(document["runs"]) == len(runs)
     assert {row[0] for row in document["surfaces"]["alexnet"]} >= {10, 100}
-    assert len(report.table(runs)) == 1 + len(SYSTEMS)
+    assert len(report.table(runs)) == 2 + len(SYSTEMS)
 
 
 def _median_ms(run: trial.OneRun) -> float:

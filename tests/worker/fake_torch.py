@@ -1,6 +1,7 @@
 """As much of torch as the CUDA executor uses, on numpy: notes which stream each thing happened on."""
 
 import contextlib
+import os
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,13 +45,14 @@ class Tensor:
 
 
 class FakeTorch(types.ModuleType):
-    """`model` stands for every module that is loaded; `ran` lists (stream, module) of each call."""
+    """`model` stands for every module that is loaded; `ran` lists (stream, module, items) of each call."""
 
     def __init__(self, model: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         super().__init__("torch")
         self.model = model
-        self.ran: list[tuple[int, int]] = []
+        self.ran: list[tuple[int, int, int]] = []
         self.loaded = 0
+        self.host_threads = os.cpu_count()
         self.pending: list[Callable[[], None]] = []
         self.stream_now = 0
         self.pools: list[str] = []
@@ -69,6 +71,9 @@ class FakeTorch(types.ModuleType):
         )
         global _now
         _now = self
+
+    def set_num_threads(self, count: int) -> None:
+        self.host_threads = count
 
     def zeros(self, size: int, device: str) -> Tensor:
         return Tensor(np.zeros(size), device)
@@ -91,7 +96,7 @@ class FakeTorch(types.ModuleType):
 
         def module(*tensors: Tensor) -> Tensor:
             assert all(tensor.device == "cuda:0" for tensor in tensors)
-            self.ran.append((self.stream_now, number))
+            self.ran.append((self.stream_now, number, len(tensors[0].array)))
             return Tensor(self.model(tensors[0].array), "cuda:0")
 
         module.eval = lambda: module  # type: ignore[attr-defined]

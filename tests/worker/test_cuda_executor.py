@@ -72,11 +72,27 @@ def test_every_lane_is_warmed_up_on_a_stream_of_its_own(
     make_executor: MakeExecutor, torch: FakeTorch
 ) -> None:
     _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 50, 100))))
-    streams = [stream for stream, _ in torch.ran]
-    # A batch of 1, of 2 and of 4 items each.
-    assert len(streams) == 3 * 3
-    assert len(set(streams)) == 3
-    assert 0 not in streams
+    sizes: dict[int, set[int]] = {}
+    for stream, _, items in torch.ran:
+        sizes.setdefault(stream, set()).add(items)
+    assert len(sizes) == 3
+    assert all(of_one >= {1, 2, 4} for of_one in sizes.values())
+    assert 0 not in sizes
+
+
+def test_no_size_of_a_batch_is_new_when_it_serves(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 100))))
+    assert {items for _, _, items in torch.ran} == {1, 2, 3, 4}
+
+
+def test_no_size_is_new_to_any_context(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    _loaded(make_executor(MpsContextLanes(FakeDriver(80), (20, 50))))
+    assert {(home, items) for _, home, items in torch.ran} == {(h, n) for h in (0, 1) for n in (1, 2, 3, 4)}
+
+
+def test_torch_takes_no_threads_for_its_copies(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (100,))))
+    assert torch.host_threads == 1
 
 
 def test_green_contexts_share_one_copy_of_the_weights(make_executor: MakeExecutor, torch: FakeTorch) -> None:

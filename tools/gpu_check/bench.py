@@ -83,7 +83,7 @@ class Bench(Protocol):
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         """Run several at once, to their ends."""
 
-    def start(self, program: str, *arguments: str) -> RunningClient:
+    def start(self, program: str, *arguments: str, percent: int = 100) -> RunningClient:
         """Start one and leave it running."""
 
     def server_of(self, client: RunningClient) -> int:
@@ -156,13 +156,12 @@ class RealBench:
 
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         """See Bench."""
-        variables = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env}
-        running = [_Process(command, {**self.env, **variables}) for command in commands]
+        running = [self._started(command, percent, env) for command in commands]
         return [process.result() for process in running]
 
-    def start(self, program: str, *arguments: str) -> RunningClient:
+    def start(self, program: str, *arguments: str, percent: int = 100) -> RunningClient:
         """See Bench."""
-        return _Process((program, *arguments), self.env)
+        return self._started((program, *arguments), percent, {})
 
     def server_of(self, client: RunningClient) -> int:
         """See Bench."""
@@ -177,6 +176,9 @@ class RealBench:
     def close(self) -> None:
         """Let the daemon end."""
         self._keeper.quit()
+
+    def _started(self, command: Sequence[str], percent: int, env: Mapping[str, str]) -> _Process:
+        return _Process(command, {**self.env, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env})
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kneescale.agent.cuda_mps import product_name
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.mps import protocol
@@ -15,6 +16,10 @@ _MPS = "NVIDIA, Multi-Process Service"
 _DRIVER_API = "NVIDIA, CUDA Driver API"
 #: What a time measured on a GPU that nobody else uses may be off.
 _TOLERANCE = 0.15
+#: As in pools of lanes: they have made their contexts, and run nothing.
+_IDLE_CLIENTS = 6
+#: So long do clients go on beside whom others are timed, torch's import of some seconds included.
+_HELD_S = "25"
 #: SMs come in eights at the coarsest.
 _UNIT_SMS = 8
 
@@ -56,7 +61,7 @@ def _sms_by_percentage(bench: Bench) -> Finding:
 def _datasheet(bench: Bench) -> Finding:
     sms = int(bench.client("sms").said["sms"])
     try:
-        product = gpu_product(bench.gpu["name"].removeprefix("NVIDIA "))
+        product = gpu_product(product_name(bench.gpu["name"]))
     except InvalidInputError as error:
         return Finding(Verdict.MEASURED, f"{sms} SMs; {error}")
     return held(sms == product.sm_count, f"{sms} SMs, datasheet {product.sm_count}")
@@ -77,6 +82,33 @@ def _side_by_side(bench: Bench) -> Finding:
     slowest = max(_time_ms(client.said) for client in both)
     seen = f"whole GPU {whole:.2f} ms; 50 GPU% alone {alone:.2f} ms, beside the other {slowest:.2f} ms"
     return held(_near(slowest, 2 * whole, _TOLERANCE), seen)
+
+
+def _pool_side_by_side(bench: Bench) -> Finding:
+    alone = _times_of_two(bench)
+    idle = [bench.start("hold_idle", _HELD_S, percent=50) for _ in range(_IDLE_CLIENTS)]
+    for client in idle:
+        bench.server_of(client)
+    beside = _times_of_two(bench)
+    for client in idle:
+        client.result()
+    seen = f"two on 50 GPU% {alone:.2f} ms; while {_IDLE_CLIENTS} idle ones hold as much {beside:.2f} ms"
+    return held(_near(beside, alone, _TOLERANCE), seen)
+
+
+def _times_of_two(bench: Bench) -> float:
+    both = bench.clients(("multiply", "2"), ("multiply", "2"), percent=50)
+    return max(_time_ms(client.said) for client in both)
+
+
+def _small_beside_large(bench: Bench) -> Finding:
+    alone = _time_ms(bench.client("many_small", percent=10).said)
+    large = bench.start("hold", _HELD_S, percent=60)
+    bench.server_of(large)
+    beside = _time_ms(bench.client("many_small", percent=10).said)
+    large.result()
+    seen = f"ms of many small kernels on 10 GPU%: {alone:.2f}; beside a large one on 60 GPU% {beside:.2f}"
+    return held(_near(beside, alone, 2 * _TOLERANCE), seen)
 
 
 def _green(bench: Bench) -> Finding:
@@ -233,6 +265,18 @@ CHECKS = (
         "two capped clients of 50 GPU% together do as much as one with the whole GPU",
         "ADR 21",
         _side_by_side,
+    ),
+    Check(
+        "pool-side-by-side",
+        "clients that are idle take nothing from others, though all caps add up to more than the GPU",
+        "ADR 21; arXiv 2304.13541, section on spatio-temporal scheduling",
+        _pool_side_by_side,
+    ),
+    Check(
+        "small-beside-large",
+        "a model of many small kernels keeps its pace beside one of large kernels",
+        "ADR 21",
+        _small_beside_large,
     ),
     Check(
         "green",

@@ -15,6 +15,8 @@ from typing import Any
 #: Large enough to fill any GPU: 128 x 128 outputs to a thread block make 4096 blocks.
 _SIZE = 8192
 _REPEATS = 10
+#: Kernels in a row, as many as a deep network launches.
+_CHAIN = 300
 #: PTX of a kernel, which the driver compiles.
 _WRITES_NOWHERE = b"""
 .version 7.0
@@ -110,6 +112,26 @@ def hold(seconds: str = "60") -> Mapping[str, Any]:
         return {"error": str(error).splitlines()[0]}
 
 
+def hold_idle(seconds: str) -> Mapping[str, Any]:
+    """Make a context as a lane does, run one product, and then nothing for so long."""
+    said = _multiply(0, None)
+    time.sleep(float(seconds))
+    return said
+
+
+def many_small() -> Mapping[str, Any]:
+    """The median time of a chain of small kernels, which takes its time to launch."""
+    torch = _torch()
+    numbers = torch.ones(_SIZE, device="cuda")
+    torch.cuda.synchronize()
+
+    def chain() -> None:
+        for _ in range(_CHAIN):
+            numbers.mul_(1)
+
+    return _timed(chain, 0)
+
+
 def fail_assertion() -> Mapping[str, Any]:
     """Have an assertion fail in a kernel, as torch's own do on an index out of bounds."""
     torch = _torch()
@@ -144,14 +166,19 @@ def _multiply(seconds: float, stream: Any) -> Mapping[str, Any]:  # noqa: ANN401
     torch = _torch()
     left = torch.ones((_SIZE, _SIZE), device="cuda", dtype=torch.float16)
     torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        return _timed(lambda: left @ left, seconds)
+
+
+def _timed(work: Callable[[], object], seconds: float) -> Mapping[str, Any]:
+    """The median time until the GPU has done it, over some repeats and for at least so long."""
     times_ms: list[float] = []
     until_s = time.monotonic() + seconds
-    with torch.cuda.stream(stream):
-        while len(times_ms) <= _REPEATS or time.monotonic() < until_s:
-            began_s = time.monotonic()
-            left @ left
-            torch.cuda.current_stream().synchronize()
-            times_ms.append(1000 * (time.monotonic() - began_s))
+    while len(times_ms) <= _REPEATS or time.monotonic() < until_s:
+        began_s = time.monotonic()
+        work()
+        _torch().cuda.current_stream().synchronize()
+        times_ms.append(1000 * (time.monotonic() - began_s))
     warm = sorted(times_ms[1:])
     return {"median_ms": warm[len(warm) // 2]}
 
@@ -164,7 +191,19 @@ def _torch() -> Any:  # noqa: ANN401
 
 PROGRAMS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
     program.__name__: program
-    for program in (sms, green, contexts, multiply, multiply_green, batch, hold, fail_assertion, fault)
+    for program in (
+        sms,
+        green,
+        contexts,
+        multiply,
+        multiply_green,
+        batch,
+        hold,
+        hold_idle,
+        many_small,
+        fail_assertion,
+        fault,
+    )
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Serve real models on this machine's GPU, as a node does, and compare; see docs/gpu-checklist.md.
 
-Exit status: 0, or 2 where there is no GPU.
+Exit status: 0, 1 where a model could not be measured, or 2 where there is no GPU.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from kneescale.agent.cuda_mps import product_name
 from kneescale.api.vocabulary import Tier
 from tools.gpu_check.bench import NoGpuError, RealBench, real_bench
 from tools.gpu_trial import report, trial
-from tools.gpu_trial.rig import Platform, Rig
+from tools.gpu_trial.rig import NotMeasuredError, Platform, Rig
 from tools.gpu_trial.subjects import torchscript_subjects
 
 _MAX_BATCH = 32
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoGpuError as error:
         _say(f"nothing tried: {error}")
         return 2
+    except NotMeasuredError as error:
+        _say(str(error))
+        return 1
     _say(f"written to {arguments.report}")
     return 0
 

@@ -17,7 +17,9 @@ def table(runs: Sequence[OneRun]) -> list[str]:
     lines = [f"{'attainment':22} {'load':>5} " + " ".join(f"{model:>16}" for model in models)]
     for system, load in dict.fromkeys((run.system, run.load) for run in runs):
         cells = {run.model: _cell(run) for run in runs if (run.system, run.load) == (system, load)}
-        lines.append(f"{system:22} {load:5.2f} " + " ".join(f"{cells[model]:>16}" for model in models))
+        lines.append(
+            f"{system:22} {load:5.2f} " + " ".join(f"{cells.get(model, ''):>16}" for model in models)
+        )
     return lines
 
 
@@ -58,4 +60,5 @@ def _summary(run: OneRun) -> dict[str, Any]:
         "p50_ms": cuts and round(cuts[49], 2),
         "p99_ms": cuts and round(cuts[98], 2),
         "batches": run.batches and asdict(run.batches),
+        "cpus_busy": round(run.cpus_busy, 1),
     }

@@ -27,6 +27,12 @@ _PROFILE_DEADLINE_S, _START_DEADLINE_S = 180.0, 120.0
 #: All clients are told to begin, which takes less.
 _LEAD_NS = NS_PER_S // 10
 _US_PER_MS = 1000
+#: Characters of a log that are worth a look.
+_LOG_TAIL = 2000
+
+
+class NotMeasuredError(Exception):
+    """A model has no profile, and so there is nothing to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Rig:
     def profiles(self, subjects: Sequence[Subject]) -> dict[str, LatencySurface]:
         """Measure all surfaces, one model after the other, as profiling pods do on one GPU.
 
-        Raises RuntimeError where a worker ends without one.
+        Raises NotMeasuredError where a worker fails, or takes too long.
         """
         with running_host(self._folder) as (host, _):
             host.assign(_assignment(Policy.SPATIO_TEMPORAL, {s.name: _to_measure() for s in subjects}))
@@ -117,8 +123,12 @@ class Rig:
     def _measured(self, subject: Subject) -> LatencySurface:
         log = self._log(subject.name)
         with running_worker("profile", self._env(subject, LANES), log) as worker:
-            if worker.wait(_PROFILE_DEADLINE_S):
-                raise RuntimeError(f"{subject.name} could not be measured: {log.read_text()[-2000:]}")
+            try:
+                failed = worker.wait(_PROFILE_DEADLINE_S) != 0
+            except subprocess.TimeoutExpired:
+                failed = True
+        if failed:
+            raise NotMeasuredError(f"{subject.name} could not be measured: {log.read_text()[-_LOG_TAIL:]}")
         return self._surface(subject.name)
 
     def _client(self, name: str, *arguments: str) -> "subprocess.Popen[str]":

@@ -28,6 +28,8 @@ class System:
     policy: Policy | None
 
 
+#: One model at a time has requests.
+ALONE = System("alone", Policy.SPATIO_TEMPORAL)
 SHARED = System("shared by Kneescale", Policy.SPATIO_TEMPORAL)
 IN_TURNS = System("in turns", Policy.TEMPORAL)
 #: Each worker batches what waits, half an SLO's worth at most, on 100 GPU%: MPS as it is without limits.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import WEIGHTS_FILE, check_outputs, one_line, zeros
 
 _DEVICE = "cuda:0"
+#: Of torch on the host, which only copies batches: by itself it would take a thread for each core of the
+#: node, in each lane's process, and those spin for a while after each copy.
+_HOST_THREADS = 1
 _RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
 
 
@@ -41,6 +44,7 @@ class CudaExecutor:
 
     def load(self) -> None:
         """Make the lanes, and read the module once for each of their homes."""
+        torch.set_num_threads(_HOST_THREADS)
         try:
             # Makes the primary context, and leaves it current, as the lanes need it.
             torch.zeros(1, device=_DEVICE)
@@ -51,12 +55,19 @@ class CudaExecutor:
             raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
 
     def warm_up(self) -> None:
-        """Run batches of all sizes on every lane, and compare the answers with the metadata.
+        """Run batches of all sizes in every home, some on every lane, and compare with the metadata.
 
-        The first of its size loads kernels: 40 ms for a ResNet-50 on an H200, where others take 3 ms.
+        The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200, where others take
+        3 ms.
         """
+        lanes = self._lanes.sms
+        of_each_home = lanes if self._lanes.homes > 1 else (max(lanes),)
+        runs = chain(
+            product(of_each_home, range(1, self._max_batch + 1)),
+            product(lanes, doubling_batches(self._max_batch)),
+        )
         try:
-            for gpu_percent, batch in product(self._lanes.sms, doubling_batches(self._max_batch)):
+            for gpu_percent, batch in runs:
                 check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error

@@ -22,8 +22,6 @@ _Torch: TypeAlias = Any
 #: Batches that are compared: what grows with them belongs to the items, the rest to the batch. A batch of one
 #: would not do, for it can go without copies that all others need.
 _BATCHES = (2, 3)
-#: TorchScript's own preparations dispatch operators, too, until it has seen the same shapes so often.
-_PREPARING_RUNS = 2
 _CONVOLUTIONS = ("convolution", "_convolution")
 #: Whole layers in one operator, which torch.utils.flop_counter does not know.
 _TRANSFORMER_LAYERS = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
@@ -60,13 +58,17 @@ def read_kernels(
 
 
 def _launches(module: Callable[..., object], inputs: Sequence[_Torch]) -> list[_Launch]:
-    # Under inference_mode operators would show that are none yet, but made of others.
-    with torch.no_grad():
-        for _ in range(_PREPARING_RUNS):
-            module(*inputs)
+    with (
+        # Under inference_mode operators would show that are none yet, but made of others.
+        torch.no_grad(),
+        # Else TorchScript fuses some for these shapes, which no GPU is asked to run, and takes minutes for a
+        # DenseNet-201.
+        torch.jit.optimized_execution(False),
         # oneDNN would run a whole LSTM as one operator.
-        with torch.backends.mkldnn.flags(enabled=False), _Recorder() as recorder:
-            module(*inputs)
+        torch.backends.mkldnn.flags(enabled=False),
+        _Recorder() as recorder,
+    ):
+        module(*inputs)
     launches: list[_Launch] = recorder.launches
     return launches
 
