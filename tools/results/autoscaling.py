@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
 
-from kneescale.cli.autoscale import Outcomes, compare, over_oracle
+from kneescale.cli.autoscale import Outcomes, compare_all, over_oracle
 from kneescale.cli.autoscale_picture import draw_autoscalers
 from kneescale.core.scaling.autoscaler import QUICK_STABILISATION_S, STABILISATION_S
 from kneescale.core.surfaces.catalog import catalog
@@ -36,19 +36,18 @@ def scenes(seed: int) -> dict[str, Scene]:
 
 def run_autoscaling(docs: Path) -> str:
     """Simulate all, draw a picture of each trace beside the page, and return the section's text."""
-    found = scenes(TUNED_ON_SEED)
-    outcomes = {name: compare(list(AUTOSCALERS), scene) for name, scene in found.items()}
-    for name, scene in found.items():
-        draw_autoscalers(outcomes[name], scene, docs / _picture(name))
-    return "\n\n".join(_section(outcomes, judged()))
-
-
-def judged() -> dict[int, dict[str, Outcomes]]:
-    """The product's autoscaler and the oracle on what nothing was tuned on, by seed and trace."""
-    return {
-        seed: {name: compare(["kneescale", ORACLE], scene) for name, scene in scenes(seed).items()}
-        for seed in JUDGED_ON_SEEDS
+    asked = {
+        (seed, name): (list(AUTOSCALERS) if seed == TUNED_ON_SEED else ["kneescale", ORACLE], scene)
+        for seed in (TUNED_ON_SEED, *JUDGED_ON_SEEDS)
+        for name, scene in scenes(seed).items()
     }
+    found = compare_all({f"seed {seed}, {name}": each for (seed, name), each in asked.items()})
+    by_seed: dict[int, dict[str, Outcomes]] = {}
+    for (seed, name), outcomes in zip(asked, found.values(), strict=True):
+        by_seed.setdefault(seed, {})[name] = outcomes
+    for name, outcomes in by_seed[TUNED_ON_SEED].items():
+        draw_autoscalers(outcomes, asked[TUNED_ON_SEED, name][1], docs / _picture(name))
+    return "\n\n".join(_section(by_seed))
 
 
 def with_section(page: str, section: str) -> str:
@@ -74,11 +73,10 @@ def _scene(arrivals: Arrivals, seed: int, load: float = 1.0) -> Scene:
     return Scene(Scenario(tuple(models), gpus, arrivals), trial, load)
 
 
-def _section(
-    outcomes: Mapping[str, Outcomes], by_seed: Mapping[int, Mapping[str, Outcomes]]
-) -> Iterator[str]:
+def _section(by_seed: Mapping[int, Mapping[str, Outcomes]]) -> Iterator[str]:
+    outcomes = by_seed[TUNED_ON_SEED]
     yield f"{TITLE}\n\n{_wrapped(_INTRODUCTION)}"
-    yield answers({TUNED_ON_SEED: outcomes, **by_seed})
+    yield answers(by_seed)
     yield f"All autoscalers, with seed {TUNED_ON_SEED}:"
     yield table(
         _COLUMNS, [_row(trace, of_one, name) for trace, of_one in outcomes.items() for name in of_one]

@@ -92,16 +92,29 @@ class CountedSurface(LatencySurface):
         return super().latency_ms(gpu_percent, batch)
 
 
-def test_what_was_chosen_once_is_remembered_until_something_changes() -> None:
-    def looks_of_a_choice(rate_rps: float) -> int:
+def test_what_was_chosen_once_is_remembered_until_more_changes_than_the_load() -> None:
+    def looks_of_a_choice(*rates_rps: float) -> int:
         surface = CountedSurface.from_points(SURFACES["alexnet"].points)
         before = CountedSurface.looks
-        choose_lanes([Workload("a", rate_rps, 40, {"": surface})], "", 3)
+        workloads = [Workload(str(n), rate, 40, {"": surface}) for n, rate in enumerate(rates_rps)]
+        choose_lanes(workloads, "", 3)
         return CountedSurface.looks - before
 
-    assert looks_of_a_choice(100) > 0
-    assert looks_of_a_choice(100) == 0
-    assert looks_of_a_choice(101) > 0
+    assert looks_of_a_choice(100, 50) > 0
+    assert looks_of_a_choice(100, 50) == 0
+    assert looks_of_a_choice(100, 51) > 0
+
+
+@given(load=st.floats(0.01, 100))
+def test_the_pools_depend_on_the_proportions_of_the_rates_alone(load: float) -> None:
+    rates = {"alexnet": 100, "resnet50": 40}
+
+    def pools(load: float) -> dict[str, tuple[int, ...]]:
+        return choose_lanes(
+            [Workload(name, load * rate, 40, {"": SURFACES[name]}) for name, rate in rates.items()], "", 3
+        )
+
+    assert pools(load) == pools(1)
 
 
 def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent() -> None:

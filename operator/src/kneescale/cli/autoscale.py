@@ -11,7 +11,7 @@ from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
 from kneescale.cli.trial_arguments import is_usual_policy, not_negative, trial_of
 from kneescale.core.errors import InvalidInputError
-from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS, ORACLE, Tried, try_choice
+from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS, ORACLE, Choice, Tried, try_choice
 from kneescale.sim.autoscaling.figures import BUCKET_S
 from kneescale.sim.autoscaling.scene import DEFAULT_START_S, Scene
 
@@ -76,20 +76,33 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
 
 def compare(names: Sequence[str], scene: Scene) -> Outcomes:
     """Each autoscaler with the parameters that suit the scene best."""
+    return compare_all({"": (names, scene)})[""]
+
+
+def compare_all(asked: Mapping[str, tuple[Sequence[str], Scene]]) -> dict[str, Outcomes]:
+    """The same for several scenes at once, by name: the autoscalers asked about, and the scene."""
     tried = run_all(
         {
-            f"{name} {choice.parameters}".strip(): partial(try_choice, choice, scene)
+            _label(title, name, choice): partial(try_choice, choice, scene)
+            for title, (names, scene) in asked.items()
             for name in names
             for choice in AUTOSCALERS[name]
         }
     )
     return {
-        name: max(
-            (tried[f"{name} {choice.parameters}".strip()] for choice in AUTOSCALERS[name]),
-            key=lambda each: each.merit,
-        )
-        for name in names
+        title: {
+            name: max(
+                (tried[_label(title, name, choice)] for choice in AUTOSCALERS[name]),
+                key=lambda each: each.merit,
+            )
+            for name in names
+        }
+        for title, (names, _) in asked.items()
     }
+
+
+def _label(title: str, name: str, choice: Choice) -> str:
+    return f"{title} {name} {choice.parameters}".strip()
 
 
 def over_oracle(outcomes: Outcomes, name: str) -> float | None:

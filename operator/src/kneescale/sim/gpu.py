@@ -18,6 +18,8 @@ class Gpu:
 
     def __init__(self, tenants: tuple[Tenant, ...]) -> None:
         self._tenants = tenants
+        #: By model, GPU% and batch, as the tenants say.
+        self._latencies_ns: dict[tuple[int, float, int], float] = {}
         self._runs: dict[Run, None] = {}
         #: What ends next; None where that is to be found out.
         self._next: Run | None = None
@@ -73,7 +75,11 @@ class Gpu:
                 self._set_end(run)
 
     def _set_end(self, run: Run) -> None:
-        tenant = self._tenants[run.model]
-        run.whole_ns = run.slowness * tenant.shared_latency_ns(run.share_percent, run.batch)
+        key = (run.model, run.share_percent, run.batch)
+        latency_ns = self._latencies_ns.get(key)
+        if latency_ns is None:
+            latency_ns = self._tenants[run.model].shared_latency_ns(run.share_percent, run.batch)
+            self._latencies_ns[key] = latency_ns
+        run.whole_ns = run.slowness * latency_ns
         run.end_ns = run.since_ns + round(run.left * run.whole_ns)
         self._next = None

@@ -7,7 +7,7 @@ GPU area. The load for which the pools are chosen is the largest at which all of
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import log, sqrt
 from types import MappingProxyType
@@ -50,6 +50,8 @@ _ROUNDS = 2
 #: Choices that are remembered, one for each GPU whose pools do not carry its rates: every plan asks for them
 #: anew, and one of eight models takes half a second.
 _REMEMBERED = 256
+#: Any would do; the digits are those by which rates in the same proportion differ from rounding.
+_TOTAL_RPS, _DIGITS = 1000, 9
 
 
 def choose_lanes(
@@ -60,9 +62,10 @@ def choose_lanes(
 ) -> dict[str, Pool]:
     """So many lanes for each model, by name, for all of them on one GPU of the product.
 
-    Models in `kept` have the pool that it says. Raises InfeasibleError where no run of a model ends in time.
+    Only the proportions of the rates matter, since the pools are those for the largest load. Models in `kept`
+    have the pool that it says. Raises InfeasibleError where no run of a model ends in time.
     """
-    demands = _demands(workloads, product)
+    demands = _in_proportion(_demands(workloads, product))
     pools = _chosen(demands, lanes, tuple(sorted(kept.items())))
     return {demand.name: pool for demand, pool in zip(demands, pools, strict=True)}
 
@@ -113,6 +116,15 @@ def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str
 def _demands(workloads: Sequence[Workload], product: str) -> tuple["_Demand", ...]:
     return tuple(
         _Demand(each.name, each.rate_rps, each.limit_ms, each.surfaces[product]) for each in workloads
+    )
+
+
+def _in_proportion(demands: Sequence["_Demand"]) -> tuple["_Demand", ...]:
+    """With rates that add up to a number that is always the same, so that what was chosen is found again."""
+    total_rps = sum(demand.rate_rps for demand in demands)
+    return tuple(
+        replace(demand, rate_rps=round(_TOTAL_RPS * demand.rate_rps / total_rps, _DIGITS))
+        for demand in demands
     )
 
 
