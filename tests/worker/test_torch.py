@@ -141,8 +141,8 @@ def test_its_kernels_and_a_datasheet_predict_a_model(model_env: dict[str, str], 
     message = json.loads((tmp_path / "message").read_text())
     points = {(lane, batch): latency_us for lane, batch, latency_us in message["points"]}
     assert points.keys() == {(lane, batch) for lane in (10, 100) for batch in (1, 2, 4)}
-    # A few kernels that do next to nothing: 100 us each for the host to launch them.
-    assert 100 <= points[100, 1] <= points[10, 4] < 2_000
+    # A few kernels that do next to nothing: 20 us each for the host to launch them.
+    assert 20 <= points[100, 1] <= points[10, 4] < 400
     assert message["expectedErrorPercent"] == 80
 
 

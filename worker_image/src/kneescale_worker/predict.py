@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kneescale.core.surfaces.gpu_products import gpu_product
-from kneescale.core.surfaces.prediction import EAGER_PYTORCH, KERNELS_PREDICT_TO, predicted_surface
+from kneescale.core.surfaces.prediction import KERNELS_PREDICT_TO, TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
 from kneescale_worker.profile import lanes_to_measure, triples
 
@@ -39,7 +39,7 @@ def predict(request: PredictionRequest) -> dict[str, Any]:
     executor.load()
     executor.warm_up()
     lanes, batches = lanes_to_measure(request.lanes), doubling_batches(request.max_batch)
-    surface = predicted_surface(executor.kernels(), product, EAGER_PYTORCH, lanes, batches)
+    surface = predicted_surface(executor.kernels(), product, TORCHSCRIPT, lanes, batches)
     return {
         "points": triples(surface.points),
         "expectedErrorPercent": ceil(_PERCENT * KERNELS_PREDICT_TO),

@@ -14,7 +14,7 @@ import numpy as np
 
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import gpu_product
-from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_to_measured
+from kneescale.core.surfaces.prediction import TORCHSCRIPT, predicted_to_measured
 from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, SequentialDesign
 from kneescale.core.surfaces.surface import Point, doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, ms_to_ns, ns_to_ms
@@ -207,7 +207,7 @@ def _prediction_error(executor: Executor, product_name: str, measured: Sequence[
     except (InvalidInputError, LoadError) as error:
         _log.info("there is no prediction to compare with: %s", error)
         return None
-    off = np.abs(predicted_to_measured(kernels, gpu, EAGER_PYTORCH, measured) - 1)
+    off = np.abs(predicted_to_measured(kernels, gpu, TORCHSCRIPT, measured) - 1)
     _log.info("predicted from its kernels: %.1f %% off at the median", _PERCENT * np.median(off))
     return float(np.median(off))
 

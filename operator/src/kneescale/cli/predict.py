@@ -13,7 +13,7 @@ from kneescale.cli.text_files import open_text
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_surface
+from kneescale.core.surfaces.prediction import TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
 
 _GPU_PERCENTS = range(5, 101, 5)
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:
     product = gpu_product(product_name)
     for path in paths:
-        surface = predicted_surface(_kernels(path), product, EAGER_PYTORCH, _GPU_PERCENTS, _BATCHES)
+        surface = predicted_surface(_kernels(path), product, TORCHSCRIPT, _GPU_PERCENTS, _BATCHES)
         for point in surface.points:
             values = (path.stem, product.name, point.batch, point.gpu_percent, round(point.latency_ms, 3))
             yield dict(zip(_COLUMNS, values, strict=True))
