@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.surfaces.knee import efficacy
@@ -46,15 +47,12 @@ def choose_configuration(
     `gpu_percent` and `batch`, where given, are fixed by the user and not chosen.
     Ties go to the smaller batch, then to the smaller GPU%. Raises InfeasibleError, with the numbers.
     """
-    candidates = [
-        _configuration(surface, percent, size, slo_ms, rate_rps)
-        for size in ([batch] if batch else range(1, max_batch + 1))
-        for percent in ([gpu_percent] if gpu_percent else sorted(lanes))
-    ]
+    batches = [batch] if batch else range(1, max_batch + 1)
+    candidates = _runs(surface, [gpu_percent] if gpu_percent else sorted(lanes), batches)
     feasible = [candidate for candidate in candidates if _meets(candidate, slo_ms, rate_rps)]
     if not feasible:
         raise InfeasibleError(_why_infeasible(candidates, slo_ms, rate_rps))
-    return max(feasible, key=lambda candidate: candidate.efficacy)
+    return _configuration(max(feasible, key=lambda run: efficacy(*run)), slo_ms, rate_rps)
 
 
 def efficient_configuration(
@@ -80,11 +78,7 @@ def cheapest_configuration(surface: LatencySurface, *, slo_ms: float, rate_rps: 
     is enough to fill its batch. The paper's efficacy looks at one model and pays with area for latency that
     the SLO does not ask for. Raises InfeasibleError, with the numbers.
     """
-    candidates = [
-        _configuration(surface, percent, size, slo_ms, rate_rps)
-        for size in range(1, surface.batches[-1] + 1)
-        for percent in surface.gpu_percents
-    ]
+    candidates = _runs(surface, surface.gpu_percents, range(1, surface.batches[-1] + 1))
     feasible = [
         candidate
         for candidate in candidates
@@ -93,26 +87,38 @@ def cheapest_configuration(surface: LatencySurface, *, slo_ms: float, rate_rps: 
     if not feasible:
         fastest = min(candidate.latency_ms for candidate in candidates)
         raise InfeasibleError(f"the fastest run takes {fastest:.3g} ms; the SLO is {slo_ms:g} ms")
-    return min(feasible, key=lambda candidate: candidate.gpu_percent * candidate.latency_ms / candidate.batch)
+    cheapest = min(feasible, key=lambda run: run.gpu_percent * run.latency_ms / run.batch)
+    return _configuration(cheapest, slo_ms, rate_rps)
 
 
-def _configuration(
-    surface: LatencySurface, gpu_percent: int, batch: int, slo_ms: float, rate_rps: float | None
-) -> Configuration:
-    latency_ms = surface.latency_ms(gpu_percent, batch)
-    period_ms = batch * _MS_PER_S / rate_rps if rate_rps else slo_ms
-    area_permille = round(1000 * latency_ms / period_ms * gpu_percent / WHOLE_GPU_PERCENT)
-    return Configuration(
-        gpu_percent, batch, latency_ms, efficacy(gpu_percent, batch, latency_ms), area_permille
-    )
+class _Run(NamedTuple):
+    """A candidate; there are many."""
+
+    gpu_percent: int
+    batch: int
+    latency_ms: float
 
 
-def _meets(candidate: Configuration, slo_ms: float, rate_rps: float | None) -> bool:
+def _runs(surface: LatencySurface, gpu_percents: Sequence[int], batches: Sequence[int]) -> list[_Run]:
+    return [
+        _Run(percent, batch, surface.latency_ms(percent, batch))
+        for batch in batches
+        for percent in gpu_percents
+    ]
+
+
+def _configuration(run: _Run, slo_ms: float, rate_rps: float | None) -> Configuration:
+    period_ms = run.batch * _MS_PER_S / rate_rps if rate_rps else slo_ms
+    area_permille = round(1000 * run.latency_ms / period_ms * run.gpu_percent / WHOLE_GPU_PERCENT)
+    return Configuration(*run, efficacy(*run), area_permille)
+
+
+def _meets(candidate: _Run, slo_ms: float, rate_rps: float | None) -> bool:
     waited_ms = gather_ms(candidate.batch, rate_rps)
     return candidate.latency_ms <= slo_ms / 2 and candidate.latency_ms + waited_ms <= slo_ms
 
 
-def _why_infeasible(candidates: Sequence[Configuration], slo_ms: float, rate_rps: float | None) -> str:
+def _why_infeasible(candidates: Sequence[_Run], slo_ms: float, rate_rps: float | None) -> str:
     # Where more of a GPU does not help, the whole of it is what says that nothing does.
     fastest = min(candidates, key=lambda candidate: (candidate.latency_ms, -candidate.gpu_percent))
     run = f"batch {fastest.batch} at {fastest.gpu_percent} GPU% takes {fastest.latency_ms:.3g} ms"
