@@ -2,9 +2,9 @@
 
     python benchmarks/node.py [--seconds N]
 
-A dispatcher host in this process, eight emulated workers as processes of their own; each has one request
-whose items run one by one, 10 ms on a lane of 10 GPU%. So ten batches run at a time, and a grant follows each
-end.
+A dispatcher host in this process, eight emulated workers as processes of their own; each has one lane of 12
+GPU%, and one request whose items run one by one, some 10 ms each. So eight batches run at a time, one of each
+worker, and a grant follows each end.
 The dispatcher's thread notes when it decides and hears; the workers say when their batches start and end.
 """
 
@@ -30,14 +30,14 @@ from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
-from kneescale.core.units import NS_PER_S, NS_PER_US, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S, NS_PER_US
 from kneescale.core.wire import Role, Terms
 from kneescale.testing.node import running_host, running_worker
 from kneescale.testing.spans import Span, edges, peak_percent
 
 WORKERS = 8
-LANE_PERCENT = 10
-AT_ONCE = WHOLE_GPU_PERCENT // LANE_PERCENT
+LANE_PERCENT = 12
+FULL_PERCENT = WORKERS * LANE_PERCENT
 MODEL, PRODUCT = "shufflenet_v2_x1_0", "V100-SXM2-16GB"
 #: Of the start-up, which is not measured.
 WARM_UP_S = 2.0
@@ -73,7 +73,7 @@ def main() -> int:
 
 def _measure(folder: Path, seconds: float) -> Measured:
     names = [f"w{number}" for number in range(WORKERS)]
-    items = round(NS_PER_S * (seconds + 2 * WARM_UP_S) * AT_ONCE / _batch_ns() / WORKERS)
+    items = round(NS_PER_S * (seconds + 2 * WARM_UP_S) / _batch_ns())
     heard_ns: list[int] = []
     with ExitStack() as stack:
         stack.enter_context(_noting_ends(heard_ns))
@@ -85,7 +85,7 @@ def _measure(folder: Path, seconds: float) -> Measured:
         wait_until(lambda: all(view.connected for view in host.views()), "the workers", timeout_s=60.0)
         for number in range(WORKERS):
             Thread(target=_infer, args=(FIRST_PORT + 3 * number + 1, items), daemon=True).start()
-        wait_until(lambda: host.trace.running_percent == WHOLE_GPU_PERCENT, "a full device", timeout_s=60.0)
+        wait_until(lambda: host.trace.running_percent == FULL_PERCENT, "a full device", timeout_s=60.0)
         time.sleep(WARM_UP_S)
         began_ns, cpu_clock = time.monotonic_ns(), time.pthread_getcpuclockid(thread.ident or 0)
         cpu_s, first = time.clock_gettime(cpu_clock), len(heard_ns)
@@ -107,7 +107,7 @@ def _report(measured: Measured) -> Iterator[str]:
     yield f"grant there and back: median {cuts[49]:.0f} us (bar 200), p99 {cuts[98]:.0f} us (bar 1000)"
     starts = sorted(record.started_ns for record in records)
     ends = sorted(record.ended_ns for record in records)
-    gaps_us = [(start - end) / NS_PER_US for start, end in zip(starts[AT_ONCE:], ends, strict=False)]
+    gaps_us = [(start - end) / NS_PER_US for start, end in zip(starts[WORKERS:], ends, strict=False)]
     idle = _idle_ns(records) / (ends[-1] - starts[0])
     yield (
         f"lane idle between batches: median {statistics.median(gaps_us):.0f} us, "
@@ -185,7 +185,8 @@ def _infer(port: int, items: int) -> None:
 def _partition(name: str, seconds: float) -> AssignedPartition:
     surface = lookup(MODEL, PRODUCT).surface((LANE_PERCENT,), (1,))
     slo_ns = round(10 * seconds * NS_PER_S)
-    terms = PartitionTerms(Role.SERVE, slo_ns, 1, LANE_PERCENT, 1, (LANE_PERCENT,), surface)
+    # A pool of one lane: else the worker whose request came first would have all of the GPU for it.
+    terms = PartitionTerms(Role.SERVE, slo_ns, 1, LANE_PERCENT, 1, (LANE_PERCENT,), surface, is_pool=True)
     alone = Terms(slo_ns, 1, LANE_PERCENT, 1000)
     return AssignedPartition(name, "bench", MODEL, terms, alone, claim_uid=name)
 

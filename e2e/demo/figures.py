@@ -60,11 +60,11 @@ def summarise(outcomes: Sequence[Outcome], slo_ms: float) -> Figures:
         correct=sum(o.correct for o in outcomes),
         within_slo=within,
         attainment=round(within / len(outcomes), 4) if outcomes else 0.0,
-        p50_ms=_percentile(latencies_ms, 50),
-        p99_ms=_percentile(latencies_ms, 99),
+        p50_ms=percentile(latencies_ms, 50),
+        p99_ms=percentile(latencies_ms, 99),
     )
 
 
-def _percentile(values: Sequence[float], percent: float) -> float | None:
+def percentile(values: Sequence[float], percent: float) -> float | None:
     """Return the smallest of the values that at least `percent` of them do not pass."""
     return round(float(np.percentile(values, percent, method="inverted_cdf")), 2) if values else None

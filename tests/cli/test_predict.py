@@ -10,7 +10,13 @@ from kneescale.cli.profiles import read_profiles
 
 V100 = "V100-SXM2-16GB"
 #: 10 GFLOP for each item, in more blocks than a V100 has SMs.
-KERNEL = {"operations": 1e10, "results": 10**7, "item_bytes": 4, "batch_bytes": 0}
+KERNEL = {
+    "operations": 1e10,
+    "results": 10**7,
+    "item_bytes": 4,
+    "batch_bytes": 0,
+    "convolution_operations": 0,
+}
 
 
 def kernels_file(path: Path, *kernels: object) -> str:
@@ -51,7 +57,7 @@ def test_json_has_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("", ": is not JSON: Expecting value"),
         ("{}", ": should list a model's kernels"),
         ("[]", ": should list a model's kernels"),
-        ("[3]", ": kernel 0 should have operations, results, item_bytes, batch_bytes and nothing else"),
+        ("[3]", ": kernel 0 should have operations, results, item_bytes, batch_bytes, "),
         (json.dumps([KERNEL, {**KERNEL, "name": "a"}]), ": kernel 1 should have operations"),
         (json.dumps([{**KERNEL, "results": "many"}]), ": kernel 0: results must be a number, not 'many'"),
         (json.dumps([{**KERNEL, "results": 0}]), ": kernel 0: a kernel has at least 1 result, not 0"),

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from statistics import quantiles
 from typing import Any
 
+from e2e.demo.figures import percentile
 from kneescale.core.surfaces.surface import LatencySurface
 from tools.gpu_trial.trial import OneRun
 
@@ -46,8 +46,7 @@ def _cell(run: OneRun) -> str:
 
 
 def _summary(run: OneRun) -> dict[str, Any]:
-    answered = sorted(latency for latency in run.answers.latencies_ms if latency is not None)
-    cuts = quantiles(answered, n=100) if len(answered) > 1 else None
+    answered = [latency for latency in run.answers.latencies_ms if latency is not None]
     return {
         "system": run.system,
         "load": run.load,
@@ -57,8 +56,8 @@ def _summary(run: OneRun) -> dict[str, Any]:
         "sent": len(run.answers.latencies_ms),
         "answered": len(answered),
         "attainment": round(run.answers.attainment(run.slo_ms), 4),
-        "p50_ms": cuts and round(cuts[49], 2),
-        "p99_ms": cuts and round(cuts[98], 2),
+        "p50_ms": percentile(answered, 50),
+        "p99_ms": percentile(answered, 99),
         "batches": run.batches and asdict(run.batches),
         "cpus_busy": round(run.cpus_busy, 1),
     }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from kneescale.core.surfaces.kernel_work import KernelWork, convolution, element
 from kneescale.core.surfaces.latency_model import Runs
 from kneescale.core.surfaces.prediction import (
     EAGER_PYTORCH,
+    TORCHSCRIPT,
     predict_latency_ms,
     predicted_surface,
     predicted_to_measured,
@@ -67,6 +70,22 @@ def test_weights_are_read_once_a_batch() -> None:
 def test_a_smaller_gpu_is_slower() -> None:
     by_product = [latency_ms([LARGE], 100, 1, product) for product in ("T4", V100.name, "A100-SXM4-40GB")]
     assert by_product == sorted(by_product, reverse=True)
+
+
+def test_convolutions_run_on_tensor_cores_where_there_are_some() -> None:
+    dense, grouped = (convolution(2048, 56, 2048, 56, 1, groups=groups) for groups in (1, 2048))
+
+    def speedup(work: KernelWork, product: str) -> float:
+        runs, gpu = Runs.of([(100, 8)]), gpu_product(product)
+        eager, torchscript = (
+            predict_latency_ms([work], gpu, replace(stack, launch_us=0), runs)[0]
+            for stack in (EAGER_PYTORCH, TORCHSCRIPT)
+        )
+        return float(eager / torchscript)
+
+    assert speedup(dense, "H100-SXM5-80GB") > 1.5
+    assert speedup(dense, V100.name) == 1
+    assert speedup(grouped, "H100-SXM5-80GB") == 1
 
 
 def test_layers_are_counted_as_published() -> None:

@@ -52,8 +52,13 @@ class Batch:
     #: When it should have ended; a batch that has not long after is hung, and so is this worker.
     finish_by_ns: int
     on_end: Callable[[BatchRun], None] = lambda run: None
-    #: How long its grant says it takes; None where nobody said.
-    planned_ns: int | None = None
+    #: When its grant came; None where nobody granted it.
+    granted_ns: int | None = None
+
+    @property
+    def planned_ns(self) -> int | None:
+        """How long its grant says it takes; None where nobody said."""
+        return None if self.granted_ns is None else max(0, self.finish_by_ns - self.granted_ns)
 
     @property
     def items(self) -> int:
@@ -156,6 +161,9 @@ class BatchRunner:
         if batch.slices:
             _hand_out(run, batch.slices)
             self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
+            # Only here: it would keep the batch waiting.
+            if batch.granted_ns is not None:
+                self._metrics.granted(batch.granted_ns - batch.slices[0].request.arrived_ns)
 
 
 def _run(executor: Executor, batch: Batch) -> BatchRun:

@@ -107,15 +107,12 @@ class GrantClient:
 
     def _granted(self, link: AgentLink, grant: Grant) -> Batch:
         # Taken at once: the next message speaks of the items behind these.
-        slices, now_ns = self._queue.take(grant.batch), time.monotonic_ns()
-        if slices:
-            self._metrics.granted(now_ns - slices[0].request.arrived_ns)
         return Batch(
             grant.gpu_percent,
-            slices,
+            self._queue.take(grant.batch),
             grant.finish_by_ns,
             on_end=partial(_send_done, link, grant),
-            planned_ns=max(0, grant.finish_by_ns - now_ns),
+            granted_ns=time.monotonic_ns(),
         )
 
     def _refuse(self, slices: Sequence[Slice]) -> None:

@@ -23,6 +23,8 @@ _Torch: TypeAlias = Any
 #: would not do, for it can go without copies that all others need.
 _BATCHES = (2, 3)
 _CONVOLUTIONS = ("convolution", "_convolution")
+#: Which of a convolution's arguments it is.
+_GROUPS = 8
 #: Whole layers in one operator, which torch.utils.flop_counter does not know.
 _TRANSFORMER_LAYERS = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 #: Operators that only reserve memory.
@@ -35,6 +37,7 @@ class _Launch:
 
     operator: str
     operations: float
+    convolution_operations: float
     results: int
     moved_bytes: int
 
@@ -77,11 +80,16 @@ def _per_item(small: _Launch, large: _Launch) -> KernelWork:
     more = _BATCHES[1] - _BATCHES[0]
     item_bytes = max(0, (large.moved_bytes - small.moved_bytes) // more)
     return KernelWork(
-        operations=max(0.0, (large.operations - small.operations) / more),
+        operations=_more(small.operations, large.operations),
+        convolution_operations=_more(small.convolution_operations, large.convolution_operations),
         results=max(1, (large.results - small.results) // more),
         item_bytes=item_bytes,
         batch_bytes=max(0, small.moved_bytes - _BATCHES[0] * item_bytes),
     )
+
+
+def _more(small: float, large: float) -> float:
+    return max(0.0, (large - small) / (_BATCHES[1] - _BATCHES[0]))
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]  # torch is in the image, not in the venv
@@ -104,10 +112,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]  # torch is in the ima
             result = operator(*args, **given)
         taken, made = list(_tensors((args, given))), list(_tensors(result))
         if made and not _is_view(operator, taken, made[0]):
+            operations, convolution_operations = _operations(operator, args, given, result)
             self.launches.append(
                 _Launch(
                     operator=_name(operator),
-                    operations=_operations(operator, args, given, result),
+                    operations=operations,
+                    convolution_operations=convolution_operations,
                     results=made[0].numel(),
                     moved_bytes=sum(tensor.numel() * tensor.element_size() for tensor in (*taken, *made)),
                 )
@@ -130,14 +140,18 @@ def _is_view(operator: _Torch, taken: Iterable[_Torch], made: _Torch) -> bool:
 
 def _operations(
     operator: _Torch, args: Sequence[_Torch], kwargs: Mapping[str, _Torch], result: _Torch
-) -> float:
+) -> tuple[float, float]:
+    """Those that it takes, and, of a convolution, those that tensor cores would do."""
     if _name(operator) in _TRANSFORMER_LAYERS:
-        return _transformer_operations(args)
+        return _transformer_operations(args), 0.0
     formula = flop_registry.get(operator.overloadpacket)
     if formula is None:
-        return float(sum(tensor.numel() for tensor in _tensors((args, kwargs))))
+        return float(sum(tensor.numel() for tensor in _tensors((args, kwargs)))), 0.0
     operations = float(formula(*args, **kwargs, out_val=result))
-    return operations / _saving(args, result) if _name(operator) in _CONVOLUTIONS else operations
+    if _name(operator) not in _CONVOLUTIONS:
+        return operations, 0.0
+    is_dense = args[_GROUPS] == 1
+    return operations / _saving(args, result), operations if is_dense else 0.0
 
 
 def _transformer_operations(args: Sequence[_Torch]) -> float:
@@ -152,7 +166,7 @@ def _saving(args: Sequence[_Torch], result: _Torch) -> float:
 
     `args`: input, weight, bias, stride, padding, dilation, transposed, output_padding, groups, ...
     """
-    images, weight, dilation, groups = args[0], args[1], args[5], args[8]
+    images, weight, dilation, groups = args[0], args[1], args[5], args[_GROUPS]
     kernel_size = [(side - 1) * apart + 1 for side, apart in zip(weight.shape[2:], dilation, strict=True)]
     return winograd_saving(images.shape[2:], result.shape[2:], kernel_size, groups)
 

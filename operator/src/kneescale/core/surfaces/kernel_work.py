@@ -19,19 +19,21 @@ class KernelWork:
 
     `operations` (floating point; a multiplication and an addition are two), `results` (numbers computed
     independently of each other: D-STACK's parallel operations, arXiv 2304.13541) and `item_bytes` are for
-    each item of a batch; `batch_bytes`, the weights, are read once a batch.
+    each item of a batch; `batch_bytes`, the weights, are read once a batch. `convolution_operations` are
+    those of a convolution that tensor cores can do instead, each multiplication by itself; 0 of others.
     """
 
     operations: float
     results: int
     item_bytes: int
     batch_bytes: int = 0
+    convolution_operations: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise InvalidInputError on what no kernel can be."""
         if self.results < 1:
             raise InvalidInputError(f"a kernel has at least 1 result, not {self.results}")
-        for work in (self.operations, self.item_bytes, self.batch_bytes):
+        for work in (self.operations, self.item_bytes, self.batch_bytes, self.convolution_operations):
             if not (isfinite(work) and work >= 0):
                 raise InvalidInputError(f"a kernel's operations and bytes are at least 0, not {work}")
 
@@ -51,11 +53,13 @@ def convolution(
     results = out_channels * out_size**2
     weights = out_channels * (in_channels // groups) * kernel_size**2
     saving = winograd_saving((in_size,) * 2, (out_size,) * 2, (kernel_size,) * 2, groups)
+    operations = 2 * weights * out_size**2
     return KernelWork(
-        operations=2 * weights * out_size**2 / saving,
+        operations=operations / saving,
         results=results,
         item_bytes=_BYTES * (in_channels * in_size**2 + results),
         batch_bytes=_BYTES * weights,
+        convolution_operations=operations if groups == 1 else 0,
     )
 
 

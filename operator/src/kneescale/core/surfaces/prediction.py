@@ -33,6 +33,8 @@ class ExecutionStack:
     results_per_block: float
     #: Share of the SMs that draws the whole bandwidth.
     bandwidth_saturation: float
+    #: Of the tensor cores' peak, what convolutions in TF32 reach; 0 where none are run so.
+    tensor_efficiency: float = 0.0
 
 
 #: Fitted by tools/fit_prediction.py to 18 models of RaPP (GitHub: KontonGu/RaPP, commit 600348c1) on a V100,
@@ -46,7 +48,8 @@ EAGER_PYTORCH = ExecutionStack(
 )
 #: The worker's own: no Python issues the kernels. Four models took 13 us (DenseNet-201) to 28 us
 #: (Wide-ResNet-101) for each on an H100's host (docs/gpu-checklist.md).
-TORCHSCRIPT = replace(EAGER_PYTORCH, launch_us=20)
+#: There convolutions ran in TF32, as is torch's default; of its peak they reached 0.3.
+TORCHSCRIPT = replace(EAGER_PYTORCH, launch_us=20, tensor_efficiency=0.3)
 
 #: Of published models that the constants had not seen, nine in ten runs were off by up to this part (ADR 15).
 KERNELS_PREDICT_TO = 0.8
@@ -93,7 +96,6 @@ def _on_gpu_s(
     kernels: Sequence[KernelWork], product: GpuProduct, stack: ExecutionStack, runs: Runs
 ) -> Floats:
     """Each kernel's time on the GPU in each run (k x n): its computation, then its memory traffic."""
-    operations_per_result = np.array([[kernel.operations / kernel.results] for kernel in kernels])
     results = np.array([[kernel.results] for kernel in kernels]) * runs.batches
     item_bytes = np.array([[kernel.item_bytes] for kernel in kernels])
     batch_bytes = np.array([[kernel.batch_bytes] for kernel in kernels])
@@ -101,11 +103,22 @@ def _on_gpu_s(
 
     # The SM with the most blocks ends last; a block takes as long as a full one, unless it is the only one.
     most_blocks = np.ceil(np.ceil(results / stack.results_per_block) / sms)
-    most_operations = most_blocks * np.minimum(results, stack.results_per_block) * operations_per_result
-    computing_s = most_operations / (stack.compute_efficiency * product.flops_per_s / product.sm_count)
+    most_results = most_blocks * np.minimum(results, stack.results_per_block)
+    computing_s = most_results * _s_per_result(kernels, product, stack) * product.sm_count
 
     drawn = np.minimum(1, sms / (stack.bandwidth_saturation * product.sm_count))
     bytes_per_s = stack.bandwidth_efficiency * product.bytes_per_s * drawn
     moving_s = (item_bytes * runs.batches + batch_bytes) / bytes_per_s
     on_gpu_s: Floats = computing_s + moving_s
     return on_gpu_s
+
+
+def _s_per_result(kernels: Sequence[KernelWork], product: GpuProduct, stack: ExecutionStack) -> Floats:
+    """What a result of each kernel (k x 1) takes of the whole GPU, on tensor cores where those are faster."""
+    operations = np.array([[kernel.operations / kernel.results] for kernel in kernels])
+    seconds: Floats = operations / (stack.compute_efficiency * product.flops_per_s)
+    tensor_ops_per_s = stack.tensor_efficiency * product.tf32_per_s
+    if not tensor_ops_per_s:
+        return seconds
+    convolutions = np.array([[kernel.convolution_operations / kernel.results] for kernel in kernels])
+    return np.where(convolutions > 0, np.minimum(seconds, convolutions / tensor_ops_per_s), seconds)
