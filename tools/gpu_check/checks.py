@@ -78,25 +78,25 @@ def _side_by_side(bench: Bench) -> Finding:
     alone = _time_ms(bench.client("multiply", "2", percent=50).said)
     # At full load for seconds the whole GPU lowers its clocks, whoever uses it.
     whole = _time_ms(bench.client("multiply", "2").said)
-    both = bench.clients(("multiply", "2"), ("multiply", "2"), percent=50)
-    slowest = max(_time_ms(client.said) for client in both)
+    slowest = _slower_of_two_ms(bench)
     seen = f"whole GPU {whole:.2f} ms; 50 GPU% alone {alone:.2f} ms, beside the other {slowest:.2f} ms"
     return held(_near(slowest, 2 * whole, _TOLERANCE), seen)
 
 
 def _pool_side_by_side(bench: Bench) -> Finding:
-    alone = _times_of_two(bench)
+    alone = _slower_of_two_ms(bench)
     idle = [bench.start("hold_idle", _HELD_S, percent=50) for _ in range(_IDLE_CLIENTS)]
     for client in idle:
         bench.server_of(client)
-    beside = _times_of_two(bench)
+    beside = _slower_of_two_ms(bench)
     for client in idle:
         client.result()
     seen = f"two on 50 GPU% {alone:.2f} ms; while {_IDLE_CLIENTS} idle ones hold as much {beside:.2f} ms"
     return held(_near(beside, alone, _TOLERANCE), seen)
 
 
-def _times_of_two(bench: Bench) -> float:
+def _slower_of_two_ms(bench: Bench) -> float:
+    """The slower one's ms of two clients of 50 GPU% that multiply side by side."""
     both = bench.clients(("multiply", "2"), ("multiply", "2"), percent=50)
     return max(_time_ms(client.said) for client in both)
 

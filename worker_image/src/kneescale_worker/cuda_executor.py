@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +61,11 @@ class CudaExecutor:
         """
         lanes = self._lanes.sms
         of_each_home = lanes if self._lanes.homes > 1 else (max(lanes),)
-        runs = chain(
-            product(of_each_home, range(1, self._max_batch + 1)),
-            product(lanes, doubling_batches(self._max_batch)),
-        )
+        every, some = range(1, self._max_batch + 1), doubling_batches(self._max_batch)
         try:
-            for gpu_percent, batch in runs:
-                check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
+            for gpu_percent in lanes:
+                for batch in every if gpu_percent in of_each_home else some:
+                    check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
 

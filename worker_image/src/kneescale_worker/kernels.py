@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from kneescale.core.surfaces.kernel_work import KernelWork, winograd_saving
+from kneescale.core.surfaces.kernel_work import KernelWork, on_tensor_cores, winograd_saving
 from kneescale_worker.errors import LoadError
 
 #: What torch gives has no types here.
@@ -22,6 +22,7 @@ _Torch: TypeAlias = Any
 #: Batches that are compared: what grows with them belongs to the items, the rest to the batch. A batch of one
 #: would not do, for it can go without copies that all others need.
 _BATCHES = (2, 3)
+_MORE_ITEMS = _BATCHES[1] - _BATCHES[0]
 _CONVOLUTIONS = ("convolution", "_convolution")
 #: Which of a convolution's arguments it is.
 _GROUPS = 8
@@ -77,19 +78,18 @@ def _launches(module: Callable[..., object], inputs: Sequence[_Torch]) -> list[_
 
 
 def _per_item(small: _Launch, large: _Launch) -> KernelWork:
-    more = _BATCHES[1] - _BATCHES[0]
-    item_bytes = max(0, (large.moved_bytes - small.moved_bytes) // more)
+    item_bytes = max(0, (large.moved_bytes - small.moved_bytes) // _MORE_ITEMS)
     return KernelWork(
         operations=_more(small.operations, large.operations),
         convolution_operations=_more(small.convolution_operations, large.convolution_operations),
-        results=max(1, (large.results - small.results) // more),
+        results=max(1, (large.results - small.results) // _MORE_ITEMS),
         item_bytes=item_bytes,
         batch_bytes=max(0, small.moved_bytes - _BATCHES[0] * item_bytes),
     )
 
 
 def _more(small: float, large: float) -> float:
-    return max(0.0, (large - small) / (_BATCHES[1] - _BATCHES[0]))
+    return max(0.0, (large - small) / _MORE_ITEMS)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[misc]  # torch is in the image, not in the venv
@@ -150,8 +150,7 @@ def _operations(
     operations = float(formula(*args, **kwargs, out_val=result))
     if _name(operator) not in _CONVOLUTIONS:
         return operations, 0.0
-    is_dense = args[_GROUPS] == 1
-    return operations / _saving(args, result), operations if is_dense else 0.0
+    return operations / _saving(args, result), on_tensor_cores(operations, args[_GROUPS])
 
 
 def _transformer_operations(args: Sequence[_Torch]) -> float:

@@ -21,9 +21,6 @@ class Tenant:
     surface: LatencySurface
     weight: int = 1
     _latencies_ns: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
-    _shared_latencies_ns: dict[tuple[float, int], float] = field(
-        default_factory=dict, repr=False, compare=False
-    )
 
     @cached_property
     def slo_ns(self) -> int:
@@ -52,12 +49,6 @@ class Tenant:
 
     def shared_latency_ns(self, share_percent: float, batch: int) -> float:
         """f(p, b) at any share of the GPU: work divided over SMs, so straight lines over 1/p."""
-        key = (share_percent, batch)
-        if key not in self._shared_latencies_ns:
-            self._shared_latencies_ns[key] = self._interpolated_ns(share_percent, batch)
-        return self._shared_latencies_ns[key]
-
-    def _interpolated_ns(self, share_percent: float, batch: int) -> float:
         low = int(share_percent)
         if low == 0:
             return self.latency_ns(1, batch) / share_percent

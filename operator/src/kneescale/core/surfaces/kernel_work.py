@@ -46,6 +46,11 @@ def winograd_saving(
     return _WINOGRAD_SAVING if applies else 1.0
 
 
+def on_tensor_cores(operations: float, groups: int) -> float:
+    """Of a convolution's operations those that tensor cores can do: all, where nothing is in groups."""
+    return operations if groups == 1 else 0.0
+
+
 def convolution(
     in_channels: int, in_size: int, out_channels: int, out_size: int, kernel_size: int, groups: int = 1
 ) -> KernelWork:
@@ -59,7 +64,7 @@ def convolution(
         results=results,
         item_bytes=_BYTES * (in_channels * in_size**2 + results),
         batch_bytes=_BYTES * weights,
-        convolution_operations=operations if groups == 1 else 0,
+        convolution_operations=on_tensor_cores(operations, groups),
     )
 
 
