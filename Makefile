@@ -4,6 +4,7 @@ BACKEND ?= cpu
 SCENARIO ?= serve
 TRAFFIC ?= step
 CLUSTER ?=
+DURATION_S ?=
 FUZZ_SECONDS ?= 600
 CHAOS_MINUTES ?= 30
 CHAOS_SEED ?= 1
@@ -11,6 +12,7 @@ UV_VERSION = 0.13.9
 BIN = .venv/bin
 # A Python that has the hot modules compiled, as in the agent's image.
 COMPILED = PYTHONPATH=$$($(BIN)/python -m tools.compiled) && export PYTHONPATH && $(BIN)/python
+DURATION = $(if $(DURATION_S),--duration-s $(DURATION_S))
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
 .DEFAULT_GOAL = help
@@ -23,8 +25,8 @@ help: ## List the targets
 
 venv: .venv/.synced ## Make the virtual environment .venv from the lock file
 
-demo: venv ## All set-up, then the main job (BACKEND, SCENARIO, TRAFFIC, CLUSTER)
-	@$(BIN)/python -m e2e.demo --scenario $(SCENARIO) --traffic $(TRAFFIC) --backend $(BACKEND) $(call KIND_OF_CLUSTER,cluster)
+demo: venv ## All set-up, then the main job (BACKEND, SCENARIO, TRAFFIC, DURATION_S, CLUSTER)
+	@$(BIN)/python -m e2e.demo --scenario $(SCENARIO) --traffic $(TRAFFIC) --backend $(BACKEND) $(DURATION) $(call KIND_OF_CLUSTER,cluster)
 
 demo-down: venv ## Remove the demo's cluster and nothing else (CLUSTER)
 	@$(BIN)/python -m e2e.cluster down $(call KIND_OF_CLUSTER,kind)

@@ -16,12 +16,13 @@ from e2e.demo.report import BACKENDS, Report
 from e2e.demo.scaling_report import ScalingReport
 from e2e.demo.stage import Stage
 from e2e.demo.system import ROOT
-from e2e.demo.traffic import TRAFFIC
+from e2e.demo.traffic import NAMES, STEP, traffic_named
 from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
 
 FOLDER = ROOT / "build" / "demo"
 INTERRUPTED = 130
+SERVE_S = 60.0
 #: The main picture of each scenario.
 PICTURES = {"serve": "timeline.png", "autoscale": PICTURE}
 ERRORS = (ClusterError, CommandError, MissingPackagesError, RuntimeError, TimeoutError)
@@ -36,7 +37,7 @@ class Options:
     backend: str
     cluster: str
     name: str
-    duration_s: float
+    duration_s: float | None
     output: str
 
 
@@ -66,12 +67,17 @@ def _parse(argv: Sequence[str] | None) -> Options:
         "and capacity follows (on the emulated backend, in three minutes)",
     )
     parser.add_argument(
-        "--traffic", choices=tuple(TRAFFIC), default="step", help="of scenario autoscale (default: step)"
+        "--traffic", choices=NAMES, default=STEP, help="of scenario autoscale (default: %(default)s)"
     )
     parser.add_argument("--backend", choices=sorted(BACKENDS), default="cpu")
     parser.add_argument("--cluster", choices=KINDS, help="default: kind where Docker answers, else local")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the cluster")
-    parser.add_argument("--duration-s", type=_seconds, default=60.0, help="of the load (default: 60)")
+    parser.add_argument(
+        "--duration-s",
+        type=_seconds,
+        help="of the load (default: 60; of scenario autoscale 170 for a step, else 300; from 600 on it is "
+        "also held to how often capacity turns, and to an oracle's GPUs)",
+    )
     parser.add_argument("--output", choices=("table", "json"), default="table")
     given = parser.parse_args(argv)
     if given.scenario == "autoscale" and given.backend != "emulated":
@@ -95,7 +101,11 @@ def _run(options: Options, stream: TextIO) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     stage = Stage(cluster, options.cluster, options.backend, FOLDER, runner, progress, stream)
     is_autoscaling = options.scenario == "autoscale"
-    scenario = Autoscaling(stage, options.traffic) if is_autoscaling else Mission(stage, options.duration_s)
+    scenario = (
+        Autoscaling(stage, options.traffic, traffic_named(options.traffic, options.duration_s))
+        if is_autoscaling
+        else Mission(stage, options.duration_s or SERVE_S)
+    )
     try:
         report = scenario.run()
     except ERRORS as error:

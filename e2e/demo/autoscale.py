@@ -10,18 +10,20 @@ from typing import Any
 from e2e.demo.figures import Outcome
 from e2e.demo.inference_models import DemoModel, demo_models
 from e2e.demo.load import apply_load
-from e2e.demo.samples import EMULATED_ITEMS
+from e2e.demo.samples import echoes
 from e2e.demo.scaling_picture import draw_scaling
 from e2e.demo.scaling_report import ModelScaling, ScalingReport, Sighting
 from e2e.demo.stage import Stage
-from e2e.demo.traffic import TRAFFIC, Traffic, oracle_gpus
+from e2e.demo.traffic import BURSTY, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
 from e2e.runner import CommandError
 
 FOLDER = "autoscale"
 PICTURE = "autoscale.png"
-#: Requests per second at the peak, each of EMULATED_ITEMS items.
-PEAK_RPS: Mapping[str, float] = {"inception-v3": 6.0, "vgg19": 14.0}
+#: Of a request. Fewer requests of more items would come in bursts, for which more has to be kept to spare.
+ITEMS = 2
+#: Requests per second at the peak.
+PEAK_RPS: Mapping[str, float] = {"inception-v3": 48.0, "vgg19": 112.0}
 #: Bursty traffic has peaks of its own: its mean is this part of those.
 BURSTY_PART = 0.5
 SIGHT_EVERY_S = 2.0
@@ -32,25 +34,26 @@ class Autoscaling:
     """The scenario on the emulated backend, whose latencies are those of GPUs that this machine lacks."""
 
     stage: Stage
-    traffic: str
+    name: str
+    traffic: Traffic
 
     def run(self) -> ScalingReport:
         """Go through the steps and return the report; raises what `Mission.run` raises."""
         stage, models = self.stage, demo_models(FOLDER)
         stage.set_up(models)
         with ExitStack() as stack:
-            streams = [stage.reach(model, stack) for model in models]
+            streams = [stage.reach(model, echoes(model.name, ITEMS), stack) for model in models]
             times_s = {
-                model.name: self._traffic.times_s(number, model.name, self._peak_rps(model))
+                model.name: self.traffic.times_s(number, model.name, self._peak_rps(model))
                 for number, model in enumerate(models)
             }
-            with stage.progress.step(f"load: {self.traffic}", about_s=self._traffic.duration_s):
+            with stage.progress.step(f"load: {self.name}", about_s=self.traffic.duration_s):
                 began_s = time.monotonic()
                 sightings: list[Sighting] = []
                 load = self._sight_while(apply_load(streams, times_s), began_s, sightings)
                 outcomes = asyncio.run(watch_while(load, self._view, stage.stream))
         slos_ms = {model.name: float(model.slo_ms) for model in models}
-        oracle = oracle_gpus(slos_ms, times_s, self._traffic.duration_s, EMULATED_ITEMS)
+        oracle = oracle_gpus(slos_ms, times_s, self.traffic.duration_s, ITEMS)
         report = self._report(models, outcomes, sightings, oracle)
         with stage.progress.step("draw what followed what", about_s=3):
             draw_scaling(report, stage.folder / PICTURE)
@@ -92,11 +95,12 @@ class Autoscaling:
         oracle: float,
     ) -> ScalingReport:
         return ScalingReport(
-            traffic=self.traffic,
+            traffic=self.name,
+            duration_s=self.traffic.duration_s,
             cluster=self.stage.kind,
             kubernetes=self.stage.kubectl.server_version(),
-            items_per_request=EMULATED_ITEMS,
-            changes_s=self._traffic.changes_s,
+            items_per_request=ITEMS,
+            changes_s=self.traffic.changes_s,
             oracle_gpus=oracle,
             models=tuple(
                 ModelScaling.of(
@@ -104,15 +108,11 @@ class Autoscaling:
                     model.slo_ms,
                     outcomes[model.name],
                     [sighting for sighting in sightings if sighting.model == model.name],
-                    self._traffic.changes_s,
+                    self.traffic.changes_s,
                 )
                 for model in models
             ),
         )
 
-    @property
-    def _traffic(self) -> Traffic:
-        return TRAFFIC[self.traffic]
-
     def _peak_rps(self, model: DemoModel) -> float:
-        return PEAK_RPS[model.name] * (BURSTY_PART if self.traffic == "bursty" else 1.0)
+        return PEAK_RPS[model.name] * (BURSTY_PART if self.name == BURSTY else 1.0)

@@ -11,6 +11,8 @@ from e2e.demo.figures import Outcome, summarise
 from e2e.demo.inference_models import DemoModel, demo_models
 from e2e.demo.load import apply_load, poisson_times_s
 from e2e.demo.report import BACKENDS, GrantCount, ModelReport, Report, Run
+from e2e.demo.samples import Sample, samples_for
+from e2e.demo.speech import recording
 from e2e.demo.stage import Stage
 from e2e.demo.timeline import draw
 from e2e.demo.trace import DeviceTrace, overcommitted
@@ -52,7 +54,7 @@ class Mission:
     def _measure(self, models: Sequence[DemoModel], policy: str) -> Run:
         stage = self.stage
         with ExitStack() as stack:
-            streams = [stage.reach(model, stack) for model in models]
+            streams = [stage.reach(model, self._samples(model), stack) for model in models]
             stage.try_all(streams)
             with stage.progress.step(f"load, under schedule {policy}", about_s=self.duration_s):
                 times_s = {
@@ -73,6 +75,9 @@ class Mission:
         with stage.progress.step("draw the timeline", about_s=3):
             draw(traces, title, self.duration_s, stage.folder / PICTURES[policy])
         return self._report_run(models, outcomes, traces)
+
+    def _samples(self, model: DemoModel) -> Sequence[Sample]:
+        return samples_for(model.name, lambda: recording(self.stage.runner))
 
     def _report_run(
         self,

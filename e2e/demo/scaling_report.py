@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from e2e.demo.figures import Outcome, by_time, summarise
-from e2e.demo.traffic import surface_of
+from e2e.demo.traffic import STEP, surface_of
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
@@ -16,10 +16,12 @@ from kneescale.sim.autoscaling.figures import most_turns
 #: Just after a step less is promised: workers take their time to start.
 GRACE_S = 15.0
 INSIDE, OUTSIDE = 0.95, 0.99
-#: The traffic of which all of this is promised; of any other, attainment.
-STEP = "step"
 #: Capacity follows a step within so long.
 FOLLOWS_S = 15.0
+#: In shorter traffic a rise that is kept for a minute is too much of it for the next two.
+LONG_S = 600.0
+MOST_OVER_ORACLE = 1.25
+MOST_TURNS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class ScalingReport:
     kubernetes: str
     items_per_request: int
     traffic: str
+    duration_s: float
     #: When the rate jumped, up or down.
     changes_s: tuple[float, ...]
     #: What the simulator's oracle reserves for the same requests, in the mean.
@@ -178,7 +181,7 @@ class ScalingReport:
             found += [sentence for model in self.models for sentence in self._not_followed(model)]
             if not any(self._added_replicas(model) for model in self.models):
                 found.append("no model was given a second replica")
-        return found
+        return [*found, *self._swung()] if self.duration_s >= LONG_S else found
 
     def _broken_promises(self, model: ModelScaling) -> list[str]:
         found = []
@@ -192,6 +195,18 @@ class ScalingReport:
         ):
             if seen < promised:
                 found.append(f"{model.name}: {seen:.1%} in time {what}; the demo promises {promised:.0%}")
+        return found
+
+    def _swung(self) -> list[str]:
+        found = [
+            f"{model.name}: the direction changed {model.turns} times in a minute"
+            for model in self.models
+            if model.turns > MOST_TURNS
+        ]
+        if self.area_over_oracle > MOST_OVER_ORACLE:
+            found.append(
+                f"{self.area_over_oracle:.2f} times the oracle's GPUs; the bar is {MOST_OVER_ORACLE}"
+            )
         return found
 
     def _not_followed(self, model: ModelScaling) -> list[str]:

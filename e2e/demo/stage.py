@@ -13,9 +13,8 @@ from e2e.cluster.base import Cluster
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.inference_models import NAMESPACE, DemoModel, ModelsOnCluster
 from e2e.demo.load import Stream, try_each_sample
-from e2e.demo.samples import samples_for
+from e2e.demo.samples import Sample
 from e2e.demo.services import reach
-from e2e.demo.speech import recording
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.demo.watch import watch_while
 from e2e.images import Images, build_images
@@ -87,10 +86,10 @@ class Stage:
         except CommandError as error:
             return str(error)  # a view that fails once must not end what it shows
 
-    def reach(self, model: DemoModel, stack: ExitStack) -> Stream:
-        """Reach a model until `stack` closes."""
+    def reach(self, model: DemoModel, samples: Sequence[Sample], stack: ExitStack) -> Stream:
+        """Reach a model until `stack` closes, to ask it for these."""
         endpoint = stack.enter_context(reach(self.kubectl, NAMESPACE, model.name))
-        return Stream(model.name, endpoint, samples_for(model.name, lambda: recording(self.runner)))
+        return Stream(model.name, endpoint, samples)
 
     def try_all(self, streams: Sequence[Stream]) -> None:
         """Ask for every sample over REST and gRPC. Raises RuntimeError if one gets no right answer."""

@@ -46,15 +46,23 @@ def _shaped(shape: Shape, duration_s: float) -> Traffic:
 
 #: Calm for 25 s, a step to four times that for 60 s, and 85 s more: what is provided for falls 45 s after
 #: the need.
-_STEP = Shape(((0, 0.25), (25 / 170, 0.25), (25 / 170, 1), (85 / 170, 1), (85 / 170, 0.25), (1, 0.25)))
-_STEP_S, _OTHERS_S = 170.0, 300.0
+_SHORT_STEP = Shape(((0, 0.25), (25 / 170, 0.25), (25 / 170, 1), (85 / 170, 1), (85 / 170, 0.25), (1, 0.25)))
+_SHORT_STEP_S, _OTHERS_S = 170.0, 300.0
 
-#: All but the first as they are simulated for docs/results.md, in half the time.
-TRAFFIC: Mapping[str, Traffic] = {
-    "step": _shaped(_STEP, _STEP_S),
-    **{name: _shaped(SHAPES[name], _OTHERS_S) for name in ("ramp", "daily", "spike")},
-    "bursty": Traffic(Bursty(), _OTHERS_S),
-}
+STEP, BURSTY = "step", "bursty"
+#: The names of traffic.
+NAMES = (STEP, "ramp", "daily", "spike", BURSTY)
+
+
+def traffic_named(name: str, duration_s: float | None = None) -> Traffic:
+    """As it is simulated for docs/results.md, in that time.
+
+    `name` is one of NAMES. By default a step takes 170 s, and all else 300.
+    """
+    if name == STEP and duration_s is None:
+        return _shaped(_SHORT_STEP, _SHORT_STEP_S)
+    duration_s = duration_s or _OTHERS_S
+    return Traffic(Bursty(), duration_s) if name == BURSTY else _shaped(SHAPES[name], duration_s)
 
 
 def surface_of(model: str) -> LatencySurface:

@@ -28,7 +28,7 @@ FOLLOWED = [sighting(10, 40, 1), sighting(30, 200, 1), sighting(40, 200, 2), sig
 
 def report(seen: list[Outcome], sightings: list[Sighting]) -> ScalingReport:
     model = ModelScaling.of("vgg19", 400, seen, sightings, (STEP_AT_S, BACK_AT_S))
-    return ScalingReport("local", "v1.36.3", 16, "step", (STEP_AT_S, BACK_AT_S), 1.0, (model,))
+    return ScalingReport("local", "v1.36.3", 16, "step", 100.0, (STEP_AT_S, BACK_AT_S), 1.0, (model,))
 
 
 def test_a_step_that_is_followed_and_given_back_is_shown() -> None:
@@ -68,6 +68,17 @@ def test_other_traffic_than_the_step_promises_attainment_alone() -> None:
     unmoved = [sighting(10, 40, 1), sighting(115, 40, 1)]
     assert replace(report(outcomes(), unmoved), traffic="daily").failures() == []
     assert replace(report(outcomes(40, 45), unmoved), traffic="daily").failures() != []
+
+
+def test_long_traffic_promises_few_turns_and_few_gpus() -> None:
+    swinging = [sighting(10, 40, 1), sighting(30, 200, 1), sighting(40, 40, 1), sighting(50, 200, 1)]
+    swung = replace(report(outcomes(), swinging), traffic="daily", duration_s=600.0)
+    frugal = swung.models[0].reserved_gpus / 1.2
+    assert replace(swung, oracle_gpus=frugal).failures() == [
+        "vgg19: the direction changed 2 times in a minute"
+    ]
+    assert "1.30 times the oracle's GPUs" in replace(swung, oracle_gpus=frugal * 1.2 / 1.3).failures()[-1]
+    assert replace(swung, duration_s=300.0).failures() == []
 
 
 def test_what_followed_what_is_drawn(tmp_path: Path) -> None:

