@@ -126,16 +126,11 @@ def other_wall_clock(kubectl: Kubectl, node: Node) -> Iterator[None]:
     volume = {"name": "faketime", "hostPath": {"path": FAKETIME}}
     patch = {"spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}}}
     try:
-        roll_out(kubectl, "patch", "daemonset", AGENT, f"--patch={json.dumps(patch)}")
+        Kneescale(kubectl).roll_out_agents("patch", "daemonset", AGENT, f"--patch={json.dumps(patch)}")
         yield
     finally:
-        roll_out(kubectl, "rollout", "undo", f"daemonset/{AGENT}")
+        Kneescale(kubectl).roll_out_agents("rollout", "undo", f"daemonset/{AGENT}")
         node.inside("rm", f"{STATE_DIR}/clock")
-
-
-def roll_out(kubectl: Kubectl, *change: str) -> None:
-    kubectl.run(f"--namespace={NAMESPACE}", *change)
-    kubectl.run(f"--namespace={NAMESPACE}", "rollout", "status", f"daemonset/{AGENT}", "--timeout=120s")
 
 
 def test_an_upgrade_and_a_wall_clock_that_jumps_cost_no_request(

@@ -87,6 +87,11 @@ class Kneescale:
         (pod,) = json.loads(found)["items"]
         return pod
 
+    def roll_out_agents(self, *change: str) -> None:
+        """Have kubectl make a change, and return once the agents run as it says."""
+        self._run(*change)
+        self._run("rollout", "status", f"daemonset/{AGENT}", ROLLOUT_TIMEOUT)
+
     def explain(self) -> str:
         """Return the pods of the system and the latest lines of their logs."""
         parts = [self._run("get", "pods", "-o=wide"), self._run("events", "--types=Warning")]

@@ -18,7 +18,7 @@ from kneescale.api.gpu_schedule import parse_gpu_schedule
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.units import NS_PER_MS, NS_PER_S
 from kneescale.core.wire import Grant
-from kneescale.sim.arrivals import Times, poisson
+from kneescale.sim.arrivals import Requests, Times, poisson
 from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import Slowness, scheduled
 from kneescale.sim.record import Record
@@ -121,7 +121,7 @@ def _simulated(
     system = scheduled(partial(Dispatched, terms=terms, policy=policy_named("SpatioTemporal")))
     until_ns = int(case.duration_s * NS_PER_S)
     exact = Slowness(0.0, np.random.default_rng())
-    return system(tenants, arrivals, from_ns=0, until_ns=until_ns, slowness=exact)
+    return system(tenants, Requests(arrivals), from_ns=0, until_ns=until_ns, slowness=exact)
 
 
 def _in_real_time(

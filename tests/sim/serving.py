@@ -7,6 +7,7 @@ import numpy as np
 from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, NS_PER_S
+from kneescale.sim.arrivals import Requests
 from kneescale.sim.engine import SchedulerFactory, Slowness, System, scheduled
 from kneescale.sim.record import Record
 from kneescale.sim.tenant import Tenant
@@ -60,7 +61,7 @@ def serve_system(system: System, tenants: Sequence[Tenant], *arrivals_ms: Sequen
     """The same for any system."""
     return system(
         tuple(tenants),
-        [np.array([round(ms * MS) for ms in of_one], dtype=np.int64) for of_one in arrivals_ms],
+        Requests([np.array([round(ms * MS) for ms in of_one], dtype=np.int64) for of_one in arrivals_ms]),
         from_ns=0,
         until_ns=NS_PER_S,
         slowness=Slowness(0, np.random.default_rng(1)),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kneescale.core.units import NS_PER_S
-from kneescale.sim.arrivals import poisson
+from kneescale.sim.arrivals import Requests, poisson
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import Triton
 from kneescale.sim.dispatched import dispatched
@@ -96,7 +96,8 @@ def test_a_loop_that_is_fed_in_parts_does_what_it_does_at_once(
     loop = Loop(tenants, dispatched(tenants), no_noise())
     journal = Journal(loop.arrivals_ns)
     for from_ms, until_ms in pairwise((0, *stops_ms, 1000)):
-        loop.feed([of_one[(from_ms * MS <= of_one) & (of_one < until_ms * MS)] for of_one in times])
+        of_now = [of_one[(from_ms * MS <= of_one) & (of_one < until_ms * MS)] for of_one in times]
+        loop.feed(Requests(of_now))
         loop.run(until_ms * MS - 1, journal)
     record = serve(dispatched, tenants, *arrivals_ms)
     for model in range(len(tenants)):
@@ -127,9 +128,9 @@ def test_what_still_waits_at_the_end_is_missed() -> None:
 
 def test_it_ends_once_a_model_has_missed_more_than_it_may() -> None:
     hopeless = [tenant(slo_ms=30, of=flat(31))]
-    arrivals = [np.arange(0, NS_PER_S, 10 * MS, dtype=np.int64)]
+    requests = Requests([np.arange(0, NS_PER_S, 10 * MS, dtype=np.int64)])
     run = partial(
-        scheduled(Temporal), tuple(hopeless), arrivals, from_ns=0, until_ns=NS_PER_S, slowness=no_noise()
+        scheduled(Temporal), tuple(hopeless), requests, from_ns=0, until_ns=NS_PER_S, slowness=no_noise()
     )
     assert run().missed == [100]
     assert run(allowed_misses=[7]).missed[0] < 100

@@ -7,6 +7,7 @@ import numpy as np
 
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.sim.arrivals import Requests
 from kneescale.sim.dispatched import dispatched
 from kneescale.sim.engine import Slowness, scheduled
 from kneescale.sim.tenant import Tenant
@@ -43,7 +44,7 @@ def _tenants(rng: np.random.Generator) -> Iterator[Tenant]:
 def _dispatched_in_time(tenants: tuple[Tenant, ...]) -> int:
     record = scheduled(dispatched)(
         tenants,
-        [np.array([1])] * len(tenants),
+        Requests([np.array([1])] * len(tenants)),
         from_ns=0,
         until_ns=NS_PER_S,
         slowness=Slowness(0.0, np.random.default_rng(1)),

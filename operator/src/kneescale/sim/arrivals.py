@@ -1,4 +1,7 @@
-"""When requests arrive: integer nanoseconds, in order, for one model."""
+"""When requests arrive: integer nanoseconds, in order."""
+
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +9,27 @@ from numpy.typing import NDArray
 from kneescale.core.units import NS_PER_S
 
 Times = NDArray[np.int64]
+
+
+class Requests:
+    """All requests of a run, or of a part of it; `by_model` are the times of each model's."""
+
+    def __init__(self, by_model: Sequence[Times]) -> None:
+        self.by_model = tuple(by_model)
+
+    @cached_property
+    def times_by_model(self) -> Sequence[list[int]]:
+        """The same in Python's numbers."""
+        return [times.tolist() for times in self.by_model]
+
+    @cached_property
+    def in_order(self) -> tuple[list[int], list[int]]:
+        """The times of all of them, and the number of each one's model."""
+        times = np.concatenate(self.by_model)
+        models = np.repeat(np.arange(len(self.by_model)), [*map(len, self.by_model)])
+        order = np.argsort(times, kind="stable")
+        return times[order].tolist(), models[order].tolist()
+
 
 #: Our choice of a bursty client: a fifth of the time at three times the calm rate.
 PEAK_FACTOR = 3.0

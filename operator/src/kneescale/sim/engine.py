@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kneescale.sim.arrivals import Times
+from kneescale.sim.arrivals import Requests
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
 from kneescale.sim.record import Record
@@ -46,14 +46,14 @@ class System(Protocol):
     def __call__(
         self,
         tenants: tuple[Tenant, ...],
-        arrivals: Sequence[Times],
+        requests: Requests,
         *,
         from_ns: int,
         until_ns: int,
         slowness: Slowness,
         allowed_misses: Sequence[int] | None = None,
     ) -> Record:
-        """Serve the arrivals (by tenant) and record what happens to those from `from_ns` to `until_ns`.
+        """Serve the requests, by tenant, and record what happens to those from `from_ns` to `until_ns`.
 
         It ends when the longest SLO after `until_ns` is over: what waits then is missed whatever comes. With
         `allowed_misses`, by tenant, it also ends as soon as one has missed more.
@@ -67,7 +67,7 @@ def scheduled(make_scheduler: SchedulerFactory) -> System:
 
 def simulate(
     tenants: tuple[Tenant, ...],
-    arrivals: Sequence[Times],
+    requests: Requests,
     *,
     make_scheduler: SchedulerFactory,
     from_ns: int,
@@ -75,17 +75,20 @@ def simulate(
     slowness: Slowness,
     allowed_misses: Sequence[int] | None = None,
 ) -> Record:
-    """Serve the arrivals with a scheduler, as System says."""
+    """Serve the requests with a scheduler, as System says."""
     loop = Loop(tenants, make_scheduler(tenants), slowness)
-    loop.feed(arrivals)
-    record = Record(tenants, loop.arrivals_ns, from_ns, until_ns)
-    is_over = partial(too_many, record.missed, allowed_misses)
-    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), record, is_over)
+    loop.feed(requests)
+    record = Record(tenants, loop.arrivals_ns, from_ns, until_ns, allowed_misses)
+    loop.run(until_ns + max(tenant.slo_ns for tenant in tenants), record)
     return record
 
 
 class Recorder(Protocol):
     """Whoever keeps what happens to requests, which go by their number among all of their model's."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that may still come matters."""
 
     def drop(self, model: int, first: int, count: int) -> None:
         """`count` requests from number `first` on were refused."""
@@ -112,19 +115,17 @@ class Loop:
         self._models = [len(tenants)]
         self._next = 0
 
-    def feed(self, arrivals: Sequence[Times]) -> None:
+    def feed(self, requests: Requests) -> None:
         """More requests, by model, all later than those before and than where it has run to."""
-        for known_ns, times_ns in zip(self.arrivals_ns, arrivals, strict=True):
-            known_ns.extend(times_ns.tolist())
-        times = np.concatenate(arrivals)
-        models = np.repeat(np.arange(len(arrivals)), [*map(len, arrivals)])
-        order = np.argsort(times, kind="stable")
-        self._times = [*self._times[self._next : -1], *times[order].tolist(), _NEVER_NS]
-        self._models = [*self._models[self._next : -1], *models[order].tolist(), len(arrivals)]
+        for known_ns, times_ns in zip(self.arrivals_ns, requests.times_by_model, strict=True):
+            known_ns.extend(times_ns)
+        times, models = requests.in_order
+        self._times = [*self._times[self._next : -1], *times, _NEVER_NS]
+        self._models = [*self._models[self._next : -1], *models, len(self.arrivals_ns)]
         self._next = 0
 
-    def run(self, end_ns: int, recorder: Recorder, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Go on until `end_ns`, or until it is over."""
+    def run(self, end_ns: int, recorder: Recorder) -> None:
+        """Go on until `end_ns`, or until the recorder says that it is over."""
         scheduler, gpu = self._scheduler, self._gpu
         while True:
             now_ns = min(gpu.next_end_ns() or _NEVER_NS, self._wake_ns or _NEVER_NS)
@@ -135,7 +136,7 @@ class Loop:
             self._end_runs(now_ns, recorder)
             self._take_arrivals(now_ns)
             self._carry_out(now_ns, recorder)
-            if is_over():
+            if recorder.is_over:
                 return
             self._wake_ns = scheduler.wake_ns(self._queues, now_ns)
             assert self._wake_ns is None or self._wake_ns > now_ns, "a scheduler would be woken for ever"
@@ -167,8 +168,3 @@ class Loop:
         first = self._queues.pop(start.model, start.batch)
         factor = self._slowness.draw()
         self._gpu.start(Run(start.model, start.batch, start.gpu_percent, now_ns, first, start.tag, factor))
-
-
-def too_many(missed: Sequence[int], allowed: Sequence[int] | None) -> bool:
-    """Whether a tenant has missed more than it may."""
-    return allowed is not None and any(map(int.__gt__, missed, allowed))

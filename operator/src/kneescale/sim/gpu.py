@@ -18,9 +18,10 @@ class Gpu:
 
     def __init__(self, tenants: tuple[Tenant, ...]) -> None:
         self._tenants = tenants
-        #: By model, GPU% and batch, as the tenants say.
-        self._latencies_ns: dict[tuple[int, float, int], float] = {}
-        self._runs: dict[Run, None] = {}
+        #: By model and batch, then by GPU%: as the tenants say.
+        self._latencies_ns: dict[tuple[int, int], dict[float, float]] = {}
+        #: What runs, each with its row of these.
+        self._runs: dict[Run, dict[float, float]] = {}
         #: What ends next; None where that is to be found out.
         self._next: Run | None = None
         self._asked_percent = 0
@@ -38,8 +39,9 @@ class Gpu:
     def start(self, run: Run) -> None:
         """Start a batch, at its `started_ns`."""
         run.since_ns, run.share_percent = run.started_ns, float(run.gpu_percent)
-        self._set_end(run)
-        self._runs[run] = None
+        latencies_ns = self._latencies_ns.setdefault((run.model, run.batch), {})
+        self._set_end(run, latencies_ns)
+        self._runs[run] = latencies_ns
         self._ask(run.gpu_percent, run.started_ns)
 
     def next_end_ns(self) -> int | None:
@@ -67,19 +69,18 @@ class Gpu:
 
     def _share_anew(self, now_ns: int) -> None:
         divisor = max(self._asked_percent, WHOLE_GPU_PERCENT)
-        for run in self._runs:
+        for run, latencies_ns in self._runs.items():
             share_percent = run.gpu_percent * WHOLE_GPU_PERCENT / divisor
             if share_percent != run.share_percent:
                 run.left = max(0.0, run.left - (now_ns - run.since_ns) / run.whole_ns)
                 run.since_ns, run.share_percent = now_ns, share_percent
-                self._set_end(run)
+                self._set_end(run, latencies_ns)
 
-    def _set_end(self, run: Run) -> None:
-        key = (run.model, run.share_percent, run.batch)
-        latency_ns = self._latencies_ns.get(key)
+    def _set_end(self, run: Run, latencies_ns: dict[float, float]) -> None:
+        latency_ns = latencies_ns.get(run.share_percent)
         if latency_ns is None:
             latency_ns = self._tenants[run.model].shared_latency_ns(run.share_percent, run.batch)
-            self._latencies_ns[key] = latency_ns
+            latencies_ns[run.share_percent] = latency_ns
         run.whole_ns = run.slowness * latency_ns
         run.end_ns = run.since_ns + round(run.left * run.whole_ns)
         self._next = None

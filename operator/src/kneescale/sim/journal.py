@@ -15,6 +15,9 @@ _PENDING, _REFUSED = -1, -2
 class Journal:
     """Collects what the engine does. `arrivals_ns` are the requests by model, and may grow at their end."""
 
+    #: It goes on for ever.
+    is_over = False
+
     def __init__(self, arrivals_ns: Sequence[Sequence[int]]) -> None:
         self._arrivals_ns = arrivals_ns
         #: How long each request took, by model and number; or what it is instead of answered.

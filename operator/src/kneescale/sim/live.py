@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.dispatching.spatio_temporal import WHOLE, SpatioTemporal
 from kneescale.core.scaling.area_use import AreaUse
-from kneescale.sim.arrivals import Times
+from kneescale.sim.arrivals import Requests, Times
 from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import Loop, Slowness
 from kneescale.sim.journal import Journal
@@ -36,7 +36,7 @@ class LiveGpu:
 
     def serve(self, arrivals: Sequence[Times], until_ns: int) -> None:
         """Go on until then with more requests, by model, that all come before."""
-        self._loop.feed(arrivals)
+        self._loop.feed(Requests(arrivals))
         self._loop.run(until_ns - 1, self.journal)
         self._use.add(until_ns, sum(self.journal.area))
 

@@ -14,7 +14,10 @@ _Exit = tuple[int, int, int]
 
 
 class Record:
-    """Collects what the engine does. Counts requests that arrive from `from_ns` to `until_ns`."""
+    """Collects what the engine does. Counts requests that arrive from `from_ns` to `until_ns`.
+
+    It is over when a model has missed more than it may, by `allowed_misses`.
+    """
 
     def __init__(
         self,
@@ -22,6 +25,7 @@ class Record:
         arrivals_ns: Sequence[Sequence[int]],
         from_ns: int,
         until_ns: int,
+        allowed_misses: Sequence[int] | None = None,
     ) -> None:
         self.tenants = tenants
         self._arrivals_ns = arrivals_ns
@@ -35,6 +39,8 @@ class Record:
         self.dropped = [0] * len(tenants)
         #: Requests that were refused or answered late, so far.
         self.missed = [0] * len(tenants)
+        self._allowed_misses = allowed_misses
+        self.is_over = False
         #: (number of the first request, how many, when answered), by model.
         self._answers: list[list[_Exit]] = [[] for _ in tenants]
         self.runs: list[Run] = []
@@ -43,7 +49,7 @@ class Record:
         """Requests were refused."""
         counted = max(0, first + count - max(first, self._first[model]))
         self.dropped[model] += counted
-        self.missed[model] += counted
+        self._miss(model, counted)
 
     def end(self, run: Run) -> None:
         """A batch was answered."""
@@ -53,9 +59,14 @@ class Record:
             start_ns = run.end_ns - self.tenants[model].slo_ns
             in_time = last - bisect_left(self._arrivals_ns[model], start_ns, counted_from, last)
             self.within_slo[model] += in_time
-            self.missed[model] += last - counted_from - in_time
+            self._miss(model, last - counted_from - in_time)
             self._answers[model].append((counted_from, last - counted_from, run.end_ns))
         self.runs.append(run)
+
+    def _miss(self, model: int, count: int) -> None:
+        self.missed[model] += count
+        if self._allowed_misses is not None and self.missed[model] > self._allowed_misses[model]:
+            self.is_over = True
 
     def waits_ms(self, model: int) -> NDArray[np.float64]:
         """How long each answered request took from its arrival, in the order of arrival."""

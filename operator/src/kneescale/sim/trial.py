@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from kneescale.core.units import NS_PER_S
-from kneescale.sim.arrivals import Times, bursty, poisson, uniform
+from kneescale.sim.arrivals import Requests, Times, bursty, poisson, uniform
 from kneescale.sim.engine import Slowness, System
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Arrivals, Bursty, Poisson, Shaped, Trace, Uniform
@@ -18,6 +19,8 @@ _BEYOND_BOUND = 1.05
 _RESOLUTION = 0.01
 #: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
 _FIRST_STRIDE = 2
+#: About as many loads as one search tries, each of up to 10 MB.
+_REMEMBERED_LOADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,15 @@ class Trial:
         It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
         """
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
-        times = [
-            self.times(number, tenant.name, tenant.rate_rps, load) for number, tenant in enumerate(loaded)
-        ]
+        requests = _requests(self, tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
         from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
         return system(
             loaded,
-            times,
+            requests,
             from_ns=from_ns,
             until_ns=until_ns,
             slowness=Slowness(self.noise, np.random.default_rng(self.seed)),
-            allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in times],
+            allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in requests.by_model],
         )
 
     def times(self, number: int, name: str, rate_rps: float, load: float = 1.0) -> Times:
@@ -73,6 +74,13 @@ class Trial:
                 return sampled(shape, rate_rps, self.duration_s, rng)
             case Trace(times_ns):
                 return _compressed(times_ns[name], load, self.duration_s)
+
+
+@lru_cache(maxsize=_REMEMBERED_LOADS)
+def _requests(trial: Trial, rates: tuple[tuple[str, float], ...], load: float) -> Requests:
+    """Those of models of such names and rates; who looks for the best parameters asks for the same ones."""
+    times = [trial.times(number, name, rate_rps, load) for number, (name, rate_rps) in enumerate(rates)]
+    return Requests(times)
 
 
 def capacity(

@@ -27,9 +27,9 @@ _SPARED = 1.15
 PEAK_S = 10.0
 #: A plan for less than this is none: even an idle model keeps what one item a second takes.
 LEAST_IPS = 1.0
-#: What is provided for goes up in steps of this factor, and down only past three of them.
+#: What is provided for goes up in steps of this factor, and down only past four of them.
 _STEP = 1.03
-_FALL = 1 / _STEP**3
+_FALL = 1 / _STEP**4
 #: A rate that is so many standard deviations off the steady one is a surge, and not chance: it is looked for
 #: every other second.
 _SURGE = 4.0

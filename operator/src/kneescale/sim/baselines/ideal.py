@@ -3,11 +3,9 @@
 import heapq
 from collections.abc import Sequence
 
-import numpy as np
-
 from kneescale.core.units import WHOLE_GPU_PERCENT
-from kneescale.sim.arrivals import Times
-from kneescale.sim.engine import Slowness, too_many
+from kneescale.sim.arrivals import Requests
+from kneescale.sim.engine import Slowness
 from kneescale.sim.record import Record
 from kneescale.sim.run import Run
 from kneescale.sim.tenant import Tenant
@@ -15,7 +13,7 @@ from kneescale.sim.tenant import Tenant
 
 def ideal(
     tenants: tuple[Tenant, ...],
-    arrivals: Sequence[Times],
+    requests: Requests,
     *,
     from_ns: int,
     until_ns: int,
@@ -37,42 +35,32 @@ def ideal(
     choice of what to drop might save a few more. Each run of the record is one request, as if it had the
     GPU for itself at its end.
     """
-    loop = _Loop(
-        tenants, arrivals, Record(tenants, [times.tolist() for times in arrivals], from_ns, until_ns)
-    )
-    loop.run(slowness, allowed_misses)
-    return loop.record
+    record = Record(tenants, requests.times_by_model, from_ns, until_ns, allowed_misses)
+    _Loop(tenants, record).run(requests, slowness)
+    return record
 
 
 class _Loop:
-    def __init__(self, tenants: tuple[Tenant, ...], arrivals: Sequence[Times], record: Record) -> None:
-        self.record = record
+    def __init__(self, tenants: tuple[Tenant, ...], record: Record) -> None:
+        self._record = record
         self._tenants = tenants
-        self._arrivals = arrivals
         self._work_ns = [tenant.area_per_item / WHOLE_GPU_PERCENT for tenant in tenants]
         self._fastest_ns = [tenant.latency_ns(WHOLE_GPU_PERCENT, 1) for tenant in tenants]
         #: (deadline, model, number, work left in ns, when it came)
         self._waiting: list[tuple[int, int, int, float, int]] = []
         self._now_ns = 0.0
 
-    def run(self, slowness: Slowness, allowed_misses: Sequence[int] | None) -> None:
+    def run(self, requests: Requests, slowness: Slowness) -> None:
         numbers = [0] * len(self._tenants)
-        for model, arrived_ns in self._in_order():
+        for arrived_ns, model in zip(*requests.in_order, strict=True):
             self._work_until(arrived_ns)
-            if too_many(self.record.missed, allowed_misses):
+            if self._record.is_over:
                 return
             work_ns = slowness.draw() * self._work_ns[model]
             deadline_ns = arrived_ns + self._tenants[model].slo_ns
             heapq.heappush(self._waiting, (deadline_ns, model, numbers[model], work_ns, arrived_ns))
             numbers[model] += 1
         self._work_until(float("inf"))
-
-    def _in_order(self) -> list[tuple[int, int]]:
-        """(model, when it came) of every request."""
-        times = np.concatenate(self._arrivals)
-        models = np.repeat(np.arange(len(self._arrivals)), [len(of_one) for of_one in self._arrivals])
-        order = np.argsort(times, kind="stable")
-        return list(zip(models[order].tolist(), times[order].tolist(), strict=True))
 
     def _work_until(self, until_ns: float) -> None:
         waiting = self._waiting
@@ -83,7 +71,7 @@ class _Loop:
             end_ns = max(done_ns, arrived_ns + self._fastest_ns[model])
             if end_ns > deadline_ns:
                 heapq.heappop(waiting)
-                self.record.drop(model, number, 1)
+                self._record.drop(model, number, 1)
             elif done_ns <= until_ns:
                 heapq.heappop(waiting)
                 self._now_ns = done_ns
@@ -94,4 +82,4 @@ class _Loop:
                 self._now_ns = until_ns
 
     def _answer(self, model: int, number: int, end_ns: int, work_ns: int) -> None:
-        self.record.end(Run(model, 1, WHOLE_GPU_PERCENT, end_ns - work_ns, number, end_ns=end_ns))
+        self._record.end(Run(model, 1, WHOLE_GPU_PERCENT, end_ns - work_ns, number, end_ns=end_ns))
