@@ -10,8 +10,8 @@ CHAOS_MINUTES ?= 30
 CHAOS_SEED ?= 1
 UV_VERSION = 0.13.9
 BIN = .venv/bin
-# A Python that has the hot modules compiled, as in the agent's image.
-COMPILED = PYTHONPATH=$$($(BIN)/python -m tools.compiled) && export PYTHONPATH && $(BIN)/python
+# What comes after it has the hot modules compiled, as in the agent's image.
+WITH_COMPILED = PYTHONPATH=$$($(BIN)/python -m tools.compiled) && export PYTHONPATH &&
 DURATION = $(if $(DURATION_S),--duration-s $(DURATION_S))
 KIND_OF_CLUSTER = $(if $(CLUSTER),--$(1) $(CLUSTER))
 
@@ -44,9 +44,7 @@ chaos: venv ## Faults at random under load, and an account of every request (CHA
 	@$(BIN)/python -m e2e.chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED)
 
 bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
-	$(COMPILED) benchmarks/dispatcher.py
-	$(COMPILED) -m benchmarks.node
-	$(COMPILED) benchmarks/planning.py
+	$(WITH_COMPILED) for part in dispatcher node planning; do $(BIN)/python -m benchmarks.$$part || exit; done
 
 gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
 	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
@@ -61,7 +59,7 @@ monitoring: venv ## Write what is generated of the metrics: their page, the Prom
 	$(BIN)/python -m tools.monitoring
 
 results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces; ONLY=autoscaling)
-	$(COMPILED) -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
+	$(WITH_COMPILED) $(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
 	  $(if $(ONLY),--only $(ONLY))
 
 # Debian keeps ensurepip, which a virtual environment needs, in a package of its own.

@@ -1,6 +1,6 @@
 """How long a decision of the dispatcher takes, in microseconds of a core, with 8 and with 50 models.
 
-    python benchmarks/dispatcher.py
+    python -m benchmarks.dispatcher
 
 Poisson arrivals drive the spatio-temporal policy on the catalog's figures; simulated workers answer. The
 planned runs together take half the device's area, split evenly: with more models each one has less. What is

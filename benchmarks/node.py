@@ -1,6 +1,6 @@
 """What an agent and eight workers on one device of a node keep to, against the bars that they are to keep.
 
-    python benchmarks/node.py [--seconds N]
+    python -m benchmarks.node [--seconds N]
 
 A dispatcher host in this process, eight emulated workers as processes of their own; each has one lane of 12
 GPU%, and one request whose items run one by one, some 10 ms each. So eight batches run at a time, one of each

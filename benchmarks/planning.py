@@ -1,6 +1,6 @@
 """How long planning takes, and how close its number of GPUs is to the bound: 10 to 1,000 models.
 
-    python benchmarks/planning.py
+    python -m benchmarks.planning
 
 Models are the catalog's with SLOs of 2 to 6 times their latency at 40 GPU% and batch 4, workers of 0.5 to
 2 GiB on GPUs of 16 GiB, and rates drawn so that each model takes 0.8 of a GPU in the mean, which is what a
