@@ -23,7 +23,7 @@ PICTURE = "autoscale.png"
 #: Of a request. Fewer requests of more items would come in bursts, for which more has to be kept to spare.
 ITEMS = 4
 #: Requests per second at the peak; vgg19 then needs more than one of the emulated GPUs.
-PEAK_RPS: Mapping[str, float] = {"inception-v3": 48.0, "vgg19": 130.0}
+PEAK_RPS: Mapping[str, float] = {"inception-v3": 48.0, "vgg19": 115.0}
 #: Bursty traffic has peaks of its own: its mean is this part of those.
 BURSTY_PART = 0.5
 SIGHT_EVERY_S = 2.0
