@@ -17,6 +17,7 @@ from e2e.demo.stage import Stage
 from e2e.demo.traffic import BURSTY, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
 from e2e.runner import CommandError
+from e2e.wait import wait_until
 
 FOLDER = "autoscale"
 PICTURE = "autoscale.png"
@@ -27,6 +28,8 @@ PEAK_RPS: Mapping[str, float] = {"inception-v3": 48.0, "vgg19": 115.0}
 #: Bursty traffic has peaks of its own: its mean is this part of those.
 BURSTY_PART = 0.5
 SIGHT_EVERY_S = 2.0
+#: By then what an earlier run's traffic was given is given back.
+CALM_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Autoscaling:
         """Go through the steps and return the report; raises what `Mission.run` raises."""
         stage, models = self.stage, demo_models(FOLDER)
         stage.set_up(models)
+        with stage.progress.step("no traffic yet, and nothing provided for any", about_s=1):
+            wait_until(self._is_calm, "nothing is provided for", CALM_S)
         with ExitStack() as stack:
             streams = [stage.reach(model, echoes(model.name, ITEMS), stack) for model in models]
             times_s = {
@@ -71,6 +76,10 @@ class Autoscaling:
             sightings += await asyncio.to_thread(self._sight, began_s)
             await asyncio.wait([task], timeout=SIGHT_EVERY_S)
         return await task
+
+    def _is_calm(self) -> bool:
+        statuses = self.stage.models.statuses().values()
+        return all(status.get("scaling", {}).get("providedItemsPerSecond", 0) < 1 for status in statuses)
 
     def _sight(self, began_s: float) -> list[Sighting]:
         try:
