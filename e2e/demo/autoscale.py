@@ -12,7 +12,7 @@ from e2e.demo.inference_models import DemoModel, demo_models
 from e2e.demo.load import apply_load
 from e2e.demo.samples import echoes
 from e2e.demo.scaling_picture import draw_scaling
-from e2e.demo.scaling_report import ModelScaling, ScalingReport, Sighting
+from e2e.demo.scaling_report import LONG_S, ModelScaling, ScalingReport, Sighting
 from e2e.demo.stage import Stage
 from e2e.demo.traffic import BURSTY, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
@@ -21,15 +21,25 @@ from e2e.wait import wait_until
 
 FOLDER = "autoscale"
 PICTURE = "autoscale.png"
-#: Of a request. Fewer requests of more items would come in bursts, for which more has to be kept to spare.
-ITEMS = 4
-#: Requests per second at the peak; vgg19 then needs more than one of the emulated GPUs.
-PEAK_RPS: Mapping[str, float] = {"inception-v3": 48.0, "vgg19": 115.0}
 #: Bursty traffic has peaks of its own: its mean is this part of those.
 BURSTY_PART = 0.5
 SIGHT_EVERY_S = 2.0
 #: By then what an earlier run's traffic was given is given back.
 CALM_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Items of a request, and requests per second at the peak."""
+
+    items: int
+    peak_rps: Mapping[str, float]
+
+
+#: Few requests of many items come in bursts: a GPU that is half used by them is soon not enough.
+IN_BURSTS = Load(16, {"inception-v3": 6.0, "vgg19": 14.0})
+#: What is kept to spare for chance is to be small beside what an oracle reserves.
+EVEN = Load(4, {"inception-v3": 48.0, "vgg19": 100.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Autoscaling:
         with stage.progress.step("no traffic yet, and nothing provided for any", about_s=1):
             wait_until(self._is_calm, "nothing is provided for", CALM_S)
         with ExitStack() as stack:
-            streams = [stage.reach(model, echoes(model.name, ITEMS), stack) for model in models]
+            streams = [stage.reach(model, echoes(model.name, self._load.items), stack) for model in models]
             times_s = {
                 model.name: self.traffic.times_s(number, model.name, self._peak_rps(model))
                 for number, model in enumerate(models)
@@ -58,7 +68,7 @@ class Autoscaling:
                 load = self._sight_while(apply_load(streams, times_s), began_s, sightings)
                 outcomes = asyncio.run(watch_while(load, self._view, stage.stream))
         slos_ms = {model.name: float(model.slo_ms) for model in models}
-        oracle = oracle_gpus(slos_ms, times_s, self.traffic.duration_s, ITEMS)
+        oracle = oracle_gpus(slos_ms, times_s, self.traffic.duration_s, self._load.items)
         report = self._report(models, outcomes, sightings, oracle)
         with stage.progress.step("draw what followed what", about_s=3):
             draw_scaling(report, stage.folder / PICTURE)
@@ -79,7 +89,9 @@ class Autoscaling:
 
     def _is_calm(self) -> bool:
         statuses = self.stage.models.statuses().values()
-        return all(status.get("scaling", {}).get("providedItemsPerSecond", 0) < 1 for status in statuses)
+        return all(
+            float(status.get("scaling", {}).get("providedItemsPerSecond", 0)) < 1 for status in statuses
+        )
 
     def _sight(self, began_s: float) -> list[Sighting]:
         try:
@@ -108,7 +120,7 @@ class Autoscaling:
             duration_s=self.traffic.duration_s,
             cluster=self.stage.kind,
             kubernetes=self.stage.kubectl.server_version(),
-            items_per_request=ITEMS,
+            items_per_request=self._load.items,
             changes_s=self.traffic.changes_s,
             oracle_gpus=oracle,
             models=tuple(
@@ -123,5 +135,9 @@ class Autoscaling:
             ),
         )
 
+    @property
+    def _load(self) -> Load:
+        return EVEN if self.traffic.duration_s >= LONG_S else IN_BURSTS
+
     def _peak_rps(self, model: DemoModel) -> float:
-        return PEAK_RPS[model.name] * (BURSTY_PART if self.name == BURSTY else 1.0)
+        return self._load.peak_rps[model.name] * (BURSTY_PART if self.name == BURSTY else 1.0)
