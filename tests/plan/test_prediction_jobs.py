@@ -62,12 +62,21 @@ def test_the_job_has_no_claim_and_runs_where_the_gpus_are() -> None:
     ]
     assert pod_spec["nodeSelector"] == {"kubernetes.io/hostname": "node1"}
     assert pod_spec["volumes"] == [
-        {"name": "model", "image": {"reference": "example.org/lite0:1", "pullPolicy": "IfNotPresent"}}
+        {"name": "model", "image": {"reference": "example.org/lite0:1", "pullPolicy": "IfNotPresent"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
     ]
+    # Its root is read-only, and torch looks for a temporary folder where it shows kernels.
+    assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
     assert "resourceClaims" not in pod_spec
     assert "claims" not in container["resources"]
     assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
     assert pod_spec["securityContext"]["runAsNonRoot"] is True
+
+
+def test_a_job_that_measures_reads_the_kernels_too() -> None:
+    (job,) = jobs_of(gpu_world(), "Profile")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
 
 
 def test_a_model_serves_on_what_it_predicted_until_it_is_measured() -> None:

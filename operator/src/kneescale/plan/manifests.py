@@ -47,6 +47,8 @@ _PROFILE_DEADLINE_SECONDS = 180
 _BELOW_NORMAL_PRIORITY = {"name": "CUDA_MPS_CLIENT_PRIORITY", "value": "1"}
 #: What an emulated worker needs of its host: it holds no weights.
 _EMULATED_HOST_MEMORY = "128Mi"
+#: Nothing of note is written there.
+_SCRATCH = "64Mi"
 #: A pod that asks for none weighs as 2m, a tenth of the agent or the operator beside it: answers, grants and
 #: probes would wait whenever those are busy.
 _HOST_CPU = "50m"
@@ -88,6 +90,8 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
     pod_spec = _pod_spec(run.job_name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["containers"][0] |= {"command": ["python", "-m", "kneescale_worker", "profile"]}
+    if not emulated:
+        _add_scratch(pod_spec)
     pod_spec["containers"][0]["env"].append(
         {"name": "KNEESCALE_PROFILE_SECONDS", "value": str(_PROFILE_SECONDS)}
     )
@@ -119,6 +123,7 @@ def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
         "max-batch": model.spec.max_batch,
     }
     options = [f"--{name}={value}" for name, value in arguments.items()]
+    _add_scratch(pod_spec)
     container = pod_spec["containers"][0]
     container["command"] = ["python", "-m", "kneescale_worker", "predict", _MODEL_DIR, *options]
     # Where NVIDIA's runtime is the default one, it would give all GPUs to a pod without a claim.
@@ -324,6 +329,12 @@ def _bare_pod_spec(model: InferenceModel, image: str, memory: str) -> dict[str, 
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+
+
+def _add_scratch(pod_spec: dict[str, Any]) -> None:
+    """A folder to write to: without one torch shows no kernels, for it looks where to keep compiled ones."""
+    pod_spec["volumes"].append({"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}})
+    pod_spec["containers"][0]["volumeMounts"].append({"name": "tmp", "mountPath": "/tmp"})
 
 
 def _serving_container() -> dict[str, Any]:
