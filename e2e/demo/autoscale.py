@@ -18,6 +18,7 @@ from e2e.demo.traffic import BURSTY, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
 from e2e.runner import CommandError
 from e2e.wait import wait_until
+from kneescale.core.scaling.autoscaler import LEAST_IPS
 
 FOLDER = "autoscale"
 PICTURE = "autoscale.png"
@@ -88,10 +89,8 @@ class Autoscaling:
         return await task
 
     def _is_calm(self) -> bool:
-        statuses = self.stage.models.statuses().values()
-        return all(
-            float(status.get("scaling", {}).get("providedItemsPerSecond", 0)) < 1 for status in statuses
-        )
+        statuses = self.stage.models.statuses().items()
+        return all(Sighting.of(name, 0.0, status).provided_ips < LEAST_IPS for name, status in statuses)
 
     def _sight(self, began_s: float) -> list[Sighting]:
         try:

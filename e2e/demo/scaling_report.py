@@ -176,14 +176,13 @@ class ScalingReport:
 
     def failures(self) -> list[str]:
         """Return a sentence for each thing that the demo promises and the run did not show."""
+        is_long = self.duration_s >= LONG_S
         found = [sentence for model in self.models for sentence in self._broken_promises(model)]
         if self.traffic == STEP:
             found += [sentence for model in self.models for sentence in self._not_followed(model)]
-        if self.duration_s >= LONG_S:
-            return [*found, *self._swung()]
-        if self.traffic == STEP and not any(self._added_replicas(model) for model in self.models):
-            found.append("no model was given a second replica")
-        return found
+            if not is_long and not any(self._added_replicas(model) for model in self.models):
+                found.append("no model was given a second replica")
+        return [*found, *self._swung()] if is_long else found
 
     def _broken_promises(self, model: ModelScaling) -> list[str]:
         found = []

@@ -10,6 +10,11 @@ from kneescale.core.units import NS_PER_S
 
 Times = NDArray[np.int64]
 
+#: Our choice of a bursty client: a fifth of the time at three times the calm rate.
+PEAK_FACTOR = 3.0
+BURST_S = 0.5
+CALM_S = 2.0
+
 
 class Requests:
     """All requests of a run, or of a part of it; `by_model` are the times of each model's."""
@@ -29,12 +34,6 @@ class Requests:
         models = np.repeat(np.arange(len(self.by_model)), [*map(len, self.by_model)])
         order = np.argsort(times, kind="stable")
         return times[order].tolist(), models[order].tolist()
-
-
-#: Our choice of a bursty client: a fifth of the time at three times the calm rate.
-PEAK_FACTOR = 3.0
-BURST_S = 0.5
-CALM_S = 2.0
 
 
 def uniform(rate_rps: float, duration_s: float, rng: np.random.Generator) -> Times:

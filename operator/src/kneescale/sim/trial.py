@@ -19,8 +19,12 @@ _BEYOND_BOUND = 1.05
 _RESOLUTION = 0.01
 #: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
 _FIRST_STRIDE = 2
-#: About as many loads as one search tries, each of up to 10 MB.
+#: About as many loads as one search tries are remembered, each of up to about so many requests: 10 MB.
 _REMEMBERED_LOADS = 16
+_REMEMBERED_REQUESTS = 100_000
+
+#: (name, requests per second) of each model.
+_Rates = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Trial:
         It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
         """
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
-        requests = _requests(self, tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
+        requests = self._requests(tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
         from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
         return system(
             loaded,
@@ -58,6 +62,11 @@ class Trial:
             slowness=Slowness(self.noise, np.random.default_rng(self.seed)),
             allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in requests.by_model],
         )
+
+    def _requests(self, rates: _Rates, load: float) -> Requests:
+        """Those at these rates, which `load` made them; a search for parameters asks often for the same."""
+        expected = self.duration_s * sum(rate_rps for _, rate_rps in rates)
+        return (_remembered if expected <= _REMEMBERED_REQUESTS else _drawn)(self, rates, load)
 
     def times(self, number: int, name: str, rate_rps: float, load: float = 1.0) -> Times:
         """When the requests come of the model with that number and name, at the rate that `load` makes it."""
@@ -76,11 +85,12 @@ class Trial:
                 return _compressed(times_ns[name], load, self.duration_s)
 
 
-@lru_cache(maxsize=_REMEMBERED_LOADS)
-def _requests(trial: Trial, rates: tuple[tuple[str, float], ...], load: float) -> Requests:
-    """Those of models of such names and rates; who looks for the best parameters asks for the same ones."""
+def _drawn(trial: Trial, rates: _Rates, load: float) -> Requests:
     times = [trial.times(number, name, rate_rps, load) for number, (name, rate_rps) in enumerate(rates)]
     return Requests(times)
+
+
+_remembered = lru_cache(maxsize=_REMEMBERED_LOADS)(_drawn)
 
 
 def capacity(

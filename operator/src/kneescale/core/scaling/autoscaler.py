@@ -161,13 +161,14 @@ def forecast_ips(traffic: Traffic) -> float:
     """
     noise_ips = _deviation_ips(traffic, RECENT_S)
     above_ips = traffic.recent_ips - traffic.steady_ips
+    likely_ips = traffic.recent_ips - _LUCK * noise_ips
     skew = _SKEW if _has_slow_bursts(traffic) else 1.0
     if above_ips > skew * _SURGE * noise_ips:
-        return traffic.recent_ips - _LUCK * noise_ips
+        return likely_ips
     # By so much is the slope of a least-squares fit off by chance.
     slope_ips2 = sqrt(12) * _deviation_ips(traffic, traffic.steady_s) / traffic.steady_s
     if traffic.trend_ips2 > skew * _TREND * slope_ips2:
-        return max(traffic.steady_ips, traffic.recent_ips - _LUCK * noise_ips)
+        return max(traffic.steady_ips, likely_ips)
     if above_ips < -_SURGE * noise_ips or traffic.trend_ips2 < -_TREND * slope_ips2:
         return traffic.recent_ips
     settled_ips, _ = _settled(traffic)
