@@ -6,6 +6,7 @@ A dispatcher host in this process, eight emulated workers as processes of their 
 GPU%, and one request whose items run one by one, some 10 ms each. So eight batches run at a time, one of each
 worker, and a grant follows each end.
 The dispatcher's thread notes when it decides and hears; the workers say when their batches start and end.
+Beside it stands what as many processes take that pass nothing but bytes (`bare_loops`).
 """
 
 import argparse
@@ -25,6 +26,7 @@ from unittest.mock import patch
 import numpy as np
 import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 
+from benchmarks import bare_loops
 from e2e.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
@@ -61,9 +63,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default 10)")
     seconds = parser.parse_args().seconds
     load_before = os.getloadavg()[0]
+    bare_us = bare_loops.ways_us(WORKERS, _batch_ns(), seconds / 2)
     with tempfile.TemporaryDirectory(prefix="ks") as folder:
         measured = _measure(Path(folder), seconds)
-    for line in _report(measured):
+    for line in _report(measured, bare_us):
         sys.stdout.write(line + "\n")
     sys.stdout.write(
         f"(emulated; {os.cpu_count()} cores, load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after)\n"
@@ -96,15 +99,16 @@ def _measure(folder: Path, seconds: float) -> Measured:
         return Measured(records, heard_ns[first:last], took_s, cpu_s, host.trace.overcommitted)
 
 
-def _report(measured: Measured) -> Iterator[str]:
+def _report(measured: Measured, bare_us: Sequence[float]) -> Iterator[str]:
     records = measured.records
     rate = len(records) / measured.seconds
     ways_us = [
         (heard_ns - record.granted_ns - (record.ended_ns - record.started_ns)) / NS_PER_US
         for record, heard_ns in zip(records, measured.heard_ns, strict=True)
     ]
-    cuts = statistics.quantiles(ways_us, n=100)
+    cuts, bare = statistics.quantiles(ways_us, n=100), statistics.quantiles(bare_us, n=100)
     yield f"grant there and back: median {cuts[49]:.0f} us (bar 200), p99 {cuts[98]:.0f} us (bar 1000)"
+    yield f"bytes alone there and back: median {bare[49]:.0f} us, p99 {bare[98]:.0f} us"
     starts = sorted(record.started_ns for record in records)
     ends = sorted(record.ended_ns for record in records)
     gaps_us = [(start - end) / NS_PER_US for start, end in zip(starts[WORKERS:], ends, strict=False)]

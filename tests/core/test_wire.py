@@ -49,6 +49,17 @@ def test_messages_survive_any_split_of_the_stream(messages: list[Message], piece
     assert [message for data in pieces for message in decoder.feed(data)] == messages
 
 
+@given(st.lists(MESSAGES, max_size=8))
+def test_who_reads_what_is_missing_reads_no_byte_of_the_next_message(messages: list[Message]) -> None:
+    stream = b"".join(encode(message) for message in messages)
+    decoder, read = Decoder(), list[list[Message]]()
+    while stream:
+        data, stream = stream[: decoder.missing], stream[decoder.missing :]
+        read.append(list(decoder.feed(data)))
+    assert [message for of_one in read for message in of_one] == messages
+    assert all(len(of_one) <= 1 for of_one in read)
+
+
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import Policy
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, ready_pods, settle
@@ -215,6 +216,30 @@ def test_a_lost_pod_is_made_anew_where_it_was() -> None:
     world = serving_world(model("resnet50"))
     (pod,) = world.find("Pod")
     pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}
+    settle(world)
+    (again,) = world.find("Pod")
+    assert again["metadata"]["name"] == pod["metadata"]["name"]
+    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+    assert ready_pods(world, "resnet50") == [pod["metadata"]["name"]]
+
+
+def test_a_killed_worker_that_the_kubelet_makes_wait_is_made_anew() -> None:
+    world = serving_world(model("resnet50"))
+    (pod,) = world.find("Pod")
+    ended = {
+        "exitCode": 137,
+        "startedAt": format_time(world.now - timedelta(minutes=1)),
+        "finishedAt": format_time(world.now),
+    }
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
+    pod["status"] = {
+        "phase": "Running",
+        "containerStatuses": [{"state": {"waiting": waiting}, "lastState": {"terminated": ended}}],
+    }
+    world.reconcile()
+    assert "deletionTimestamp" not in pod["metadata"], "the kubelet may start it at once"
+    assert world.requeue_after_s() == 2
+    world.now += timedelta(seconds=2)
     settle(world)
     (again,) = world.find("Pod")
     assert again["metadata"]["name"] == pod["metadata"]["name"]

@@ -1,5 +1,7 @@
 """Pods and Jobs as the API server shows them: what ails them, in one line."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from kneescale.plan.state import Manifest
@@ -47,6 +49,24 @@ def container(**states: object) -> Manifest:
 )
 def test_what_keeps_a_pod_from_serving(status: Manifest, problem: Problem | None) -> None:
     assert parse_pod(pod(**status)).problem == problem
+
+
+@pytest.mark.parametrize(
+    ("reason", "started", "message", "since"),
+    [
+        ("CrashLoopBackOff", "2026-01-01T00:00:00Z", "", datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)),
+        ("CrashLoopBackOff", "2026-01-01T00:00:01Z", "", None),
+        ("CrashLoopBackOff", "2026-01-01T00:00:00Z", '{"error": "model.pt is truncated"}', None),
+        ("ContainerCreating", "2026-01-01T00:00:00Z", "", None),
+        ("CrashLoopBackOff", None, "", None),
+    ],
+)
+def test_a_worker_that_had_served_is_held_back_by_the_kubelet(
+    reason: str, started: str | None, message: str, since: datetime | None
+) -> None:
+    ended = {"exitCode": 137, "startedAt": started, "finishedAt": "2026-01-01T00:00:30Z", "message": message}
+    status = container(state={"waiting": {"reason": reason}}, lastState={"terminated": ended})
+    assert parse_pod(pod(**status)).held_back_since == since
 
 
 def test_a_ready_pod_has_no_problem_whatever_was_before() -> None:

@@ -42,27 +42,51 @@ async def connected(folder: Path) -> AsyncIterator[Ends]:
         await link.closed.wait()
 
 
+def next_message(reader: MessageReader) -> Message | None:
+    with reader:
+        return reader.read()
+
+
 async def test_a_thread_gets_each_message_and_then_the_end(folder: Path) -> None:
     async with connected(folder) as ends:
-        first = asyncio.create_task(asyncio.to_thread(ends.reader.next))
+        first = asyncio.create_task(asyncio.to_thread(next_message, ends.reader))
         frames = encode(Refuse(3)) + encode(Restart())
         ends.agent.sendall(frames[:5])
         ends.agent.sendall(frames[5:])
         assert await first == Refuse(3)
-        assert ends.reader.next() == Restart()
+        assert next_message(ends.reader) == Restart()
         ends.agent.close()
-        assert ends.reader.next() is None
+        assert next_message(ends.reader) is None
 
 
-async def test_closing_ends_the_wait_of_a_thread(folder: Path) -> None:
+async def test_threads_take_the_messages_in_the_order_in_which_they_came(folder: Path) -> None:
+    count, threads = 500, 4
+
+    def take(reader: MessageReader, taken: list[Message]) -> None:
+        for _ in range(count // threads):
+            with reader:
+                message = reader.read()
+                assert message is not None
+                taken.append(message)
+
     async with connected(folder) as ends:
-        waiting = asyncio.create_task(asyncio.to_thread(ends.reader.next))
+        taken: list[Message] = []
+        taking = [asyncio.to_thread(take, ends.reader, taken) for _ in range(threads)]
+        sent = [Refuse(number) for number in range(count)]
+        sending = asyncio.to_thread(ends.agent.sendall, b"".join(map(encode, sent)))
+        await asyncio.gather(sending, *taking)
+    assert taken == sent
+
+
+async def test_closing_ends_the_wait_of_all_threads(folder: Path) -> None:
+    async with connected(folder) as ends:
+        waiting = [asyncio.create_task(asyncio.to_thread(next_message, ends.reader)) for _ in range(3)]
         ends.link.close()
-        assert await waiting is None
+        assert await asyncio.gather(*waiting) == [None, None, None]
 
 
 async def test_bytes_that_are_no_message_are_an_error(folder: Path) -> None:
     async with connected(folder) as ends:
         ends.agent.sendall(b"\xff" * 8)
         with pytest.raises(ProtocolError):
-            ends.reader.next()
+            next_message(ends.reader)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from kneescale_worker.dataplane import CLOSING_GRACE_S
 from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.metrics import Metrics
-from kneescale_worker.queue import ItemQueue, Slice
+from kneescale_worker.queue import ItemQueue, Request, Slice
 from kneescale_worker.tensors import Array
 
 _log = logging.getLogger(__name__)
@@ -80,11 +79,10 @@ class BatchRunner:
         self._lanes = WHOLE_GPU_PERCENT // min(lanes)
         # One more, for a batch that nobody granted while all others wait for one that is.
         self._threads = ThreadPoolExecutor(self._lanes + 1, thread_name_prefix="lane")
-        #: Held by the thread that waits for the next batch.
-        self._turn = Lock()
         #: The batches that run, and when each is hung.
         self._running: dict[Batch, int] = {}
-        #: Set whenever a batch is over.
+        self._is_closing = False
+        #: Set whenever a batch is over while closing.
         self._ended = asyncio.Event()
 
     async def load(self) -> None:
@@ -106,8 +104,7 @@ class BatchRunner:
     def listen(self, next_batch: Callable[[], Batch | None]) -> None:
         """Run each batch that `next_batch` gives, until it gives None.
 
-        The threads take turns in waiting for it: who gets a batch runs it, without a way through the event
-        loop, and another one waits on.
+        All threads wait for it: who gets a batch runs it, without a way through the event loop.
         """
         for _ in range(self._lanes):
             self._threads.submit(self._listen, next_batch)
@@ -123,13 +120,14 @@ class BatchRunner:
 
     async def close(self) -> None:
         """Refuse what waits, and soon also what runs on; let the threads end."""
+        self._is_closing = True
         error = UnavailableError("the worker exits; send the request again")
         self._queue.fail(len(self._queue), error)
         self._threads.shutdown(wait=False)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._all_ended(), _LAST_BATCHES_S)
         self._queue.fail(len(self._queue), error)
-        for batch in self._running:
+        for batch in tuple(self._running):
             _fail(batch.slices, error)
 
     async def _all_ended(self) -> None:
@@ -139,8 +137,7 @@ class BatchRunner:
 
     def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
         while True:
-            with self._turn:
-                batch = next_batch()
+            batch = next_batch()
             if batch is None:
                 return
             self._run(batch)
@@ -152,18 +149,28 @@ class BatchRunner:
         self._running[batch] = hung_after_ns(now_ns, max(now_ns, batch.finish_by_ns))
         run = _run(self._executor, batch) if batch.slices else BatchRun(now_ns, now_ns)
         batch.on_end(run)
-        self._loop.call_soon_threadsafe(self._finish, batch, run)
+        if batch.slices:
+            self._hand_out(run, batch.slices)
+        del self._running[batch]
+        if self._is_closing:
+            self._loop.call_soon_threadsafe(self._ended.set)
+        # Only here: nobody waits for it.
+        if batch.slices:
+            self._count(batch, run)
         return run
 
-    def _finish(self, batch: Batch, run: BatchRun) -> None:
-        del self._running[batch]
-        self._ended.set()
-        if batch.slices:
-            _hand_out(run, batch.slices)
-            self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
-            # Only here: it would keep the batch waiting.
-            if batch.granted_ns is not None:
-                self._metrics.granted(batch.granted_ns - batch.slices[0].request.arrived_ns)
+    def _count(self, batch: Batch, run: BatchRun) -> None:
+        self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
+        if batch.granted_ns is not None:
+            self._metrics.granted(batch.granted_ns - batch.slices[0].request.arrived_ns)
+
+    def _hand_out(self, run: BatchRun, slices: Sequence[Slice]) -> None:
+        """Answer the requests that are whole now; the event loop is not woken for others."""
+        if run.outputs is None:
+            error = BatchFailedError("the batch of this request failed; the worker's log says why")
+            self._loop.call_soon_threadsafe(_fail, slices, error)
+        elif whole := _deliver(run.outputs, slices):
+            self._loop.call_soon_threadsafe(_finish, whole)
 
 
 def _run(executor: Executor, batch: Batch) -> BatchRun:
@@ -193,12 +200,17 @@ def _fail(slices: Sequence[Slice], error: KneescaleError) -> None:
         part.request.fail(error)
 
 
-def _hand_out(run: BatchRun, slices: Sequence[Slice]) -> None:
-    if run.outputs is None:
-        _fail(slices, BatchFailedError("the batch of this request failed; the worker's log says why"))
-        return
-    offset = 0
+def _deliver(outputs: Sequence[Array], slices: Sequence[Slice]) -> list[Request]:
+    """Give each request its rows; those that miss no others."""
+    whole, offset = [], 0
     for part in slices:
         end = offset + part.stop - part.start
-        part.request.deliver(part.start, [array[offset:end] for array in run.outputs])
+        if part.request.deliver(part.start, [array[offset:end] for array in outputs]):
+            whole.append(part.request)
         offset = end
+    return whole
+
+
+def _finish(requests: Sequence[Request]) -> None:
+    for request in requests:
+        request.finish()

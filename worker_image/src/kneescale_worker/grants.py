@@ -92,14 +92,18 @@ class GrantClient:
     def _next_batch(self, link: AgentLink, reader: MessageReader) -> Batch | None:
         """Wait for the next grant, on a lane's thread; None when the connection is gone."""
         try:
-            while (message := reader.next()) is not None and not link.closed.is_set():
-                match message:
-                    case Grant():
-                        return self._granted(link, message)
-                    case Refuse(count):
-                        self._loop.call_soon_threadsafe(self._refuse, self._queue.take(count))
-                    case _:
-                        self._loop.call_soon_threadsafe(self._on_message, link, message)
+            while not link.closed.is_set():
+                # What a message says of the queue is done within its turn, so before the next message's.
+                with reader:
+                    match reader.read():
+                        case None:
+                            break
+                        case Grant() as grant:
+                            return self._granted(link, grant)
+                        case Refuse(count):
+                            self._loop.call_soon_threadsafe(self._refuse, self._queue.take(count))
+                        case message:
+                            self._loop.call_soon_threadsafe(self._on_message, link, message)
         except ProtocolError as error:
             _log.error("closing the connection to the agent: %s", error)
         self._loop.call_soon_threadsafe(link.close)

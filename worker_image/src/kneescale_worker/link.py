@@ -6,7 +6,6 @@ import os
 import select
 import socket
 import weakref
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,41 +15,55 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Hello, Message, encode
 
 _log = logging.getLogger(__name__)
-_READ_BYTES = 4096
+_ONE_TURN = select.EPOLLIN | select.EPOLLONESHOT
 #: Between two attempts to reach the agent, doubling.
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 1.0
 
 
 class MessageReader:
-    """The messages of a connection, for threads that wait for them; one at a time."""
+    """The messages of a connection, for threads that wait for them.
+
+    As a context manager it is a turn: entered by one thread at a time, once there is something to read.
+    """
 
     def __init__(self, fileno: int) -> None:
         # A descriptor of its own: the event loop closes the other one, whoever waits here.
         self._fileno = os.dup(fileno)
         weakref.finalize(self, os.close, self._fileno)
-        self._poll = select.poll()
-        self._poll.register(self._fileno, select.POLLIN)
+        # The kernel wakes one thread and tells no other until its turn is over. A lock that they handed on
+        # would wake a second one with each message, to wait for the interpreter and for a core.
+        self._turns = select.epoll()
+        self._turns.register(self._fileno, _ONE_TURN)
+        self._readable = select.poll()
+        self._readable.register(self._fileno, select.POLLIN)
         self._decoder = Decoder()
-        self._messages: deque[Message] = deque()
 
-    def next(self) -> Message | None:
-        """Wait for the next message; None when the connection is gone.
+    def __enter__(self) -> "MessageReader":
+        self._turns.poll()
+        return self
 
-        Raises ProtocolError.
+    def __exit__(self, *_: object) -> None:
+        self._turns.modify(self._fileno, _ONE_TURN)
+
+    def read(self) -> Message | None:
+        """The next message, in a turn; None when the connection is gone.
+
+        No byte of the message after it is read: that is for the next turn. Raises ProtocolError.
         """
-        while not self._messages:
-            self._poll.poll()
+        while True:
             try:
-                data = os.read(self._fileno, _READ_BYTES)
+                data = os.read(self._fileno, self._decoder.missing)
             except BlockingIOError:
+                self._readable.poll()
                 continue
             except OSError:
                 return None
             if not data:
                 return None
-            self._messages.extend(self._decoder.feed(data))
-        return self._messages.popleft()
+            message = next(self._decoder.feed(data), None)
+            if message is not None:
+                return message
 
 
 class AgentLink(asyncio.Protocol):

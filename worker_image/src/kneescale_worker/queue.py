@@ -23,19 +23,28 @@ class Request:
         #: The outputs, or why there are none; cancelled when nobody waits for them any more.
         self.answer: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
         self._parts: dict[int, Sequence[Array]] = {}
-        self._answered = 0
+        self._missing = self.items
+        self._lock = Lock()
 
-    def deliver(self, start: int, outputs: Sequence[Array]) -> None:
-        """Take the outputs of the items from `start` on; batches on different lanes may end in any order."""
-        self._parts[start] = outputs
-        self._answered += len(outputs[0])
-        if self._answered == self.items and not self.answer.done():
+    def deliver(self, start: int, outputs: Sequence[Array]) -> bool:
+        """Take the outputs of the items from `start` on, on any thread; whether no others are missing.
+
+        Batches on different lanes may end in any order.
+        """
+        with self._lock:
+            self._parts[start] = outputs
+            self._missing -= len(outputs[0])
+            return self._missing == 0
+
+    def finish(self) -> None:
+        """Answer with what was delivered, on the event loop."""
+        if not self.answer.done():
             self.answer.set_result(
                 _joined([part for _, part in sorted(self._parts.items(), key=itemgetter(0))])
             )
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error, whatever comes of the other items."""
+        """Answer with an error, whatever comes of the other items; on the event loop."""
         if not self.answer.done():
             self.answer.set_exception(error)
 

@@ -193,6 +193,14 @@ class Decoder:
     def __init__(self) -> None:
         self._pending = bytearray()
 
+    @property
+    def missing(self) -> int:
+        """How many bytes the next message needs at least: who reads no more has at most that one."""
+        needed = _HEADER.size
+        if len(self._pending) >= needed:
+            needed += _HEADER.unpack_from(self._pending)[2]
+        return needed - len(self._pending)
+
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield each message that `data` completes.
 

@@ -20,6 +20,9 @@ from kneescale.plan.workloads import Claim, ModelKey, Pod
 
 #: Agents report once a second: a pod that is ready for less may still have its predecessor's report.
 _REPORT_LAG = timedelta(seconds=5)
+#: The kubelet starts a container that ends a second time after 10 s, and then after ever longer, five minutes
+#: at the most. A pod that is made anew starts at once; but one of the first second or so is soon back anyway.
+_KUBELET_PATIENCE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Partitions:
     serving: frozenset[str] = frozenset()
     #: Pods that have a batch which does not end, although they look well.
     hung: frozenset[str] = frozenset()
-    #: Pods that end now: no longer wanted, or lost or hung and to be made anew.
+    #: Pods that end now: no longer wanted, or lost, hung or held back and to be made anew.
     released_pods: tuple[Pod, ...] = ()
     released_claims: tuple[Claim, ...] = ()
     #: One of `released_pods` that ends before another serves in its place.
@@ -120,7 +123,8 @@ def plan_partitions(
     wanted = {target.name for target in targets}
     serving = ready & _serving(observed)
     hung = frozenset(_hung(pods, observed))
-    released = _released(pods, wanted, serving, hung, waiting)
+    useless = hung | {pod.metadata.name for pod in pods if pod.lost or _is_held_back(pod, observed.now)}
+    released = _released(pods, wanted, serving, useless, waiting)
     if is_asleep:
         released = (pod for pod in pods if not pod.metadata.deleting)
     return Partitions(
@@ -140,15 +144,16 @@ def plan_partitions(
     )
 
 
-def next_report_due(observed: Observed) -> datetime | None:
-    """When a report of a hung worker will surely not be its predecessor's any more."""
+def next_verdict_due(observed: Observed) -> datetime | None:
+    """When a report of a hung worker will surely not be its predecessor's any more, or a pod is held back."""
     hung = _reported(observed, PartitionState.HUNG)
-    dues = (
+    reports = (
         pod.ready_since + _REPORT_LAG
         for pod in observed.pods
         if pod.ready_since and pod.metadata.name in hung
     )
-    return min((due for due in dues if due > observed.now), default=None)
+    starts = (pod.held_back_since + _KUBELET_PATIENCE for pod in observed.pods if pod.held_back_since)
+    return min((due for due in (*reports, *starts) if due > observed.now), default=None)
 
 
 def _serving(observed: Observed) -> frozenset[str]:
@@ -176,19 +181,22 @@ def _hung(pods: Iterable[Pod], observed: Observed) -> Iterator[str]:
             yield pod.metadata.name
 
 
+def _is_held_back(pod: Pod, now: datetime) -> bool:
+    return pod.held_back_since is not None and pod.held_back_since + _KUBELET_PATIENCE <= now
+
+
 def _released(
     pods: Iterable[Pod],
     wanted: set[str],
     serving: frozenset[str],
-    hung: frozenset[str],
+    useless: frozenset[str],
     waiting: Iterable[Target],
 ) -> Iterator[Pod]:
     ending = [pod for pod in pods if not pod.metadata.deleting]
-    useless = [pod for pod in ending if pod.lost or pod.metadata.name in hung]
-    yield from useless
+    yield from (pod for pod in ending if pod.metadata.name in useless)
     if not wanted:
         return
-    spare = [pod for pod in ending if pod not in useless and pod.metadata.name not in wanted]
+    spare = [pod for pod in ending if pod.metadata.name not in useless | wanted]
     yield from (pod for pod in spare if not pod.ready)
     still_needed = len(wanted - serving)
     short_of_room = {target.device.uuid for target in waiting}

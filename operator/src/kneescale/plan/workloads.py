@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kneescale.api.conditions import parse_time
@@ -19,6 +19,9 @@ from kneescale.api.names import (
 )
 from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Role
+
+#: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
+_NO_CRASH_LOOP = timedelta(seconds=30)
 
 #: (namespace, name) of an InferenceModel.
 ModelKey = tuple[str, str]
@@ -42,6 +45,8 @@ class Pod:
     problem: Problem | None
     #: None where it is not ready, or nobody says since when.
     ready_since: datetime | None = None
+    #: Since when the kubelet makes it wait to start again although it had served; None where it does not.
+    held_back_since: datetime | None = None
 
     @property
     def model(self) -> ModelKey:
@@ -144,6 +149,7 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
         ready=ready,
         problem=None if ready else _problem(status),
         ready_since=parse_time(since) if ready and since else None,
+        held_back_since=_held_back_since(status),
     )
 
 
@@ -246,6 +252,21 @@ def _why_ended(ended: Mapping[str, Any]) -> Problem | None:
         return None
     reason = ended.get("reason", "Error")
     return Problem("WorkerFailed", f"the worker ended with exit code {ended['exitCode']} ({reason})")
+
+
+def _held_back_since(status: Mapping[str, Any]) -> datetime | None:
+    for container in status.get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        ended = (container.get("lastState") or {}).get("terminated") or {}
+        if waiting.get("reason") == "CrashLoopBackOff" and _had_served(ended):
+            return parse_time(ended["finishedAt"])
+    return None
+
+
+def _had_served(ended: Mapping[str, Any]) -> bool:
+    if worker_error(ended.get("message", "")) or not ended.get("startedAt"):
+        return False
+    return parse_time(ended["finishedAt"]) - parse_time(ended["startedAt"]) >= _NO_CRASH_LOOP
 
 
 def _last_words(pods: Iterable[Mapping[str, Any]]) -> str:
