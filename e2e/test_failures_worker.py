@@ -7,20 +7,22 @@ import pytest
 
 from e2e import mad_worker
 from e2e.clients import tells_of_an_end
-from e2e.cluster.faults import Container
+from e2e.cluster.faults import Container, usual_back_off
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.leaks import wait_until_tidy
 from e2e.recovery import Recovery
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.trial import BACK_S, SLO, come_through
-from e2e.wait import wait_until
+from e2e.wait import let_pass, wait_until
 
 pytestmark = pytest.mark.cluster
 
 TIDY_S = 30.0
 #: Six silent seconds, or an agent's report and a deleted pod; then the start of a worker.
 HUNG_BACK_S = 20.0
+#: Who ran for so long is no container that crashes in a loop.
+SERVED_S = 30.0
 #: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
 OTHER = "resnet18"
 GPUS = 4
@@ -71,6 +73,23 @@ def test_a_killed_worker_is_back_within_ten_seconds(local_cluster: LocalCluster,
     assert_only_the_gone_worker_failed(seen)
     assert seen.is_back_within(BACK_S)
     assert shop.only_pod()["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+def test_a_worker_that_is_killed_again_does_not_wait_for_a_kubelet_to_start_it(
+    local_cluster: LocalCluster, shop: Shop
+) -> None:
+    pod, before = shop.only_pod(), lives(shop)
+    (node,) = [node for node in local_cluster.nodes() if node.name == pod["spec"]["nodeName"]]
+    with usual_back_off(local_cluster, node):
+        Container.of(local_cluster, pod).kill()
+        wait_until(partial(started_again, shop, before), "it serves again", STARTED_S)
+        let_pass(SERVED_S)
+        before = lives(shop)
+        kill = Container.of(local_cluster, shop.only_pod()).kill
+        seen = come_through(shop, MOBILENET, kill, partial(started_again, shop, before), "killed again")
+    assert_only_the_gone_worker_failed(seen)
+    assert seen.is_back_within(BACK_S)
+    assert shop.only_pod()["metadata"]["uid"] != pod["metadata"]["uid"]
 
 
 def test_a_worker_out_of_memory_says_so_and_is_back_within_ten_seconds(

@@ -33,7 +33,7 @@ def kubeconfig(server: str, pki: Pki, user: str) -> str:
     )
 
 
-def kubelet(pki: Pki, node: str, cgroup: str, dns: IPv4Address) -> str:
+def kubelet(pki: Pki, node: str, cgroup: str, dns: IPv4Address, longest_back_off: str) -> str:
     """Return a KubeletConfiguration for a node whose pods are in control groups below `cgroup`."""
     return _json(
         {
@@ -53,8 +53,7 @@ def kubelet(pki: Pki, node: str, cgroup: str, dns: IPv4Address) -> str:
             # A claim may reach the kubelet before the API server's node authorizer lets it be read, and the
             # kubelet tries again only at its next sync.
             "syncFrequency": "5s",
-            # Any kubelet restarts a container at once the first time; tests end the same one again and again.
-            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
+            "crashLoopBackOff": {"maxContainerRestartPeriod": longest_back_off},
             "failSwapOn": False,
             # Without CAP_SYS_RESOURCE, as in many sandboxes, a process cannot lower its own score.
             "oomScoreAdj": 0,
