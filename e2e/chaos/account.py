@@ -19,8 +19,10 @@ EXPLAINS_FOR_S = {
     # Whoever still connects to the address of a pod of before waits for as long as if the node were cut off.
     "node rebooted": 60.0,
 }
-#: What comes back needs the control plane: while that is away, nothing does.
-_DELAYS = "control plane away"
+#: What comes back needs the control plane and its node's kubelet, and does not while one of them is away...
+_CONTROL_PLANE_AWAY, _KUBELET_RESTARTED = "control plane away", "kubelet restarted"
+#: ...or has only just been started.
+_KUBELET_STARTS_S = 20.0
 #: What a worker says that cannot answer in time, as where it must do the work of one that is away; or ends.
 _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit", "the worker exits")
 
@@ -35,22 +37,34 @@ class Struck:
     models: frozenset[str]
     began_s: float
     ended_s: float
+    #: Where it was; empty where that was everywhere.
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adversity:
+    """What a run had to bear: the faults, and when each second began in which no core was free."""
+
+    struck: Sequence[Struck]
+    short_s: Sequence[float] = ()
 
 
 def unexplained(
-    model: str, outcomes: Sequence[Outcome], slo_ms: float, struck: Iterable[Struck]
+    model: str, outcomes: Sequence[Outcome], slo_ms: float, adversity: Adversity
 ) -> list[Outcome]:
-    """The requests of a model without a right answer that no fault accounts for.
+    """The requests of a model without a right answer that nothing accounts for.
 
     A fault does for those of the models that it touches, until their attainment is back for good or its time
     is up, and as long for what others refuse: models share GPUs, and the cores on which workers start anew.
+    Its time stands still while what comes back has no core, no control plane or no kubelet. What workers
+    refuse in a moment without a free core is explained by that.
     Wrong answers and errors that tell of anything but an end, a silence or a refusal are never explained.
     """
-    struck = tuple(struck)
-    touching = [fault for fault in struck if fault.models]
-    spans = {fault: _span(fault, struck, outcomes, slo_ms) for fault in touching}
+    touching = [fault for fault in adversity.struck if fault.models]
+    spans = {fault: _span(fault, adversity, outcomes, slo_ms) for fault in touching}
     own = [span for fault, span in spans.items() if model in fault.models]
-    return [each for each in outcomes if not each.correct and not _explained(each, own, spans.values())]
+    shared = [*spans.values(), *((at_s, at_s + BUCKET_S) for at_s in adversity.short_s)]
+    return [each for each in outcomes if not each.correct and not _explained(each, own, shared)]
 
 
 def _explained(
@@ -66,18 +80,27 @@ def _explained(
 
 
 def _span(
-    fault: Struck, struck: Iterable[Struck], outcomes: Sequence[Outcome], slo_ms: float
+    fault: Struck, adversity: Adversity, outcomes: Sequence[Outcome], slo_ms: float
 ) -> tuple[float, float]:
     """From when to when a fault accounts for failures."""
     last_s = fault.ended_s + EXPLAINS_FOR_S.get(fault.fault, 0.0)
-    last_s += sum(
-        other.ended_s - other.began_s
-        for other in struck
-        if other.fault == _DELAYS and fault.began_s <= other.ended_s and other.began_s <= last_s
-    )
+    for began_s, ended_s in _standstills(fault, adversity):
+        if fault.began_s <= ended_s and began_s <= last_s:
+            last_s += ended_s - began_s
     felt = [each for each in outcomes if fault.began_s <= each.due_s <= last_s]
     # A request that was waiting when the fault began failed by it, too.
     return fault.began_s - BUCKET_S, _back_s(attainment_over_time(felt, slo_ms, 0.0), last_s)
+
+
+def _standstills(fault: Struck, adversity: Adversity) -> list[tuple[float, float]]:
+    """From when to when nothing could come back from a fault."""
+    found = [(at_s, at_s + 1.0) for at_s in adversity.short_s]
+    for other in adversity.struck:
+        if other.fault == _CONTROL_PLANE_AWAY:
+            found.append((other.began_s, other.ended_s))
+        elif other.fault == _KUBELET_RESTARTED and other.node == fault.node:
+            found.append((other.began_s, other.ended_s + _KUBELET_STARTS_S))
+    return sorted(found)
 
 
 def _back_s(attainments: Iterable[tuple[float, float]], last_s: float) -> float:

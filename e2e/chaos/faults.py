@@ -24,10 +24,11 @@ CUT_OFF_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """Whom a fault struck, and the models that had a worker there."""
+    """Whom a fault struck, the models that had a worker there, and the node if it was on one."""
 
     name: str
     models: frozenset[str] = frozenset()
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _kill_operator(world: World, draw: float) -> Victim:
 def _restart_kubelet(world: World, draw: float) -> Victim:
     node = world.node(draw)
     restart_kubelet(world.cluster, node)
-    return Victim(node.name)
+    return Victim(node.name, node=node.name)
 
 
 def _take_control_plane(world: World, _: float) -> Victim:
@@ -134,13 +135,13 @@ def _cut_off(world: World, _: float) -> Victim:
     models = world.models_on(world.far_node)
     with cut_off(world.cluster, world.far_node):
         let_pass(CUT_OFF_S)
-    return Victim(f"{world.far_node.name} for {CUT_OFF_S:.0f} s", models)
+    return Victim(f"{world.far_node.name} for {CUT_OFF_S:.0f} s", models, world.far_node.name)
 
 
 def _reboot(world: World, _: float) -> Victim:
     models = world.models_on(world.far_node)
     reboot(world.cluster, world.far_node)
-    return Victim(world.far_node.name, models)
+    return Victim(world.far_node.name, models, world.far_node.name)
 
 
 def _contradict(world: World, draw: float) -> Victim:
@@ -152,7 +153,7 @@ def _contradict(world: World, draw: float) -> Victim:
 
 
 def _worker(pod: Mapping[str, Any]) -> Victim:
-    return Victim(_name(pod), frozenset({_model(pod)}))
+    return Victim(_name(pod), frozenset({_model(pod)}), pod["spec"]["nodeName"])
 
 
 def _model(pod: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.chaos.account import Struck, attainment_over_time, overall, unexplained
+from e2e.chaos.account import Adversity, attainment_over_time, overall, unexplained
 from e2e.demo.figures import Outcome, summarise
 from kneescale.cli.plotting import Figure, save
 
@@ -17,7 +17,7 @@ _GAP_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A run: the outcomes and the SLO of each model, the faults, and what was wrong at the end."""
+    """A run: the outcomes and the SLO of each model, what happened to it, and what was wrong at the end."""
 
     seed: int
     begin_s: float
@@ -25,7 +25,7 @@ class Report:
     planned_area: float
     outcomes: Mapping[str, Sequence[Outcome]]
     slo_ms: Mapping[str, int]
-    struck: Sequence[Struck]
+    adversity: Adversity
     left_over: Sequence[str]
 
     def failures(self) -> list[str]:
@@ -33,7 +33,7 @@ class Report:
         found = list(self.left_over)
         for model, of_one in self.outcomes.items():
             alike: dict[str, list[float]] = {}
-            for each in unexplained(model, of_one, self.slo_ms[model], self.struck):
+            for each in unexplained(model, of_one, self.slo_ms[model], self.adversity):
                 at_s = each.due_s - self.begin_s
                 alike.setdefault(_NUMBER.sub("N", each.error), []).append(at_s)
             found += [
@@ -46,9 +46,10 @@ class Report:
         """The faults as they came, then a line per model."""
         lines = [
             f"{self.duration_s / 60:g} minutes, seed {self.seed}, emulated GPUs planned "
-            f"{self.planned_area:.0%} full, {len(self.struck)} faults"
+            f"{self.planned_area:.0%} full, {len(self.adversity.struck)} faults, "
+            f"no free core in {len(self.adversity.short_s)} seconds"
         ]
-        for fault in self.struck:
+        for fault in self.adversity.struck:
             at_s, took_s = fault.began_s - self.begin_s, fault.ended_s - fault.began_s
             lines.append(f"  {at_s:7.1f} s  {fault.fault:<28} {fault.victim} ({took_s:.1f} s)")
         for model, of_one in self.outcomes.items():
@@ -70,9 +71,9 @@ class Report:
             axes.set(ylim=(-0.03, 1.03), xlim=(0, self.duration_s))
             axes.set_ylabel("attainment", fontsize=8)
             axes.set_title(f"{model} (SLO {self.slo_ms[model]} ms)", loc="left", fontsize=10)
-            for fault in self.struck:
+            for fault in self.adversity.struck:
                 axes.axvline(fault.began_s - self.begin_s, color="tab:red", linewidth=0.5)
-        for fault in self.struck:
+        for fault in self.adversity.struck:
             where = (fault.began_s - self.begin_s, 0.02)
             rows[-1].annotate(fault.fault, where, rotation=90, fontsize=6, color="tab:red")
         rows[-1].set_xlabel("seconds")

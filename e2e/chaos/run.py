@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.chaos.account import Struck
+from e2e.chaos.account import Adversity, Struck
+from e2e.chaos.cores import watched_cores
 from e2e.chaos.faults import FAULTS, Victim, World
 from e2e.chaos.report import Report
 from e2e.chaos.strikes import Strike, draw_strikes
@@ -88,7 +89,7 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
         shop.apply(*(load.manifest() for load in LOADS))
         _wait_until_all_serve(shop)
     area = _planned_area(shop)
-    with _loaded(shop) as outcomes:
+    with watched_cores() as short_s, _loaded(shop) as outcomes:
         begin_s = time.monotonic()
         strikes = draw_strikes(tuple(FAULTS), duration_s - CALM_BEFORE_S - CALM_AFTER_S, seed)
         struck = [_strike(world, strike, begin_s + CALM_BEFORE_S, progress) for strike in strikes]
@@ -101,7 +102,7 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
         planned_area=area,
         outcomes=outcomes,
         slo_ms={load.name: load.slo_ms for load in LOADS},
-        struck=struck,
+        adversity=Adversity(struck, short_s),
         left_over=left_over,
     )
 
@@ -125,7 +126,7 @@ def _strike(world: World, strike: Strike, begin_s: float, progress: Progress) ->
     except (CommandError, LookupError, OSError) as error:
         victim = Victim(f"(did not come to pass: {error})")
     progress.note(f"{strike.fault} {victim.name}")
-    return Struck(strike.fault, victim.name, victim.models, began_s, time.monotonic())
+    return Struck(strike.fault, victim.name, victim.models, began_s, time.monotonic(), victim.node)
 
 
 def _wait_until_all_serve(shop: Shop) -> None:

@@ -2,14 +2,15 @@
 
 import pytest
 
-from e2e.chaos.account import EXPLAINS_FOR_S, Struck, attainment_over_time, unexplained
+from e2e.chaos.account import EXPLAINS_FOR_S, Adversity, Struck, attainment_over_time, unexplained
 from e2e.demo.figures import Outcome
 from e2e.recovery import recovery
 
 MODEL, SLO_MS = "vgg19", 50
-FAULT = Struck("worker killed", "vgg19-1", frozenset({MODEL}), began_s=100, ended_s=101)
+FAULT = Struck("worker killed", "vgg19-1", frozenset({MODEL}), began_s=100, ended_s=101, node="node1")
 LIMIT_S = 101 + EXPLAINS_FOR_S["worker killed"]
 REFUSED = "[StatusCode.UNAVAILABLE] Connection refused"
+TOO_LATE = "[StatusCode.RESOURCE_EXHAUSTED] refused: it cannot be answered within the SLO of 50 ms"
 
 
 def failed(due_s: float, error: str = REFUSED) -> Outcome:
@@ -37,46 +38,67 @@ def answered(due_s: float, latency_ms: float = 10.0) -> Outcome:
 def test_a_fault_explains_ends_and_silences_for_a_while_and_nothing_else(
     outcome: Outcome, explained: bool
 ) -> None:
-    assert (unexplained(MODEL, [outcome], SLO_MS, [FAULT]) == []) is explained
+    assert (unexplained(MODEL, [outcome], SLO_MS, Adversity([FAULT])) == []) is explained
 
 
 def test_a_fault_explains_nothing_of_models_that_it_does_not_touch() -> None:
     outcome = failed(100.5)
-    assert unexplained("resnet50", [outcome], SLO_MS, [FAULT]) == [outcome]
+    assert unexplained("resnet50", [outcome], SLO_MS, Adversity([FAULT])) == [outcome]
 
 
 def test_what_another_model_refuses_is_explained_for_they_share_gpus_and_cores() -> None:
-    refused = "[StatusCode.RESOURCE_EXHAUSTED] refused: it cannot be answered within the SLO of 50 ms"
-    assert unexplained("resnet50", [failed(100.5, refused)], SLO_MS, [FAULT]) == []
-    late = failed(LIMIT_S + 1, refused)
-    assert unexplained("resnet50", [late], SLO_MS, [FAULT]) == [late]
+    assert unexplained("resnet50", [failed(100.5, TOO_LATE)], SLO_MS, Adversity([FAULT])) == []
+    late = failed(LIMIT_S + 1, TOO_LATE)
+    assert unexplained("resnet50", [late], SLO_MS, Adversity([FAULT])) == [late]
 
 
 def test_nothing_comes_back_while_the_control_plane_is_away() -> None:
     away = Struck("control plane away", "for 20 s", frozenset(), began_s=105, ended_s=125)
     last = failed(LIMIT_S + 20)
-    assert unexplained(MODEL, [last], SLO_MS, [FAULT, away]) == []
-    assert unexplained(MODEL, [last], SLO_MS, [FAULT]) == [last]
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT, away])) == []
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT])) == [last]
     later = Struck("control plane away", "for 20 s", frozenset(), began_s=LIMIT_S + 1, ended_s=LIMIT_S + 21)
-    assert unexplained(MODEL, [last], SLO_MS, [FAULT, later]) == [last]
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT, later])) == [last]
+
+
+@pytest.mark.parametrize(("node", "explained"), [("node1", True), ("node2", False)])
+def test_nothing_comes_back_while_its_nodes_kubelet_starts(node: str, explained: bool) -> None:
+    kubelet = Struck("kubelet restarted", node, frozenset(), began_s=105, ended_s=106, node=node)
+    last = failed(LIMIT_S + 21)
+    assert (unexplained(MODEL, [last], SLO_MS, Adversity([FAULT, kubelet])) == []) is explained
+
+
+def test_a_faults_time_stands_still_while_no_core_is_free() -> None:
+    last = failed(LIMIT_S + 3)
+    short_s = [102.0, 103.0, LIMIT_S + 1.5]
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT], short_s)) == []
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT], short_s[:2])) == [last]
+    assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT], [50.0, *short_s[:2]])) == [last]
+
+
+def test_what_is_refused_in_a_moment_without_a_free_core_is_explained_and_nothing_else_is() -> None:
+    adversity = Adversity([], [100.0])
+    assert unexplained(MODEL, [failed(101, TOO_LATE)], SLO_MS, adversity) == []
+    others = [failed(101), failed(99, TOO_LATE), failed(106, TOO_LATE)]
+    assert unexplained(MODEL, others, SLO_MS, adversity) == others
 
 
 def test_a_fault_that_must_cost_nobody_anything_explains_nothing() -> None:
     outcome = failed(100.5)
     agent = Struck("agent killed", "node1", frozenset(), began_s=100, ended_s=101)
-    assert unexplained(MODEL, [outcome], SLO_MS, [agent]) == [outcome]
+    assert unexplained(MODEL, [outcome], SLO_MS, Adversity([agent])) == [outcome]
 
 
 def test_a_fault_explains_no_more_once_attainment_was_back() -> None:
     down = [failed(100.5), failed(104)]
     back = [answered(105 + i / 200) for i in range(1200)]
     again = failed(110.5)
-    assert unexplained(MODEL, [*down, *back, again], SLO_MS, [FAULT]) == [again]
+    assert unexplained(MODEL, [*down, *back, again], SLO_MS, Adversity([FAULT])) == [again]
 
 
 def test_a_fault_explains_what_fails_between_two_good_moments_until_attainment_stays_full() -> None:
     for_now = [answered(105 + i / 10) for i in range(50)]
-    assert unexplained(MODEL, [failed(104), *for_now, failed(110.5)], SLO_MS, [FAULT]) == []
+    assert unexplained(MODEL, [failed(104), *for_now, failed(110.5)], SLO_MS, Adversity([FAULT])) == []
 
 
 def test_attainment_is_counted_by_five_seconds() -> None:

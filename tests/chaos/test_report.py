@@ -1,5 +1,6 @@
 """The verdict on a run of chaos."""
 
+from e2e.chaos.account import Adversity
 from e2e.chaos.report import Report
 from e2e.demo.figures import Outcome
 
@@ -12,7 +13,7 @@ def report(*outcomes: Outcome, left_over: tuple[str, ...] = ()) -> Report:
         planned_area=0.6,
         outcomes={"vgg19": outcomes},
         slo_ms={"vgg19": 50},
-        struck=(),
+        adversity=Adversity(()),
         left_over=left_over,
     )
 
