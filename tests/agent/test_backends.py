@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kneescale.agent.backend import Share
 from kneescale.agent.cpu import CpuBackend
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.api.vocabulary import Tier
@@ -21,7 +22,7 @@ def test_the_cpu_device_is_the_cores_that_we_may_use(monkeypatch: pytest.MonkeyP
     assert (device.name, device.uuid, device.lane_percent_step) == ("cpu0", "CPU-node1", 33)
     assert device.product_name.startswith("CPU-3x-")
     assert device.memory_bytes > 0
-    assert backend.container_edits(device, 0, 1).env == {"KNEESCALE_CORES": "2,3,7"}
+    assert backend.container_edits(device, Share("a", 0, 1)).env == {"KNEESCALE_CORES": "2,3,7"}
 
 
 def test_one_core_has_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +87,8 @@ def test_a_tier_can_be_forced_where_it_is_imitated(tmp_path: Path) -> None:
     backend = EmulatedBackend("node1", 1, "V100-SXM2-16GB", tmp_path, Tier.MPS_PROCESSES)
     assert [device.tier for device in backend.devices()] == [Tier.MPS_PROCESSES]
     assert CpuBackend("node1", Tier.MPS_CONTEXTS).devices()[0].tier is Tier.MPS_CONTEXTS
+
+
+def test_an_emulated_gpu_in_sm_partitions_has_as_many_clients_as_chunks(tmp_path: Path) -> None:
+    (device,) = EmulatedBackend("node1", 1, "V100-SXM2-16GB", tmp_path, Tier.SM_PARTITIONS).devices()
+    assert (device.sm_count, device.clients) == (80, 20)

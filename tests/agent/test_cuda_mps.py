@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 import pytest
 
-from kneescale.agent.backend import Mount
+from kneescale.agent.backend import Mount, Share
 from kneescale.agent.cuda_mps import CudaMpsBackend, product_name
 from kneescale.agent.gpu_library import Version, XidEvent
 from kneescale.agent.resource_slice import SlicePublisher
@@ -19,6 +19,7 @@ from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary,
 from tests.waiting import wait_until
 
 STATE = Path("/var/lib/kneescale")
+CLAIM = "aa-1"
 
 
 def _backend(library: FakeGpuLibrary, tier: Tier | None = None, state_dir: Path = STATE) -> CudaMpsBackend:
@@ -103,7 +104,7 @@ def test_a_driver_without_gpus_is_a_trouble_too() -> None:
 def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
     backend = _backend(FakeGpuLibrary(gpu()), Tier.GREEN_CONTEXTS)
     (device,) = backend.devices()
-    edits = backend.container_edits(device, 6 * 1024**3, 1)
+    edits = backend.container_edits(device, Share(CLAIM, 6 * 1024**3, 1))
     pipes = f"/var/lib/kneescale/mps/{A100}/pipe"
     assert edits.cdi_devices == (f"nvidia.com/gpu={A100}",)
     assert edits.env == {
@@ -120,22 +121,46 @@ def test_a_worker_gets_its_gpu_its_daemon_and_its_memory_limit() -> None:
 def test_clients_that_are_processes_divide_the_memory() -> None:
     backend = _backend(FakeGpuLibrary(gpu()))
     (device,) = backend.devices()
-    env = backend.container_edits(device, 6 * 1024**3, 3).env
+    env = backend.container_edits(device, Share(CLAIM, 6 * 1024**3, 3)).env
     assert env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=2048M"
 
 
 def test_contexts_of_one_client_get_shares_of_their_own() -> None:
     backend = _backend(FakeGpuLibrary(gpu()), Tier.MPS_CONTEXTS)
     (device,) = backend.devices()
-    env = backend.container_edits(device, 6 * 1024**3, 4).env
+    env = backend.container_edits(device, Share(CLAIM, 6 * 1024**3, 4)).env
     assert env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] == "1"
     assert env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=6144M"
+
+
+def test_in_the_tier_of_sm_partitions_a_worker_has_chunks_of_its_own_and_finds_which(tmp_path: Path) -> None:
+    backend = _backend(FakeGpuLibrary(gpu(), cuda=Version(13, 1)), Tier.SM_PARTITIONS, tmp_path)
+    (device,) = backend.devices()
+    assert (device.tier, device.clients) == (Tier.SM_PARTITIONS, 27)
+    share = Share(CLAIM, 6 * 1024**3, 11)
+    backend.reserve(device, share)
+    edits = backend.container_edits(device, share)
+    folder = tmp_path / "mps" / A100 / "partitions" / CLAIM
+    assert (folder / "chunks").read_text() == "11"
+    assert Mount(str(folder), "/run/kneescale-sm") in edits.mounts
+    assert edits.env["KNEESCALE_SM_PARTITION_DIR"] == "/run/kneescale-sm"
+    assert edits.env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=6144M"
+    backend.release(CLAIM)
+    backend.release(CLAIM)
+    assert not folder.exists()
+
+
+def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
+    backend = _backend(FakeGpuLibrary(gpu(), cuda=Version(13, 0)), Tier.SM_PARTITIONS)
+    (trouble,) = backend.troubles()
+    assert trouble.reason == "TierNotPossible"
+    assert "CUDA 13.0 has no sm-partitions on a GPU of compute capability 8.0" in trouble.message
 
 
 def test_without_a_claimed_memory_there_is_no_limit() -> None:
     backend = _backend(FakeGpuLibrary(gpu()))
     (device,) = backend.devices()
-    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in backend.container_edits(device, 0, 3).env
+    assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in backend.container_edits(device, Share(CLAIM, 0, 3)).env
 
 
 def test_a_daemon_is_wanted_for_each_gpu_that_can_be_reached(tmp_path: Path) -> None:
@@ -149,7 +174,7 @@ def test_a_daemon_is_wanted_for_each_gpu_that_can_be_reached(tmp_path: Path) -> 
         assert json.loads(wanted[A100].read_text()) == {
             "uuid": A100,
             "memoryLimitMebibytes": 39 * 1024,
-            "partitionChunks": [],
+            "isStatic": False,
         }
         library.events.append(XidEvent(H100, 79))
         wait_until(lambda: not wanted[H100].exists(), "the lost one's to go")

@@ -7,6 +7,7 @@ from kneescale.agent.gpu_abilities import (
     client_limit,
     has_static_partitions,
     mps_protocol,
+    sm_chunks,
     sm_count,
     tiers,
 )
@@ -36,6 +37,10 @@ def test_sms_of_an_unknown_architecture_are_not_made_up() -> None:
 @pytest.mark.parametrize(
     ("cuda", "allowed"),
     [
+        (
+            Version(13, 1),
+            (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS, Tier.GREEN_CONTEXTS, Tier.SM_PARTITIONS),
+        ),
         (Version(12, 8), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS, Tier.GREEN_CONTEXTS)),
         (Version(12, 7), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS)),
         (Version(11, 4), (Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS)),
@@ -45,7 +50,12 @@ def test_sms_of_an_unknown_architecture_are_not_made_up() -> None:
 def test_tiers_follow_from_the_drivers_cuda_the_best_for_sharing_first(
     cuda: Version, allowed: tuple[Tier, ...]
 ) -> None:
-    assert tiers(cuda) == allowed
+    assert tiers(cuda, Version(8, 0)) == allowed
+
+
+def test_an_old_gpu_has_no_sm_partitions_and_newer_ones_have_them_in_chunks() -> None:
+    assert Tier.SM_PARTITIONS not in tiers(Version(13, 1), Version(7, 5))
+    assert (sm_chunks(108, Version(8, 0)), sm_chunks(132, Version(9, 0))) == (27, 16)
 
 
 def test_what_mps_can_do_follows_from_driver_and_architecture() -> None:

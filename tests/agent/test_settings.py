@@ -42,7 +42,7 @@ def test_each_variable_counts() -> None:
         ({"KNEESCALE_BACKEND": "cuda"}, "KNEESCALE_BACKEND to cpu or emulated"),
         (
             {"KNEESCALE_TIER": "mig"},
-            "KNEESCALE_TIER must be one of green-contexts, mps-contexts, mps-processes, not 'mig'",
+            "KNEESCALE_TIER must be one of green-contexts, mps-contexts, mps-processes, sm-partitions, not",
         ),
         ({"KNEESCALE_EMULATED_GPUS": "0"}, "KNEESCALE_EMULATED_GPUS must be an integer from 1 to 16"),
         (

@@ -3,7 +3,8 @@
 
 With -f it is the daemon, without it passes a command on. Commands of its own, for tests: `fake server PID
 STATE CLIENT...` sets its server, `fake log TEXT` logs, `fake hang` answers nothing any more,
-`fake die STATUS` ends it. Started with FAKE_DEAF in its environment, it ignores percentages.
+`fake die STATUS` ends it, `fake occupy ID...` puts clients into
+SM partitions. Started with FAKE_DEAF in its environment, it ignores percentages.
 """
 
 import os
@@ -12,6 +13,10 @@ import socket
 import sys
 import time
 from pathlib import Path
+
+#: Of the one GPU.
+CHUNKS = 16
+UUID_COLUMN = "GPU-5f1a0c1e"
 
 
 class Daemon:
@@ -23,7 +28,9 @@ class Daemon:
         self._memory = ""
         self._server: tuple[str, str, list[str]] | None = None
         self._deaf = "FAKE_DEAF" in os.environ
-        self._partitions = 0
+        self._partitions: dict[str, int] = {}
+        self._partitions_made = 0
+        self._occupied: list[str] = []
         self.hangs = False
 
     def answer(self, command: str) -> str:
@@ -50,9 +57,11 @@ class Daemon:
                 return ""
             case ["get_default_device_pinned_mem_limit", "0"]:
                 return self._memory
-            case ["sm_partition", "add", uuid, _] if self._static:
-                self._partitions += 1
-                return f"Partition {uuid}/Dx4A{self._partitions} created"
+            case ["sm_partition", *arguments] if self._static:
+                return self._partition(arguments)
+            case ["lspart"] if self._static:
+                rows = (f"{UUID_COLUMN}  {name}  {chunks}" for name, chunks in self._partitions.items())
+                return "\n".join(["GPU  Partition  Chunks", *rows])
             case _:
                 return f'Unknown command "{command.split()[0]}"'
 
@@ -62,8 +71,23 @@ class Daemon:
         sys.stdout.write(f"[{stamp} Control {os.getpid():5d}] {text}\n")
         sys.stdout.flush()
 
+    def _partition(self, arguments: list[str]) -> str:
+        match arguments:
+            case ["add", uuid, chunks]:
+                if sum(self._partitions.values()) + int(chunks) > CHUNKS:
+                    return "Not enough resources to create the partition"
+                self._partitions_made += 1
+                name = f"Dx4A{self._partitions_made}"
+                self._partitions[name] = int(chunks)
+                return f"Partition {uuid}/{name} created"
+            case ["rm", _, name] if name not in self._occupied:
+                self._partitions.pop(name, None)
+        return ""
+
     def _fake(self, arguments: list[str]) -> str:
         match arguments:
+            case ["occupy", *names]:
+                self._occupied = names
             case ["server", pid, state, *clients]:
                 self._server = (pid, state, clients)
             case ["log", *words]:

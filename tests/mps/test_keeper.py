@@ -1,5 +1,6 @@
 """Keepers of a fake daemon that is a real process, with faults to order."""
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from kneescale.core.units import NS_PER_S
 from kneescale.mps import protocol
 from kneescale.mps.control import ControlProgram, DaemonSilentError
 from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 from kneescale.mps.supervisor import LONGEST_SILENCE_NS
@@ -95,10 +97,67 @@ def test_a_limit_that_is_ignored_is_noticed(
     assert rig.reach(DaemonState.MISCONFIGURED).line == "the active thread percentage is '50.0', not 100"
 
 
-def test_partitions_are_made_and_their_ids_told(state_dir: Path, make_keeper: MakeKeeper) -> None:
-    rig = Rig(state_dir, make_keeper(WantedDaemon(UUID, 16 * 1024, (2, 5))))
-    partitions = rig.reach(DaemonState.RUNNING).partitions
-    assert [(part.chunks, part.id) for part in partitions] == [(2, f"{UUID}/Dx4A1"), (5, f"{UUID}/Dx4A2")]
+@pytest.fixture
+def static(state_dir: Path, make_keeper: MakeKeeper) -> Rig:
+    return Rig(state_dir, make_keeper(WantedDaemon(UUID, 16 * 1024, is_static=True)))
+
+
+@pytest.fixture
+def files(state_dir: Path) -> PartitionFiles:
+    return PartitionFiles(state_dir, UUID)
+
+
+def told(files: PartitionFiles, claim: str) -> str | None:
+    path = files.folder(claim) / "id"
+    return path.read_text() if path.exists() else None
+
+
+def test_partitions_are_made_for_claims_that_ask_and_their_ids_told(
+    static: Rig, files: PartitionFiles
+) -> None:
+    files.ask("one", 2, os.getuid())
+    static.reach(DaemonState.RUNNING)
+    files.ask("two", 5, os.getuid())
+    static.turn()
+    assert (told(files, "one"), told(files, "two")) == (f"{UUID}/Dx4A1", f"{UUID}/Dx4A2")
+
+
+def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(static: Rig, files: PartitionFiles) -> None:
+    files.ask("one", 10, os.getuid())
+    files.ask("two", 10, os.getuid())
+    static.reach(DaemonState.RUNNING)
+    (served,) = [claim for claim in ("one", "two") if told(files, claim)]
+    (waits,) = {"one", "two"} - {served}
+    static.control.ask("fake occupy Dx4A1")
+    files.forget(served)
+    static.turn()
+    assert told(files, waits) is None, "a client is in it still"
+    static.control.ask("fake occupy")
+    static.turn()
+    assert told(files, waits) == f"{UUID}/Dx4A2"
+
+
+def test_after_a_daemons_end_nobody_is_told_of_its_partitions_but_of_new_ones(
+    static: Rig, files: PartitionFiles
+) -> None:
+    files.ask("one", 2, os.getuid())
+    files.ask("two", 3, os.getuid())
+    static.reach(DaemonState.RUNNING)
+    files.forget("one")
+    static.control.ask("fake die 3")
+    static.reach(DaemonState.DOWN)
+    assert told(files, "two") is None
+    static.reach(DaemonState.RUNNING)
+    assert told(files, "two") == f"{UUID}/Dx4A1"
+
+
+def test_a_program_that_is_started_again_tells_nobody_of_partitions_that_are_gone(
+    state_dir: Path, make_keeper: MakeKeeper, files: PartitionFiles
+) -> None:
+    files.ask("one", 2, os.getuid())
+    files.tell("one", f"{UUID}/Old1")
+    make_keeper(WantedDaemon(UUID, 16 * 1024, is_static=True))
+    assert told(files, "one") is None
 
 
 def test_a_program_that_is_not_there_is_tried_again_later(

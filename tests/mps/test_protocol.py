@@ -47,6 +47,13 @@ def test_a_partitions_id_is_found(answer: str) -> None:
     assert protocol.parse_partition(answer) == "GPU-74d4/Dx4AA+A="
 
 
+def test_a_partition_is_given_back_by_its_id_alone_and_looked_for_in_the_list() -> None:
+    assert protocol.remove_partition("GPU-74d4/Dx4AA+A=") == "sm_partition rm GPU-74d4 Dx4AA+A="
+    table = "GPU        Partition  Chunks\nGPU-74d4   Dx4AA+A=   2"
+    assert protocol.has_partition(table, "GPU-74d4/Dx4AA+A=")
+    assert not protocol.has_partition(table, "GPU-74d4/Dx4AA+B=")
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -1,5 +1,6 @@
 """The protocol as the real daemon of Debian's nvidia-cuda-mps speaks it; no GPU is needed, none is used."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from kneescale.mps import protocol
 from kneescale.mps.control import ControlProgram
 from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.protocol import DaemonAnswerError, ServerState
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
@@ -74,9 +76,11 @@ def test_a_server_that_cannot_start_without_a_gpu_is_a_loss_that_only_the_log_te
 def test_static_partitions_are_refused_by_a_daemon_before_cuda_13_1(
     state_dir: Path, make_keeper: MakeKeeper
 ) -> None:
-    keeper = make_keeper(WantedDaemon(UUID, 16 * 1024, (2,)))
+    files = PartitionFiles(state_dir, UUID)
+    files.ask("one", 2, os.getuid())
+    keeper = make_keeper(WantedDaemon(UUID, 16 * 1024, is_static=True))
     wait_until(lambda: _turn(state_dir, keeper).state is not DaemonState.STARTING, "it started or did not")
-    assert _turn(state_dir, keeper).state in (DaemonState.DOWN, DaemonState.MISCONFIGURED)
+    assert not (files.folder("one") / "id").exists()
 
 
 def test_it_ends_when_asked(state_dir: Path, make_keeper: MakeKeeper) -> None:

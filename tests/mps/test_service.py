@@ -1,6 +1,7 @@
 """Which daemons there are follows the agent's files."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -10,6 +11,7 @@ import pytest
 from kneescale.api.codec import encode
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps import service
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.service import MpsService, keeper_of
 from kneescale.mps.status import DaemonState, read_status, status_path
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_path
@@ -56,13 +58,10 @@ def test_each_gpu_that_is_asked_for_gets_its_daemon(state_dir: Path) -> None:
 def test_a_daemon_asked_for_otherwise_is_another_daemon(state_dir: Path) -> None:
     _want(state_dir, WANTED)
     wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
-    _want(state_dir, WantedDaemon(UUID, 16 * 1024, (3,)))
-
-    def has_partition() -> bool:
-        status = read_status(status_path(state_dir, UUID))
-        return status is not None and [part.chunks for part in status.partitions] == [3]
-
-    wait_until(has_partition, "it has a partition")
+    files = PartitionFiles(state_dir, UUID)
+    files.ask("one", 3, os.getuid())
+    _want(state_dir, WantedDaemon(UUID, 16 * 1024, is_static=True))
+    wait_until((files.folder("one") / "id").exists, "there is a partition")
     status = read_status(status_path(state_dir, UUID))
     assert status is not None
     # Whoever was a client of the first daemon has to start again.
@@ -91,7 +90,7 @@ def test_a_gpu_that_is_not_asked_for_any_more_has_no_daemon(state_dir: Path, run
     [
         ({"uuid": "../../etc"}, "uuid must match"),
         ({"memoryLimitMebibytes": 0}, "memoryLimitMebibytes must be"),
-        ({"partitionChunks": [0]}, r"partitionChunks\[0\] must be"),
+        ({"isStatic": 1}, "isStatic must be"),
     ],
 )
 def test_a_wrong_file_says_what_to_change(state_dir: Path, change: dict[str, object], says: str) -> None:

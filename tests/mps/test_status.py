@@ -8,7 +8,6 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.mps.status import (
     DaemonState,
     DaemonStatus,
-    SmPartition,
     read_status,
     status_path,
     write_status,
@@ -29,7 +28,6 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
         losses=2,
         line="Server 100 exited with status 1",
         clients=(7, 8),
-        partitions=(SmPartition(2, f"{UUID}/Dx4A"),),
     )
     path = status_path(tmp_path, UUID)
     path.parent.mkdir(parents=True)

@@ -11,6 +11,7 @@ from kneescale_worker.errors import ExecutorError, LoadError
 from kneescale_worker.green_contexts import GreenContextLanes
 from kneescale_worker.lanes import Lanes, check_sms, sms_for
 from kneescale_worker.mps_contexts import MpsContextLanes
+from kneescale_worker.sm_partition import LARGEST_CHUNK_SMS
 from kneescale_worker.sm_places import PlaceBoard, places
 from tests.worker.fake_driver import FakeDriver
 
@@ -62,6 +63,14 @@ def test_a_process_that_is_a_lane_sees_its_cap() -> None:
     assert dict(lanes.sms) == {20: 16}
     with lanes.use(20) as lane:
         assert (lane.home, lane.stream) == (0, 1)
+
+
+def test_a_process_in_an_sm_partition_sees_its_chunks() -> None:
+    # Of 132 SMs, 40 GPU% are 52.8: seven chunks of eight.
+    lanes = _opened(ClientLane(FakeDriver(132, cap=56), 40, 132, LARGEST_CHUNK_SMS))
+    assert dict(lanes.sms) == {40: 56}
+    with pytest.raises(LoadError, match="lane of 40 GPU% has 132 SMs of 132"):
+        ClientLane(FakeDriver(132), 40, 132, LARGEST_CHUNK_SMS).open()
 
 
 def test_a_lane_whose_sms_are_others_than_asked_for_is_an_error() -> None:

@@ -41,6 +41,17 @@ def test_a_gpu_has_sms() -> None:
         parse_settings(env)
 
 
+def test_a_worker_in_an_sm_partition_knows_where_to_find_which() -> None:
+    env = {**_ENV, "KNEESCALE_TIER": "sm-partitions", "KNEESCALE_LANES": "50"}
+    assert parse_settings(env).sm_partition_dir is None, "there is no GPU"
+    env |= {"KNEESCALE_BACKEND": "cuda-mps", "KNEESCALE_SM_COUNT": "108"}
+    with pytest.raises(InvalidInputError, match="KNEESCALE_SM_PARTITION_DIR is not set"):
+        parse_settings(env)
+    assert parse_settings({**env, "KNEESCALE_SM_PARTITION_DIR": "/run/sm"}).sm_partition_dir == Path(
+        "/run/sm"
+    )
+
+
 @pytest.mark.parametrize("name", [name for name in _ENV if name != "KNEESCALE_CORES"])
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{name} is not set"):
@@ -55,7 +66,7 @@ def test_what_is_missing_is_named(name: str) -> None:
         ("KNEESCALE_QUEUE_LIMIT", "65536", "from 1 to 65535"),
         ("KNEESCALE_LANES", "10,x", "should list GPU%"),
         ("KNEESCALE_LANES", "101", "should list GPU%"),
-        ("KNEESCALE_TIER", "mig", "should be green-contexts or mps-contexts or mps-processes"),
+        ("KNEESCALE_TIER", "mig", "should be green-contexts or mps-contexts or mps-processes or sm-part"),
         ("KNEESCALE_CORES", "0-3", "should list CPU numbers"),
         ("KNEESCALE_BACKEND", "emulated", "TorchScript does not run on backend emulated"),
         ("KNEESCALE_MODEL_FORMAT", "ONNX", "possible: TorchScript on cpu or cuda-mps, Emulated on emulated"),

@@ -6,13 +6,16 @@ from kneescale_worker.green_contexts import GreenContextLanes
 from kneescale_worker.lanes import Lanes
 from kneescale_worker.mps_contexts import MpsContextLanes
 from kneescale_worker.settings import Settings, Tier
+from kneescale_worker.sm_partition import LARGEST_CHUNK_SMS, enter_partition
 
 
 def make_lanes(settings: Settings) -> Lanes:
     """The lanes of this process, not made yet.
 
-    Raises LoadError where there is no CUDA driver or no device.
+    Raises LoadError where there is no CUDA driver or no device, or no SM partition that there should be.
     """
+    if settings.sm_partition_dir is not None:
+        enter_partition(settings.sm_partition_dir)
     driver = LibCuda()
     match settings.tier:
         case Tier.GREEN_CONTEXTS:
@@ -21,3 +24,5 @@ def make_lanes(settings: Settings) -> Lanes:
             return MpsContextLanes(driver, settings.lanes)
         case Tier.MPS_PROCESSES:
             return ClientLane(driver, settings.lanes[0], settings.sm_count)
+        case Tier.SM_PARTITIONS:
+            return ClientLane(driver, settings.lanes[0], settings.sm_count, LARGEST_CHUNK_SMS)

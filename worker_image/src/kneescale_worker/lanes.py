@@ -63,7 +63,8 @@ def served_sms(tier: Tier, gpu_percent: int, sm_count: int) -> int | None:
         case Tier.MPS_CONTEXTS:
             # Seen on an H200: 14 SMs where 14 were asked for, 28 for 27, 94 for 93.
             return -(-sms_for(gpu_percent, sm_count) // CLUSTER_SMS) * CLUSTER_SMS
-        case Tier.GREEN_CONTEXTS:
+        case Tier.GREEN_CONTEXTS | Tier.SM_PARTITIONS:
+            # In SM partitions nothing is measured.
             return None
 
 

@@ -19,6 +19,7 @@ class Tier(StrEnum):
     GREEN_CONTEXTS = "green-contexts"
     MPS_CONTEXTS = "mps-contexts"
     MPS_PROCESSES = "mps-processes"
+    SM_PARTITIONS = "sm-partitions"
 
     @property
     def has_pools(self) -> bool:
@@ -47,6 +48,8 @@ class Settings:
     lanes: tuple[int, ...]
     #: SMs of the whole device; 0 where it has none.
     sm_count: int
+    #: Where the worker finds its SM partition's id; None in other tiers, and where there is no GPU.
+    sm_partition_dir: Path | None
     #: CPU cores of the device; empty where the device is no CPU.
     cores: frozenset[int]
     #: Socket of the agent's dispatcher.
@@ -84,6 +87,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         tier=tier,
         lanes=_lanes(env, tier),
         sm_count=_sm_count(env, backend),
+        sm_partition_dir=_sm_partition_dir(env, tier, backend),
         cores=_cores(env),
         socket=Path(env.get("KNEESCALE_SOCKET", "/run/kneescale/dispatcher.sock")),
         model_dir=Path(env.get("KNEESCALE_MODEL_DIR", "/model")),
@@ -132,6 +136,12 @@ def _sm_count(env: Mapping[str, str], backend: str) -> int:
     if backend == "cuda-mps":
         return _integer(env, "KNEESCALE_SM_COUNT", 1, 1024)
     return _integer(env, "KNEESCALE_SM_COUNT", 0, 1024, 0)
+
+
+def _sm_partition_dir(env: Mapping[str, str], tier: Tier, backend: str) -> Path | None:
+    if tier is Tier.SM_PARTITIONS and backend == "cuda-mps":
+        return Path(_required(env, "KNEESCALE_SM_PARTITION_DIR"))
+    return None
 
 
 def _lanes(env: Mapping[str, str], tier: Tier) -> tuple[int, ...]:

@@ -31,7 +31,8 @@ class Device:
     """One device that partitions share.
 
     Lanes are the multiples of `lane_percent_step` up to 100 GPU%; `clients` is how many partitions may hold
-    the device at once; `sm_count` is 0 where the device has no streaming multiprocessors.
+    the device at once, and in the tier of SM partitions how many chunks of SMs they can have; `sm_count` is 0
+    where the device has no streaming multiprocessors.
     """
 
     name: str
@@ -90,6 +91,15 @@ class ContainerEdits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a claim was given of a device; `memory_bytes` is 0 where it is not known."""
+
+    claim_uid: str
+    memory_bytes: int
+    clients: int
+
+
 class Backend(Protocol):
     """What the agent needs of a kind of device; all but `run` are cheap and for any thread at any time."""
 
@@ -106,10 +116,19 @@ class Backend(Protocol):
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """Of each device, by name, on which that can happen and of which something is known."""
 
-    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
-        """What a worker that is so many clients needs to use so much of `device`, beside its grant socket.
+    def container_edits(self, device: Device, share: Share) -> ContainerEdits:
+        """What a worker needs to use its share of `device`, beside its grant socket."""
 
-        `memory_bytes` is 0 where it is not known.
+    def reserve(self, device: Device, share: Share) -> None:
+        """Have ready what that worker needs; the same again when it is already there.
+
+        Raises OSError.
+        """
+
+    def release(self, claim_uid: str) -> None:
+        """Take that back, if there was any.
+
+        Raises OSError.
         """
 
     def run(self, stop: Event) -> None:

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Trouble, attribute_text, node_uuid
+from kneescale.agent.backend import (
+    ContainerEdits,
+    ContextLosses,
+    Device,
+    Share,
+    Trouble,
+    attribute_text,
+    node_uuid,
+)
 from kneescale.api.vocabulary import Tier
 
 #: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
@@ -48,9 +56,15 @@ class CpuBackend:
         """None: threads share nothing that a fault could take from them all."""
         return {}
 
-    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
+    def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""
         return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
+
+    def reserve(self, device: Device, share: Share) -> None:
+        """Nothing is to be made ready."""
+
+    def release(self, claim_uid: str) -> None:
+        """Nothing was."""
 
     def run(self, stop: Event) -> None:
         """Nothing to look at."""

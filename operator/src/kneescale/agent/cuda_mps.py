@@ -15,6 +15,7 @@ from kneescale.agent.backend import (
     Device,
     GpuDetails,
     Mount,
+    Share,
     Trouble,
     attribute_text,
 )
@@ -24,6 +25,7 @@ from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 
@@ -35,6 +37,8 @@ _LANE_PERCENT_STEP = 10
 _NVIDIA_CDI_KIND = "nvidia.com/gpu"
 #: Through it servers and clients pass memory to each other, so both have the node's own (ADR 22).
 _SHM = "/dev/shm"
+#: Where a worker in an SM partition finds which one it has.
+_PARTITION_DIR = "/run/kneescale-sm"
 #: Product names as the datasheets have them, where the driver's are others (appendix of the driver's README,
 #: "Supported NVIDIA GPU Products").
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
@@ -55,6 +59,7 @@ class CudaMpsBackend:
         self._monitor = GpuMonitor(library)
         self._monitor.look()
         self._state_dir = state_dir
+        self._worker_uid = worker_uid
         self._daemons = WantedDaemons(state_dir, worker_uid)
         self._forced_tier = forced_tier
 
@@ -80,7 +85,7 @@ class CudaMpsBackend:
         statuses = {_name(uuid): self._daemon_status(uuid) for uuid in uuids}
         return {name: _losses(status) for name, status in statuses.items() if status is not None}
 
-    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
+    def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.
 
         Device files and libraries come with the Container Toolkit's CDI device. CUDA_VISIBLE_DEVICES is not
@@ -90,18 +95,32 @@ class CudaMpsBackend:
         # A socket's path is the same for daemon and client.
         pipes = str(pipe_dir(self._state_dir, device.uuid))
         env = {"KNEESCALE_CORES": "", "CUDA_MPS_PIPE_DIRECTORY": pipes}
-        if memory_bytes:
+        # Clients lock a file in the first and make files in the second.
+        mounts = [Mount(pipes, pipes, writable=True), Mount(_SHM, _SHM, writable=True)]
+        if share.memory_bytes:
             # The limit is a process's own: clients in one process share it.
-            processes = clients if device.tier is Tier.MPS_PROCESSES else 1
-            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={memory_bytes // processes // _MIB}M"
+            processes = share.clients if device.tier is Tier.MPS_PROCESSES else 1
+            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={share.memory_bytes // processes // _MIB}M"
         if device.tier is Tier.MPS_CONTEXTS:
             env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] = "1"
+        if device.tier is Tier.SM_PARTITIONS:
+            env["KNEESCALE_SM_PARTITION_DIR"] = _PARTITION_DIR
+            folder = PartitionFiles(self._state_dir, device.uuid).folder(share.claim_uid)
+            mounts.append(Mount(str(folder), _PARTITION_DIR))
         return ContainerEdits(
-            env=env,
-            # Clients lock a file in the first and make files in the second.
-            mounts=(Mount(pipes, pipes, writable=True), Mount(_SHM, _SHM, writable=True)),
-            cdi_devices=(f"{_NVIDIA_CDI_KIND}={device.uuid}",),
+            env=env, mounts=tuple(mounts), cdi_devices=(f"{_NVIDIA_CDI_KIND}={device.uuid}",)
         )
+
+    def reserve(self, device: Device, share: Share) -> None:
+        """Ask for the claim's SM partition, in the tier that has them: its clients are chunks."""
+        if device.tier is Tier.SM_PARTITIONS:
+            files = PartitionFiles(self._state_dir, device.uuid)
+            files.ask(share.claim_uid, share.clients, self._worker_uid)
+
+    def release(self, claim_uid: str) -> None:
+        """Ask for that no more."""
+        for gpu in self._monitor.state.gpus:
+            PartitionFiles(self._state_dir, gpu.reading.uuid).forget(claim_uid)
 
     def run(self, stop: Event) -> None:
         """Keep asking the driver, and asking for MPS daemons, until `stop`."""
@@ -138,8 +157,8 @@ class CudaMpsBackend:
         is_wrong = status is not None and status.state is DaemonState.MISCONFIGURED
         return gpu.sickness or (_MISCONFIGURED if is_wrong else "")
 
-    def _tier(self, state: GpuState) -> Tier:
-        return self._forced_tier or gpu_abilities.tiers(state.cuda)[0]
+    def _tier(self, gpu: MonitoredGpu, state: GpuState) -> Tier:
+        return self._forced_tier or gpu_abilities.tiers(state.cuda, gpu.reading.compute_capability)[0]
 
     def _obstacle(self, gpu: MonitoredGpu, state: GpuState) -> Trouble | None:
         """Why a GPU is left alone, if it is."""
@@ -156,27 +175,32 @@ class CudaMpsBackend:
                 f"GPU {reading.uuid} has compute capability {reading.compute_capability}; "
                 "MPS needs 7.0 (Volta)",
             )
-        allowed = gpu_abilities.tiers(state.cuda)
+        allowed = gpu_abilities.tiers(state.cuda, reading.compute_capability)
         if self._forced_tier is not None and self._forced_tier not in allowed:
             return Trouble(
                 "TierNotPossible",
-                f"the driver's CUDA {state.cuda} has no {self._forced_tier}; set KNEESCALE_TIER to "
-                f"{' or '.join(allowed)}, or upgrade the driver",
+                f"the driver's CUDA {state.cuda} has no {self._forced_tier} on a GPU of compute capability "
+                f"{reading.compute_capability}; set KNEESCALE_TIER to {' or '.join(allowed)}, or upgrade the "
+                "driver",
             )
         return None
 
     def _device(self, gpu: MonitoredGpu, state: GpuState) -> Device:
         reading = gpu.reading
         capability = reading.compute_capability
+        sm_count = gpu_abilities.sm_count(reading.core_count, capability)
+        tier = self._tier(gpu, state)
         return Device(
             name=_name(reading.uuid),
             uuid=reading.uuid,
             product_name=product_name(reading.name),
             memory_bytes=reading.memory_bytes,
-            clients=gpu_abilities.client_limit(state.cuda),
+            clients=gpu_abilities.sm_chunks(sm_count, capability)
+            if tier is Tier.SM_PARTITIONS
+            else gpu_abilities.client_limit(state.cuda),
             lane_percent_step=_LANE_PERCENT_STEP,
-            sm_count=gpu_abilities.sm_count(reading.core_count, capability),
-            tier=self._tier(state),
+            sm_count=sm_count,
+            tier=tier,
             sickness=self._sickness(gpu),
             gpu=GpuDetails(
                 compute_capability=_semantic(capability),

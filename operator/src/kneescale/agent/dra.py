@@ -6,7 +6,7 @@ from threading import Lock
 import grpc
 
 from kneescale.agent import cdi
-from kneescale.agent.backend import Backend
+from kneescale.agent.backend import Backend, Share
 from kneescale.agent.claims import ClaimFolders, PreparedClaim, check_lanes, parse_allocated_claim
 from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.node_state import NodeState
@@ -53,9 +53,11 @@ class ClaimPreparer:
         if device is None:
             raise InvalidInputError(f"this node has no device {claim.device}")
         check_lanes(claim, device)
+        share = Share(claim.uid, claim.memory_bytes, claim.clients)
         self._folders.create(claim.uid)
+        self._backend.reserve(device, share)
         own = self._folders.container_edits(claim, self._backend.name, device)
-        edits = own.plus(self._backend.container_edits(device, claim.memory_bytes, claim.clients))
+        edits = own.plus(self._backend.container_edits(device, share))
         cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
         return (*edits.cdi_devices, cdi.device_id(claim.uid))
 
@@ -65,6 +67,7 @@ class ClaimPreparer:
             self._state.remove_claim(uid)
             cdi.remove_spec(self._settings.cdi_dir, uid)
             self._folders.remove(uid)
+            self._backend.release(uid)
 
     def _read(self, namespace: str, name: str, uid: str) -> PreparedClaim:
         manifest = self._api.get_resource_claim(namespace, name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Trouble, node_uuid
+from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Share, Trouble, node_uuid
 from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
 from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
@@ -23,6 +23,8 @@ class _Product:
 _PRODUCTS = {"V100-SXM2-16GB": _Product(memory_bytes=16 * _GIB, sm_count=80)}
 #: MPS clients per device before CUDA 13.1 (NVIDIA MPS documentation).
 _CLIENTS = 48
+#: SMs in a chunk of the tier of SM partitions, as on Ampere: a real V100 has no such partitions.
+_CHUNK_SMS = 4
 _LANE_PERCENT_STEP = 10
 
 
@@ -50,7 +52,7 @@ class EmulatedBackend:
                 uuid=node_uuid("EMU", node_name, f"-{index}"),
                 product_name=product_name,
                 memory_bytes=product.memory_bytes,
-                clients=_CLIENTS,
+                clients=product.sm_count // _CHUNK_SMS if tier is Tier.SM_PARTITIONS else _CLIENTS,
                 lane_percent_step=_LANE_PERCENT_STEP,
                 sm_count=product.sm_count,
                 tier=tier,
@@ -82,9 +84,15 @@ class EmulatedBackend:
             for device in self.devices()
         }
 
-    def container_edits(self, device: Device, memory_bytes: int, clients: int) -> ContainerEdits:
+    def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""
         return ContainerEdits({"KNEESCALE_CORES": ""})
+
+    def reserve(self, device: Device, share: Share) -> None:
+        """Nothing is to be made ready."""
+
+    def release(self, claim_uid: str) -> None:
+        """Nothing was."""
 
     def run(self, stop: Event) -> None:
         """The file is read whenever somebody asks."""

@@ -26,6 +26,9 @@ _FIRST_WITH_PERCENTAGES = Version(7, 0)
 #: Ampere, and CUDA 13.1: static SM partitions (there, "Enabling static SM partitioning").
 _FIRST_WITH_STATIC_PARTITIONS = Version(8, 0)
 _CUDA_WITH_STATIC_PARTITIONS = Version(13, 1)
+#: SMs in a chunk of them: until Hopper, and since (there, "Static SM Partitioning").
+_CHUNK_SMS_BEFORE_HOPPER, _CHUNK_SMS = 4, 8
+_HOPPER = Version(9, 0)
 #: r615: the control daemon's protocol 3 (there, "MPS v3 Interface").
 _DRIVER_WITH_MPS_V3 = 615
 #: Clients of one device, until CUDA 13.1 and since (there, "Limitations").
@@ -64,11 +67,21 @@ def has_static_partitions(cuda: Version, compute_capability: Version) -> bool:
     return cuda >= _CUDA_WITH_STATIC_PARTITIONS and compute_capability >= _FIRST_WITH_STATIC_PARTITIONS
 
 
+def sm_chunks(sm_count: int, compute_capability: Version) -> int:
+    """The chunks of SMs of a GPU that can have static partitions; its last SMs may fill none."""
+    return sm_count // (_CHUNK_SMS if compute_capability >= _HOPPER else _CHUNK_SMS_BEFORE_HOPPER)
+
+
 def mps_protocol(driver: Version) -> int:
     """The newest protocol of the control daemon: 3 (`-p 3`) or 2."""
     return 3 if driver.major >= _DRIVER_WITH_MPS_V3 else 2
 
 
-def tiers(cuda: Version) -> tuple[Tier, ...]:
-    """The tiers of lanes that the driver allows on a GPU that can be shared, the best first."""
-    return tuple(tier for tier, least in _LEAST_CUDA.items() if cuda >= least)
+def tiers(cuda: Version, compute_capability: Version) -> tuple[Tier, ...]:
+    """The tiers of lanes that are possible on a GPU that can be shared, the best first.
+
+    The last one is never the first: SMs that are reserved are shared in space alone (ADR 30).
+    """
+    found = tuple(tier for tier, least in _LEAST_CUDA.items() if cuda >= least)
+    has_partitions = has_static_partitions(cuda, compute_capability)
+    return (*found, Tier.SM_PARTITIONS) if has_partitions else found

@@ -13,6 +13,7 @@ from pathlib import Path
 from kneescale.agent.backend import Device
 from kneescale.agent.files import write_atomically
 from kneescale.api.codec import encode
+from kneescale.api.vocabulary import Tier
 from kneescale.mps.wanted import WantedDaemon, wanted_files, wanted_path
 
 log = logging.getLogger(__name__)
@@ -51,4 +52,5 @@ class WantedDaemons:
 
 def _content(device: Device) -> str:
     """The limit is for a client without one of its own: the whole device."""
-    return json.dumps(encode(WantedDaemon(device.uuid, device.memory_bytes // _MIB)))
+    is_static = device.tier is Tier.SM_PARTITIONS
+    return json.dumps(encode(WantedDaemon(device.uuid, device.memory_bytes // _MIB, is_static)))

@@ -1,8 +1,11 @@
-"""What a worker takes of its GPU, by how its lanes are made (ADR 21)."""
+"""What a worker takes of its GPU, by how its lanes are made (ADR 21, ADR 30)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Tier
+from kneescale.core.units import WHOLE_GPU_PERCENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +14,7 @@ class Footprint:
 
     processes: int
     #: CUDA contexts: MPS allows so many on a device, in however many processes (NVIDIA, Multi-Process
-    #: Service, "Client-Server Connection Limits").
+    #: Service, "Client-Server Connection Limits"). In an SM partition, the chunks of SMs that it has.
     clients: int
     #: Copies of the weights: memory of one context cannot be used in another.
     copies: int
@@ -21,13 +24,21 @@ class Footprint:
 ONE_PROCESS = Footprint(processes=1, clients=1, copies=1)
 
 
-def footprint(tier: Tier, lanes: int) -> Footprint:
-    """Of a worker that serves with so many lanes."""
-    match tier:
+def footprint(device: GpuDevice, lanes: Sequence[int]) -> Footprint:
+    """Of a worker on that device which serves with these lanes (GPU%)."""
+    count = len(lanes)
+    match device.tier:
         case Tier.GREEN_CONTEXTS:
             return Footprint(processes=1, clients=1, copies=1)
         case Tier.MPS_CONTEXTS:
             # torch starts in a context of its own, which holds no weights.
-            return Footprint(processes=1, clients=lanes + 1, copies=lanes)
+            return Footprint(processes=1, clients=count + 1, copies=count)
         case Tier.MPS_PROCESSES:
-            return Footprint(processes=lanes, clients=lanes, copies=lanes)
+            return Footprint(processes=count, clients=count, copies=count)
+        case Tier.SM_PARTITIONS:
+            return Footprint(processes=1, clients=_chunks(max(lanes), device.clients), copies=1)
+
+
+def _chunks(gpu_percent: int, chunks: int) -> int:
+    """A GPU% in whole chunks, of so many; rounded up."""
+    return -(-gpu_percent * chunks // WHOLE_GPU_PERCENT)

@@ -27,7 +27,7 @@ class GpuDevice:
     tier: Tier
     lane_percent_step: int
     memory_bytes: int
-    #: Most partitions at once.
+    #: Most partitions at once; of a GPU in SM partitions, its chunks of SMs.
     clients: int
     #: Why nothing may run on it, as its taint says; empty on a healthy device.
     sickness: str = ""
@@ -41,8 +41,14 @@ class GpuDevice:
 
     @property
     def kind(self) -> str:
-        """The product, told apart from an emulated one of the same name."""
-        return f"emulated {self.product_name}" if self.backend is Backend.EMULATED else self.product_name
+        """The product, told apart from an emulated one of the same name, and from one shared otherwise."""
+        product = f"emulated {self.product_name}" if self.backend is Backend.EMULATED else self.product_name
+        return f"{product} in SM partitions" if self.reserves_sms else product
+
+    @property
+    def reserves_sms(self) -> bool:
+        """Whether a worker has its SMs for itself, whether it runs or not."""
+        return self.tier is Tier.SM_PARTITIONS
 
     @property
     def lanes(self) -> tuple[int, ...]:

@@ -45,6 +45,8 @@ class Tier(StrEnum):
     MPS_CONTEXTS = "mps-contexts"
     #: One process, with its own copy of the weights, for each lane.
     MPS_PROCESSES = "mps-processes"
+    #: One process with one lane, whose SMs no other has; only where it is asked for (ADR 30).
+    SM_PARTITIONS = "sm-partitions"
 
 
 class ModelFormat(StrEnum):

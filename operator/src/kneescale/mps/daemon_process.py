@@ -42,7 +42,7 @@ class DaemonProcess(Protocol):
 
 def daemon_command(wanted: WantedDaemon) -> list[str]:
     """The command line; `-S` reserves SMs for clients, by partition, and ignores their percentages."""
-    return [PROGRAM, "-f", *(["-S"] if wanted.partition_chunks else [])]
+    return [PROGRAM, "-f", *(["-S"] if wanted.is_static else [])]
 
 
 def daemon_env(wanted: WantedDaemon, state_dir: Path) -> dict[str, str]:

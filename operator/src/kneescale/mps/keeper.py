@@ -10,7 +10,8 @@ from kneescale.mps.control import Control, DaemonSilentError
 from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
 from kneescale.mps.log_lines import parse_line
 from kneescale.mps.protocol import DaemonAnswerError, Server
-from kneescale.mps.status import DaemonState, DaemonStatus, SmPartition
+from kneescale.mps.sm_partitions import SmPartitions
+from kneescale.mps.status import DaemonState, DaemonStatus
 from kneescale.mps.supervisor import Action, Event, Supervision
 from kneescale.mps.wanted import WantedDaemon
 
@@ -35,6 +36,7 @@ class DaemonKeeper:
         wanted: WantedDaemon,
         process: DaemonProcess,
         control: Control,
+        partitions: SmPartitions,
         publish: Callable[[DaemonStatus], None],
         losses: int = 0,
     ) -> None:
@@ -42,6 +44,7 @@ class DaemonKeeper:
         self._log = logging.LoggerAdapter(_log, {"device": wanted.uuid})
         self._process = process
         self._control = control
+        self._partitions = partitions
         self._publish = publish
         self._now = Supervision(losses=losses)
         self._published: DaemonStatus | None = None
@@ -50,6 +53,8 @@ class DaemonKeeper:
         """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst."""
         for event in self._events():
             self._step(event, now_ns)
+        if self.wanted.is_static:
+            self._keep_partitions()
         status = self._status()
         if status != self._published:
             self._published = status
@@ -94,6 +99,15 @@ class DaemonKeeper:
             for pid in pids
         )
 
+    def _keep_partitions(self) -> None:
+        if self._now.state is DaemonState.DOWN:
+            self._partitions.lost()
+        elif self._now.state is DaemonState.RUNNING:
+            try:
+                self._partitions.keep()
+            except DaemonSilentError as error:
+                self._log.warning("%s: %s", self.wanted.uuid, error)
+
     def _step(self, event: Event, now_ns: int) -> None:
         before = self._now
         self._now, actions = supervisor.step(before, event, now_ns)
@@ -126,14 +140,7 @@ class DaemonKeeper:
             protocol.check_percentage(ask(protocol.set_percentage(_DEFAULT_PERCENT)), _DEFAULT_PERCENT)
             ask(protocol.set_memory_limit(wanted.memory_limit_mebibytes))
             protocol.check_memory_limit(ask(protocol.READ_MEMORY_LIMIT), wanted.memory_limit_mebibytes)
-            return supervisor.Configured(
-                tuple(
-                    SmPartition(
-                        chunks, protocol.parse_partition(ask(protocol.add_partition(wanted.uuid, chunks)))
-                    )
-                    for chunks in wanted.partition_chunks
-                )
-            )
+            return supervisor.Configured()
         except DaemonAnswerError as error:
             return supervisor.Refused(str(error))
         except DaemonSilentError:
@@ -149,5 +156,4 @@ class DaemonKeeper:
             losses=now.losses,
             line=now.line[:_LONGEST_LINE],
             clients=now.clients,
-            partitions=now.partitions,
         )

@@ -76,6 +76,19 @@ def add_partition(uuid: str, chunks: int) -> str:
     return f"sm_partition add {uuid} {chunks}"
 
 
+def remove_partition(partition: str) -> str:
+    """Give the SMs of a partition back, once no client is in it."""
+    return f"sm_partition rm {' '.join(partition.split('/', 1))}"
+
+
+LIST_PARTITIONS = "lspart"
+
+
+def has_partition(answer: str, partition: str) -> bool:
+    """Whether a partition is in the list, a table with the GPU's UUID and the id in columns of their own."""
+    return partition.split("/", 1)[1] in answer.split()
+
+
 def parse_pids(answer: str) -> tuple[int, ...]:
     """The PIDs of a list, one a line.
 

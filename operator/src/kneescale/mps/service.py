@@ -11,7 +11,9 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.mps.control import ControlProgram
 from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
 from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import log_dir, pipe_dir
+from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import read_status, status_path, write_status
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_files
 
@@ -25,10 +27,12 @@ def keeper_of(state_dir: Path, wanted: WantedDaemon) -> DaemonKeeper:
     """A keeper of a real daemon, with its folders and its status below `state_dir`."""
     folders = (pipe_dir(state_dir, wanted.uuid), log_dir(state_dir, wanted.uuid))
     status_file = status_path(state_dir, wanted.uuid)
+    control = ControlProgram(folders[0])
     return DaemonKeeper(
         wanted,
         LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders),
-        ControlProgram(folders[0]),
+        control,
+        SmPartitions(wanted.uuid, PartitionFiles(state_dir, wanted.uuid), control),
         partial(write_status, status_file),
         losses=_losses_before(status_file),
     )

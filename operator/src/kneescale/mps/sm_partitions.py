@@ -1,34 +1,67 @@
-"""Static SM partitions: how many chunks of SMs a GPU% takes.
+"""The static SM partitions of one daemon, kept as claims ask for them.
 
-From CUDA 13.1 a daemon started with `-S` reserves SMs for clients, in chunks whose size depends on the
-architecture: 8 SMs on Hopper and newer, 4 SMs on Ampere and Ada; older GPUs have none (NVIDIA,
-Multi-Process Service, "Static SM Partitioning").
+From CUDA 13.1 a daemon started with `-S` reserves SMs for clients, in chunks (NVIDIA, Multi-Process Service,
+"Static SM Partitioning"). They end with the daemon.
 """
 
-from kneescale.core.errors import InfeasibleError
-from kneescale.core.units import WHOLE_GPU_PERCENT
+import logging
 
-_AMPERE, _HOPPER = 8, 9
+from kneescale.mps import protocol
+from kneescale.mps.control import Control
+from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.protocol import DaemonAnswerError
 
-
-def chunk_sms(compute_capability: tuple[int, int]) -> int:
-    """SMs in a chunk of a discrete GPU.
-
-    Raises InfeasibleError where the architecture has no static partitions.
-    """
-    major, minor = compute_capability
-    if major < _AMPERE:
-        raise InfeasibleError(
-            f"compute capability {major}.{minor} has no static SM partitions; {_AMPERE}.0 and newer have"
-        )
-    return 8 if major >= _HOPPER else 4
+_log = logging.getLogger(__name__)
 
 
-def chunks_for(gpu_percent: int, sm_count: int, compute_capability: tuple[int, int]) -> int:
-    """The fewest chunks that hold `gpu_percent` of `sm_count` SMs: a knee is rounded up.
+class SmPartitions:
+    """What the daemon of a GPU has made, by claim."""
 
-    Never more than the GPU has, though its last SMs may fill no chunk. Raises InfeasibleError as `chunk_sms`.
-    """
-    size = chunk_sms(compute_capability)
-    needed = -(-sm_count * gpu_percent // (WHOLE_GPU_PERCENT * size))
-    return min(needed, sm_count // size)
+    def __init__(self, uuid: str, files: PartitionFiles, control: Control) -> None:
+        self._uuid = uuid
+        self._files = files
+        self._control = control
+        self._made: dict[str, str] = {}
+        #: Why some were not made, each said once.
+        self._refusals: dict[str, str] = {}
+        files.untell()
+
+    def lost(self) -> None:
+        """The daemon ended, and its partitions with it."""
+        if self._made:
+            self._made.clear()
+            self._files.untell()
+
+    def keep(self) -> None:
+        """Make what is asked for, and take back what no longer is.
+
+        Raises DaemonSilentError.
+        """
+        asked = self._files.asked()
+        for claim in self._made.keys() - asked.keys():
+            self._remove(claim)
+        for claim in self._refusals.keys() - asked.keys():
+            del self._refusals[claim]
+        for claim, chunks in asked.items():
+            if claim not in self._made:
+                self._make(claim, chunks)
+
+    def _make(self, claim: str, chunks: int) -> None:
+        """Where too few are free, a worker that goes still has them: it is tried again."""
+        try:
+            made = protocol.parse_partition(self._control.ask(protocol.add_partition(self._uuid, chunks)))
+        except DaemonAnswerError as error:
+            if self._refusals.get(claim) != str(error):
+                _log.warning("%s: claim %s: %s", self._uuid, claim, error, extra={"device": self._uuid})
+            self._refusals[claim] = str(error)
+            return
+        self._refusals.pop(claim, None)
+        self._made[claim] = made
+        self._files.tell(claim, made)
+
+    def _remove(self, claim: str) -> None:
+        """It goes once no client is in it: until then the daemon refuses, and is asked again."""
+        made = self._made[claim]
+        self._control.ask(protocol.remove_partition(made))
+        if not protocol.has_partition(self._control.ask(protocol.LIST_PARTITIONS), made):
+            del self._made[claim]

@@ -21,21 +21,10 @@ class DaemonState(StrEnum):
     RUNNING = "Running"
     #: A client's fault, or its server's death, took the contexts of all its clients.
     FAULTED = "Faulted"
-    #: It did not take a limit or a partition; no client should start.
+    #: It did not take a limit; no client should start.
     MISCONFIGURED = "Misconfigured"
     #: It ended, and is started again after a while.
     DOWN = "Down"
-
-
-@dataclass(frozen=True, slots=True)
-class SmPartition:
-    """A static SM partition: its size, and the value for its client's CUDA_MPS_SM_PARTITION.
-
-    The id is another one after each start of the daemon.
-    """
-
-    chunks: Annotated[int, Range(1, 64)]
-    id: Annotated[str, Text(256, 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +42,6 @@ class DaemonStatus:
     losses: Annotated[int, Range(0)] = 0
     line: Annotated[str, Text(1024)] = ""
     clients: Annotated[tuple[Pid, ...], Items(256)] = ()
-    partitions: Annotated[tuple[SmPartition, ...], Items(60)] = ()
 
 
 def status_path(state_dir: Path, uuid: str) -> Path:

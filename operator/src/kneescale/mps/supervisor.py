@@ -10,7 +10,7 @@ from typing import TypeAlias
 from kneescale.core.units import NS_PER_S
 from kneescale.mps.log_lines import Loss
 from kneescale.mps.protocol import Server, ServerState
-from kneescale.mps.status import DaemonState, SmPartition
+from kneescale.mps.status import DaemonState
 
 #: Between the end of a daemon and its next start, doubling...
 FIRST_BACKOFF_NS = 1 * NS_PER_S
@@ -47,14 +47,12 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Limits are set and read back, partitions made."""
-
-    partitions: tuple[SmPartition, ...] = ()
+    """Limits are set and read back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The daemon did not take a limit or a partition."""
+    """The daemon did not take a limit."""
 
     reason: str
 
@@ -94,7 +92,6 @@ class Supervision:
     line: str = ""
     clients: tuple[int, ...] = ()
     servers: tuple[Server, ...] = ()
-    partitions: tuple[SmPartition, ...] = ()
 
 
 Step: TypeAlias = tuple[Supervision, tuple[Action, ...]]
@@ -111,8 +108,8 @@ def step(now: Supervision, event: Event, now_ns: int) -> Step:
             return _answered(replace(now, silent_since_ns=None), servers)
         case Silent():
             return _silent(now, now_ns)
-        case Configured(partitions):
-            return replace(now, state=DaemonState.RUNNING, partitions=partitions), ()
+        case Configured():
+            return replace(now, state=DaemonState.RUNNING), ()
         case Refused(reason):
             return replace(now, state=DaemonState.MISCONFIGURED, line=reason), ()
         case Loss():
@@ -122,9 +119,7 @@ def step(now: Supervision, event: Event, now_ns: int) -> Step:
 def _tick(now: Supervision, now_ns: int) -> Step:
     if now.state is not DaemonState.DOWN or now_ns < now.start_at_ns:
         return now, ()
-    started = replace(
-        now, state=DaemonState.STARTING, started_ns=now_ns, starts=now.starts + 1, partitions=()
-    )
+    started = replace(now, state=DaemonState.STARTING, started_ns=now_ns, starts=now.starts + 1)
     return started, (Start(),)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from kneescale.api.codec import Items, Range, Text, decode
+from kneescale.api.codec import Range, Text, decode
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps.paths import gpu_dir
 
@@ -22,13 +22,13 @@ class WantedDaemon:
     """The control daemon that a GPU shall have.
 
     `memory_limit_mebibytes`: device memory that a client may use which was given no limit of its own.
-    `partition_chunks`: sizes of the static SM partitions, in chunks (`sm_partitions`); with none, clients
-    share the SMs by their percentages.
+    `is_static`: whether clients have SMs of their own, by partition (`partition_files`); else they share them
+    by their percentages.
     """
 
     uuid: Annotated[str, Text(64, 1, _UUID)]
     memory_limit_mebibytes: Annotated[int, Range(1)]
-    partition_chunks: Annotated[tuple[Annotated[int, Range(1, 64)], ...], Items(60)] = ()
+    is_static: bool = False
 
 
 def wanted_path(state_dir: Path, uuid: str) -> Path:

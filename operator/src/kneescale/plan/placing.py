@@ -1,7 +1,7 @@
 """Which devices each model goes on: the core's placement over what runs already."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kneescale.api.footprint import Footprint, footprint
@@ -9,6 +9,7 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import partition_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
+from kneescale.core.planning.configuration import Configuration
 from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, place
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
@@ -36,7 +37,7 @@ class Target:
     @property
     def footprint(self) -> Footprint:
         """What its worker is on the device."""
-        return footprint(self.device.tier, len(self.lanes))
+        return footprint(self.device, self.lanes)
 
     @property
     def memory_bytes(self) -> int:
@@ -86,7 +87,7 @@ def place_models(
     sizings = {model.metadata.key: (model, sizing) for model, sizing in sized if sizing.by_kind}
     outcome = place(
         [
-            _demand(model, sizing, inventory, detours.get(key, Detour(frozenset(), frozenset())))
+            _demand(model, sizing, inventory, detours.get(key, Detour(frozenset(), frozenset())), settings)
             for key, (model, sizing) in sizings.items()
         ],
         [_device(device) for device in inventory.devices],
@@ -101,11 +102,16 @@ def place_models(
     }
 
 
-def _demand(model: InferenceModel, sizing: Sizing, inventory: Inventory, detour: Detour) -> Demand:
+def _demand(
+    model: InferenceModel, sizing: Sizing, inventory: Inventory, detour: Detour, settings: Settings
+) -> Demand:
     fewest, most = model.spec.scaling.bounds
+    devices = {device.kind: device for device in inventory.devices}
     return Demand(
         model=_name(model.metadata.key),
-        configurations={kind: size.configuration for kind, size in sizing.by_kind.items()},
+        configurations={
+            kind: _configuration(size, devices[kind], settings) for kind, size in sizing.by_kind.items()
+        },
         memory_bytes=model.spec.gpu.memory_bytes,
         min_replicas=fewest,
         max_replicas=most,
@@ -113,6 +119,16 @@ def _demand(model: InferenceModel, sizing: Sizing, inventory: Inventory, detour:
         leaves=inventory.leaving_uuids | detour.leaves,
         is_elastic=any(_has_grown(model, size) for size in sizing.by_kind.values()),
     )
+
+
+def _configuration(size: Size, device: GpuDevice, settings: Settings) -> Configuration:
+    """As it is sized; but SMs that are reserved are taken all the time, up to the last chunk of the GPU."""
+    plan = size.configuration
+    if not device.reserves_sms:
+        return plan
+    chunks = footprint(device, (plan.gpu_percent,)).clients
+    reserved_permille = settings.area_limit_permille * chunks // device.clients
+    return replace(plan, area_permille=max(plan.area_permille, reserved_permille))
 
 
 def _has_grown(model: InferenceModel, size: Size) -> bool:
@@ -128,7 +144,7 @@ def _device(device: GpuDevice) -> Device:
         product=device.kind,
         memory_bytes=device.memory_bytes,
         # A model's worker has one lane at least.
-        clients=device.clients // footprint(device.tier, 1).clients,
+        clients=device.clients // footprint(device, device.lanes[:1]).clients,
     )
 
 

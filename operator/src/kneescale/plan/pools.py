@@ -15,6 +15,7 @@ from kneescale.api.vocabulary import Role, Tier
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
+from kneescale.core.planning.reservations import reserved_lanes
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.sizing import Size, planned_lanes
 from kneescale.plan.state import Settings
@@ -27,6 +28,9 @@ _MOST_LANES = 3
 
 #: Another choice must carry so much more than the running pools for workers to be swapped for it.
 _WORTH_A_SWAP = 1.2
+
+#: A worker is swapped for a smaller one where it has this many times the SMs that it needs for itself.
+_WASTE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class _Tenant:
 
 
 def has_pools(device: GpuDevice) -> bool:
-    """Whether workers on the device hold a pool of lanes."""
+    """Whether workers on the device hold a pool of lanes, be it one."""
     return device.tier is not Tier.GREEN_CONTEXTS
 
 
@@ -78,7 +82,7 @@ def choose_worker_lanes(
         if _may_keep(claim, device)
     }
     tenants = [_tenant(each, device, running.get(each.model.metadata.key), settings) for each in residents]
-    pools = _choose(tenants, device)
+    pools = (_reserve if device.reserves_sms else _choose)(tenants, device)
     return {each.model.metadata.key: pools["/".join(each.model.metadata.key)] for each in residents}
 
 
@@ -126,6 +130,41 @@ def _choose(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool]
     return planned | (kept or anew or fixed)
 
 
+def _reserve(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool]:
+    """One lane for each, whose SMs no other has (ADR 30).
+
+    Lanes that run are kept while they carry their rates, all have room, and none has twice what it needs.
+    """
+
+    def fit(lanes: Iterable[int]) -> bool:
+        return sum(_chunks(device, percent) for percent in lanes) <= device.clients
+
+    free = [tenant for tenant in tenants if not tenant.fixed]
+    taken = [tenant.fixed[0] for tenant in tenants if tenant.fixed]
+    try:
+        needed = reserved_lanes(
+            [tenant.workload for tenant in free],
+            device.product_name,
+            device.lanes,
+            lambda lanes: fit([*taken, *lanes]),
+        )
+    except InfeasibleError:
+        needed = {tenant.name: tenant.planned[0] for tenant in free}
+    kept = {tenant.name: _kept_lane(tenant, needed[tenant.name], device) for tenant in free}
+    chosen = kept if fit([*taken, *kept.values()]) else needed
+    return {tenant.name: tenant.fixed or (chosen[tenant.name],) for tenant in tenants}
+
+
+def _kept_lane(tenant: _Tenant, needed: int, device: GpuDevice) -> int:
+    running = max(tenant.running or (0,))
+    is_wasteful = _chunks(device, running) >= _WASTE * _chunks(device, needed)
+    return running if running >= needed and not is_wasteful else needed
+
+
+def _chunks(device: GpuDevice, gpu_percent: int) -> int:
+    return footprint(device, (gpu_percent,)).clients
+
+
 def _pools(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> dict[str, Pool] | None:
     """Those kept, and as many lanes for each other model as there is room for; None if there is none."""
     lanes = _lanes_each(tenants, kept, device)
@@ -144,7 +183,7 @@ def _lanes_each(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: Gp
 
 def _fits(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice, lanes: int) -> bool:
     spare_workers = 1 if lanes > 1 else 0
-    footprints = [footprint(device.tier, len(kept.get(tenant.name, (0,) * lanes))) for tenant in tenants]
+    footprints = [footprint(device, kept.get(tenant.name, (0,) * lanes)) for tenant in tenants]
     clients = [each.clients for each in footprints]
     sizes = [each.copies * tenant.memory_bytes for each, tenant in zip(footprints, tenants, strict=True)]
     return (

@@ -22,6 +22,7 @@ from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Job, worker_error
 
+_NO_WHOLE_GPU = "its GPUs are shared by SM partitions, and a model is measured on a whole GPU"
 _FIRST_RETRY = timedelta(minutes=1)
 #: Up to 32 minutes.
 _MOST_DOUBLINGS = 5
@@ -167,7 +168,9 @@ class ProfilingPlanner:
         self._findings[need.subject] = replace(finding, message=message)
 
     def _open(self, need: Need) -> list[GpuDevice]:
-        return [device for device in need.devices if device.uuid not in self._inventory.closed_uuids]
+        closed = self._inventory.closed_uuids
+        # A worker in an SM partition never has the whole GPU, as one that measures must.
+        return [device for device in need.devices if device.uuid not in closed and not device.reserves_sms]
 
     def _start(self, need: Need, attempt: int, rooms: Rooms, short_of_room: Collection[str]) -> None:
         free = [device for device in self._open(need) if device.uuid not in self._busy]
@@ -190,6 +193,8 @@ class ProfilingPlanner:
         busy = ", ".join(device.place for device in self._open(need))
         if busy:
             return f"waits for another model's profiling on {busy} to end"
+        if all(device.reserves_sms for device in need.devices):
+            return f"{_NO_WHOLE_GPU}; import a ModelProfile, or add a GPU of that product without them"
         why = "; ".join(dict.fromkeys(self._inventory.by_uuid[device.uuid].why for device in need.devices))
         return f"no GPU that it can be measured on takes new work: {why}"
 

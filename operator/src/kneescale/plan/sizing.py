@@ -8,6 +8,8 @@ from kneescale.api.inference_model import InferenceModel, Overrides
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, choose_configuration
+from kneescale.core.planning.fluid import Workload
+from kneescale.core.planning.reservations import reserved_lane
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
@@ -81,16 +83,29 @@ def configure(
 ) -> Configuration:
     """The planned run on one kind of device for that rate. Raises InfeasibleError, with the numbers."""
     overrides = model.spec.overrides or Overrides()
-    lanes = worker_lanes(model, device)
+    lanes = planned_lanes(worker_lanes(model, device), policy)
+    if device.reserves_sms and rate_ips and len(lanes) > 1:
+        lanes = _reserved(model, device, profile, rate_ips)
     return choose_configuration(
         profile.surface_of_late,
         slo_ms=model.spec.slo.latency_milliseconds,
         rate_rps=rate_ips,
-        lanes=planned_lanes(lanes, policy),
+        lanes=lanes,
         max_batch=model.spec.max_batch,
         gpu_percent=overrides.gpu_percent,
         batch=overrides.batch,
     )
+
+
+def _reserved(model: InferenceModel, device: GpuDevice, profile: Profile, rate_ips: float) -> tuple[int, ...]:
+    """The one lane that is to be reserved for that rate, among those on which a batch is fast enough."""
+    slo_ms = model.spec.slo.latency_milliseconds
+    surface = profile.surface_of_late.restricted_to(device.lanes, model.spec.max_batch)
+    lanes = [percent for percent in device.lanes if surface.latency_ms(percent, 1) <= slo_ms / 2]
+    if not lanes:
+        return device.lanes
+    workload = Workload(model.metadata.name, rate_ips, slo_ms, {device.product_name: surface})
+    return (reserved_lane(workload, device.product_name, lanes),)
 
 
 def planned_lanes(lanes: tuple[int, ...], policy: Policy) -> tuple[int, ...]:

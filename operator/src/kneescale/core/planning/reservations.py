@@ -1,0 +1,55 @@
+"""Lanes whose SMs no other model has: sharing in space alone.
+
+Nothing is gained there by running less often, so each model gets the smallest lane that carries its rate,
+bursts included (`lanes`), and a GPU holds no more models than those lanes have room on it together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from kneescale.core.planning.fluid import Workload
+from kneescale.core.planning.lanes import carries
+
+_LOAD_STEPS = 6
+
+
+def reserved_lane(workload: Workload, product: str, lanes: Sequence[int]) -> int:
+    """The smallest of the lanes (GPU%, rising) that carries the workload; the largest where none does.
+
+    Raises InfeasibleError where no run ends in time on the whole GPU.
+    """
+    carrying = (percent for percent in lanes if carries([workload], product, {workload.name: (percent,)}))
+    return next(carrying, lanes[-1])
+
+
+def reserved_lanes(
+    workloads: Sequence[Workload],
+    product: str,
+    lanes: Sequence[int],
+    fit: Callable[[Iterable[int]], bool],
+) -> dict[str, int]:
+    """A lane for each workload, by name, such that all of them `fit`, if any do.
+
+    Where those that carry the whole rates do not, they are for as large a part of the rates as there is room
+    for, the same of all. Raises InfeasibleError as `reserved_lane`.
+    """
+
+    def lanes_at(load: float) -> dict[str, int]:
+        return {
+            each.name: reserved_lane(replace(each, rate_rps=load * each.rate_rps), product, lanes)
+            for each in workloads
+        }
+
+    whole = lanes_at(1.0)
+    if fit(whole.values()):
+        return whole
+    low, high = 0.0, 1.0
+    found = lanes_at(1 / 2**_LOAD_STEPS)
+    for _ in range(_LOAD_STEPS):
+        load = (low + high) / 2
+        some = lanes_at(load)
+        if fit(some.values()):
+            low, found = load, some
+        else:
+            high = load
+    return found

@@ -1,0 +1,67 @@
+"""How the agent asks for SM partitions and hears of them: a folder for each claim.
+
+`<state_dir>/mps/<uuid>/partitions/<claim uid>/` holds `chunks`, written by the agent, and `id`, written by
+the program of the daemons once there is such a partition. The claim's worker has the folder mounted, and
+reads the id before it starts CUDA: it is another one after each start of the daemon.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from kneescale.mps.paths import gpu_dir
+
+_CHUNKS, _ID = "chunks", "id"
+
+
+class PartitionFiles:
+    """Those folders of one GPU."""
+
+    def __init__(self, state_dir: Path, uuid: str) -> None:
+        self._folder = gpu_dir(state_dir, uuid) / "partitions"
+
+    def folder(self, claim_uid: str) -> Path:
+        """The folder of a claim."""
+        return self._folder / claim_uid
+
+    def ask(self, claim_uid: str, chunks: int, daemon_uid: int) -> None:
+        """Ask for a partition of so many chunks for a claim, of a daemon that runs as that user."""
+        folder = self.folder(claim_uid)
+        for each in (self._folder, folder):
+            each.mkdir(parents=True, exist_ok=True)
+            os.chown(each, daemon_uid, -1)
+        _write(folder / _CHUNKS, str(chunks))
+
+    def forget(self, claim_uid: str) -> None:
+        """Ask for it no more, if it was."""
+        folder = self.folder(claim_uid)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def asked(self) -> Mapping[str, int]:
+        """The chunks of each claim that asks for some."""
+        found: dict[str, int] = {}
+        for path in self._folder.glob(f"*/{_CHUNKS}"):
+            with suppress(FileNotFoundError):  # asked for no more since
+                found[path.parent.name] = int(path.read_text())
+        return found
+
+    def tell(self, claim_uid: str, partition_id: str) -> None:
+        """Tell a claim's worker which partition it has, if that is still asked for."""
+        with suppress(FileNotFoundError):
+            _write(self.folder(claim_uid) / _ID, partition_id)
+
+    def untell(self) -> None:
+        """No claim has a partition any more."""
+        for path in self._folder.glob(f"*/{_ID}"):
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """A reader sees the old or the new; others than the writer may read it, whatever the umask."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.chmod(0o644)
+    temporary.replace(path)
