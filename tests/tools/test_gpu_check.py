@@ -11,7 +11,7 @@ import pytest
 
 from kneescale.mps.status import DaemonState, DaemonStatus
 from tools.gpu_check import __main__ as gpu_check
-from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient, parse_gpus
+from tools.gpu_check.bench import Bench, Client, NoGpuError, Partitioned, RunningClient, parse_gpus
 from tools.gpu_check.check import Check, Finding, Verdict, run_all
 from tools.gpu_check.checks import CHECKS
 
@@ -90,6 +90,9 @@ class FakeBench:
         if self.off == "server-state":
             raise RuntimeError("the daemon does not list it")
         return _SERVER
+
+    def partitioned(self, chunks: int) -> Partitioned:
+        return Partitioned(_SMS if self.off == "sm-partition" else 8 * chunks, is_given_back=True)
 
     def _ran(self, command: Sequence[str], percent: int, together: int) -> Client:
         said: dict[str, Any] = {}

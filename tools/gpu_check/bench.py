@@ -16,7 +16,9 @@ from kneescale.mps import protocol
 from kneescale.mps.control import Control, ControlProgram
 from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
 from kneescale.mps.keeper import DaemonKeeper
+from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import log_dir, pipe_dir
+from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import DaemonState, DaemonStatus
 from kneescale.mps.wanted import WantedDaemon
 
@@ -46,6 +48,14 @@ class Client:
 
     said: Mapping[str, Any]
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """What a client saw that ran in an SM partition, and whether the partition could be given back then."""
+
+    sms: int
+    is_given_back: bool
 
 
 class RunningClient(Protocol):
@@ -92,6 +102,12 @@ class Bench(Protocol):
         Raises RuntimeError where it never does.
         """
 
+    def partitioned(self, chunks: int) -> Partitioned:
+        """Run a client in a partition of so many chunks of SMs, under a daemon that is started for it.
+
+        Raises NoGpuError where no such daemon runs, DaemonAnswerError where it makes no partition.
+        """
+
 
 class _Process:
     """A client's process."""
@@ -120,7 +136,9 @@ class _Process:
 class RealBench:
     """A GPU of this machine, under a control daemon of its own that ends with the checks."""
 
-    def __init__(self, gpu: Mapping[str, str], state_dir: Path, model_dir: Path | None) -> None:
+    def __init__(
+        self, gpu: Mapping[str, str], state_dir: Path, model_dir: Path | None, *, is_static: bool = False
+    ) -> None:
         self.gpu = gpu
         self.model_dir = model_dir
         #: What makes a process a client of the daemon.
@@ -128,10 +146,11 @@ class RealBench:
         self.control: Control = ControlProgram(pipe_dir(state_dir, gpu["uuid"]))
         self._status: list[DaemonStatus] = []
         memory_mebibytes = int(gpu["memory.total"].split()[0])
-        wanted = WantedDaemon(gpu["uuid"], memory_mebibytes)
+        wanted = WantedDaemon(gpu["uuid"], memory_mebibytes, is_static)
         folders = (pipe_dir(state_dir, wanted.uuid), log_dir(state_dir, wanted.uuid))
         process = LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders)
-        self._keeper = DaemonKeeper(wanted, process, self.control, self._status.append)
+        partitions = SmPartitions(wanted.uuid, PartitionFiles(state_dir, wanted.uuid), self.control)
+        self._keeper = DaemonKeeper(wanted, process, self.control, partitions, self._status.append)
 
     def daemon(self) -> DaemonStatus:
         """Look again; see Bench."""
@@ -173,6 +192,17 @@ class RealBench:
             time.sleep(_TURN_S)
         raise RuntimeError(f"the daemon does not list client {client.pid}")
 
+    def partitioned(self, chunks: int) -> Partitioned:
+        """See Bench."""
+        with _running(self.gpu, None, is_static=True) as bench:
+            made = protocol.parse_partition(
+                bench.control.ask(protocol.add_partition(self.gpu["uuid"], chunks))
+            )
+            client = bench.client("sms", CUDA_MPS_SM_PARTITION=made)
+            bench.control.ask(protocol.remove_partition(made))
+            is_there = protocol.has_partition(bench.control.ask(protocol.LIST_PARTITIONS), made)
+            return Partitioned(int(client.said["sms"]), not is_there)
+
     def close(self) -> None:
         """Let the daemon end."""
         self._keeper.quit()
@@ -187,10 +217,17 @@ def real_bench(model_dir: Path | None) -> Iterator[RealBench]:
 
     Raises NoGpuError.
     """
-    gpu = _first_gpu()
+    with _running(_first_gpu(), model_dir) as bench:
+        yield bench
+
+
+@contextmanager
+def _running(
+    gpu: Mapping[str, str], model_dir: Path | None, *, is_static: bool = False
+) -> Iterator[RealBench]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kng-"))
-        bench = RealBench(gpu, Path(folder), model_dir)
+        bench = RealBench(gpu, Path(folder), model_dir, is_static=is_static)
         stack.callback(bench.close)
         bench.start_daemon()
         yield bench

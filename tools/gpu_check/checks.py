@@ -8,7 +8,7 @@ from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.mps import protocol
 from kneescale.mps.protocol import DaemonAnswerError, ServerState
 from kneescale.mps.status import DaemonState, DaemonStatus
-from tools.gpu_check.bench import Bench
+from tools.gpu_check.bench import Bench, NoGpuError
 from tools.gpu_check.check import Check, Finding, Verdict, held
 
 _PERCENTS = (10, 20, 30, 50, 70, 100)
@@ -20,6 +20,8 @@ _TOLERANCE = 0.15
 _IDLE_CLIENTS = 6
 #: So long do clients go on beside whom others are timed, torch's import of some seconds included.
 _HELD_S = "25"
+#: Of the partition that is tried, of 4 or 8 SMs each.
+_CHUNKS = 3
 #: SMs come in eights at the coarsest.
 _UNIT_SMS = 8
 
@@ -167,6 +169,16 @@ def _static_partition(bench: Bench) -> Finding:
     return held(False, f"a daemon without -S made {partition}")
 
 
+def _sm_partition(bench: Bench) -> Finding:
+    try:
+        seen = bench.partitioned(_CHUNKS)
+    except (NoGpuError, DaemonAnswerError) as error:
+        return Finding(Verdict.SKIPPED, f"{error}; it takes CUDA 13.1 and compute capability 8.0")
+    given_back = "given back" if seen.is_given_back else "NOT given back"
+    says = f"a client in {_CHUNKS} chunks saw {seen.sms} SMs; the partition was {given_back}"
+    return held(seen.sms in (4 * _CHUNKS, 8 * _CHUNKS) and seen.is_given_back, says)
+
+
 def _terminate(bench: Bench) -> Finding:
     running = bench.start("hold")
     answer = bench.control.ask(protocol.terminate_client(bench.server_of(running), running.pid))
@@ -308,6 +320,12 @@ CHECKS = (
         "a daemon without -S makes no SM partitions, and says so",
         f"{_MPS}, Static SM Partitioning",
         _static_partition,
+    ),
+    Check(
+        "sm-partition",
+        "a client has the SMs of its partition, which is given back after it",
+        f"{_MPS}, Static SM Partitioning",
+        _sm_partition,
     ),
     Check("client-limit", "48 clients at once before CUDA 13.1, 60 since", _MPS, _client_limit),
     Check(
