@@ -92,6 +92,18 @@ def test_a_worker_for_another_lane_comes_up_before_the_old_one_goes() -> None:
     assert lanes(world)["resnet50"] > 10
 
 
+def test_a_model_that_has_grown_takes_no_sms_from_one_that_has_not() -> None:
+    world = world_of(
+        model("resnet50", expectedRequestsPerSecond=50), model("vgg19", expectedRequestsPerSecond=20)
+    )
+    before = lanes(world)
+    world.rates["resnet50"] = 2000
+    settle(world)
+    assert lanes(world)["vgg19"] == before["vgg19"]
+    assert lanes(world)["resnet50"] >= before["resnet50"]
+    assert sum(lanes(world).values()) <= 100
+
+
 def test_nothing_is_measured_on_such_a_gpu() -> None:
     world = world_of(model("resnet50", model=UNHEARD_OF))
     assert world.find("Job") == []

@@ -15,7 +15,7 @@ from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.inventory import Inventory
 from kneescale.plan.pools import Resident, choose_worker_lanes, has_pools
-from kneescale.plan.sizing import Size, Sizing, size_on_lanes
+from kneescale.plan.sizing import Size, Sizing, has_grown, size_on_lanes
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Claim, ModelKey, Pod
 
@@ -117,7 +117,7 @@ def _demand(
         max_replicas=most,
         closed=inventory.closed_uuids | detour.closed,
         leaves=inventory.leaving_uuids | detour.leaves,
-        is_elastic=any(_has_grown(model, size) for size in sizing.by_kind.values()),
+        is_elastic=any(has_grown(model, size) for size in sizing.by_kind.values()),
     )
 
 
@@ -129,11 +129,6 @@ def _configuration(size: Size, device: GpuDevice, settings: Settings) -> Configu
     chunks = footprint(device, (plan.gpu_percent,)).clients
     reserved_permille = settings.area_limit_permille * chunks // device.clients
     return replace(plan, area_permille=max(plan.area_permille, reserved_permille))
-
-
-def _has_grown(model: InferenceModel, size: Size) -> bool:
-    """Whether more arrives than the spec says."""
-    return (size.rate_ips or 0) > (model.spec.expected_requests_per_second or 0)
 
 
 def _device(device: GpuDevice) -> Device:

@@ -17,7 +17,7 @@ from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
 from kneescale.core.planning.reservations import reserved_lanes
 from kneescale.plan.eligibility import worker_lanes
-from kneescale.plan.sizing import Size, planned_lanes
+from kneescale.plan.sizing import Size, has_grown, planned_lanes
 from kneescale.plan.state import Settings
 from kneescale.plan.workloads import Claim, ModelKey
 
@@ -55,6 +55,8 @@ class _Tenant:
     fixed: Pool | None
     #: The lane that its worker gets where no choice is feasible.
     planned: Pool
+    #: Whether more arrives than its spec expects: it takes what others leave.
+    has_grown: bool
 
     @property
     def name(self) -> str:
@@ -109,6 +111,7 @@ def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, setting
         running=running,
         fixed=lanes if len(lanes) == 1 else None,
         planned=(configuration.gpu_percent,),
+        has_grown=has_grown(resident.model, resident.size),
     )
 
 
@@ -135,24 +138,31 @@ def _reserve(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool
 
     Lanes that run are kept while they carry their rates, all have room, and none has twice what it needs.
     """
-
-    def fit(lanes: Iterable[int]) -> bool:
-        return sum(_chunks(device, percent) for percent in lanes) <= device.clients
-
+    fixed = {tenant.name: tenant.fixed[0] for tenant in tenants if tenant.fixed}
     free = [tenant for tenant in tenants if not tenant.fixed]
-    taken = [tenant.fixed[0] for tenant in tenants if tenant.fixed]
+    needed = dict(fixed)
+    for some in ([each for each in free if not each.has_grown], [each for each in free if each.has_grown]):
+        needed |= _needed_lanes(some, tuple(needed.values()), device)
+    kept = fixed | {tenant.name: _kept_lane(tenant, needed[tenant.name], device) for tenant in free}
+    chosen = kept if _fit_chunks(kept.values(), device) else needed
+    return {name: (percent,) for name, percent in chosen.items()}
+
+
+def _needed_lanes(tenants: Sequence[_Tenant], taken: Sequence[int], device: GpuDevice) -> Mapping[str, int]:
+    """The lanes that carry their rates, or what is left beside those that are taken."""
     try:
-        needed = reserved_lanes(
-            [tenant.workload for tenant in free],
+        return reserved_lanes(
+            [tenant.workload for tenant in tenants],
             device.product_name,
             device.lanes,
-            lambda lanes: fit([*taken, *lanes]),
+            lambda lanes: _fit_chunks([*taken, *lanes], device),
         )
     except InfeasibleError:
-        needed = {tenant.name: tenant.planned[0] for tenant in free}
-    kept = {tenant.name: _kept_lane(tenant, needed[tenant.name], device) for tenant in free}
-    chosen = kept if fit([*taken, *kept.values()]) else needed
-    return {tenant.name: tenant.fixed or (chosen[tenant.name],) for tenant in tenants}
+        return {tenant.name: tenant.planned[0] for tenant in tenants}
+
+
+def _fit_chunks(lanes: Iterable[int], device: GpuDevice) -> bool:
+    return sum(_chunks(device, percent) for percent in lanes) <= device.clients
 
 
 def _kept_lane(tenant: _Tenant, needed: int, device: GpuDevice) -> int:

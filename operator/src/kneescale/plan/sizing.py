@@ -108,6 +108,11 @@ def _reserved(model: InferenceModel, device: GpuDevice, profile: Profile, rate_i
     return (reserved_lane(workload, device.product_name, lanes),)
 
 
+def has_grown(model: InferenceModel, size: Size) -> bool:
+    """Whether more arrives than the spec says."""
+    return (size.rate_ips or 0) > (model.spec.expected_requests_per_second or 0)
+
+
 def planned_lanes(lanes: tuple[int, ...], policy: Policy) -> tuple[int, ...]:
     """Sharing in time alone gives each batch the whole GPU, on the same worker: its other lanes lie idle."""
     if policy is Policy.TEMPORAL and WHOLE_GPU_PERCENT in lanes:
