@@ -74,7 +74,7 @@ def choose_lanes(
 def _chosen(
     demands: tuple["_Demand", ...], lanes: int, kept: tuple[tuple[str, Pool], ...]
 ) -> tuple[Pool, ...]:
-    choices, given = [_Chooser(demand) for demand in demands], dict(kept)
+    choices, given = [Chooser(demand) for demand in demands], dict(kept)
 
     def pools_for(load: float, rooms: Sequence[float]) -> list[Pool]:
         return [
@@ -99,8 +99,16 @@ def carries(workloads: Sequence[Workload], product: str, pools: Mapping[str, Poo
 
     Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = [_Chooser(demand) for demand in _demands(workloads, product)]
-    return _suffice(choices, [pools[choice.name] for choice in choices], load=1.0)
+    choices = choosers(workloads, product)
+    return suffice(choices, [pools[choice.name] for choice in choices], load=1.0)
+
+
+def choosers(workloads: Sequence[Workload], product: str) -> list["Chooser"]:
+    """What chooses pools for each workload on GPUs of the product; making one takes longer than asking it.
+
+    Raises InfeasibleError where no run of a model ends in time.
+    """
+    return [Chooser(demand) for demand in _demands(workloads, product)]
 
 
 def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str, Pool]) -> float:
@@ -108,7 +116,7 @@ def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str
 
     Raises InfeasibleError where no run of a model ends in time.
     """
-    choices = [_Chooser(demand) for demand in _demands(workloads, product)]
+    choices = choosers(workloads, product)
     load, _ = _largest_load(choices, lambda _: [pools[choice.name] for choice in choices])
     return load
 
@@ -129,7 +137,7 @@ def _in_proportion(demands: Sequence["_Demand"]) -> tuple["_Demand", ...]:
 
 
 def _largest_load(
-    choices: Sequence["_Chooser"], pools_at: Callable[[float], list[Pool]]
+    choices: Sequence["Chooser"], pools_at: Callable[[float], list[Pool]]
 ) -> tuple[float, list[Pool]]:
     """By bisection, the largest load at which the pools made for it suffice, and those pools."""
     low, high = 0.0, WHOLE_GPU_PERCENT / sum(choice.least_area_percent for choice in choices)
@@ -137,14 +145,14 @@ def _largest_load(
     for _ in range(_LOAD_STEPS):
         load = (low + high) / 2
         found = pools_at(load)
-        if _suffice(choices, found, load):
+        if suffice(choices, found, load):
             low, pools = load, found
         else:
             high = load
     return low, pools
 
 
-def _rooms(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) -> list[float]:
+def _rooms(choices: Sequence["Chooser"], pools: Sequence[Pool], load: float) -> list[float]:
     """The GPU% that each model finds free in the mean beside runs of the others that it cannot wait for.
 
     A wide lane whose requests must be answered soon is of no use where longer runs always hold a part of it.
@@ -163,7 +171,8 @@ def _rooms(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) ->
     ]
 
 
-def _suffice(choices: Sequence["_Chooser"], pools: Sequence[Pool], load: float) -> bool:
+def suffice(choices: Sequence["Chooser"], pools: Sequence[Pool], load: float) -> bool:
+    """Whether the pools carry that factor on the rates on one GPU, bursts included."""
     costs = [choice.cost(pool, load) for choice, pool in zip(choices, pools, strict=True)]
     fits = sum(cost.area_percent for cost in costs) <= _AREA_PART * WHOLE_GPU_PERCENT
     return fits and not any(cost.shortfall for cost in costs)
@@ -229,7 +238,7 @@ class _Use:
     patient_ms: float
 
 
-class _Chooser:
+class Chooser:
     """The best pool of one model for any load."""
 
     def __init__(self, demand: _Demand) -> None:

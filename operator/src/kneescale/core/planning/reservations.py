@@ -5,10 +5,9 @@ bursts included (`lanes`), and a GPU holds no more models than those lanes have 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from kneescale.core.planning.fluid import Workload
-from kneescale.core.planning.lanes import carries
+from kneescale.core.planning.lanes import Chooser, choosers, suffice
 
 _LOAD_STEPS = 6
 
@@ -18,8 +17,8 @@ def reserved_lane(workload: Workload, product: str, lanes: Sequence[int]) -> int
 
     Raises InfeasibleError where no run ends in time on the whole GPU.
     """
-    carrying = (percent for percent in lanes if carries([workload], product, {workload.name: (percent,)}))
-    return next(carrying, lanes[-1])
+    (choice,) = choosers([workload], product)
+    return _least(choice, lanes, load=1.0)
 
 
 def reserved_lanes(
@@ -33,16 +32,14 @@ def reserved_lanes(
     Where those that carry the whole rates do not, they are for as large a part of the rates as there is room
     for, the same of all. Raises InfeasibleError as `reserved_lane`.
     """
+    choices = choosers(workloads, product)
 
     def lanes_at(load: float) -> dict[str, int]:
-        return {
-            each.name: reserved_lane(replace(each, rate_rps=load * each.rate_rps), product, lanes)
-            for each in workloads
-        }
+        return {choice.name: _least(choice, lanes, load) for choice in choices}
 
-    whole = lanes_at(1.0)
-    if fit(whole.values()):
-        return whole
+    found = lanes_at(1.0)
+    if fit(found.values()):
+        return found
     low, high = 0.0, 1.0
     found = lanes_at(1 / 2**_LOAD_STEPS)
     for _ in range(_LOAD_STEPS):
@@ -53,3 +50,7 @@ def reserved_lanes(
         else:
             high = load
     return found
+
+
+def _least(choice: Chooser, lanes: Sequence[int], load: float) -> int:
+    return next((percent for percent in lanes if suffice([choice], [(percent,)], load)), lanes[-1])
