@@ -178,9 +178,13 @@ def heal(world: World) -> None:
 @cache
 def settled_tight_world(tier: Tier) -> World:
     """Three models that serve from two GPUs, one of which has no room for a second worker of any."""
-    world = emulated_world(nodes=2, gpus=1, tier=tier)
+    # Measured on GPUs that can be measured on, and only then in the tier.
+    world = emulated_world(nodes=2, gpus=1)
     for name in NAMES:
         world.create(model(name, gpu={"memory": "6Gi"}))
+    settle(world)
+    for published in world.find("ResourceSlice"):
+        published["spec"]["devices"][0]["attributes"]["tier"] = {"string": tier.value}
     settle(world)
     return world
 
