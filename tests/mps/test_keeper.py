@@ -137,6 +137,19 @@ def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(static: Rig, fi
     assert told(files, waits) == f"{UUID}/Dx4A2"
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_claim_that_is_prepared_again_is_told_again(static: Rig, files: PartitionFiles, turns: int) -> None:
+    files.ask("one", 2, os.getuid())
+    static.reach(DaemonState.RUNNING)
+    static.control.ask("fake occupy Dx4A1")
+    files.forget("one")
+    for _ in range(turns):
+        static.turn()
+    files.ask("one", 2, os.getuid())
+    static.turn()
+    assert told(files, "one") == f"{UUID}/Dx4A1"
+
+
 def test_after_a_daemons_end_nobody_is_told_of_its_partitions_but_of_new_ones(
     static: Rig, files: PartitionFiles
 ) -> None:

@@ -49,9 +49,11 @@ class PartitionFiles:
         return found
 
     def tell(self, claim_uid: str, partition_id: str) -> None:
-        """Tell a claim's worker which partition it has, if that is still asked for."""
-        with suppress(FileNotFoundError):
-            _write(self.folder(claim_uid) / _ID, partition_id)
+        """Tell a claim's worker which partition it has, if that is still asked for and it is not told yet."""
+        path = self.folder(claim_uid) / _ID
+        if not path.exists():
+            with suppress(FileNotFoundError):
+                _write(path, partition_id)
 
     def untell(self) -> None:
         """No claim has a partition any more."""
