@@ -150,6 +150,14 @@ def test_a_claim_that_is_prepared_again_is_told_again(static: Rig, files: Partit
     assert told(files, "one") == f"{UUID}/Dx4A1"
 
 
+def test_a_file_that_is_not_whole_harms_nobody_else(static: Rig, files: PartitionFiles) -> None:
+    for claim in ("one", "two"):
+        files.ask(claim, 2, os.getuid())
+    (files.folder("one") / "chunks").write_text("")
+    static.reach(DaemonState.RUNNING)
+    assert (told(files, "one"), told(files, "two")) == (None, f"{UUID}/Dx4A1")
+
+
 def test_after_a_daemons_end_nobody_is_told_of_its_partitions_but_of_new_ones(
     static: Rig, files: PartitionFiles
 ) -> None:

@@ -44,7 +44,8 @@ class PartitionFiles:
         """The chunks of each claim that asks for some."""
         found: dict[str, int] = {}
         for path in self._folder.glob(f"*/{_CHUNKS}"):
-            with suppress(FileNotFoundError):  # asked for no more since
+            # Asked for no more since; or what a power cut left, which the agent writes again when it starts.
+            with suppress(FileNotFoundError, ValueError):
                 found[path.parent.name] = int(path.read_text())
         return found
 
