@@ -155,6 +155,7 @@ def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
     (trouble,) = backend.troubles()
     assert trouble.reason == "TierNotPossible"
     assert "CUDA 13.0 has no sm-partitions on a GPU of compute capability 8.0" in trouble.message
+    assert "it needs CUDA 13.1 in the driver and compute capability 8.0" in trouble.message
 
 
 def test_without_a_claimed_memory_there_is_no_limit() -> None:

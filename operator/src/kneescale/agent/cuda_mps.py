@@ -180,8 +180,8 @@ class CudaMpsBackend:
             return Trouble(
                 "TierNotPossible",
                 f"the driver's CUDA {state.cuda} has no {self._forced_tier} on a GPU of compute capability "
-                f"{reading.compute_capability}; set KNEESCALE_TIER to {' or '.join(allowed)}, or upgrade the "
-                "driver",
+                f"{reading.compute_capability}: it needs {gpu_abilities.needs(self._forced_tier)}; else set "
+                f"KNEESCALE_TIER to {' or '.join(allowed)}",
             )
         return None
 
