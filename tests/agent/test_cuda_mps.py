@@ -13,6 +13,7 @@ from kneescale.agent.gpu_library import Version, XidEvent
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
 from kneescale.api.vocabulary import Tier
+from kneescale.mps.partition_files import PartitionFiles
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
 from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
@@ -145,9 +146,18 @@ def test_in_the_tier_of_sm_partitions_a_worker_has_chunks_of_its_own_and_finds_w
     assert Mount(str(folder), "/run/kneescale-sm") in edits.mounts
     assert edits.env["KNEESCALE_SM_PARTITION_DIR"] == "/run/kneescale-sm"
     assert edits.env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=6144M"
-    backend.release(CLAIM)
-    backend.release(CLAIM)
+    backend.release_others({CLAIM})
+    assert folder.exists()
+    backend.release_others(())
     assert not folder.exists()
+
+
+def test_a_claim_on_a_gpu_that_is_away_leaves_no_sms_reserved_for_when_it_is_back(tmp_path: Path) -> None:
+    backend = _backend(FakeGpuLibrary(gpu(), cuda=Version(13, 1)), Tier.SM_PARTITIONS, tmp_path)
+    (device,) = backend.devices()
+    backend.reserve(device, Share(CLAIM, 6 * 1024**3, 11))
+    _backend(FakeGpuLibrary(gpu(H100)), state_dir=tmp_path).release_others(())
+    assert PartitionFiles(tmp_path, A100).asked() == {}
 
 
 def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
@@ -155,6 +165,7 @@ def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
     (trouble,) = backend.troubles()
     assert trouble.reason == "TierNotPossible"
     assert "CUDA 13.0 has no sm-partitions on a GPU of compute capability 8.0" in trouble.message
+    assert "it needs CUDA 13.1 in the driver and compute capability 8.0" in trouble.message
 
 
 def test_without_a_claimed_memory_there_is_no_limit() -> None:

@@ -10,7 +10,7 @@ from kneescale.core.units import NS_PER_S
 from kneescale.mps import protocol
 from kneescale.mps.control import ControlProgram, DaemonSilentError
 from kneescale.mps.keeper import DaemonKeeper
-from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 from kneescale.mps.supervisor import LONGEST_SILENCE_NS
@@ -122,14 +122,16 @@ def test_partitions_are_made_for_claims_that_ask_and_their_ids_told(
     assert (told(files, "one"), told(files, "two")) == (f"{UUID}/Dx4A1", f"{UUID}/Dx4A2")
 
 
-def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(static: Rig, files: PartitionFiles) -> None:
+def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(
+    static: Rig, state_dir: Path, files: PartitionFiles
+) -> None:
     files.ask("one", 10, os.getuid())
     files.ask("two", 10, os.getuid())
     static.reach(DaemonState.RUNNING)
     (served,) = [claim for claim in ("one", "two") if told(files, claim)]
     (waits,) = {"one", "two"} - {served}
     static.control.ask("fake occupy Dx4A1")
-    files.forget(served)
+    forget_others(state_dir, {waits})
     static.turn()
     assert told(files, waits) is None, "a client is in it still"
     static.control.ask("fake occupy")
@@ -137,13 +139,36 @@ def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(static: Rig, fi
     assert told(files, waits) == f"{UUID}/Dx4A2"
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_claim_that_is_prepared_again_is_told_again(
+    static: Rig, state_dir: Path, files: PartitionFiles, turns: int
+) -> None:
+    files.ask("one", 2, os.getuid())
+    static.reach(DaemonState.RUNNING)
+    static.control.ask("fake occupy Dx4A1")
+    forget_others(state_dir, ())
+    for _ in range(turns):
+        static.turn()
+    files.ask("one", 2, os.getuid())
+    static.turn()
+    assert told(files, "one") == f"{UUID}/Dx4A1"
+
+
+def test_a_file_that_is_not_whole_harms_nobody_else(static: Rig, files: PartitionFiles) -> None:
+    for claim in ("one", "two"):
+        files.ask(claim, 2, os.getuid())
+    (files.folder("one") / "chunks").write_text("")
+    static.reach(DaemonState.RUNNING)
+    assert (told(files, "one"), told(files, "two")) == (None, f"{UUID}/Dx4A1")
+
+
 def test_after_a_daemons_end_nobody_is_told_of_its_partitions_but_of_new_ones(
-    static: Rig, files: PartitionFiles
+    static: Rig, state_dir: Path, files: PartitionFiles
 ) -> None:
     files.ask("one", 2, os.getuid())
     files.ask("two", 3, os.getuid())
     static.reach(DaemonState.RUNNING)
-    files.forget("one")
+    forget_others(state_dir, {"two"})
     static.control.ask("fake die 3")
     static.reach(DaemonState.DOWN)
     assert told(files, "two") is None

@@ -71,6 +71,7 @@ class Agent:
         Raises InvalidInputError when the checkpoint cannot be read.
         """
         self._state.restore()
+        self._preparer.tidy()
         self._follow_devices()
         self._start("http", self._http.serve_forever)
         for name, loop in (

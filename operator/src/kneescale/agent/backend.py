@@ -1,7 +1,7 @@
 """The port between the agent and what its devices are: CPUs, emulated GPUs, or GPUs under MPS."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
@@ -125,8 +125,8 @@ class Backend(Protocol):
         Raises OSError.
         """
 
-    def release(self, claim_uid: str) -> None:
-        """Take that back, if there was any.
+    def release_others(self, claim_uids: Collection[str]) -> None:
+        """Take that back of all claims but these.
 
         Raises OSError.
         """

@@ -6,7 +6,7 @@ a lane of p GPU% is p/100 of the cores, and the worker pins that many threads.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from threading import Event
 
@@ -63,7 +63,7 @@ class CpuBackend:
     def reserve(self, device: Device, share: Share) -> None:
         """Nothing is to be made ready."""
 
-    def release(self, claim_uid: str) -> None:
+    def release_others(self, claim_uids: Collection[str]) -> None:
         """Nothing was."""
 
     def run(self, stop: Event) -> None:

@@ -4,7 +4,7 @@ Written to NVIDIA's documents; docs/gpu-checklist.md says what was seen on a GPU
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from threading import Event
 
@@ -25,7 +25,7 @@ from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
-from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 
@@ -117,10 +117,9 @@ class CudaMpsBackend:
             files = PartitionFiles(self._state_dir, device.uuid)
             files.ask(share.claim_uid, share.clients, self._worker_uid)
 
-    def release(self, claim_uid: str) -> None:
-        """Ask for that no more."""
-        for gpu in self._monitor.state.gpus:
-            PartitionFiles(self._state_dir, gpu.reading.uuid).forget(claim_uid)
+    def release_others(self, claim_uids: Collection[str]) -> None:
+        """Ask for that no more; also on a GPU that is away, which would have it when it is back."""
+        forget_others(self._state_dir, claim_uids)
 
     def run(self, stop: Event) -> None:
         """Keep asking the driver, and asking for MPS daemons, until `stop`."""
@@ -180,8 +179,8 @@ class CudaMpsBackend:
             return Trouble(
                 "TierNotPossible",
                 f"the driver's CUDA {state.cuda} has no {self._forced_tier} on a GPU of compute capability "
-                f"{reading.compute_capability}; set KNEESCALE_TIER to {' or '.join(allowed)}, or upgrade the "
-                "driver",
+                f"{reading.compute_capability}: it needs {gpu_abilities.needs(self._forced_tier)}; else set "
+                f"KNEESCALE_TIER to {' or '.join(allowed)}",
             )
         return None
 

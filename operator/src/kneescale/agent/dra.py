@@ -67,7 +67,18 @@ class ClaimPreparer:
             self._state.remove_claim(uid)
             cdi.remove_spec(self._settings.cdi_dir, uid)
             self._folders.remove(uid)
-            self._backend.release(uid)
+            self._release_others()
+
+    def tidy(self) -> None:
+        """Take back what is still ready for claims that are no more; for an agent that starts."""
+        try:
+            with self._lock:
+                self._release_others()
+        except OSError as error:
+            log.warning("what claims of before had is not all taken back: %s", error)
+
+    def _release_others(self) -> None:
+        self._backend.release_others({claim.uid for claim in self._state.claims()})
 
     def _read(self, namespace: str, name: str, uid: str) -> PreparedClaim:
         manifest = self._api.get_resource_claim(namespace, name)

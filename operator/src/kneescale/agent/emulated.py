@@ -1,6 +1,6 @@
 """The `emulated` backend: GPUs in name only; workers wait a batch's time, they compute nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -91,7 +91,7 @@ class EmulatedBackend:
     def reserve(self, device: Device, share: Share) -> None:
         """Nothing is to be made ready."""
 
-    def release(self, claim_uid: str) -> None:
+    def release_others(self, claim_uids: Collection[str]) -> None:
         """Nothing was."""
 
     def run(self, stop: Event) -> None:

@@ -34,15 +34,18 @@ _DRIVER_WITH_MPS_V3 = 615
 #: Clients of one device, until CUDA 13.1 and since (there, "Limitations").
 _CLIENTS_BEFORE_13_1 = 48
 _CLIENTS_SINCE_13_1 = 60
-#: What CUDA in the driver a tier needs, the best tier first where several models share a GPU: caps of several
-#: processes take SMs that are free, green contexts of several may be made of the same ones (ADR 21).
-_LEAST_CUDA = {
-    Tier.MPS_PROCESSES: Version(9, 0),
+#: What CUDA in the driver and what compute capability a tier needs, the best tier first where several models
+#: share a GPU: caps of several processes take SMs that are free, green contexts of several may be made of the
+#: same ones (ADR 21).
+_NEEDS = {
+    Tier.MPS_PROCESSES: (Version(9, 0), _FIRST_WITH_PERCENTAGES),
     # Contexts of one client with shares of their own (Multi-Process Service,
     # CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING).
-    Tier.MPS_CONTEXTS: Version(11, 4),
+    Tier.MPS_CONTEXTS: (Version(11, 4), _FIRST_WITH_PERCENTAGES),
     # What PyTorch's green contexts are built with (PyTorch, CUDAGreenContextMacros.h).
-    Tier.GREEN_CONTEXTS: Version(12, 8),
+    Tier.GREEN_CONTEXTS: (Version(12, 8), _FIRST_WITH_PERCENTAGES),
+    # Never the first: SMs that are reserved are shared in space alone (ADR 30).
+    Tier.SM_PARTITIONS: (_CUDA_WITH_STATIC_PARTITIONS, _FIRST_WITH_STATIC_PARTITIONS),
 }
 
 
@@ -64,7 +67,7 @@ def client_limit(cuda: Version) -> int:
 
 def has_static_partitions(cuda: Version, compute_capability: Version) -> bool:
     """Whether the control daemon's `-S` works on this GPU."""
-    return cuda >= _CUDA_WITH_STATIC_PARTITIONS and compute_capability >= _FIRST_WITH_STATIC_PARTITIONS
+    return Tier.SM_PARTITIONS in tiers(cuda, compute_capability)
 
 
 def sm_chunks(sm_count: int, compute_capability: Version) -> int:
@@ -78,10 +81,15 @@ def mps_protocol(driver: Version) -> int:
 
 
 def tiers(cuda: Version, compute_capability: Version) -> tuple[Tier, ...]:
-    """The tiers of lanes that are possible on a GPU that can be shared, the best first.
+    """The tiers of lanes that are possible on a GPU, the best first."""
+    return tuple(
+        tier
+        for tier, (least_cuda, least_capability) in _NEEDS.items()
+        if cuda >= least_cuda and compute_capability >= least_capability
+    )
 
-    The last one is never the first: SMs that are reserved are shared in space alone (ADR 30).
-    """
-    found = tuple(tier for tier, least in _LEAST_CUDA.items() if cuda >= least)
-    has_partitions = has_static_partitions(cuda, compute_capability)
-    return (*found, Tier.SM_PARTITIONS) if has_partitions else found
+
+def needs(tier: Tier) -> str:
+    """What a tier needs, for people."""
+    cuda, compute_capability = _NEEDS[tier]
+    return f"CUDA {cuda} in the driver and compute capability {compute_capability}"

@@ -7,7 +7,7 @@ reads the id before it starts CUDA: it is another one after each start of the da
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class PartitionFiles:
     """Those folders of one GPU."""
 
     def __init__(self, state_dir: Path, uuid: str) -> None:
-        self._folder = gpu_dir(state_dir, uuid) / "partitions"
+        self._folder = _partitions_dir(state_dir, uuid)
 
     def folder(self, claim_uid: str) -> Path:
         """The folder of a claim."""
@@ -34,29 +34,37 @@ class PartitionFiles:
             os.chown(each, daemon_uid, -1)
         _write(folder / _CHUNKS, str(chunks))
 
-    def forget(self, claim_uid: str) -> None:
-        """Ask for it no more, if it was."""
-        folder = self.folder(claim_uid)
-        if folder.exists():
-            shutil.rmtree(folder)
-
     def asked(self) -> Mapping[str, int]:
         """The chunks of each claim that asks for some."""
         found: dict[str, int] = {}
         for path in self._folder.glob(f"*/{_CHUNKS}"):
-            with suppress(FileNotFoundError):  # asked for no more since
+            # Asked for no more since; or what a power cut left, which the agent writes again when it starts.
+            with suppress(FileNotFoundError, ValueError):
                 found[path.parent.name] = int(path.read_text())
         return found
 
     def tell(self, claim_uid: str, partition_id: str) -> None:
-        """Tell a claim's worker which partition it has, if that is still asked for."""
-        with suppress(FileNotFoundError):
-            _write(self.folder(claim_uid) / _ID, partition_id)
+        """Tell a claim's worker which partition it has, if that is still asked for and it is not told yet."""
+        path = self.folder(claim_uid) / _ID
+        if not path.exists():
+            with suppress(FileNotFoundError):
+                _write(path, partition_id)
 
     def untell(self) -> None:
         """No claim has a partition any more."""
         for path in self._folder.glob(f"*/{_ID}"):
             path.unlink(missing_ok=True)
+
+
+def forget_others(state_dir: Path, claim_uids: Collection[str]) -> None:
+    """Ask for no partition any more, on any GPU of this node, but for these claims."""
+    for folder in state_dir.glob(str(_partitions_dir(Path(), "*") / "*")):
+        if folder.name not in claim_uids:
+            shutil.rmtree(folder)
+
+
+def _partitions_dir(state_dir: Path, uuid: str) -> Path:
+    return gpu_dir(state_dir, uuid) / "partitions"
 
 
 def _write(path: Path, text: str) -> None:

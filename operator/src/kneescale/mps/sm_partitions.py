@@ -45,6 +45,9 @@ class SmPartitions:
         for claim, chunks in asked.items():
             if claim not in self._made:
                 self._make(claim, chunks)
+            if claim in self._made:
+                # Also one that was asked for anew before its partition was gone: its folder is another.
+                self._files.tell(claim, self._made[claim])
 
     def _make(self, claim: str, chunks: int) -> None:
         """Where too few are free, a worker that goes still has them: it is tried again."""
@@ -57,7 +60,6 @@ class SmPartitions:
             return
         self._refusals.pop(claim, None)
         self._made[claim] = made
-        self._files.tell(claim, made)
 
     def _remove(self, claim: str) -> None:
         """It goes once no client is in it: until then the daemon refuses, and is asked again."""
