@@ -168,6 +168,12 @@ def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
     assert "it needs CUDA 13.1 in the driver and compute capability 8.0" in trouble.message
 
 
+def test_a_gpu_whose_sms_are_not_known_is_not_parted() -> None:
+    library = FakeGpuLibrary(gpu(compute_capability=Version(99, 0)), cuda=Version(13, 1))
+    (trouble,) = _backend(library, Tier.SM_PARTITIONS).troubles()
+    assert trouble.reason == "SmsNotKnown"
+
+
 def test_without_a_claimed_memory_there_is_no_limit() -> None:
     backend = _backend(FakeGpuLibrary(gpu()))
     (device,) = backend.devices()

@@ -182,12 +182,18 @@ class CudaMpsBackend:
                 f"{reading.compute_capability}: it needs {gpu_abilities.needs(self._forced_tier)}; else set "
                 f"KNEESCALE_TIER to {' or '.join(allowed)}",
             )
+        if self._forced_tier is Tier.SM_PARTITIONS and not _sm_count(gpu):
+            return Trouble(
+                "SmsNotKnown",
+                f"how many SMs GPU {reading.uuid} of compute capability {reading.compute_capability} has is "
+                "not known here, so it cannot be shared by SM partitions; set KNEESCALE_TIER to another tier",
+            )
         return None
 
     def _device(self, gpu: MonitoredGpu, state: GpuState) -> Device:
         reading = gpu.reading
         capability = reading.compute_capability
-        sm_count = gpu_abilities.sm_count(reading.core_count, capability)
+        sm_count = _sm_count(gpu)
         tier = self._tier(gpu, state)
         return Device(
             name=_name(reading.uuid),
@@ -209,6 +215,10 @@ class CudaMpsBackend:
                 static_partitions=gpu_abilities.has_static_partitions(state.cuda, capability),
             ),
         )
+
+
+def _sm_count(gpu: MonitoredGpu) -> int:
+    return gpu_abilities.sm_count(gpu.reading.core_count, gpu.reading.compute_capability)
 
 
 def _losses(status: DaemonStatus) -> ContextLosses:
