@@ -23,6 +23,8 @@ TIDY_S = 30.0
 HUNG_BACK_S = 20.0
 #: Who ran for so long is no container that crashes in a loop.
 SERVED_S = 30.0
+#: Another pod: deleted, made, started on a busy machine. Worse than once, better than ever longer.
+REPLACED_S = 30.0
 #: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
 OTHER = "resnet18"
 GPUS = 4
@@ -75,20 +77,21 @@ def test_a_killed_worker_is_back_within_ten_seconds(local_cluster: LocalCluster,
     assert shop.only_pod()["metadata"]["uid"] == pod["metadata"]["uid"]
 
 
-def test_a_worker_that_is_killed_again_does_not_wait_for_a_kubelet_to_start_it(
+def test_a_worker_that_is_killed_again_and_again_waits_no_longer_than_another_pod_takes(
     local_cluster: LocalCluster, shop: Shop
 ) -> None:
-    pod, before = shop.only_pod(), lives(shop)
+    pod = shop.only_pod()
     (node,) = [node for node in local_cluster.nodes() if node.name == pod["spec"]["nodeName"]]
     with usual_back_off(local_cluster, node):
-        Container.of(local_cluster, pod).kill()
-        wait_until(partial(started_again, shop, before), "it serves again", STARTED_S)
-        let_pass(SERVED_S)
+        for _ in range(2):  # the kubelet starts it at once, and then after 10 s; next it would wait for 20
+            before = lives(shop)
+            Container.of(local_cluster, shop.only_pod()).kill()
+            wait_until(partial(started_again, shop, before), "it serves again", STARTED_S)
+            let_pass(SERVED_S)
         before = lives(shop)
         kill = Container.of(local_cluster, shop.only_pod()).kill
-        seen = come_through(shop, MOBILENET, kill, partial(started_again, shop, before), "killed again")
-    assert_only_the_gone_worker_failed(seen)
-    assert seen.is_back_within(BACK_S)
+        seen = come_through(shop, MOBILENET, kill, partial(started_again, shop, before), "killed once more")
+    assert seen.is_back_within(REPLACED_S)
     assert shop.only_pod()["metadata"]["uid"] != pod["metadata"]["uid"]
 
 

@@ -1,6 +1,6 @@
 """Pods and Jobs as the API server shows them: what ails them, in one line."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
 
 import pytest
 
@@ -51,22 +51,30 @@ def test_what_keeps_a_pod_from_serving(status: Manifest, problem: Problem | None
     assert parse_pod(pod(**status)).problem == problem
 
 
+SERVED = {"exitCode": 137, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:30Z"}
+
+
 @pytest.mark.parametrize(
-    ("reason", "started", "message", "since"),
+    ("waits", "changes", "is_held_back"),
     [
-        ("CrashLoopBackOff", "2026-01-01T00:00:00Z", "", datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)),
-        ("CrashLoopBackOff", "2026-01-01T00:00:01Z", "", None),
-        ("CrashLoopBackOff", "2026-01-01T00:00:00Z", '{"error": "model.pt is truncated"}', None),
-        ("ContainerCreating", "2026-01-01T00:00:00Z", "", None),
-        ("CrashLoopBackOff", None, "", None),
+        ("back-off 20s restarting failed container=worker", {}, True),
+        ("back-off 1m20s restarting failed container=worker", {}, True),
+        ("back-off 5m0s restarting failed container=worker", {}, True),
+        # Sooner than another pod would be.
+        ("back-off 10s restarting failed container=worker", {}, False),
+        ("in words that no kubelet has used so far", {}, False),
+        # It may crash in a loop.
+        ("back-off 20s restarting failed", {"startedAt": "2026-01-01T00:00:01Z"}, False),
+        ("back-off 20s restarting failed", {"startedAt": None}, False),
+        ("back-off 20s restarting failed", {"message": '{"error": "model.pt is truncated"}'}, False),
     ],
 )
-def test_a_worker_that_had_served_is_held_back_by_the_kubelet(
-    reason: str, started: str | None, message: str, since: datetime | None
+def test_a_worker_that_had_served_is_held_back_where_the_kubelet_makes_it_wait_long(
+    waits: str, changes: Mapping[str, str | None], is_held_back: bool
 ) -> None:
-    ended = {"exitCode": 137, "startedAt": started, "finishedAt": "2026-01-01T00:00:30Z", "message": message}
-    status = container(state={"waiting": {"reason": reason}}, lastState={"terminated": ended})
-    assert parse_pod(pod(**status)).held_back_since == since
+    waiting = {"reason": "CrashLoopBackOff", "message": waits}
+    status = container(state={"waiting": waiting}, lastState={"terminated": {**SERVED, **changes}})
+    assert parse_pod(pod(**status)).is_held_back is is_held_back
 
 
 def test_a_ready_pod_has_no_problem_whatever_was_before() -> None:

@@ -20,9 +20,6 @@ from kneescale.plan.workloads import Claim, ModelKey, Pod
 
 #: Agents report once a second: a pod that is ready for less may still have its predecessor's report.
 _REPORT_LAG = timedelta(seconds=5)
-#: The kubelet starts a container that ends a second time after 10 s, and then after ever longer, five minutes
-#: at the most. A pod that is made anew starts at once; but one of the first second or so is soon back anyway.
-_KUBELET_PATIENCE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,7 @@ def plan_partitions(
     wanted = {target.name for target in targets}
     serving = ready & _serving(observed)
     hung = frozenset(_hung(pods, observed))
-    useless = hung | {pod.metadata.name for pod in pods if pod.lost or _is_held_back(pod, observed.now)}
+    useless = hung | {pod.metadata.name for pod in pods if pod.lost or pod.is_held_back}
     released = _released(pods, wanted, serving, useless, waiting)
     if is_asleep:
         released = (pod for pod in pods if not pod.metadata.deleting)
@@ -144,16 +141,15 @@ def plan_partitions(
     )
 
 
-def next_verdict_due(observed: Observed) -> datetime | None:
-    """When a report of a hung worker will surely not be its predecessor's any more, or a pod is held back."""
+def next_report_due(observed: Observed) -> datetime | None:
+    """When a report of a hung worker will surely not be its predecessor's any more."""
     hung = _reported(observed, PartitionState.HUNG)
-    reports = (
+    dues = (
         pod.ready_since + _REPORT_LAG
         for pod in observed.pods
         if pod.ready_since and pod.metadata.name in hung
     )
-    starts = (pod.held_back_since + _KUBELET_PATIENCE for pod in observed.pods if pod.held_back_since)
-    return min((due for due in (*reports, *starts) if due > observed.now), default=None)
+    return min((due for due in dues if due > observed.now), default=None)
 
 
 def _serving(observed: Observed) -> frozenset[str]:
@@ -179,10 +175,6 @@ def _hung(pods: Iterable[Pod], observed: Observed) -> Iterator[str]:
         is_settled = pod.ready_since is None or pod.ready_since + _REPORT_LAG <= observed.now
         if pod.metadata.name in reported and pod.ready and is_settled and not pod.metadata.deleting:
             yield pod.metadata.name
-
-
-def _is_held_back(pod: Pod, now: datetime) -> bool:
-    return pod.held_back_since is not None and pod.held_back_since + _KUBELET_PATIENCE <= now
 
 
 def _released(

@@ -1,6 +1,7 @@
 """Pods, Jobs and ResourceClaims that the operator made, as far as the plan looks at them."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,9 @@ from kneescale.api.vocabulary import Role
 
 #: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
 _NO_CRASH_LOOP = timedelta(seconds=30)
+#: From its deletion to another one that serves, on a slow machine: to wait for less is quicker.
+_TIME_OF_A_NEW_POD = timedelta(seconds=15)
+_BACK_OFF = re.compile(r"back-off (?:(\d+)m)?(\d+)s ")
 
 #: (namespace, name) of an InferenceModel.
 ModelKey = tuple[str, str]
@@ -45,8 +49,8 @@ class Pod:
     problem: Problem | None
     #: None where it is not ready, or nobody says since when.
     ready_since: datetime | None = None
-    #: Since when the kubelet makes it wait to start again although it had served; None where it does not.
-    held_back_since: datetime | None = None
+    #: Whether the kubelet makes it wait long to start again although it had served.
+    is_held_back: bool = False
 
     @property
     def model(self) -> ModelKey:
@@ -149,7 +153,7 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
         ready=ready,
         problem=None if ready else _problem(status),
         ready_since=parse_time(since) if ready and since else None,
-        held_back_since=_held_back_since(status),
+        is_held_back=_is_held_back(status),
     )
 
 
@@ -254,13 +258,20 @@ def _why_ended(ended: Mapping[str, Any]) -> Problem | None:
     return Problem("WorkerFailed", f"the worker ended with exit code {ended['exitCode']} ({reason})")
 
 
-def _held_back_since(status: Mapping[str, Any]) -> datetime | None:
+def _is_held_back(status: Mapping[str, Any]) -> bool:
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         ended = (container.get("lastState") or {}).get("terminated") or {}
         if waiting.get("reason") == "CrashLoopBackOff" and _had_served(ended):
-            return parse_time(ended["finishedAt"])
-    return None
+            return _back_off(waiting.get("message", "")) > _TIME_OF_A_NEW_POD
+    return False
+
+
+def _back_off(message: str) -> timedelta:
+    """How long the kubelet waits, as it says: "back-off 1m20s restarting failed container=..."."""
+    found = _BACK_OFF.match(message)
+    minutes, seconds = found.groups(default="0") if found else ("0", "0")
+    return timedelta(minutes=int(minutes), seconds=int(seconds))
 
 
 def _had_served(ended: Mapping[str, Any]) -> bool:
