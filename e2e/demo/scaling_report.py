@@ -18,6 +18,9 @@ GRACE_S = 15.0
 INSIDE, OUTSIDE = 0.95, 0.99
 #: Capacity follows a step within so long.
 FOLLOWS_S = 15.0
+#: Of what a step was given, no more than this part is still there at the end: capacity falls slowly, and what
+#: was provided before the step may be less than came, for nothing had come before that.
+MOST_LEFT = 1 / 3
 #: In shorter traffic a rise that is kept for a minute is too much of it for the next two.
 LONG_S = 600.0
 MOST_OVER_ORACLE = 1.25
@@ -216,8 +219,8 @@ class ScalingReport:
         before = model.most("provided_ips", 0, step_at_s)
         if model.most("provided_ips", 0, step_at_s + FOLLOWS_S) < 1.5 * before:
             found.append(f"{model.name}: {FOLLOWS_S:.0f} s after the step no more was provided for")
-        last = model.sightings[-1]
-        if last.replicas > 1 or last.provided_ips > 2 * before:
+        last, step_ips = model.sightings[-1], model.most("provided_ips", step_at_s, self.duration_s) - before
+        if last.replicas > 1 or last.provided_ips - before > MOST_LEFT * step_ips:
             found.append(f"{model.name}: what the step was given is not given back at the end")
         return found
 

@@ -49,6 +49,7 @@ def test_a_step_that_is_followed_and_given_back_is_shown() -> None:
         (outcomes(), [sighting(10, 40, 1), sighting(115, 40, 1)], "15 s after the step no more was provided"),
         (outcomes(), FOLLOWED[:2] + FOLLOWED[3:], "no model was given a second replica"),
         (outcomes(), FOLLOWED[:3], "is not given back at the end"),
+        (outcomes(), [*FOLLOWED[:3], sighting(115, 100, 1)], "is not given back at the end"),
     ],
 )
 def test_what_was_not_shown_is_said(seen: list[Outcome], sightings: list[Sighting], failure: str) -> None:
