@@ -81,8 +81,7 @@ def test_a_worker_that_is_killed_again_and_again_waits_no_longer_than_another_po
     local_cluster: LocalCluster, shop: Shop
 ) -> None:
     pod = shop.only_pod()
-    (node,) = [node for node in local_cluster.nodes() if node.name == pod["spec"]["nodeName"]]
-    with usual_back_off(local_cluster, node):
+    with usual_back_off(local_cluster, Container.of(local_cluster, pod).node):
         for _ in range(2):  # the kubelet starts it at once, and then after 10 s; next it would wait for 20
             before = lives(shop)
             Container.of(local_cluster, shop.only_pod()).kill()

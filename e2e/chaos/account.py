@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from e2e.chaos.cores import PERIOD_S
 from e2e.clients import tells_of_an_end
 from e2e.demo.figures import BUCKET_S, Outcome, by_time
 from e2e.recovery import FULL_ATTAINMENT
@@ -94,7 +95,7 @@ def _span(
 
 def _standstills(fault: Struck, adversity: Adversity) -> list[tuple[float, float]]:
     """From when to when nothing could come back from a fault."""
-    found = [(at_s, at_s + 1.0) for at_s in adversity.short_s]
+    found = [(at_s, at_s + PERIOD_S) for at_s in adversity.short_s]
     for other in adversity.struck:
         if other.fault == _CONTROL_PLANE_AWAY:
             found.append((other.began_s, other.ended_s))

@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 _PRESSURE = Path("/proc/pressure/cpu")
-_PERIOD_S = 1.0
+#: Between two looks.
+PERIOD_S = 1.0
 #: Where some task had to wait for this part of a period or more, the cores were short.
 _SHORT = 0.8
 _US_PER_S = 1_000_000
@@ -45,7 +46,7 @@ def waited_s(pressure: str) -> float:
 
 
 def _watch(before: tuple[float, float], short_s: list[float], stop: Event) -> None:
-    while not stop.wait(_PERIOD_S):
+    while not stop.wait(PERIOD_S):
         (began_s, waited_before_s), (now_s, waited_now_s) = before, _now()
         if waited_now_s - waited_before_s >= _SHORT * (now_s - began_s):
             short_s.append(began_s)

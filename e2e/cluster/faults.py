@@ -11,7 +11,7 @@ from typing import Any
 from e2e.cluster.control_plane import GROUP
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
-from e2e.cluster.node import USUAL_BACK_OFF, Node
+from e2e.cluster.node import SHORT_BACK_OFF, USUAL_BACK_OFF, Node
 from e2e.runner import CommandError
 
 MIB = 1024**2
@@ -87,17 +87,16 @@ class Container:
             os.kill(pid, number)
 
 
-def restart_kubelet(cluster: LocalCluster, node: Node) -> None:
+def restart_kubelet(cluster: LocalCluster, node: Node, longest_back_off: str = SHORT_BACK_OFF) -> None:
     """Kill a node's kubelet and start it again."""
     node.kill("kubelet")
-    node.start_kubelet(cluster.control_plane())
+    node.start_kubelet(cluster.control_plane(), longest_back_off)
 
 
 @contextmanager
 def usual_back_off(cluster: LocalCluster, node: Node) -> Iterator[None]:
     """Let a node's kubelet wait before it starts a container again for as long as any other would."""
-    node.kill("kubelet")
-    node.start_kubelet(cluster.control_plane(), USUAL_BACK_OFF)
+    restart_kubelet(cluster, node, USUAL_BACK_OFF)
     try:
         yield
     finally:

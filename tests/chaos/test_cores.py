@@ -27,7 +27,7 @@ def test_a_period_in_which_some_task_always_waited_is_noted(
     file = tmp_path / "cpu"
     file.write_text(pressure(0))
     monkeypatch.setattr(cores, "_PRESSURE", file)
-    monkeypatch.setattr(cores, "_PERIOD_S", 0.05)
+    monkeypatch.setattr(cores, "PERIOD_S", 0.05)
     before_s = time.monotonic()
     with watched_cores() as short_s:
         later = tmp_path / "later"

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from kneescale.mps.files import replace_text
 from kneescale.mps.paths import gpu_dir
 
 _CHUNKS, _ID = "chunks", "id"
@@ -32,7 +33,7 @@ class PartitionFiles:
         for each in (self._folder, folder):
             each.mkdir(parents=True, exist_ok=True)
             os.chown(each, daemon_uid, -1)
-        _write(folder / _CHUNKS, str(chunks))
+        replace_text(folder / _CHUNKS, str(chunks))
 
     def asked(self) -> Mapping[str, int]:
         """The chunks of each claim that asks for some."""
@@ -48,7 +49,7 @@ class PartitionFiles:
         path = self.folder(claim_uid) / _ID
         if not path.exists():
             with suppress(FileNotFoundError):
-                _write(path, partition_id)
+                replace_text(path, partition_id)
 
     def untell(self) -> None:
         """No claim has a partition any more."""
@@ -65,11 +66,3 @@ def forget_others(state_dir: Path, claim_uids: Collection[str]) -> None:
 
 def _partitions_dir(state_dir: Path, uuid: str) -> Path:
     return gpu_dir(state_dir, uuid) / "partitions"
-
-
-def _write(path: Path, text: str) -> None:
-    """A reader sees the old or the new; others than the writer may read it, whatever the umask."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.chmod(0o644)
-    temporary.replace(path)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
 from kneescale.core.errors import InvalidInputError
+from kneescale.mps.files import replace_text
 from kneescale.mps.paths import gpu_dir
 
 Pid = Annotated[int, Range(0)]
@@ -64,7 +65,5 @@ def read_status(path: Path) -> DaemonStatus | None:
 
 
 def write_status(path: Path, status: DaemonStatus) -> None:
-    """Replace the file at `path`: a reader sees the old or the new; what a crash leaves is soon replaced."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(encode(status)))
-    temporary.replace(path)
+    """Write it to the file at `path`."""
+    replace_text(path, json.dumps(encode(status)))

@@ -61,6 +61,11 @@ class Inventory:
         return {site.device.uuid: site for site in self.sites}
 
     @cached_property
+    def by_kind(self) -> Mapping[str, GpuDevice]:
+        """One device of each kind."""
+        return {device.kind: device for device in self.devices}
+
+    @cached_property
     def open(self) -> tuple[GpuDevice, ...]:
         """The devices that take new workers."""
         return tuple(site.device for site in self.sites if site.standing is Standing.OPEN)

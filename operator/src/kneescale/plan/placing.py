@@ -106,11 +106,11 @@ def _demand(
     model: InferenceModel, sizing: Sizing, inventory: Inventory, detour: Detour, settings: Settings
 ) -> Demand:
     fewest, most = model.spec.scaling.bounds
-    devices = {device.kind: device for device in inventory.devices}
     return Demand(
         model=_name(model.metadata.key),
         configurations={
-            kind: _configuration(size, devices[kind], settings) for kind, size in sizing.by_kind.items()
+            kind: _configuration(size, inventory.by_kind[kind], settings)
+            for kind, size in sizing.by_kind.items()
         },
         memory_bytes=model.spec.gpu.memory_bytes,
         min_replicas=fewest,

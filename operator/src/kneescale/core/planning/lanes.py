@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import log, sqrt
 from types import MappingProxyType
+from typing import TypeVar
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.planning.fluid import Workload, least_area_per_item
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
+
+T = TypeVar("T")
 
 #: One entry for each lane: its GPU%. A lane runs one batch at a time.
 Pool = tuple[int, ...]
@@ -139,17 +142,28 @@ def _in_proportion(demands: Sequence["_Demand"]) -> tuple["_Demand", ...]:
 def _largest_load(
     choices: Sequence["Chooser"], pools_at: Callable[[float], list[Pool]]
 ) -> tuple[float, list[Pool]]:
-    """By bisection, the largest load at which the pools made for it suffice, and those pools."""
-    low, high = 0.0, WHOLE_GPU_PERCENT / sum(choice.least_area_percent for choice in choices)
-    pools = pools_at(high / 2**_LOAD_STEPS)
+    """The largest load at which the pools made for it suffice, and those pools."""
+    most = WHOLE_GPU_PERCENT / sum(choice.least_area_percent for choice in choices)
+    return bisected(most, pools_at, lambda pools, load: suffice(choices, pools, load))
+
+
+def bisected(
+    most: float, made_for: Callable[[float], T], is_enough: Callable[[T, float], bool]
+) -> tuple[float, T]:
+    """By bisection, the largest load up to `most` at which what is made for it is enough, and that.
+
+    Where that is at none, what is made for the smallest load.
+    """
+    low, high = 0.0, most
+    made = made_for(high / 2**_LOAD_STEPS)
     for _ in range(_LOAD_STEPS):
         load = (low + high) / 2
-        found = pools_at(load)
-        if suffice(choices, found, load):
-            low, pools = load, found
+        found = made_for(load)
+        if is_enough(found, load):
+            low, made = load, found
         else:
             high = load
-    return low, pools
+    return low, made
 
 
 def _rooms(choices: Sequence["Chooser"], pools: Sequence[Pool], load: float) -> list[float]:

@@ -7,9 +7,7 @@ bursts included (`lanes`), and a GPU holds no more models than those lanes have 
 from collections.abc import Callable, Iterable, Sequence
 
 from kneescale.core.planning.fluid import Workload
-from kneescale.core.planning.lanes import Chooser, choosers, suffice
-
-_LOAD_STEPS = 6
+from kneescale.core.planning.lanes import Chooser, bisected, choosers, suffice
 
 
 def reserved_lane(workload: Workload, product: str, lanes: Sequence[int]) -> int:
@@ -37,18 +35,10 @@ def reserved_lanes(
     def lanes_at(load: float) -> dict[str, int]:
         return {choice.name: _least(choice, lanes, load) for choice in choices}
 
-    found = lanes_at(1.0)
-    if fit(found.values()):
-        return found
-    low, high = 0.0, 1.0
-    found = lanes_at(1 / 2**_LOAD_STEPS)
-    for _ in range(_LOAD_STEPS):
-        load = (low + high) / 2
-        some = lanes_at(load)
-        if fit(some.values()):
-            low, found = load, some
-        else:
-            high = load
+    whole = lanes_at(1.0)
+    if fit(whole.values()):
+        return whole
+    _, found = bisected(1.0, lanes_at, lambda some, _: fit(some.values()))
     return found
 
 
