@@ -28,8 +28,8 @@ CALM_RPS = 5
 #: From a request to its figures in the model's status: the worker's second, the agent's two, the operator's.
 TOLD_S = 15.0
 APPLIED_S = 15.0
-#: In time: what a machine that also runs the cluster may cost the agent's margin of a tenth of the SLO. In the
-#: crowd the clients take cores too; a worker that refuses nothing comes to less than `SWAMPED`.
+#: In time: what a machine that also runs the cluster may cost the agent's margin of a tenth of the SLO.
+#: In the crowd the clients take cores too; a worker that refuses nothing comes to less than `SWAMPED`.
 MOSTLY_IN_CROWD = 0.8
 MOSTLY = 0.95
 SWAMPED = 0.25
