@@ -169,6 +169,19 @@ def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> 
     assert busy / metrics["kneescale_worker_request_seconds_sum"] < 0.25
 
 
+def test_without_an_agent_it_answers_on_as_many_lanes_as_its_share_fills(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    worker.wait_ready()
+    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, batch=4, gpu_percent=10, share_permille=4000)):
+        worker.wait_connected()
+    assert np.array_equal(infer(grpc, worker.grpc, rows(48)), rows(48))
+    metrics = worker.metrics()
+    assert metrics["kneescale_worker_batch_items_count"] == 12
+    # Four batches at a time; some time goes by between them.
+    busy = metrics["kneescale_worker_batch_seconds_sum"]
+    assert 2 < busy / metrics["kneescale_worker_request_seconds_sum"] <= 4
+
+
 def test_an_agent_that_says_nothing_is_none(worker: Worker) -> None:
     with FakeAgent(worker.socket, terms=None) as agent:
         agent.wait_for(Hello)

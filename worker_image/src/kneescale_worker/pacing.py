@@ -1,12 +1,13 @@
 """How a worker goes on without its agent: by itself, within its last share of the device's time."""
 
 import asyncio
+from collections.abc import Sequence
 
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Terms
 from kneescale_worker.batches import BatchRunner
 from kneescale_worker.grants import GrantClient
-from kneescale_worker.queue import ItemQueue
+from kneescale_worker.queue import ItemQueue, Slice
 
 _PERMILLE = 1000
 #: Before the agent said anything: single items, a tenth of the time.
@@ -17,7 +18,7 @@ _LONGEST_PAUSE_PART_OF_SLO = 4
 
 
 class SelfPacer:
-    """Runs one batch after the other while the worker is alone, idle in between."""
+    """Runs batches while the worker is alone: on as many lanes as its share fills, each idle in between."""
 
     def __init__(self, client: GrantClient, queue: ItemQueue, runner: BatchRunner, first_lane: int) -> None:
         self._client = client
@@ -29,25 +30,40 @@ class SelfPacer:
             gpu_percent=first_lane,
             share_permille=_FIRST_SHARE_PERMILLE,
         )
+        #: The lanes that run a batch, or are idle after one.
+        self._busy: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Pace the worker whenever it is alone, for ever."""
-        while True:
-            await self._client.alone.wait()
-            await self._queue.has_items.wait()
-            if not self._client.alone.is_set():
-                continue
-            terms = self._client.terms or self._first_terms
-            run = await self._runner.run(terms.gpu_percent, self._queue.take(terms.batch))
-            await asyncio.sleep(pause_ns(run.ended_ns - run.started_ns, terms) / NS_PER_S)
+        async with asyncio.TaskGroup() as lanes:
+            while True:
+                await self._client.alone.wait()
+                await self._queue.has_items.wait()
+                terms = self._client.terms or self._first_terms
+                if len(self._busy) >= lanes_at_once(terms.share_permille):
+                    await asyncio.wait(self._busy, return_when=asyncio.FIRST_COMPLETED)
+                elif self._client.alone.is_set():
+                    lane = lanes.create_task(self._run(terms, self._queue.take(terms.batch)))
+                    self._busy.add(lane)
+                    lane.add_done_callback(self._busy.discard)
+
+    async def _run(self, terms: Terms, slices: Sequence[Slice]) -> None:
+        run = await self._runner.run(terms.gpu_percent, slices)
+        await asyncio.sleep(pause_ns(run.ended_ns - run.started_ns, terms) / NS_PER_S)
+
+
+def lanes_at_once(share_permille: int) -> int:
+    """On how many lanes at once a share of the time is spent, of which each has at most all of it."""
+    return max(1, -(-share_permille // _PERMILLE))
 
 
 def pause_ns(busy_ns: int, terms: Terms) -> int:
-    """How long to pause after a batch: by the worker's share, but at most a quarter of the SLO.
+    """How long a lane pauses after a batch: by its part of the share, but at most a quarter of the SLO.
 
-    After a batch that was held up, a pause by its share alone would make all that waits late.
+    After a batch that was held up, a pause by the share alone would make all that waits late.
     """
-    return min(idle_ns(busy_ns, terms.share_permille), terms.slo_ns // _LONGEST_PAUSE_PART_OF_SLO)
+    share_permille = terms.share_permille // lanes_at_once(terms.share_permille)
+    return min(idle_ns(busy_ns, share_permille), terms.slo_ns // _LONGEST_PAUSE_PART_OF_SLO)
 
 
 def idle_ns(busy_ns: int, share_permille: int) -> int:

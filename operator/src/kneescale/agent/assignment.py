@@ -12,8 +12,11 @@ from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
 _US_PER_MS = 1_000
-#: A worker alone may be busy for twice its planned share, so that it can work off a queue.
-_ALONE_FACTOR = 2
+_PERMILLE = 1_000
+#: Workers alone may be busy for twice their planned share, so that they can work off a queue...
+_MOST_ALONE_PERMILLE = 2 * _PERMILLE
+#: ...and each for as much as Terms can say.
+_LARGEST_SHARE_PERMILLE = 0xFFFF
 #: The dispatcher does not see a request's way to the queue and back, on CPUs that do other things too: it may
 #: take this much, and where that is more this part of the SLO.
 _LEAST_MARGIN_NS = NS_PER_MS
@@ -48,6 +51,7 @@ def assign(spec: GPUScheduleSpec, claims: Iterable[PreparedClaim]) -> Assignment
     Raises InvalidInputError when a surface is none.
     """
     uids = {(claim.namespace, claim.partition): claim.uid for claim in claims if claim.device == spec.device}
+    alone_permille = _alone_permille(spec.partitions)
     return Assignment(
         policy=spec.policy,
         partitions=tuple(
@@ -56,7 +60,7 @@ def assign(spec: GPUScheduleSpec, claims: Iterable[PreparedClaim]) -> Assignment
                 namespace=partition.namespace,
                 model=partition.model,
                 terms=_dispatcher_terms(partition),
-                worker_terms=_worker_terms(partition),
+                worker_terms=_worker_terms(partition, alone_permille),
                 claim_uid=uids.get((partition.namespace, partition.name), ""),
             )
             for partition in spec.partitions
@@ -89,11 +93,21 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
     )
 
 
-def _worker_terms(partition: Partition) -> wire.Terms:
-    busy_permille = partition.area_permille * WHOLE_GPU_PERCENT // partition.gpu_percent
+def _alone_permille(partitions: Iterable[Partition]) -> int:
+    """What workers may take alone, of their planned shares: these at least, more where the GPU has it."""
+    planned_permille = sum(partition.area_permille for partition in partitions)
+    has_permille = _PERMILLE * _PERMILLE // max(1, planned_permille)
+    return min(_MOST_ALONE_PERMILLE, max(_PERMILLE, has_permille))
+
+
+def _worker_terms(partition: Partition, alone_permille: int) -> wire.Terms:
+    lane = partition.gpu_percent
+    busy_permille = partition.area_permille * WHOLE_GPU_PERCENT // lane
+    lanes = partition.lanes.count(lane) if partition.pool else WHOLE_GPU_PERCENT // lane
+    most_permille = min(_LARGEST_SHARE_PERMILLE, lanes * _PERMILLE)
     return wire.Terms(
         slo_ns=partition.slo_milliseconds * NS_PER_MS,
         batch=partition.batch,
-        gpu_percent=partition.gpu_percent,
-        share_permille=min(1000, max(1, _ALONE_FACTOR * busy_permille)),
+        gpu_percent=lane,
+        share_permille=min(most_permille, max(1, busy_permille * alone_permille // _PERMILLE)),
     )

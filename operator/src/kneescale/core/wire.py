@@ -109,8 +109,8 @@ class Measured:
 class Terms:
     """Agent to worker after `Hello` and at each change: the SLO, and how to pace itself when alone.
 
-    Without its agent a worker runs batches of at most `batch` on the lane of `gpu_percent`,
-    busy for at most `share_permille` of the time.
+    Without its agent a worker runs batches of at most `batch` on lanes of `gpu_percent`, which together are
+    busy for at most `share_permille` of the time: over 1000 on several at once.
     """
 
     layout: ClassVar[struct.Struct] = struct.Struct("<QHBH")
