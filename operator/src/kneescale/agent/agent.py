@@ -1,12 +1,12 @@
 """The agent as a whole: its parts, wired, started and stopped."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from threading import Event, Thread
 
 from kneescale.agent.backend import Backend
-from kneescale.agent.claims import ClaimFolders, PreparedClaim
+from kneescale.agent.claims import ClaimFolders
 from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.dispatcher_host import DispatcherHost
@@ -23,7 +23,6 @@ from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.agent.schedule_watch import ScheduleWatch
 from kneescale.agent.settings import Settings
 from kneescale.agent.status import StatusReporter
-from kneescale.core.errors import KneescaleError
 
 log = logging.getLogger(__name__)
 
@@ -115,16 +114,8 @@ class Agent:
         now = set(self._hosts)
         if now != before:
             log.info("the devices of this node are %s", ", ".join(self._hosts) or "none")
-            self._make_again(claim for claim in self._state.claims() if claim.device in now - before)
+            self._preparer.make_again(now - before)
             self._state.devices_changed()
-
-    def _make_again(self, claims: Iterable[PreparedClaim]) -> None:
-        """Folders and CDI devices of prepared claims, which a reboot may have taken; sockets come after."""
-        for claim in claims:
-            try:
-                self._preparer.make(claim)
-            except (KneescaleError, OSError) as error:
-                log.warning("claim %s/%s cannot be served: %s", claim.namespace, claim.name, error)
 
     def _problems(self) -> list[str]:
         return [

@@ -1,6 +1,7 @@
 """The DRA driver: the kubelet asks, claims are prepared for containers and given back (KEP-4381)."""
 
 import logging
+from collections.abc import Collection
 from threading import Lock
 
 import grpc
@@ -40,26 +41,19 @@ class ClaimPreparer:
         """
         claim = self._state.claim(uid) or self._read(namespace, name, uid)
         with self._lock:
-            cdi_devices = self.make(claim)
+            cdi_devices = self._make(claim)
             self._state.add_claim(claim)
         return claim, cdi_devices
 
-    def make(self, claim: PreparedClaim) -> tuple[str, ...]:
-        """Make the folder and CDI device of a claim, or make them again; the CDI devices of its containers.
+    def make_again(self, devices: Collection[str]) -> None:
+        """Make folders and CDI devices of the prepared claims of devices that came, or came back.
 
-        Raises InvalidInputError when it asks for what the device has not.
+        A reboot may have taken them; sockets come after.
         """
-        device = next((found for found in self._backend.devices() if found.name == claim.device), None)
-        if device is None:
-            raise InvalidInputError(f"this node has no device {claim.device}")
-        check_lanes(claim, device)
-        share = Share(claim.uid, claim.memory_bytes, claim.clients)
-        self._folders.create(claim.uid)
-        self._backend.reserve(device, share)
-        own = self._folders.container_edits(claim, self._backend.name, device)
-        edits = own.plus(self._backend.container_edits(device, share))
-        cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
-        return (*edits.cdi_devices, cdi.device_id(claim.uid))
+        with self._lock:
+            for claim in self._state.claims():
+                if claim.device in devices:
+                    self._try_to_make(claim)
 
     def unprepare(self, uid: str) -> None:
         """Take all that back."""
@@ -76,6 +70,29 @@ class ClaimPreparer:
                 self._release_others()
         except OSError as error:
             log.warning("what claims of before had is not all taken back: %s", error)
+
+    def _try_to_make(self, claim: PreparedClaim) -> None:
+        try:
+            self._make(claim)
+        except (KneescaleError, OSError) as error:
+            log.warning("claim %s/%s cannot be served: %s", claim.namespace, claim.name, error)
+
+    def _make(self, claim: PreparedClaim) -> tuple[str, ...]:
+        """The claim's folder and CDI device, and the CDI devices of its containers.
+
+        Raises InvalidInputError when it asks for what the device has not.
+        """
+        device = next((found for found in self._backend.devices() if found.name == claim.device), None)
+        if device is None:
+            raise InvalidInputError(f"this node has no device {claim.device}")
+        check_lanes(claim, device)
+        share = Share(claim.uid, claim.memory_bytes, claim.clients)
+        self._folders.create(claim.uid)
+        self._backend.reserve(device, share)
+        own = self._folders.container_edits(claim, self._backend.name, device)
+        edits = own.plus(self._backend.container_edits(device, share))
+        cdi.write_spec(self._settings.cdi_dir, claim.uid, edits)
+        return (*edits.cdi_devices, cdi.device_id(claim.uid))
 
     def _release_others(self) -> None:
         self._backend.release_others({claim.uid for claim in self._state.claims()})
