@@ -2,9 +2,10 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from tempfile import TemporaryFile
 from threading import Event
 
@@ -19,6 +20,9 @@ from e2e.wait import wait_until
 FIRST_ANSWER_S = 30.0
 
 
+Send = Callable[[ModelClient, list[Outcome], Event], Awaitable[None]]
+
+
 @contextmanager
 def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iterator[list[Outcome]]:
     """Send requests of so many items over REST (keep-alive) and gRPC until the block ends.
@@ -27,11 +31,24 @@ def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iter
 
     The block begins when the first answer is there, and all requests have an outcome when it has ended.
     """
+    with _load(shop, model, items, partial(_send_steadily, rate_rps)) as outcomes:
+        yield outcomes
+
+
+@contextmanager
+def full_load(shop: Shop, model: str, at_once: int, items: int = 1) -> Iterator[list[Outcome]]:
+    """The same with so many requests under way at any time: the next is sent when one has its outcome."""
+    with _load(shop, model, items, partial(_send_again_and_again, at_once)) as outcomes:
+        yield outcomes
+
+
+@contextmanager
+def _load(shop: Shop, model: str, items: int, send: Send) -> Iterator[list[Outcome]]:
     outcomes: list[Outcome] = []
     stop = Event()
     with reach(shop.kubectl, shop.name, model) as endpoint, ThreadPoolExecutor(1) as pool:
         stream = Stream(model, endpoint, echoes(model, items))
-        sending = pool.submit(asyncio.run, _send(stream, rate_rps, outcomes, stop))
+        sending = pool.submit(asyncio.run, _send(stream, send, outcomes, stop))
         try:
             answered = lambda: bool(outcomes) or sending.done()  # noqa: E731
             wait_until(answered, f"{model} answers", FIRST_ANSWER_S)
@@ -41,21 +58,37 @@ def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iter
         sending.result()
 
 
-async def _send(stream: Stream, rate_rps: float, outcomes: list[Outcome], stop: Event) -> None:
+async def _send(stream: Stream, send: Send, outcomes: list[Outcome], stop: Event) -> None:
+    async with ModelClient(stream.model, stream.endpoint, stream.samples) as client:
+        await send(client, outcomes, stop)
+
+
+async def _send_steadily(rate_rps: float, client: ModelClient, outcomes: list[Outcome], stop: Event) -> None:
     loop = asyncio.get_running_loop()
-    async with (
-        ModelClient(stream.model, stream.endpoint, stream.samples) as client,
-        asyncio.TaskGroup() as sent,
-    ):
 
-        async def ask(due_s: float) -> None:
-            outcomes.append(await ask_for_outcome(client, due_s))
+    async def ask(due_s: float) -> None:
+        outcomes.append(await ask_for_outcome(client, due_s))
 
+    async with asyncio.TaskGroup() as sent:
         due_s = loop.time()
         while not stop.is_set():
             sent.create_task(ask(due_s))
             due_s += 1 / rate_rps
             await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+
+async def _send_again_and_again(
+    at_once: int, client: ModelClient, outcomes: list[Outcome], stop: Event
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def ask_on() -> None:
+        while not stop.is_set():
+            outcomes.append(await ask_for_outcome(client, loop.time()))
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(at_once):
+            clients.create_task(ask_on())
 
 
 #: What a client is told where a worker is not there: by gRPC, by its connection, by the kernel.
