@@ -10,6 +10,9 @@ from kneescale_worker.tensors import DTYPES, Array
 
 WEIGHTS_FILE = "model.pt"
 WARM_UP_RUNS = 2
+_TORCHSCRIPT_SAYS = "The following operation failed in the TorchScript interpreter"
+#: Marks, in that traceback, the line above.
+_HERE = "<--- HERE"
 
 
 def zeros(metadata: ModelMetadata, batch: int) -> list[Array]:
@@ -30,6 +33,13 @@ def check_outputs(metadata: ModelMetadata, outputs: Sequence[Array]) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """The line that tells: the first, except where TorchScript puts its own traceback before it."""
+    """The line that tells: the first, or where TorchScript puts its own traceback before it, the first after.
+
+    An error that says nothing, as a bare `assert`, is told by the line of the model that raised it.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if lines[0].startswith("The following operation failed") else lines[0]
+    if not lines[0].startswith(_TORCHSCRIPT_SAYS):
+        return lines[0]
+    mark = max((number for number, line in enumerate(lines) if line.endswith(_HERE)), default=len(lines) - 1)
+    message = next((line for line in lines[mark:] if not line.startswith(" ")), lines[-1])
+    return f"{message} {lines[mark - 1].strip()}" if message.endswith(":") else message
