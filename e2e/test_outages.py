@@ -1,5 +1,7 @@
 """Parts that go away: requests are answered on, and all comes back to where it was."""
 
+from pathlib import Path
+
 import pytest
 
 from e2e.clients import failures, steady_load
@@ -7,24 +9,52 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.runner import CommandError
-from e2e.shop import MOBILENET, STARTED_S, Shop
+from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 
 RATE_RPS = 20
 BACK_S = 60.0
+#: A model whose requests keep more than one lane busy.
+LARGE, LARGE_RPS, ITEMS = "vgg19", 15, 16
 
 
 def test_without_agents_workers_answer_alone_and_join_the_new_ones(shop: Shop) -> None:
     workers = shop.uids("pods")
     with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
         kill(shop.kubectl, AGENT)
-        wait_until(lambda: granted(shop), "a new agent grants batches", BACK_S)
+        wait_until(lambda: granted(shop, MOBILENET), "a new agent grants batches", BACK_S)
     assert failures(outcomes) == []
     assert shop.uids("pods") == workers
     assert restarts(shop) == [0]
     assert shop.condition(MOBILENET, "Ready")["status"] == "True"
+
+
+def test_without_agents_a_worker_fills_as_many_lanes_as_its_plan(kubectl: Kubectl, tmp_path: Path) -> None:
+    slo = {"latencyMilliseconds": 700, "lateRequests": "Refuse"}
+    model = inference_model(LARGE, slo=slo, expectedRequestsPerSecond=ITEMS * LARGE_RPS)
+    with opened(kubectl, tmp_path) as shop:
+        shop.apply(imported_profile(LARGE), model)
+        shop.wait_for(LARGE, "Ready", "True", STARTED_S)
+        assert lanes_planned(shop) > 1.5
+        with steady_load(shop, LARGE, LARGE_RPS, ITEMS) as outcomes:
+            kill(kubectl, AGENT)
+            wait_until(lambda: granted(shop, LARGE), "a new agent grants batches", BACK_S)
+            seen = len(outcomes)
+            wait_until(lambda: len(outcomes) > seen + 3 * LARGE_RPS, "it answers", BACK_S)
+    assert failures(outcomes) == []
+
+
+def lanes_planned(shop: Shop) -> float:
+    """On how many lanes at once the shop's one worker runs in the mean, by the plan."""
+    (planned,) = [
+        partition
+        for spec in shop.schedules().values()
+        for partition in spec["partitions"]
+        if partition["namespace"] == shop.name
+    ]
+    return float(planned["areaPermille"] / planned["gpuPercent"] / 10)
 
 
 def kill(kubectl: Kubectl, workload: str) -> None:
@@ -33,13 +63,13 @@ def kill(kubectl: Kubectl, workload: str) -> None:
     kubectl.run(f"--namespace={NAMESPACE}", "delete", "pods", selector, "--grace-period=0", "--force")
 
 
-def granted(shop: Shop) -> bool:
+def granted(shop: Shop, model: str) -> bool:
     """Whether the agents that run now, whose traces began with them, have granted the model batches."""
     try:
         traces = Kneescale(shop.kubectl).traces(seconds=60)
     except CommandError:  # an agent is not there yet
         return False
-    return any(span.model == MOBILENET for trace in traces for span in trace.spans)
+    return any(span.model == model for trace in traces for span in trace.spans)
 
 
 def restarts(shop: Shop) -> list[int]:
