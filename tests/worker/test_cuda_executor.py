@@ -86,8 +86,10 @@ def test_no_size_of_a_batch_is_new_when_it_serves(make_executor: MakeExecutor, t
 
 
 def test_no_size_is_new_to_any_context(make_executor: MakeExecutor, torch: FakeTorch) -> None:
-    _loaded(make_executor(MpsContextLanes(FakeDriver(80), (20, 50))))
-    assert {(home, items) for _, home, items in torch.ran} == {(h, n) for h in (0, 1) for n in (1, 2, 3, 4)}
+    _loaded(make_executor(MpsContextLanes(FakeDriver(80), (20, 20, 50))))
+    assert {(home, items) for _, home, items in torch.ran} == {
+        (h, n) for h in (0, 1, 2) for n in (1, 2, 3, 4)
+    }
 
 
 def test_torch_takes_no_threads_for_its_copies(make_executor: MakeExecutor, torch: FakeTorch) -> None:

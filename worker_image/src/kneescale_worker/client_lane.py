@@ -28,6 +28,10 @@ class ClientLane:
         self._stream = 0
         self.sms: dict[int, int] = {}
 
+    def homes_of(self, gpu_percent: int) -> int:
+        """All share one; see Lanes."""
+        return 1
+
     def open(self) -> None:
         """Read the SMs; see Lanes."""
         visible = self._driver.visible_sms()

@@ -65,7 +65,8 @@ class CudaExecutor:
         try:
             for gpu_percent in lanes:
                 for batch in every if gpu_percent in of_each_home else some:
-                    check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
+                    for _ in range(self._lanes.homes_of(gpu_percent)):
+                        check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
 

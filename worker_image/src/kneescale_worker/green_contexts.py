@@ -27,6 +27,10 @@ class GreenContextLanes:
         self._streams: dict[int, list[int]] = {}
         self.sms: dict[int, int] = {}
 
+    def homes_of(self, gpu_percent: int) -> int:
+        """All share one; see Lanes."""
+        return 1
+
     def open(self) -> None:
         """Split the SMs once, so that any of the groups may go together into one context; see Lanes."""
         whole = self._driver.all_sms()

@@ -30,6 +30,9 @@ class Lanes(Protocol):
     def homes(self) -> int:
         """How many copies of the weights the lanes need; known after `open`."""
 
+    def homes_of(self, gpu_percent: int) -> int:
+        """In how many homes batches on lanes of that GPU% run, one after the other in turn."""
+
     @property
     def sms(self) -> Mapping[int, int]:
         """SMs by GPU%, as the driver says; known after `open`."""

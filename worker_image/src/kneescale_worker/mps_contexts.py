@@ -32,6 +32,10 @@ class MpsContextLanes:
         """One for each context: memory of one cannot be used in another."""
         return len(self._gpu_percents)
 
+    def homes_of(self, gpu_percent: int) -> int:
+        """As many as it has contexts; see Lanes."""
+        return self._gpu_percents.count(gpu_percent)
+
     def open(self) -> None:
         """Make the contexts; see Lanes."""
         sm_count = self._driver.visible_sms()
