@@ -156,30 +156,26 @@ def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> No
         agent.stop()
 
 
-def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> None:
-    worker = start_worker()
+def busy_lanes_alone(worker: Worker, share_permille: int, batches: int) -> float:
+    """How many lanes were busy in the mean, while it answered so many batches without an agent."""
     worker.wait_ready()
-    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, batch=4, gpu_percent=10, share_permille=200)):
+    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, 4, gpu_percent=10, share_permille=share_permille)):
         worker.wait_connected()
-    assert np.array_equal(infer(grpc, worker.grpc, rows(40)), rows(40))
+    assert np.array_equal(infer(grpc, worker.grpc, rows(4 * batches)), rows(4 * batches))
     metrics = worker.metrics()
-    busy = metrics["kneescale_worker_batch_seconds_sum"]
-    assert metrics["kneescale_worker_batch_items_count"] == 10
+    assert metrics["kneescale_worker_batch_items_count"] == batches
+    busy_s: float = metrics["kneescale_worker_batch_seconds_sum"]
+    return busy_s / metrics["kneescale_worker_request_seconds_sum"]
+
+
+def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> None:
     # Nine times idle between ten batches; the request ends with the tenth.
-    assert busy / metrics["kneescale_worker_request_seconds_sum"] < 0.25
+    assert busy_lanes_alone(start_worker(), share_permille=200, batches=10) < 0.25
 
 
 def test_without_an_agent_it_answers_on_as_many_lanes_as_its_share_fills(start_worker: StartWorker) -> None:
-    worker = start_worker()
-    worker.wait_ready()
-    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, batch=4, gpu_percent=10, share_permille=4000)):
-        worker.wait_connected()
-    assert np.array_equal(infer(grpc, worker.grpc, rows(48)), rows(48))
-    metrics = worker.metrics()
-    assert metrics["kneescale_worker_batch_items_count"] == 12
     # Four batches at a time; some time goes by between them.
-    busy = metrics["kneescale_worker_batch_seconds_sum"]
-    assert 2 < busy / metrics["kneescale_worker_request_seconds_sum"] <= 4
+    assert 2 < busy_lanes_alone(start_worker(), share_permille=4000, batches=12) <= 4
 
 
 def test_an_agent_that_says_nothing_is_none(worker: Worker) -> None:
