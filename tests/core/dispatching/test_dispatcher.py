@@ -235,6 +235,49 @@ def test_what_cannot_be_in_time_is_refused(policy: str) -> None:
     assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
 
 
+def test_who_has_but_dear_runs_left_goes_behind_who_has_little_time_left() -> None:
+    """The first may use a dear run for long yet; the other one's last run ends just in time."""
+    spared = LatencySurface.from_points([Point(20, 1, 60.0), Point(100, 1, 18.0)])
+    device = dispatcher(
+        spared=serving(slo_ms=90, lanes=(20, 100), batch=1, surface=spared),
+        pressed=whole(slo_ms=60),
+    )
+    device.arrived("spared", 1, 0, 50 * MS)
+    device.arrived("pressed", 8, 0, 50 * MS)
+    device.scoreboard.charge("spared", 95, device.scoreboard.window_ns, 50 * MS)
+    assert [granted.partition for granted in device.tick(50 * MS)] == ["pressed"]
+
+
+def test_who_had_to_refuse_too_many_goes_first() -> None:
+    device = dispatcher(soon=whole(slo_ms=60), unlucky=whole(slo_ms=70))
+    device.arrived("unlucky", 20, 0, 65 * MS)
+    assert device.refuse(65 * MS) == [Refused("unlucky", 20)]
+    for name in ("soon", "unlucky"):
+        device.arrived(name, 8, 10 * NS_PER_S, 10 * NS_PER_S)
+    assert [granted.partition for granted in device.tick(10 * NS_PER_S)] == ["unlucky"]
+
+
+def test_what_grows_its_batch_has_room_left_for_it() -> None:
+    """The long run is cheapest on a lane that would leave none for the short one once that is due."""
+    long = serving(
+        slo_ms=500,
+        lanes=(40, 100),
+        batch=1,
+        surface=LatencySurface.from_points([Point(40, 1, 90), Point(100, 1, 30)]),
+    )
+    grows = LatencySurface.from_points(Point(60, batch, 10.0) for batch in (1, 8))
+    device = dispatcher(long=long, grows=serving(slo_ms=25, lanes=(60,), surface=grows))
+    for ms in range(1, 20):
+        device.arrived("grows", 1, ms * MS, ms * MS)
+        for granted in device.tick(ms * MS):
+            run_to_end(device, granted, ms * MS)
+    device.scoreboard.charge("long", 95, device.scoreboard.window_ns, 20 * MS)
+    device.arrived("grows", 1, 20 * MS, 20 * MS)
+    device.arrived("long", 1, 20 * MS, 20 * MS)
+    (granted,) = device.tick(20 * MS)
+    assert (granted.partition, granted.grant.gpu_percent) == ("long", 40)
+
+
 @pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
 def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
     device = dispatcher(policy, a=replace(whole(), refuses_late=False))

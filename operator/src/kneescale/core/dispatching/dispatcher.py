@@ -184,6 +184,7 @@ class Dispatcher:
             area_per_item = partition.ready_costs.options[-1][0].area_per_item
             scoreboard.refuse(count * area_per_item, now_ns)
             partition.pop(count)
+            partition.budget.refused(count)
             refused.append(Refused(partition.name, count))
         return refused
 
@@ -215,6 +216,7 @@ class Dispatcher:
             lasts_ns = PROBE_LIMIT_NS
         else:
             partition.pop(run.batch)
+            partition.budget.granted(run.batch)
             lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
             self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, now_ns)
         end_ns = now_ns + lasts_ns

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from kneescale.core.dispatching.drift import Drift
+from kneescale.core.dispatching.error_budget import ErrorBudget
 from kneescale.core.dispatching.punctuality import Punctuality
 from kneescale.core.dispatching.run_costs import Option, RunCosts
 from kneescale.core.errors import InvalidInputError
@@ -96,6 +97,7 @@ class Partition:
     slowness: float = 1.0
     drift: Drift = field(default_factory=Drift)
     punctuality: Punctuality = field(default_factory=Punctuality)
+    budget: ErrorBudget = field(default_factory=ErrorBudget)
     _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     _gap_ns: float = 0.0
     _gaps: int = 0
@@ -177,6 +179,20 @@ class Partition:
             lost += count
         return lost
 
+    def rank_ns(self, now_ns: int) -> int:
+        """What its queue goes by: until when it has a run that is much cheaper than those left after that.
+
+        Moved ahead where too many of its items were refused.
+        """
+        left_ns = self.end_by_ns - now_ns
+        for run in self.ready_costs.steps[self.items]:
+            latency_ns = int(run.latency_ns * self.slowness)
+            if latency_ns <= left_ns:
+                break
+        else:
+            latency_ns = left_ns
+        return self.end_by_ns - latency_ns - int(self.budget.ahead * self.ready_terms.slo_ns)
+
     def is_open(self, option: Option) -> bool:
         """Whether a lane of that GPU% is not taken."""
         terms = self.ready_terms
@@ -220,6 +236,11 @@ class Partition:
         return self.costs
 
     @property
+    def cheap_run(self) -> Option:
+        """The shortest of the cheap runs of what is queued; there is something."""
+        return self.ready_costs.steps[self.items][0]
+
+    @property
     def is_idle(self) -> bool:
         """Whether items may arrive at any moment, and none waits."""
         return self.queued == 0 and self.connected and self.costs is not None
@@ -244,7 +265,7 @@ class Partition:
     def _plan_from(self, arrived_ns: int) -> None:
         costs = self.ready_costs
         self.end_by_ns = self.end_by_of(arrived_ns)
-        self.due_ns = self.end_by_ns - int(costs.cheap_ns[self.items] * self.slowness)
+        self.due_ns = self.end_by_ns - int(self.cheap_run.latency_ns * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
         growths = costs.growths[self.items] if self._gaps else ()
         needs_ns = [more * self._gap_ns + latency_ns * self.slowness for more, latency_ns in growths]

@@ -1,6 +1,7 @@
 """What each possible run of a model takes, laid out for the dispatcher's speed."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from kneescale.core.surfaces.surface import LatencySurface
@@ -13,7 +14,7 @@ PRICE_OF_TIME = 0.2
 #: The same on a calm device, which has area to spare.
 CALM_PRICE_OF_TIME = 2.0
 
-#: A run is still cheap at up to this much above the least area per item.
+#: Runs are about as cheap as each other up to this much above the least area per item.
 CHEAP = 0.1
 
 #: A batch waits for more items where they save this part of its area.
@@ -64,8 +65,9 @@ class RunCosts:
         self.options = self._by_items(PRICE_OF_TIME)
         self.calm_options = self._by_items(CALM_PRICE_OF_TIME)
         least = [0.0, *(self._least_area(options) for options in self.options[1:])]
-        #: By number of items: how long the shortest of the cheap runs takes.
-        self.cheap_ns = [0, *map(_shortest, self.options[1:], ((1 + CHEAP) * area for area in least[1:]))]
+        #: By number of items: the runs that are left one after the other as time runs out, each the shortest
+        #: of those about as cheap as it.
+        self.steps = [tuple(_steps(options, area)) for options, area in zip(self.options, least, strict=True)]
         #: By number of items: what it may be worth to wait for.
         self.growths = [tuple(self._growths(items, area)) for items, area in enumerate(least)]
 
@@ -104,10 +106,10 @@ class RunCosts:
             return
         shortest_ns = self._slo_ns
         for more in range(1, self.max_batch - items + 1):
-            latency_ns = _shortest(self.options[items + more], (1 - WORTH_WAITING) * least_area)
-            if 0 < latency_ns < shortest_ns:
-                yield Growth(more, latency_ns)
-                shortest_ns = latency_ns
+            run = _shortest(self.options[items + more], (1 - WORTH_WAITING) * least_area)
+            if run and run.latency_ns < shortest_ns:
+                yield Growth(more, run.latency_ns)
+                shortest_ns = run.latency_ns
 
 
 def _pareto(options: Iterable[Option], *, of_each_lane: bool) -> tuple[Option, ...]:
@@ -121,6 +123,15 @@ def _pareto(options: Iterable[Option], *, of_each_lane: bool) -> tuple[Option, .
     return tuple(kept)
 
 
-def _shortest(options: Iterable[Option], most_area: float) -> int:
-    """The latency of the shortest option of at most that area per item; 0 if there is none."""
-    return min((option.latency_ns for option in options if option.area_per_item <= most_area), default=0)
+def _steps(options: Iterable[Option], least_area: float) -> Iterator[Option]:
+    """The shortest of those about as cheap as the cheapest, then of what is left below it, and so on."""
+    while run := _shortest(options, (1 + CHEAP) * least_area):
+        yield run
+        options = [option for option in options if option.latency_ns < run.latency_ns]
+        least_area = min((option.area_per_item for option in options), default=0.0)
+
+
+def _shortest(options: Iterable[Option], most_area: float) -> Option | None:
+    """The shortest option of at most that area per item."""
+    cheap = [option for option in options if option.area_per_item <= most_area]
+    return min(cheap, key=attrgetter("latency_ns"), default=None)

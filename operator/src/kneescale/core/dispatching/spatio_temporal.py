@@ -2,10 +2,11 @@
 
 A queue is *ripe* once there is nothing in waiting for a larger batch: it is full, or the items that its rate
 promises would not save a tenth of its area in the time that is left. Ripe queues go in the order in which
-their cheap runs become impossible: EDF, less how long a cheap run takes. Each gets the cheapest run that
-ends in time, on any lane, now or when GPU% comes free; who has to wait has its place kept, and the rest
-fills what that leaves. Runs also leave room, where they can, for what any one other model may need at once.
-Beyond the paper (docs/adr/0017): GPU% and batch are chosen per run, with a price on time.
+what they have left gets dearer: EDF, less how long the cheapest run takes that still ends in time. Each gets
+the cheapest run that ends in time, on any lane, now or when GPU% comes free; who has to wait has its place
+kept, and the rest fills what that leaves. Runs also leave room, where they can, for what any one other model
+may need that wants nothing yet. Beyond the paper (docs/adr/0017, 0031): GPU% and batch are chosen per run,
+with a price on time; and whoever had to refuse more than its part goes a little before the others.
 
 Where late items are refused, an overload sheds early and evenly. Else they go behind all that can be in time,
 and are not starved: after the scoreboard's window they go first if their partition had less than its share.
@@ -25,8 +26,10 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 #: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
 CALM = 0.3
 
-#: More than this part of the device refused of late is an overload.
-OVERLOAD = 0.02
+#: More than this part of the device refused of late is an overload...
+OVERLOAD = 0.01
+#: ...and from this on it is borne first by those who had more than their share.
+LASTING_OVERLOAD = 0.1
 
 #: Late work of a partition that had its share leaves the others this many times what they used of late.
 BURST_FACTOR = 1.25
@@ -76,14 +79,14 @@ class SpatioTemporal:
 
         In an overload also those too late for a cheap run: with dear ones a GPU answers fewer.
         """
-        is_overload = _is_overload(device, now_ns)
+        is_overload = device.scoreboard.refused_share(now_ns) > OVERLOAD
         for partition in device.partitions.values():
             if not partition.items:
                 continue
             after_ns = partition.due_ns if is_overload else partition.lost_ns
             if now_ns > after_ns and partition.ready_terms.refuses_late:
                 costs = partition.ready_costs
-                least_ns = costs.cheap_ns[partition.items] if is_overload else costs.fastest_ns
+                least_ns = partition.cheap_run.latency_ns if is_overload else costs.fastest_ns
                 yield partition, partition.count_lost(now_ns, least_ns)
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
@@ -96,10 +99,6 @@ class SpatioTemporal:
         return _Round(device, queued, now_ns, self._settings).decide()
 
 
-def _is_overload(device: DeviceState, now_ns: int) -> bool:
-    return device.scoreboard.refused_share(now_ns) > OVERLOAD
-
-
 class _Round:
     """One decision over everything that waits."""
 
@@ -110,6 +109,8 @@ class _Round:
         self._is_calm = device.scoreboard.busy_share(now_ns) <= CALM
         #: What can run: (when at the latest, or a rank behind all that can be in time; which).
         self._ripe: list[tuple[int, str, Partition]] = []
+        #: What is queued and not ripe.
+        self._growing: list[Partition] = []
         self._wake_ns = _FAR_NS
         for partition in queued:
             self._sort_in(partition)
@@ -149,8 +150,10 @@ class _Round:
         ripens_ns = self._ripens_ns(partition)
         if ripens_ns <= now_ns:
             last_ns = _FAR_NS * self._goes_behind(partition)
-            self._ripe.append((partition.due_ns + last_ns, partition.name, partition))
-        elif ripens_ns < self._wake_ns:
+            self._ripe.append((partition.rank_ns(now_ns) + last_ns, partition.name, partition))
+            return
+        self._growing.append(partition)
+        if ripens_ns < self._wake_ns:
             self._wake_ns = ripens_ns
 
     def _ripens_ns(self, partition: Partition) -> int:
@@ -162,8 +165,8 @@ class _Round:
 
     def _goes_behind(self, partition: Partition) -> bool:
         """Whether an overload is to be borne by this partition first."""
-        is_overload = self._settings.fairness and _is_overload(self._device, self._now_ns)
-        return is_overload and not self._is_owed(partition)
+        is_lasting = self._device.scoreboard.refused_share(self._now_ns) > LASTING_OVERLOAD
+        return self._settings.fairness and is_lasting and not self._is_owed(partition)
 
     def _late_rank(self, partition: Partition) -> int:
         put_off_ns = self._device.scoreboard.window_ns
@@ -181,13 +184,15 @@ class _Round:
         return scoreboard.area(partition.name) <= fair_area
 
     def _first_room_ns(self) -> int:
-        """When at the earliest a model that has nothing queued will need room, if something arrives now."""
-        return self._now_ns + min(
-            [partition.expected_slack_ns(self._now_ns) for partition in self._idle], default=_FAR_NS
-        )
+        """When at the earliest one of the models that want nothing yet may need room."""
+        idle_ns = [self._now_ns + partition.expected_slack_ns(self._now_ns) for partition in self._idle]
+        return min([*idle_ns, *(partition.due_ns for partition in self._growing)], default=_FAR_NS)
 
     def _rooms_to_leave(self) -> Iterator[Room]:
-        """For each model that has nothing queued, the room that it will need if something arrives now."""
+        """The room that each model will need whose batch grows, or that has nothing queued yet."""
+        for partition in self._growing:
+            run = partition.cheap_run
+            yield Room(partition.due_ns, partition.due_ns + run.latency_ns, run.gpu_percent)
         for partition in self._idle:
             run = partition.expected_run(self._now_ns)
             start_ns = self._now_ns + partition.expected_slack_ns(self._now_ns)
