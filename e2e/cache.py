@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+#: What nobody used for two weeks is not missed.
+UNUSED_S = 14 * 24 * 3600
+
 
 def home() -> Path:
     """Return the folder that holds everything the harness keeps: $XDG_CACHE_HOME/kneescale."""
@@ -50,6 +53,21 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
             remove(unfinished)
             make(unfinished)
             unfinished.rename(path)
+    return path
+
+
+def made_by_content(path: Path, make: Callable[[Path], None]) -> Path:
+    """The same, for what each change of the sources makes anew: what was long not used beside it is removed.
+
+    Nothing else may be in that folder.
+    """
+    made_once(path, make)
+    os.utime(path)
+    oldest_s = path.stat().st_mtime - UNUSED_S
+    with lock(path.parent):
+        for other in path.parent.iterdir():
+            if not other.name.startswith(".") and other.stat().st_mtime < oldest_s:
+                remove(other)
     return path
 
 

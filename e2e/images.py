@@ -164,7 +164,7 @@ class ImageBuilder:
                 build()
                 self._buildah.write_archive(image, archive)
 
-        cache.made_once(image.archive, make)
+        cache.made_by_content(image.archive, make)
         return image
 
     @property
@@ -184,7 +184,7 @@ def _torch_site(python: str, runner: Runner, progress: Progress) -> Path:
             runner.run([str(uv()), "pip", "install", *options, *requirements])
             cpu_torch.make_cpu_only(target)
 
-    return cache.made_once(cache.home() / "torch-cpu" / key, install) / "site-packages"
+    return cache.made_by_content(cache.home() / "torch-cpu" / key, install) / "site-packages"
 
 
 def _locked_numpy(runner: Runner) -> list[str]:

@@ -51,7 +51,7 @@ def compiled_package(progress: Progress) -> Path:
             command = [str(uv()), "pip", "install", *options, copy]
             Shell().run(command, env={**os.environ, **_ENABLED})
 
-    return cache.made_once(cache.home() / "compiled" / key, build)
+    return cache.made_by_content(cache.home() / "compiled" / key, build)
 
 
 def _copy(source: Path, target: Path) -> None:

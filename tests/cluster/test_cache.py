@@ -24,6 +24,18 @@ def test_made_once_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert len(made) == 1
 
 
+def test_what_was_long_not_used_goes_when_something_is_asked_for_beside_it(tmp_path: Path) -> None:
+    folder, long_ago = tmp_path / "folder", tmp_path.stat().st_mtime - cache.UNUSED_S - 60
+    for name in ("old", "used"):
+        cache.made_by_content(folder / name, Path.mkdir)
+        (folder / name / "part").touch()
+        os.utime(folder / name, (long_ago, long_ago))
+    cache.made_by_content(folder / "used", Path.mkdir)
+    cache.made_by_content(folder / "new", Path.mkdir)
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {"used", "new"}
+    assert (folder / "used" / "part").exists()
+
+
 def test_an_interrupted_making_leaves_nothing_and_is_begun_again(tmp_path: Path) -> None:
     def interrupted(path: Path) -> None:
         path.mkdir()
