@@ -164,7 +164,7 @@ class ImageBuilder:
                 build()
                 self._buildah.write_archive(image, archive)
 
-        cache.made_by_content(image.archive, make)
+        cache.made_once(image.archive, make)
         return image
 
     @property
