@@ -23,10 +23,26 @@ def whole(*, slo_ms: float = 50, weight: int = 1, surface: LatencySurface | None
     return serving(slo_ms=slo_ms, weight=weight, lanes=WHOLE, surface=surface or ten_ms())
 
 
+def long() -> PartitionTerms:
+    """A partition whose batches are cheapest on the whole device, where they take 30 ms; or 90 on 40 GPU%."""
+    surface = LatencySurface.from_points([Point(40, 1, 90), Point(100, 1, 30)])
+    return serving(slo_ms=500, lanes=(40, 100), batch=1, surface=surface)
+
+
 def run_to_end(device: Dispatcher, granted: Granted, now_ns: int) -> Ran:
     ran = device.done(granted.partition, granted.grant.grant_id, now_ns, now_ns, now_ns)
     assert ran is not None
     return ran
+
+
+def queue_one_on_a_busy_device(device: Dispatcher, name: str, *, busy_with: str) -> None:
+    """At 20 ms, one item of a partition that had one each millisecond, all of which ran."""
+    for ms in range(1, 20):
+        device.arrived(name, 1, ms * MS, ms * MS)
+        for granted in device.tick(ms * MS):
+            run_to_end(device, granted, ms * MS)
+    device.scoreboard.charge(busy_with, 95, device.scoreboard.window_ns, 20 * MS)
+    device.arrived(name, 1, 20 * MS, 20 * MS)
 
 
 def test_work_on_an_idle_device_runs_at_once() -> None:
@@ -109,20 +125,13 @@ def test_late_work_goes_behind_what_can_be_in_time() -> None:
 
 
 def test_a_long_run_leaves_room_for_what_may_arrive() -> None:
-    lanes = (40, 100)
-    long = serving(
-        slo_ms=500,
-        lanes=lanes,
-        batch=1,
-        surface=LatencySurface.from_points([Point(40, 1, 90), Point(100, 1, 30)]),
-    )
     short = serving(
         slo_ms=20,
-        lanes=lanes,
+        lanes=(40, 100),
         batch=1,
         surface=LatencySurface.from_points([Point(40, 1, 5), Point(100, 1, 4)]),
     )
-    alone, beside = dispatcher(long=long), dispatcher(long=long, short=short)
+    alone, beside = dispatcher(long=long()), dispatcher(long=long(), short=short)
     for device in (alone, beside):
         device.arrived("long", 1, 0, 0)
     assert [granted.grant.gpu_percent for granted in alone.tick(0)] == [100]
@@ -196,12 +205,7 @@ def test_what_waits_for_a_lane_is_looked_at_again_when_a_run_should_have_ended()
 
 def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -> None:
     device = dispatcher(a=serving(slo_ms=50), b=serving())
-    for ms in range(1, 20):
-        device.arrived("a", 1, ms * MS, ms * MS)
-        for granted in device.tick(ms * MS):
-            run_to_end(device, granted, ms * MS)
-    device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 20 * MS)
-    device.arrived("a", 1, 20 * MS, 20 * MS)
+    queue_one_on_a_busy_device(device, "a", busy_with="b")
     assert device.tick(20 * MS) == []
     ripe_ns = device.waiting.until_ns
     assert ripe_ns is not None
@@ -259,20 +263,9 @@ def test_who_had_to_refuse_too_many_goes_first() -> None:
 
 def test_what_grows_its_batch_has_room_left_for_it() -> None:
     """The long run is cheapest on a lane that would leave none for the short one once that is due."""
-    long = serving(
-        slo_ms=500,
-        lanes=(40, 100),
-        batch=1,
-        surface=LatencySurface.from_points([Point(40, 1, 90), Point(100, 1, 30)]),
-    )
     grows = LatencySurface.from_points(Point(60, batch, 10.0) for batch in (1, 8))
-    device = dispatcher(long=long, grows=serving(slo_ms=25, lanes=(60,), surface=grows))
-    for ms in range(1, 20):
-        device.arrived("grows", 1, ms * MS, ms * MS)
-        for granted in device.tick(ms * MS):
-            run_to_end(device, granted, ms * MS)
-    device.scoreboard.charge("long", 95, device.scoreboard.window_ns, 20 * MS)
-    device.arrived("grows", 1, 20 * MS, 20 * MS)
+    device = dispatcher(long=long(), grows=serving(slo_ms=25, lanes=(60,), surface=grows))
+    queue_one_on_a_busy_device(device, "grows", busy_with="long")
     device.arrived("long", 1, 20 * MS, 20 * MS)
     (granted,) = device.tick(20 * MS)
     assert (granted.partition, granted.grant.gpu_percent) == ("long", 40)
