@@ -279,6 +279,30 @@ def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
     assert [granted.grant.batch for granted in device.tick(60 * MS)] == [3]
 
 
+@pytest.mark.parametrize(
+    ("waited_ms", "refused_share", "refused"),
+    [
+        (65, 0.03, []),
+        (65, 0.2, ["spent"]),
+        (75, 0.005, []),
+        (75, 0.03, ["owed", "spent"]),
+        (85, 0.0, ["owed", "spent"]),
+    ],
+)
+def test_the_longer_an_overload_the_less_a_run_may_cost(
+    waited_ms: int, refused_share: float, refused: list[str]
+) -> None:
+    """At the least area a run takes 40 ms, for 5 % more 30 ms, for a fifth more 20 ms."""
+    surface = LatencySurface.from_points([Point(20, 1, 40), Point(28, 1, 30), Point(48, 1, 20)])
+    terms = serving(slo_ms=100, lanes=(20, 28, 48), batch=1, surface=surface)
+    device, now_ns = dispatcher(owed=terms, spent=terms), waited_ms * MS
+    for name in ("owed", "spent"):
+        device.arrived(name, 1, 0, 0)
+    device.scoreboard.charge("spent", 95, device.scoreboard.window_ns, now_ns)
+    device.scoreboard.refuse(refused_share * 100 * device.scoreboard.window_ns, now_ns)
+    assert [refusal.partition for refusal in device.refuse(now_ns)] == refused
+
+
 def test_in_an_overload_who_had_its_share_goes_behind() -> None:
     device = dispatcher(a=whole(slo_ms=50), b=whole(slo_ms=60))
     for name in "ab":

@@ -59,3 +59,10 @@ class DeviceState:
     def held_percent(self, partition: str) -> int:
         """The GPU% that one partition's runs hold."""
         return sum(run.grant.gpu_percent for run in self.running.values() if run.partition == partition)
+
+    def is_owed(self, partition: Partition) -> bool:
+        """Whether a partition that serves had less than its weighted share of the area used of late."""
+        # Those that profile have no costs, and no part.
+        total_weight = sum([p.terms.weight for p in self.partitions.values() if p.terms and p.costs])
+        fair_area = self.scoreboard.total_area * partition.ready_terms.weight / total_weight
+        return self.scoreboard.area(partition.name) <= fair_area

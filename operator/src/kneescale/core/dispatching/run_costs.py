@@ -17,6 +17,9 @@ CALM_PRICE_OF_TIME = 2.0
 #: Runs are about as cheap as each other up to this much above the least area per item.
 CHEAP = 0.1
 
+#: In an overload that lasts, this much above it is the most that is spent.
+THRIFTY = 0.03
+
 #: A batch waits for more items where they save this part of its area.
 WORTH_WAITING = 0.1
 
@@ -68,6 +71,11 @@ class RunCosts:
         #: By number of items: the runs that are left one after the other as time runs out, each the shortest
         #: of those about as cheap as it.
         self.steps = [tuple(_steps(options, area)) for options, area in zip(self.options, least, strict=True)]
+        #: By number of items: how long the shortest run takes that costs hardly more than the cheapest.
+        self.thrifty_ns = [
+            min((run.latency_ns for run in options if run.area_per_item <= (1 + THRIFTY) * area), default=0)
+            for options, area in zip(self.options, least, strict=True)
+        ]
         #: By number of items: what it may be worth to wait for.
         self.growths = [tuple(self._growths(items, area)) for items, area in enumerate(least)]
 

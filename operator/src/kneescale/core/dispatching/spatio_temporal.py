@@ -8,7 +8,7 @@ kept, and the rest fills what that leaves. Runs also leave room, where they can,
 may need that wants nothing yet. Beyond the paper (docs/adr/0017, 0031): GPU% and batch are chosen per run,
 with a price on time; and whoever had to refuse more than its part goes a little before the others.
 
-Where late items are refused, an overload sheds early and evenly. Else they go behind all that can be in time,
+Where late items are refused, an overload sheds early and evenly (docs/adr/0032). Else they go behind all that can be in time,
 and are not starved: after the scoreboard's window they go first if their partition had less than its share.
 """
 
@@ -28,8 +28,9 @@ CALM = 0.3
 
 #: More than this part of the device refused of late is an overload...
 OVERLOAD = 0.01
-#: ...and from this on it is borne first by those who had more than their share.
-LASTING_OVERLOAD = 0.1
+#: ...and from this on nothing is spent on dear runs, and it is borne first by those who had more than their
+#: share.
+LASTING_OVERLOAD = 0.05
 
 #: Late work of a partition that had its share leaves the others this many times what they used of late.
 BURST_FACTOR = 1.25
@@ -79,15 +80,12 @@ class SpatioTemporal:
 
         In an overload also those too late for a cheap run: with dear ones a GPU answers fewer.
         """
-        is_overload = device.scoreboard.refused_share(now_ns) > OVERLOAD
+        refused_share = device.scoreboard.refused_share(now_ns)
         for partition in device.partitions.values():
-            if not partition.items:
-                continue
-            after_ns = partition.due_ns if is_overload else partition.lost_ns
-            if now_ns > after_ns and partition.ready_terms.refuses_late:
-                costs = partition.ready_costs
-                least_ns = partition.cheap_run.latency_ns if is_overload else costs.fastest_ns
-                yield partition, partition.count_lost(now_ns, least_ns)
+            if partition.items and partition.ready_terms.refuses_late:
+                needs_ns = _needs_ns(device, partition, refused_share)
+                if now_ns > partition.end_by_ns - needs_ns:
+                    yield partition, partition.count_lost(now_ns, needs_ns)
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run, or until when every queued partition waits, and what for."""
@@ -97,6 +95,15 @@ class SpatioTemporal:
         if device.free_percent < min([partition.least_percent for partition in queued]):
             return _ALL_GRANTED
         return _Round(device, queued, now_ns, self._settings).decide()
+
+
+def _needs_ns(device: DeviceState, partition: Partition, refused_share: float) -> int:
+    """How long the shortest run takes that may still answer what waits."""
+    if refused_share <= OVERLOAD:
+        return partition.ready_costs.fastest_ns
+    if refused_share > LASTING_OVERLOAD and not device.is_owed(partition):
+        return partition.ready_costs.thrifty_ns[partition.items]
+    return partition.cheap_run.latency_ns
 
 
 class _Round:
@@ -166,22 +173,13 @@ class _Round:
     def _goes_behind(self, partition: Partition) -> bool:
         """Whether an overload is to be borne by this partition first."""
         is_lasting = self._device.scoreboard.refused_share(self._now_ns) > LASTING_OVERLOAD
-        return self._settings.fairness and is_lasting and not self._is_owed(partition)
+        return self._settings.fairness and is_lasting and not self._device.is_owed(partition)
 
     def _late_rank(self, partition: Partition) -> int:
         put_off_ns = self._device.scoreboard.window_ns
-        if self._settings.fairness and not self._is_owed(partition):
+        if self._settings.fairness and not self._device.is_owed(partition):
             put_off_ns += _FAR_NS
         return partition.end_by_ns + put_off_ns
-
-    def _is_owed(self, partition: Partition) -> bool:
-        """Whether the partition had less than its weighted share of the area that all had of late."""
-        scoreboard = self._device.scoreboard
-        partitions = self._device.partitions.values()
-        # Those that profile have no costs, and no part.
-        total_weight = sum(p.terms.weight for p in partitions if p.terms and p.costs)
-        fair_area = scoreboard.total_area * partition.ready_terms.weight / total_weight
-        return scoreboard.area(partition.name) <= fair_area
 
     def _first_room_ns(self) -> int:
         """When at the earliest one of the models that want nothing yet may need room."""
@@ -205,7 +203,7 @@ class _Round:
         options = (costs.calm_options if self._is_calm else costs.options)[partition.items]
         if partition.ready_terms.is_pool:
             options = tuple(filter(partition.is_open, options))
-        if is_late and not self._is_owed(partition):
+        if is_late and not self._device.is_owed(partition):
             left_percent = self._left_by_others(partition)
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
         slack_ns = int((partition.end_by_ns - now_ns) / partition.slowness)
