@@ -1,7 +1,10 @@
 """A batch that never ends takes its worker with it: the kubelet starts a new one, and clients hear of it."""
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +25,8 @@ def _grant(agent: FakeAgent, batch: int, finish_in_ns: int) -> None:
     agent.send(Grant(1, 40, batch, time.monotonic_ns() + finish_in_ns))
 
 
-def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartWorker) -> None:
-    worker = start_worker(program=_PROGRAM)
-    worker.wait_ready()
+def _expect_the_end(worker: Worker) -> None:
+    """Grant a batch that hangs: the worker ends, and says why."""
     with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
         worker.wait_connected()
         request = pool.submit(infer, grpc, worker.grpc, rows(3))
@@ -39,6 +41,23 @@ def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartW
     assert worker.message() == {
         "error": "a batch of 3 items on the lane of 40 GPU% never ended; the worker starts anew"
     }
+
+
+def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartWorker) -> None:
+    worker = start_worker(program=_PROGRAM)
+    worker.wait_ready()
+    _expect_the_end(worker)
+
+
+def test_a_worker_whose_lane_hangs_in_a_process_of_its_own_ends_likewise(start_worker: StartWorker) -> None:
+    worker = start_worker(env={"KNEESCALE_TIER": "mps-processes", "KNEESCALE_LANES": "40,100"})
+    worker.wait_ready()
+    with ExitStack() as stack:
+        for pid in worker.children():
+            os.kill(pid, signal.SIGSTOP)
+            # In a container it would end with the worker.
+            stack.callback(os.kill, pid, signal.SIGKILL)
+        _expect_the_end(worker)
 
 
 def test_a_batch_that_ends_late_is_not_hung(worker: Worker) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(_: argparse.Namespace) -> None:
     settings = parse_settings(os.environ)
-    with closing(make_executor(settings)) as executor:
-        asyncio.run(serve(settings, executor))
+    with ExitStack() as stack:
+        executor = stack.enter_context(closing(make_executor(settings)))
+        try:
+            asyncio.run(serve(settings, executor))
+        except HungError:
+            # Closing would wait for the lane that hangs.
+            stack.pop_all()
+            raise
 
 
 def _profile(_: argparse.Namespace) -> None:
