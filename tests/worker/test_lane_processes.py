@@ -1,11 +1,14 @@
 """Lanes that are real processes, with the emulated executor inside."""
 
+import errno
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +97,42 @@ def test_a_process_that_died_fails_its_batch_and_is_started_again(pool: LaneProc
     # Waits until the new process is ready.
     assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
     assert victim not in _children()
+
+
+class _NoRoomAtFirst:
+    """A machine that has no memory for a process the first time it is asked for one."""
+
+    def __init__(self) -> None:
+        self._popen = subprocess.Popen
+        self.is_full = True
+
+    def __call__(self, *arguments: Any, **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
+        if self.is_full:
+            self.is_full = False
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return self._popen(*arguments, **options)
+
+
+def test_a_lane_that_could_not_be_started_again_at_once_is_later(
+    pool: LaneProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _NoRoomAtFirst()
+    monkeypatch.setattr("kneescale_worker.lane_pool._LONGEST_WAIT_S", 20)
+    monkeypatch.setattr(subprocess, "Popen", machine)
+    (victim,) = (pid for pid, value in _children().items() if value.endswith("=50"))
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(LaneDiedError):
+        pool.run(50, _INPUTS)
+    assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
+    assert not machine.is_full
+
+
+def test_a_worker_without_room_for_a_lane_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = _lanes(monkeypatch, "50")
+    monkeypatch.setattr(subprocess, "Popen", _NoRoomAtFirst())
+    with pytest.raises(LoadError, match="the lane of 50 GPU% gets no process: Cannot allocate memory"):
+        executor.load()
+    executor.close()
 
 
 def test_a_lane_that_is_not_there_is_an_error(pool: LaneProcesses) -> None:

@@ -49,8 +49,18 @@ class LaneProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process, after the one of before has ended; it loads the model beside the others."""
-        self.close()
+        """Start the process, after the one of before has ended; it loads the model beside the others.
+
+        Raises LoadError where the machine has no room for it.
+        """
+        try:
+            self.close()
+            self._start()
+        except OSError as error:
+            reason = f"the lane of {self.gpu_percent} GPU% gets no process: {error.strerror}"
+            raise LoadError(reason) from error
+
+    def _start(self) -> None:
         ours, theirs = Pipe()
         with theirs:
             descriptors = (theirs.fileno(), self._memory.descriptor)
@@ -175,8 +185,8 @@ class LaneProcesses:
         """Start a lane's process again, for as long as it takes; it is nobody's until then."""
         backoff_s = _FIRST_BACKOFF_S
         while True:
-            lane.start()
             try:
+                lane.start()
                 lane.wait_ready()
             except LoadError as error:
                 _log.error("the lane of %d GPU%% does not start: %s", lane.gpu_percent, error)
