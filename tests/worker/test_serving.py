@@ -6,6 +6,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.worker.process import MODEL, TERMS, Worker
 
 #: A worker that is alone pauses for a quarter of its SLO at the most: here by its share alone.
 LONG_SLO_NS = 60 * NS_PER_S
+_FAULTY_MODEL = (str(Path(__file__).with_name("faulty_model.py")),)
 
 
 @TRANSPORTS
@@ -386,6 +388,24 @@ def test_when_its_time_is_up_a_profile_is_what_was_measured_and_a_fit(start_work
     assert 4 <= len(measured) < 12
     assert len(measured) + len(fitted) == 12
     assert worker.message()["expectedErrorPercent"] > 0
+
+
+def test_a_model_that_fails_in_its_profile_says_at_which_run_and_why(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_LANES": "100", "KNEESCALE_MAX_BATCH": "4"}, _FAULTY_MODEL)
+    with FakeAgent(worker.socket, TERMS, generous=True):
+        assert worker.wait() == 2
+    assert worker.message() == {
+        "error": "the model does not run on the lane of 100 GPU%, batch 4: "
+        "shape '[2, 4]' is invalid for input of size 16"
+    }
+
+
+def test_a_profile_is_none_the_worse_where_kernels_cannot_be_read(start_worker: StartWorker) -> None:
+    worker = start_worker("profile", {"KNEESCALE_LANES": "100", "KNEESCALE_MAX_BATCH": "2"}, _FAULTY_MODEL)
+    with FakeAgent(worker.socket, TERMS, generous=True):
+        assert worker.wait() == 0
+    assert worker.message().keys() == {"points"}
+    assert "the model's kernels cannot be read" in worker.log()
 
 
 def _latencies_us(worker: Worker, kind: str) -> dict[tuple[int, int], int]:

@@ -25,6 +25,7 @@ from kneescale_worker.lanes import served_sms
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import DTYPES, Array
+from kneescale_worker.torchscript import one_line
 
 _log = logging.getLogger(__name__)
 #: Nine in ten runs are to be known to this standard deviation: noise is half of it (ADR 14).
@@ -107,7 +108,7 @@ class Profiler:
     async def measure(self) -> SequentialDesign:
         """Measure as many runs as it takes; all that they tell.
 
-        Raises AgentError, also where the device left too little time.
+        Raises AgentError, also where the device left too little time, and LoadError where the model fails.
         """
         while not self._is_enough() and (run := self._design.next_run()):
             await self._measure_run(run)
@@ -137,22 +138,28 @@ class Profiler:
 
     async def _times_ns(self, run: Run) -> list[int]:
         """As many repeats as fit into the run's share of the time, after one to warm up; none without it."""
-        lane, batch = run
-        inputs = _sample_inputs(self._executor, batch)
+        inputs = _sample_inputs(self._executor, run[1])
         until_ns = time.monotonic_ns() + self._left_ns() // (len(self._grid) - len(self._design.points))
         lasts_ns = ms_to_ns(self._design.foretold_ms(run))
         times_ns: list[int] = []
         for repeat in range(_MOST_REPEATS + 1):
             if repeat > _FEWEST_REPEATS and time.monotonic_ns() >= until_ns:
                 break
-            took_ns = await self._client.probe(
-                lane, batch, lasts_ns, lambda: self._executor.run(lane, inputs)
-            )
+            took_ns = await self._client.probe(*run, lasts_ns, lambda: self._run(run, inputs))
             if took_ns is None:
                 break
             times_ns.append(took_ns)
             lasts_ns = max(times_ns)
         return times_ns[1:]
+
+    def _run(self, run: Run, inputs: Sequence[Array]) -> None:
+        lane, batch = run
+        try:
+            self._executor.run(lane, inputs)
+        except Exception as error:
+            raise LoadError(
+                f"the model does not run on the lane of {lane} GPU%, batch {batch}: {one_line(error)}"
+            ) from error
 
     def _progress(self) -> Progress:
         error_permille = min(round(_PERMILLE * self._design.expected_error()), _MOST_PERMILLE)
@@ -206,6 +213,9 @@ def _prediction_error(executor: Executor, product_name: str, measured: Sequence[
         gpu, kernels = gpu_product(product_name), executor.kernels()
     except (InvalidInputError, LoadError) as error:
         _log.info("there is no prediction to compare with: %s", error)
+        return None
+    except Exception:  # noqa: BLE001  (whatever a model raises here, it ran before, and the profile is done)
+        _log.exception("there is no prediction to compare with: the model's kernels cannot be read")
         return None
     off = np.abs(predicted_to_measured(kernels, gpu, TORCHSCRIPT, measured) - 1)
     _log.info("predicted from its kernels: %.1f %% off at the median", _PERCENT * np.median(off))
