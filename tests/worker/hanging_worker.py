@@ -1,20 +1,19 @@
-"""A worker whose batches never end: `python hanging_worker.py serve`."""
+"""A worker whose model never comes back from its load or from a batch: `hanging_worker.py load|run serve`."""
 
 import sys
-from collections.abc import Sequence
 from threading import Event
 from typing import NoReturn
 
 from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.main import main
-from kneescale_worker.tensors import Array
 
 
-def _hang(executor: EmulatedExecutor, gpu_percent: int, inputs: Sequence[Array]) -> NoReturn:
+def _hang(*_: object) -> NoReturn:
     Event().wait()
     raise AssertionError("nobody sets it")
 
 
 if __name__ == "__main__":
-    EmulatedExecutor.run = _hang  # type: ignore[assignment,method-assign]
-    sys.exit(main())
+    _, method, *arguments = sys.argv
+    setattr(EmulatedExecutor, method, _hang)
+    sys.exit(main(arguments))

@@ -27,6 +27,11 @@ MODEL = "alexnet"
 TERMS = Terms(slo_ns=100_000_000, batch=4, gpu_percent=40, share_permille=1000)
 
 
+def hanging_in(method: str) -> Sequence[str]:
+    """The program of a worker whose executor never comes back from this."""
+    return (str(Path(__file__).with_name("hanging_worker.py")), method)
+
+
 class Worker:
     """`python -m kneescale_worker` on free ports, with an emulated model unless `env` says otherwise."""
 

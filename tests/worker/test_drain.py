@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.forwarder import Forwarder
 from tests.worker.oip import TRANSPORTS, address, infer, infer_on, rest, rows
-from tests.worker.process import MODEL, TERMS, Worker
+from tests.worker.process import MODEL, TERMS, Worker, hanging_in
 
 _CLIENTS = 3
 
@@ -99,6 +99,14 @@ def _header_after_infer(connection: http.client.HTTPConnection) -> str | None:
 
 def test_a_worker_ends_soon_without_load(start_worker: StartWorker) -> None:
     worker = start_worker()
+    wait_until(lambda: worker.get("/v2/health/live")[0] == 200, "it is live")
+    worker.terminate()
+    assert worker.wait() == 0
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_that_still_loads_ends_at_once(start_worker: StartWorker) -> None:
+    worker = start_worker(program=hanging_in("load"))
     wait_until(lambda: worker.get("/v2/health/live")[0] == 200, "it is live")
     worker.terminate()
     assert worker.wait() == 0

@@ -5,7 +5,6 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +15,7 @@ from kneescale.core.wire import Arrived, Grant, Restart
 from kneescale.testing.fake_agent import FakeAgent
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import InferenceServerException, grpc, infer, rows
-from tests.worker.process import TERMS, Worker
-
-_PROGRAM = (str(Path(__file__).with_name("hanging_worker.py")),)
+from tests.worker.process import TERMS, Worker, hanging_in
 
 
 def _grant(agent: FakeAgent, batch: int, finish_in_ns: int) -> None:
@@ -44,7 +41,7 @@ def _expect_the_end(worker: Worker) -> None:
 
 
 def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartWorker) -> None:
-    worker = start_worker(program=_PROGRAM)
+    worker = start_worker(program=hanging_in("run"))
     worker.wait_ready()
     _expect_the_end(worker)
 

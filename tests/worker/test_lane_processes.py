@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ import pytest
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.wire import Probe
 from kneescale.testing.fake_agent import FakeAgent
+from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.errors import ExecutorError, LoadError
 from kneescale_worker.executor import make_executor
-from kneescale_worker.lane_processes import LaneDiedError, LaneProcesses
+from kneescale_worker.lane_processes import LaneDiedError, LaneProcess, LaneProcesses
 from kneescale_worker.settings import parse_settings
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
@@ -151,6 +153,24 @@ def test_closing_ends_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(_children()) == 1
     executor.close()
     assert _children() == {}
+
+
+def test_closing_ends_a_process_that_still_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loads_long = tmp_path / "python"
+    loads_long.write_text("#!/bin/sh\nexec sleep 60\n")
+    loads_long.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(loads_long))
+    lane = LaneProcess(50, EmulatedExecutor.metadata, max_batch=4)
+    lane.start()
+    began_s = time.monotonic()
+    lane.close()
+    assert time.monotonic() - began_s < 30
+
+
+def test_a_signal_does_not_cut_a_batch_off(pool: LaneProcesses) -> None:
+    for pid in _children():
+        os.kill(pid, signal.SIGTERM)
+    assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
 
 
 def test_a_lane_that_cannot_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

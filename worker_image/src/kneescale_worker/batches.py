@@ -90,7 +90,10 @@ class BatchRunner:
 
         Raises LoadError.
         """
-        await asyncio.to_thread(self._executor.load)
+        # Not on one of asyncio's threads, which are waited for: a worker that is told to end gives a load up.
+        # A warm-up is waited for: a client of MPS that ends in the middle of a kernel can harm the others.
+        loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        await self._loop.run_in_executor(loader, self._executor.load)
         await asyncio.to_thread(self._executor.warm_up)
         for gpu_percent, sms in self._executor.lane_sms.items():
             _log.info("the lane of %d GPU%% has %d SMs", gpu_percent, sms)

@@ -1,6 +1,7 @@
 """A lane in a process of its own, from inside: batches come over a pipe, their tensors in shared memory."""
 
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -72,11 +73,15 @@ Answer: TypeAlias = Ready | Ran | Kernels | Failed
 
 
 def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batch: int) -> None:
-    """Load the model and do what is asked until the serving worker closes the pipe, between two batches."""
+    """Load the model and do what is asked until the serving worker closes the pipe, between two batches.
+
+    SIGTERM ends it while it loads, and never later: none is cut off in the middle of a kernel.
+    """
     with Connection(link.connection) as connection:
         try:
             executor = make_executor()
             executor.load()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             executor.warm_up()
         except KneescaleError as error:
             connection.send(Failed(str(error)))

@@ -102,12 +102,13 @@ class LaneProcess:
         return self._ask(ReadKernels(), Kernels).kernels
 
     def close(self) -> None:
-        """Let the process end, after the batch that it runs: none is cut off in the middle of a kernel."""
+        """Let the process end: at once while it loads, else after the batch that it runs (`serve_lane`)."""
         if self._connection is None or self._process is None:
             return
         # It reads the end of our requests, and we can still read its last answer.
         with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
             end.shutdown(socket.SHUT_WR)
+        self._process.terminate()
         self._process.wait()
         self._connection.close()
         self._connection = self._process = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kneescale.core.errors import KneescaleError
 from kneescale_worker.errors import HungError
@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _leave_message(termination_path(os.environ), {"error": str(error)})
         if isinstance(error, HungError):
             # A plain return would wait for the thread that hangs.
-            sys.stderr.flush()
-            os._exit(_EXIT_HUNG)
+            _end_at_once(_EXIT_HUNG)
         return _EXIT_ERROR
     return _EXIT_OK
 
@@ -82,11 +81,20 @@ def _serve(_: argparse.Namespace) -> None:
     with ExitStack() as stack:
         executor = stack.enter_context(closing(make_executor(settings)))
         try:
-            asyncio.run(serve(settings, executor))
+            is_loaded = asyncio.run(serve(settings, executor))
         except HungError:
             # Closing would wait for the lane that hangs.
             stack.pop_all()
             raise
+    if not is_loaded:
+        # A plain return would wait for the thread that loads.
+        _end_at_once(_EXIT_OK)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """Whatever threads still do."""
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _profile(_: argparse.Namespace) -> None:

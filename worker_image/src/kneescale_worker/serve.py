@@ -89,8 +89,8 @@ class Server:
         return min(quiet_at_ns, began_ns + _LONGEST_LISTENING_NS) - now_ns
 
 
-async def serve(settings: Settings, executor: Executor) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+async def serve(settings: Settings, executor: Executor) -> bool:
+    """Serve until SIGTERM or SIGINT, then drain; False where it came first, and a thread may still load.
 
     Raises LoadError, and HungError when a batch never ends.
     """
@@ -104,6 +104,7 @@ async def serve(settings: Settings, executor: Executor) -> None:
         if starting.done():
             await _first_of(terminated, *background)
             await server.drain()
+        return starting.done()
     finally:
         for task in (starting, terminated, *background):
             task.cancel()
