@@ -51,17 +51,20 @@ def decode(request: pb.ModelInferRequest) -> InferCall:
 
 
 def encode(model_name: str, answer: InferAnswer, *, raw: bool) -> pb.ModelInferResponse:
-    """The answer, its tensors as raw bytes or in typed fields."""
+    """The answer, its tensors as raw bytes or in typed fields.
+
+    All are raw where one has no typed field: the protocol mixes them in no answer.
+    """
+    raw = raw or any(datatype_of(array) not in _CONTENTS_FIELD for array in answer.outputs.values())
     response = pb.ModelInferResponse(model_name=model_name, model_version=MODEL_VERSION, id=answer.id)
     for name, value in answer.parameters.items():
         response.parameters[name].bool_param = value
     for name, array in answer.outputs.items():
         tensor = response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
-        field = _CONTENTS_FIELD.get(tensor.datatype)
-        if raw or field is None:
+        if raw:
             response.raw_output_contents.append(to_bytes(array))
         else:
-            getattr(tensor.contents, field).extend(to_values(array))
+            getattr(tensor.contents, _CONTENTS_FIELD[tensor.datatype]).extend(to_values(array))
     return response
 
 
