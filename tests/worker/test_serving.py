@@ -316,6 +316,8 @@ def test_wrong_rest_calls_get_the_protocols_error_object(worker: Worker) -> None
     }
     assert [status for status, _ in answers.values()] == list(answers)
     assert all(json.loads(text)["error"] for _, text in answers.values())
+    outcomes = 'kneescale_worker_requests_total{outcome="%s"}'
+    assert [worker.metrics()[outcomes % name] for name in ("invalid", "failed")] == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from aiohttp import web
+
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.wire import Measured
 from kneescale_worker.errors import (
@@ -46,7 +48,7 @@ class RequestAccounts:
         self.idle.clear()
         try:
             yield arrived_ns
-        except (InvalidInputError, ModelNotFoundError):
+        except (InvalidInputError, ModelNotFoundError, web.HTTPClientError):
             self._metrics.invalid()
             raise
         except BaseException as error:
