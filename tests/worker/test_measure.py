@@ -23,6 +23,15 @@ def test_late_and_failed_requests_count_against_attainment() -> None:
     assert (measured.p50_us, measured.queued) == (35_000, 3)
 
 
+def test_requests_are_let_go_as_others_end_also_where_nobody_asks_for_the_figures() -> None:
+    window = Window(0)
+    for ended_s in range(0, 100, 20):
+        window.answered(NS_PER_MS, ended_s * NS_PER_S)
+        window.failed(ended_s * NS_PER_S)
+    # As of a time at which nothing has left the window yet.
+    assert window.measure(_SLO_NS, queued=0, now_ns=0).requests == 4
+
+
 @given(st.lists(st.tuples(st.integers(0, 90), st.none() | st.integers(1, 10**9))))
 def test_only_the_last_half_minute_counts(ended: list[tuple[int, int | None]]) -> None:
     window = Window(0)

@@ -20,16 +20,15 @@ class Window:
 
     def answered(self, latency_ns: int, now_ns: int) -> None:
         """A request was answered."""
-        self._ended.append((now_ns, latency_ns))
+        self._add(now_ns, latency_ns)
 
     def failed(self, now_ns: int) -> None:
         """A request was refused, failed or abandoned."""
-        self._ended.append((now_ns, None))
+        self._add(now_ns, None)
 
     def measure(self, slo_ns: int, queued: int, now_ns: int) -> Measured:
         """The window's figures against the SLO; percentiles are 0 when nothing was answered."""
-        while self._ended and self._ended[0][0] < now_ns - WINDOW_NS:
-            self._ended.popleft()
+        self._forget(now_ns)
         latencies_ns = np.array(
             [latency for _, latency in self._ended if latency is not None], dtype=np.int64
         )
@@ -45,3 +44,12 @@ class Window:
             p99_us=round(p99_us),
             queued=queued,
         )
+
+    def _add(self, now_ns: int, latency_ns: int | None) -> None:
+        # Not only when asked: no agent asks a worker that none has greeted.
+        self._forget(now_ns)
+        self._ended.append((now_ns, latency_ns))
+
+    def _forget(self, now_ns: int) -> None:
+        while self._ended and self._ended[0][0] < now_ns - WINDOW_NS:
+            self._ended.popleft()
