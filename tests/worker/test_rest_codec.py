@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import InferAnswer
+from kneescale_worker.errors import UnwritableAnswerError
 from kneescale_worker.rest_codec import LARGEST_JSON_BYTES, LARGEST_JSON_VALUES, AnswerStyle, decode, encode
 
 _X = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
@@ -83,6 +84,15 @@ def test_an_output_too_large_for_json_is_to_be_asked_for_as_binary() -> None:
         encode("m", answer, AnswerStyle(default=False, named={}))
     body, length = encode("m", answer, AnswerStyle(default=True, named={}))
     assert len(body) - (length or 0) == LARGEST_JSON_VALUES + 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_json_cannot_say_is_an_error_and_can_be_asked_for_as_binary(value: float) -> None:
+    answer = InferAnswer("7", {"a": np.array([[1, value]], np.float32), "b": np.array([[1]], np.int32)}, {})
+    with pytest.raises(UnwritableAnswerError, match=r"output 'a' has values that .* \(binary_data\)"):
+        encode("m", answer, AnswerStyle(default=False, named={}))
+    body, length = encode("m", answer, AnswerStyle(default=False, named={"a": True}))
+    assert np.array_equal(np.frombuffer(body[length:], "<f4"), [1, value], equal_nan=True)
 
 
 def test_outputs_are_lists_or_binary_as_asked() -> None:

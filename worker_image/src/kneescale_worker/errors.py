@@ -23,6 +23,14 @@ class BatchFailedError(KneescaleError):
     """The batch that held items of this request failed while it ran."""
 
 
+class UnwritableAnswerError(KneescaleError):
+    """The model's answer cannot be written in the form that was asked for.
+
+    A failure of the worker (500), not of the request: nothing in that foretold it, and a model that comes to
+    such values should show in its SLO.
+    """
+
+
 class ExecutorError(KneescaleError):
     """A batch could not be run on its lane."""
 

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import MODEL_VERSION, InferAnswer, InferCall
+from kneescale_worker.errors import UnwritableAnswerError
 from kneescale_worker.tensors import (
     Array,
     TensorSpec,
@@ -68,7 +71,8 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerSty
 def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON part when binary tensors follow it.
 
-    Raises InvalidInputError where an output is too large for the JSON part that was asked for.
+    Raises InvalidInputError where an output is too large for the JSON part that was asked for, and
+    UnwritableAnswerError where JSON has no word for its values.
     """
     document: dict[str, Any] = {"model_name": model_name, "model_version": MODEL_VERSION}
     if answer.id:
@@ -91,9 +95,18 @@ def _output(name: str, array: Array, blobs: list[bytes], *, binary: bool) -> dic
             "more should be asked for as binary (binary_data) or over gRPC"
         )
     if not binary:
-        return entry | {"data": to_values(array)}
+        return entry | {"data": _json_values(name, array)}
     blobs.append(to_bytes(array))
     return entry | {"parameters": {"binary_data_size": len(blobs[-1])}}
+
+
+def _json_values(name: str, array: Array) -> list[Any]:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UnwritableAnswerError(
+            f"output '{name}' has values that JSON cannot say (NaN or infinite); it should be asked for as "
+            "binary (binary_data) or over gRPC"
+        )
+    return to_values(array)
 
 
 def _header_end(body: bytes, header_length: str | None) -> int:
