@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.tensors import Array, TensorSpec
 
@@ -33,10 +32,6 @@ class DoublingExecutor:
             raise RuntimeError("a negative value")
         inputs[0][:] *= 2
         return [inputs[0][:-1] if (inputs[0] > 1000).any() else inputs[0]]
-
-    def kernels(self) -> list[KernelWork]:
-        """None that anybody would ask for."""
-        return []
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -142,11 +142,6 @@ def test_a_lane_that_is_not_there_is_an_error(pool: LaneProcesses) -> None:
         pool.run(40, _INPUTS)
 
 
-def test_what_a_lane_cannot_do_is_said_in_its_words(pool: LaneProcesses) -> None:
-    with pytest.raises(LoadError, match="an emulated model has no kernels"):
-        pool.kernels()
-
-
 def test_closing_ends_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = _lanes(monkeypatch, "50")
     executor.load()

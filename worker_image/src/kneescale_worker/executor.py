@@ -48,14 +48,18 @@ class Executor(Protocol):
         and whatever the model raises.
         """
 
+    def close(self) -> None:
+        """Let go of what `load` took, after the batches that run; nothing is run any more."""
+
+
+class LocalExecutor(Executor, Protocol):
+    """One with the model in this very process, where its kernels can be read."""
+
     def kernels(self) -> Sequence[KernelWork]:
         """What each kernel of the loaded model has to do, in the order of their launch.
 
         Raises LoadError where there are none to read.
         """
-
-    def close(self) -> None:
-        """Let go of what `load` took, after the batches that run; nothing is run any more."""
 
 
 def make_executor(settings: Settings) -> Executor:
@@ -68,7 +72,7 @@ def make_executor(settings: Settings) -> Executor:
     return make_local_executor(settings)
 
 
-def make_local_executor(settings: Settings) -> Executor:
+def make_local_executor(settings: Settings) -> LocalExecutor:
     """What runs batches in this very process; see `make_executor`."""
     # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
     if settings.model_format == "Emulated":

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from kneescale.core.errors import KneescaleError
-from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.batch_memory import BatchMemory
 from kneescale_worker.errors import ExecutorError
 from kneescale_worker.tensors import Array
@@ -51,29 +50,17 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadKernels:
-    """Read the work of the model's kernels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kernels:
-    """That work."""
-
-    kernels: tuple[KernelWork, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
-    """What was asked for failed; the lane goes on, unless it was starting."""
+    """The batch failed, and the lane goes on; or its start did."""
 
     reason: str
 
 
-Answer: TypeAlias = Ready | Ran | Kernels | Failed
+Answer: TypeAlias = Ready | Ran | Failed
 
 
 def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batch: int) -> None:
-    """Load the model and do what is asked until the serving worker closes the pipe, between two batches.
+    """Load the model and run batches until the serving worker closes the pipe, between two batches.
 
     SIGTERM ends it while it loads, and never later: none is cut off in the middle of a kernel.
     """
@@ -96,10 +83,8 @@ def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batc
             connection.send(_answer(executor, memory, request))
 
 
-def _answer(executor: "Executor", memory: BatchMemory, request: Run | ReadKernels) -> Answer:
+def _answer(executor: "Executor", memory: BatchMemory, request: Run) -> Answer:
     try:
-        if isinstance(request, ReadKernels):
-            return Kernels(tuple(executor.kernels()))
         outputs = executor.run(request.gpu_percent, memory.inputs(request.batch))
         _store(outputs, memory.outputs(request.batch))
     except Exception as error:  # noqa: BLE001  (whatever a model raises is its batch's error, not the lane's)

@@ -11,19 +11,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import TypeVar
 
 import numpy as np
 
-from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.batch_memory import BatchMemory
 from kneescale_worker.errors import ExecutorError, LoadError
-from kneescale_worker.lane_child import Answer, Failed, Kernels, Ran, ReadKernels, Ready, Run
+from kneescale_worker.lane_child import Answer, Failed, Ran, Ready, Run
 from kneescale_worker.lane_pool import LanePool
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
@@ -31,8 +29,6 @@ from kneescale_worker.tensors import Array
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-Expected = TypeVar("Expected", Ran, Kernels)
-Result = TypeVar("Result")
 
 
 class LaneDiedError(ExecutorError):
@@ -93,13 +89,9 @@ class LaneProcess:
         batch = len(inputs[0])
         for array, place in zip(inputs, self._memory.inputs(batch), strict=True):
             np.copyto(place, array)
-        self._ask(Run(self.gpu_percent, batch), Ran)
+        self._ask(Run(self.gpu_percent, batch))
         # Copies, since the next batch overwrites the memory.
         return [place.copy() for place in self._memory.outputs(batch)]
-
-    def kernels(self) -> Sequence[KernelWork]:
-        """The work of the model's kernels; raises like `run`."""
-        return self._ask(ReadKernels(), Kernels).kernels
 
     def close(self) -> None:
         """Let the process end: at once while it loads, else after the batch that it runs (`serve_lane`)."""
@@ -113,16 +105,15 @@ class LaneProcess:
         self._connection.close()
         self._connection = self._process = None
 
-    def _ask(self, request: Run | ReadKernels, expected: type[Expected]) -> Expected:
+    def _ask(self, request: Run) -> None:
         assert self._connection is not None
         try:
             self._connection.send(request)
         except OSError as error:
             raise LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended") from error
         answer = self._answer()
-        if not isinstance(answer, expected):
+        if not isinstance(answer, Ran):
             raise ExecutorError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
-        return answer
 
     def _answer(self) -> Answer:
         assert self._connection is not None
@@ -155,24 +146,9 @@ class LaneProcesses:
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Run one batch in a free process of that GPU%."""
-        return self._with_lane(gpu_percent, lambda lane: lane.run(inputs))
-
-    def kernels(self) -> Sequence[KernelWork]:
-        """As one of the processes reads them."""
-        try:
-            return self._with_lane(self._lanes[-1].gpu_percent, LaneProcess.kernels)
-        except ExecutorError as error:
-            raise LoadError(str(error)) from error
-
-    def close(self) -> None:
-        """Let all processes end."""
-        for lane in self._lanes:
-            lane.close()
-
-    def _with_lane(self, gpu_percent: int, use: Callable[[LaneProcess], Result]) -> Result:
         lane = self._pool.take(gpu_percent)
         try:
-            result = use(lane)
+            outputs = lane.run(inputs)
         except LaneDiedError:
             Thread(target=self._revive, args=(lane,), name=f"revive-{gpu_percent}", daemon=True).start()
             raise
@@ -180,7 +156,12 @@ class LaneProcesses:
             self._pool.give_back(gpu_percent, lane)
             raise
         self._pool.give_back(gpu_percent, lane)
-        return result
+        return outputs
+
+    def close(self) -> None:
+        """Let all processes end."""
+        for lane in self._lanes:
+            lane.close()
 
     def _revive(self, lane: LaneProcess) -> None:
         """Start a lane's process again, for as long as it takes; it is nobody's until then."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from kneescale.core.errors import KneescaleError
 from kneescale_worker.errors import HungError
-from kneescale_worker.executor import make_executor
+from kneescale_worker.executor import make_executor, make_local_executor
 from kneescale_worker.predict import PredictionRequest, predict
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
@@ -100,7 +100,7 @@ def _end_at_once(status: int) -> NoReturn:
 def _profile(_: argparse.Namespace) -> None:
     settings = parse_settings(os.environ)
     # Each batch has the device to itself (ADR 21), and one copy of the weights does for all lanes.
-    with closing(make_executor(replace(settings, tier=Tier.GREEN_CONTEXTS))) as executor:
+    with closing(make_local_executor(replace(settings, tier=Tier.GREEN_CONTEXTS))) as executor:
         measured = asyncio.run(profile(settings, executor))
     _leave_message(settings.termination_path, measured.message())
 

@@ -20,7 +20,7 @@ from kneescale.core.surfaces.surface import Point, doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, ms_to_ns, ns_to_ms
 from kneescale.core.wire import Progress
 from kneescale_worker.errors import AgentError, LoadError
-from kneescale_worker.executor import Executor
+from kneescale_worker.executor import Executor, LocalExecutor
 from kneescale_worker.lanes import served_sms
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
@@ -169,7 +169,7 @@ class Profiler:
         return self._deadline_ns - time.monotonic_ns()
 
 
-async def profile(settings: Settings, executor: Executor) -> Profile:
+async def profile(settings: Settings, executor: LocalExecutor) -> Profile:
     """Load the model and measure its surface on this device's lanes.
 
     Raises LoadError or AgentError.
@@ -207,7 +207,7 @@ def _as_served(
     return replace(point, latency_ms=point.latency_ms * slowdown)
 
 
-def _prediction_error(executor: Executor, product_name: str, measured: Sequence[Point]) -> float | None:
+def _prediction_error(executor: LocalExecutor, product_name: str, measured: Sequence[Point]) -> float | None:
     """How far off the prediction from the model's kernels and the device's datasheet is, at the median."""
     try:
         gpu, kernels = gpu_product(product_name), executor.kernels()
