@@ -1,7 +1,8 @@
 """TorchScript on an NVIDIA GPU, in lanes; seen to work on an H200 (docs/gpu-checklist.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,9 @@ class CudaExecutor:
         The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200, where others take
         3 ms.
         """
-        lanes = self._lanes.sms
-        of_each_home = lanes if self._lanes.homes > 1 else (max(lanes),)
-        every, some = range(1, self._max_batch + 1), doubling_batches(self._max_batch)
         try:
-            for gpu_percent in lanes:
-                for batch in every if gpu_percent in of_each_home else some:
-                    for _ in range(self._lanes.homes_of(gpu_percent)):
-                        check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
+            for gpu_percent, batch in self._warm_up_runs():
+                check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
 
@@ -108,6 +104,15 @@ class CudaExecutor:
 
     def close(self) -> None:
         """The process's end frees all; Python ends after the threads whose batches still run."""
+
+    def _warm_up_runs(self) -> Iterator[tuple[int, int]]:
+        """(GPU%, batch); once for each home of a lane, which takes its homes in turn."""
+        lanes = self._lanes.sms
+        of_each_home = lanes if self._lanes.homes > 1 else (max(lanes),)
+        every, some = range(1, self._max_batch + 1), doubling_batches(self._max_batch)
+        for gpu_percent in lanes:
+            for batch in every if gpu_percent in of_each_home else some:
+                yield from repeat((gpu_percent, batch), self._lanes.homes_of(gpu_percent))
 
     def _load_at(self, home: int) -> None:
         self._pools.append(torch.cuda.MemPool() if self._lanes.homes > 1 else None)
