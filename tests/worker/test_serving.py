@@ -320,6 +320,13 @@ def test_wrong_rest_calls_get_the_protocols_error_object(worker: Worker) -> None
     assert [worker.metrics()[outcomes % name] for name in ("invalid", "failed")] == [2, 0]
 
 
+def test_a_body_in_another_encoding_than_its_headers_say_is_invalid(worker: Worker) -> None:
+    status, text = worker.post(f"/v2/models/{MODEL}/infer", b"{}", {"Content-Encoding": "gzip"})
+    error = "the request's body is not encoded as its headers say"
+    assert (status, json.loads(text)) == (400, {"error": error})
+    assert worker.metrics()['kneescale_worker_requests_total{outcome="invalid"}'] == 1
+
+
 @pytest.mark.parametrize(
     ("env", "message"),
     [

@@ -145,7 +145,7 @@ class RestServer:
         with self._accounts.request() as arrived_ns:
             self._check_model(request)
             self._plane.check_loaded()
-            body = await request.read()
+            body = await _body(request)
             call, style = rest_codec.decode(body, request.headers.get(rest_codec.HEADER_LENGTH))
             answer = await self._plane.infer(call, arrived_ns)
             body, json_length = rest_codec.encode(self._plane.model_name, answer, style)
@@ -156,6 +156,13 @@ class RestServer:
 
     def _check_model(self, request: web.Request) -> None:
         self._plane.check_model(request.match_info["model"], request.match_info.get("version", ""))
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.RequestPayloadError as error:
+        raise InvalidInputError("the request's body is not encoded as its headers say") from error
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
