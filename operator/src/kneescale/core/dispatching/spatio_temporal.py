@@ -8,8 +8,9 @@ kept, and the rest fills what that leaves. Runs also leave room, where they can,
 may need that wants nothing yet. Beyond the paper (docs/adr/0017, 0031): GPU% and batch are chosen per run,
 with a price on time; and whoever had to refuse more than its part goes a little before the others.
 
-Where late items are refused, an overload sheds early and evenly (docs/adr/0032). Else they go behind all that can be in time,
-and are not starved: after the scoreboard's window they go first if their partition had less than its share.
+Where late items are refused, an overload sheds early and evenly (docs/adr/0032). Else they go behind all that
+can be in time, and are not starved: after the scoreboard's window they go first if their partition had less
+than its share.
 """
 
 from collections.abc import Iterator, Sequence
