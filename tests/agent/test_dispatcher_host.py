@@ -19,6 +19,7 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Restart, Role, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
+from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
 from tests.waiting import wait_until
 
@@ -58,6 +59,20 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
     host.assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
+
+
+def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir: Path, path: Path) -> None:
+    host = dispatcher_host(short_dir)
+    host.assign(assignment_of("a"))
+    host.turn()
+    with FakeWorker(path) as worker:
+        # Both before the next turn, the assignment first.
+        host.assign(Assignment())
+        worker.connect()
+        host.turn()
+        worker.wait_for_hang_up()
+    host.stop()
+    host.run()
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 64, b"\x03\x01\x00\x00", b"\x03\x07\x13\x00" + b"\0" * 19])

@@ -165,8 +165,8 @@ class DispatcherHost:
                 "cannot listen for partition %s at %s: %s", name, path, error, extra=self._about(name)
             )
             return
-        self._listeners[name] = _Listener(sock, claim_uid)
-        self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, sock))
+        listener = self._listeners[name] = _Listener(sock, claim_uid)
+        self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, listener))
 
     def _close_listener(self, name: str) -> None:
         listener = self._listeners.pop(name)
@@ -175,9 +175,11 @@ class DispatcherHost:
         listener.sock.close()
         self._socket_path(listener.claim_uid).unlink(missing_ok=True)
 
-    def _on_connect(self, name: str, listener: socket.socket, mask: int) -> None:
+    def _on_connect(self, name: str, listener: _Listener, mask: int) -> None:
+        if self._listeners.get(name) is not listener:
+            return  # closed while this event waited its turn
         try:
-            sock, _ = listener.accept()
+            sock, _ = listener.sock.accept()
         except BlockingIOError:
             return
         if peer_uid(sock) != self._worker_uid:
