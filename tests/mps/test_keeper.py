@@ -8,7 +8,7 @@ import pytest
 
 from kneescale.core.units import NS_PER_S
 from kneescale.mps import protocol
-from kneescale.mps.control import ControlProgram, DaemonSilentError
+from kneescale.mps.control import PROGRAM, ControlProgram, DaemonSilentError
 from kneescale.mps.keeper import DaemonKeeper
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
@@ -97,6 +97,26 @@ def test_a_limit_that_is_ignored_is_noticed(
     assert rig.reach(DaemonState.MISCONFIGURED).line == "the active thread percentage is '50.0', not 100"
 
 
+def test_a_status_that_cannot_be_written_ends_nothing_and_is_written_later(
+    rig: Rig, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.reach(DaemonState.RUNNING)
+    obstacle = status_path(state_dir, UUID).with_name(".status.json.tmp")
+    obstacle.mkdir()
+    rig.control.ask("fake server 100 ACTIVE 7")
+    caplog.clear()
+    assert [rig.turn().clients, rig.turn().clients] == [(), ()]
+    (warning,) = caplog.messages
+    assert str(obstacle) in warning
+    obstacle.rmdir()
+    assert rig.turn().clients == (7,)
+
+
+def test_an_answer_that_is_no_text_is_an_answer(state_dir: Path) -> None:
+    (state_dir / "bin" / PROGRAM).write_text("#!/bin/sh\nprintf '10\\377'\n")
+    assert ControlProgram(state_dir).ask(protocol.LIST_SERVERS) == "10\N{REPLACEMENT CHARACTER}"
+
+
 @pytest.fixture
 def static(state_dir: Path, make_keeper: MakeKeeper) -> Rig:
     return Rig(state_dir, make_keeper(WantedDaemon(UUID, 16 * 1024, is_static=True)))
@@ -137,6 +157,20 @@ def test_a_partition_is_made_once_those_who_had_its_sms_are_gone(
     static.control.ask("fake occupy")
     static.turn()
     assert told(files, waits) == f"{UUID}/Dx4A2"
+
+
+def test_a_partition_that_cannot_be_told_holds_up_no_status_and_is_told_later(
+    static: Rig, files: PartitionFiles
+) -> None:
+    static.reach(DaemonState.RUNNING)
+    files.ask("one", 2, os.getuid())
+    obstacle = files.folder("one") / ".id.tmp"
+    obstacle.mkdir()
+    static.control.ask("fake server 100 ACTIVE 7")
+    assert static.turn().clients == (7,)
+    obstacle.rmdir()
+    static.turn()
+    assert told(files, "one") == f"{UUID}/Dx4A1"
 
 
 @pytest.mark.parametrize("turns", [0, 1])

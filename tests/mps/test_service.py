@@ -11,8 +11,13 @@ import pytest
 from kneescale.api.codec import encode
 from kneescale.core.errors import InvalidInputError
 from kneescale.mps import service
+from kneescale.mps.control import ControlProgram
+from kneescale.mps.daemon_process import LocalProcess
+from kneescale.mps.keeper import DaemonKeeper
 from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.paths import pipe_dir
 from kneescale.mps.service import MpsService, keeper_of
+from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import DaemonState, read_status, status_path
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_path
 from tests.mps.conftest import UUID, WANTED
@@ -83,6 +88,35 @@ def test_a_gpu_that_is_not_asked_for_any_more_has_no_daemon(state_dir: Path, run
     wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
     wanted_path(state_dir, UUID).unlink()
     wait_until(lambda: running.count == 0, "the daemon is gone")
+
+
+class BrokenProcess(LocalProcess):
+    """One that its keeper cannot cope with."""
+
+    def new_lines(self) -> list[str]:
+        raise RuntimeError("no such line")
+
+
+def test_a_keeper_that_fails_ends_the_program_and_is_not_followed_by_another(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_TURN_S", 0.02)
+    ending, made = Event(), list[WantedDaemon]()
+
+    def make(wanted: WantedDaemon) -> DaemonKeeper:
+        if wanted in made:
+            ending.set()
+        made.append(wanted)
+        if wanted == OTHER:
+            return keeper_of(state_dir, wanted)
+        control = ControlProgram(pipe_dir(state_dir, UUID))
+        partitions = SmPartitions(UUID, PartitionFiles(state_dir, UUID), control)
+        return DaemonKeeper(wanted, BrokenProcess([], {}, []), control, partitions, lambda status: None)
+
+    for wanted in (WANTED, OTHER):
+        _want(state_dir, wanted)
+    assert not MpsService(state_dir, make).run(ending)
+    assert sorted(made, key=str) == sorted([WANTED, OTHER], key=str)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ from kneescale.telemetry import logs
 
 
 def main() -> int:
-    """Exit status 0 after SIGTERM."""
+    """Exit status 0 after SIGTERM, 1 when a daemon could not be kept."""
     logs.configure()
     state_dir = Path(os.environ.get("KNEESCALE_STATE_DIR", "/var/lib/kneescale"))
     ending = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    MpsService(state_dir, partial(keeper_of, state_dir)).run(ending)
-    return 0
+    return 0 if MpsService(state_dir, partial(keeper_of, state_dir)).run(ending) else 1
 
 
 sys.exit(main())

@@ -41,6 +41,7 @@ class ControlProgram:
                 env=self._env,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=_DEADLINE_S,
                 check=False,
             )

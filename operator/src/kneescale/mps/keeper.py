@@ -47,18 +47,20 @@ class DaemonKeeper:
         self._partitions = partitions
         self._publish = publish
         self._now = Supervision(losses=losses)
+        self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
+        #: What could not be written at the last turn.
+        self._unwritten: set[Callable[[], None]] = set()
 
     def turn(self, now_ns: int) -> None:
-        """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst."""
+        """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst.
+
+        What cannot be written, on a full disk for example, is written at a later turn.
+        """
         for event in self._events():
             self._step(event, now_ns)
-        if self.wanted.is_static:
-            self._keep_partitions()
-        status = self._status()
-        if status != self._published:
-            self._published = status
-            self._publish(status)
+        self._try(self._keep_partitions)
+        self._try(self._tell)
 
     def quit(self) -> None:
         """Ask the daemon to end when its clients have; it takes no new ones from now on."""
@@ -99,7 +101,26 @@ class DaemonKeeper:
             for pid in pids
         )
 
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write what can be written; what cannot is said once."""
+        try:
+            write()
+        except OSError as error:
+            if write not in self._unwritten:
+                self._log.warning("%s: tried again every second: %s", self.wanted.uuid, error)
+            self._unwritten.add(write)
+        else:
+            self._unwritten.discard(write)
+
+    def _tell(self) -> None:
+        status = self._status()
+        if status != self._published:
+            self._publish(status)
+            self._published = status
+
     def _keep_partitions(self) -> None:
+        if not self.wanted.is_static:
+            return
         if self._now.state is DaemonState.DOWN:
             self._partitions.lost()
         elif self._now.state is DaemonState.RUNNING:
@@ -112,6 +133,7 @@ class DaemonKeeper:
         before = self._now
         self._now, actions = supervisor.step(before, event, now_ns)
         if before.state is not self._now.state:
+            self._since = format_time(datetime.now(UTC))
             self._log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
         for action in actions:
             for result in self._act(action):
@@ -147,11 +169,10 @@ class DaemonKeeper:
             return supervisor.Silent()
 
     def _status(self) -> DaemonStatus:
-        now, last = self._now, self._published
-        same = last is not None and last.state is now.state
+        now = self._now
         return DaemonStatus(
             state=now.state,
-            since=last.since if last is not None and same else format_time(datetime.now(UTC)),
+            since=self._since,
             restarts=max(0, now.starts - 1),
             losses=now.losses,
             line=now.line[:_LONGEST_LINE],

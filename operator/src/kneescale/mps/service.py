@@ -62,14 +62,23 @@ class MpsService:
         """How many daemons are kept now."""
         return len(self._kept)
 
-    def run(self, ending: Event) -> None:
-        """Serve until `ending` is set, then let every daemon end once its clients have."""
-        while not ending.wait(_TURN_S):
+    def run(self, ending: Event) -> bool:
+        """Serve until `ending` is set, then let every daemon end once its clients have.
+
+        Whether no keeper failed: one that does ends the whole, since its daemon lives on without it, and
+        a second keeper would not get another.
+        """
+        while not self._has_failed and not ending.wait(_TURN_S):
             self.turn()
         for kept in self._kept.values():
             kept.stop()
         for kept in self._kept.values():
             kept.thread.join()
+        return not self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return any(kept.has_failed for kept in self._kept.values())
 
     def turn(self) -> None:
         """Begin and end daemons as the files of now ask."""
@@ -78,7 +87,7 @@ class MpsService:
             # A file that is wrong changes nothing; one that is gone, or asks for something else, does.
             if path not in files or (files[path] or kept.keeper.wanted) != kept.keeper.wanted:
                 kept.stop()
-            if not kept.thread.is_alive():
+            if not kept.thread.is_alive() and not kept.has_failed:
                 del self._kept[path]
         for path, wanted in files.items():
             if wanted is not None and path not in self._kept:
@@ -102,6 +111,7 @@ class _Kept:
 
     def __init__(self, keeper: DaemonKeeper) -> None:
         self.keeper = keeper
+        self.has_failed = False
         self._ending = Event()
         self.thread = Thread(target=self._run, name=keeper.wanted.uuid, daemon=True)
         self.thread.start()
@@ -111,6 +121,14 @@ class _Kept:
         self._ending.set()
 
     def _run(self) -> None:
+        try:
+            self._keep()
+        except Exception:  # noqa: BLE001  (whatever it is, no daemon is to run unkept)
+            uuid = self.keeper.wanted.uuid
+            _log.exception("%s: the keeper failed; the program ends", uuid, extra={"device": uuid})
+            self.has_failed = True
+
+    def _keep(self) -> None:
         self.keeper.turn(time.monotonic_ns())
         while not self._ending.wait(_TURN_S):
             self.keeper.turn(time.monotonic_ns())
