@@ -192,6 +192,25 @@ def test_a_schedule_waits_for_its_device_and_comes_back_with_it(
     assert gone.claims == {"a": claim_uid("a"), "b": ""}
 
 
+@pytest.mark.parametrize("answer", [None, _changed(GOOD, 2, partitions=[partition("c")])])
+def test_a_schedule_whose_device_is_away_from_the_start_is_not_forgotten(
+    hosts: dict[str, RecordingHost], tmp_path: Path, answer: dict[str, Any] | None
+) -> None:
+    """The kubelet unprepares a claim meanwhile; the API server answers or not."""
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    state.add_claim(CLAIM)
+    without = _state({}, tmp_path)
+    without.restore()
+    if answer:
+        without.set_schedules([answer])
+    without.remove_claim(CLAIM.uid)
+    restarted = _state(hosts, tmp_path)
+    restarted.restore()
+    restarted.devices_changed()
+    assert hosts["gpu0"].claims == ({"c": ""} if answer else {"a": "", "b": ""})
+
+
 def test_a_schedule_whose_device_went_says_so(hosts: dict[str, RecordingHost], tmp_path: Path) -> None:
     state = _state(hosts, tmp_path)
     state.set_schedules([GOOD])

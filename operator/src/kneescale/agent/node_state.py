@@ -30,7 +30,7 @@ class KnownSchedule:
     """A GPUSchedule of this node: what is applied of it, and what is wrong with it.
 
     `applied` is the last good spec, None where there never was one; `error` is empty when it is the latest.
-    `manifest` is what `applied` came from, as the checkpoint keeps it.
+    `manifest` is what `applied` came from, as the checkpoint keeps it; empty where there never was one.
     """
 
     name: str
@@ -145,10 +145,12 @@ class NodeState:
                 schedules[name] = self._kept(manifest, str(error))
                 continue
             taken[schedule.spec.device] = name
-            generation = schedule.metadata.generation
-            kept = {"metadata": {"name": name, "generation": generation}, "spec": manifest["spec"]}
             schedules[name] = KnownSchedule(
-                name, generation, schedule.spec, kept, conditions=schedule.status.conditions
+                name,
+                schedule.metadata.generation,
+                schedule.spec,
+                _without_status(manifest),
+                conditions=schedule.status.conditions,
             )
         return schedules
 
@@ -190,9 +192,14 @@ class NodeState:
         )
 
     def _save(self, claims: Mapping[str, PreparedClaim]) -> None:
-        manifests = tuple(schedule.manifest for schedule in self._schedules.values() if schedule.applied)
+        manifests = tuple(map(self._last_good, self._manifests))
         checkpoint.save(self._checkpoint_path, Checkpoint(tuple(claims.values()), manifests))
         self._unsaved = ""
+
+    def _last_good(self, manifest: Manifest) -> Manifest:
+        """What is applied of that schedule; itself where nothing ever was: its device may be on its way."""
+        known = self._schedules.get(manifest["metadata"]["name"])
+        return known.manifest if known and known.applied else _without_status(manifest)
 
     def _try_save(self) -> None:
         try:
@@ -211,6 +218,12 @@ class NodeState:
         for device, host in self._hosts.items():
             spec = by_device.get(device)
             host.assign(assign(spec, self._claims.values()) if spec else Assignment())
+
+
+def _without_status(manifest: Manifest) -> Manifest:
+    metadata = manifest["metadata"]
+    kept = {"name": metadata["name"], "generation": metadata.get("generation", 0)}
+    return {"metadata": kept, "spec": manifest.get("spec")}
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:
