@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kneescale.agent.backend import ContextLosses
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
@@ -63,6 +64,50 @@ def test_the_event_tells_what_the_daemon_said(tmp_path: Path) -> None:
     watch.look(NOON)
     assert host.restarts == 1
     assert api.events[0]["note"].endswith("restarted: Server 7 is in state FAULT")
+
+
+class CountingBackend(EmulatedBackend):
+    """Has lost contexts as often as `counts` says, by device."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(NODE, 2, "V100-SXM2-16GB", folder)
+        self.counts: dict[str, int] = {}
+
+    def context_losses(self) -> Mapping[str, ContextLosses]:
+        return {name: ContextLosses(count, "a fault") for name, count in self.counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("counts", "restarts"),
+    [
+        ((3, 3), 0),
+        ((3, 4, 4), 1),
+        # The daemon's count began anew.
+        ((3, 0, 1), 1),
+    ],
+)
+def test_what_was_lost_before_a_device_came_restarts_nobody(
+    tmp_path: Path, hosts: Mapping[str, RestartedHost], counts: tuple[int, ...], restarts: int
+) -> None:
+    backend = CountingBackend(tmp_path)
+    watch = LossWatch(FakeClusterApi(), NODE, backend, hosts)
+    watch.look(NOON)
+    for backend.counts["gpu0"] in counts:
+        watch.look(NOON)
+    assert hosts["gpu0"].restarts == restarts
+
+
+def test_a_loss_is_told_once_there_is_a_host_to_tell(tmp_path: Path) -> None:
+    host, backend = RestartedHost(), CountingBackend(tmp_path)
+    hosts: dict[str, RestartedHost] = {}
+    backend.counts["gpu0"] = 0
+    watch = LossWatch(FakeClusterApi(), NODE, backend, hosts)
+    backend.counts["gpu0"] = 1
+    watch.look(NOON)
+    hosts["gpu0"] = host
+    watch.look(NOON)
+    watch.look(NOON)
+    assert host.restarts == 1
 
 
 def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ class LossWatch:
         self._node_name = node_name
         self._backend = backend
         self._hosts = hosts
-        #: What was before the agent looked first is over: those workers found out by themselves.
         self._known: dict[str, int] = {
             name: losses.count for name, losses in backend.context_losses().items()
         }
@@ -49,16 +48,22 @@ class LossWatch:
     def look(self, now: datetime) -> None:
         """Restart the workers of each device that lost contexts since the last look."""
         for name, losses in self._backend.context_losses().items():
-            if losses.count > self._known.get(name, 0) and (host := self._hosts.get(name)):
-                log.warning(
-                    "device %s lost all contexts, its workers are restarted: %s",
-                    name,
-                    losses.reason,
-                    extra={"device": name},
-                )
-                host.restart_workers()
-                self._tell(name, losses, now)
+            # What was before the first look is over: those workers found out by themselves.
+            if losses.count > self._known.setdefault(name, losses.count):
+                if (host := self._hosts.get(name)) is None:
+                    continue  # told once it is there
+                self._restart(name, host, losses, now)
             self._known[name] = losses.count
+
+    def _restart(self, device: str, workers: Workers, losses: ContextLosses, now: datetime) -> None:
+        log.warning(
+            "device %s lost all contexts, its workers are restarted: %s",
+            device,
+            losses.reason,
+            extra={"device": device},
+        )
+        workers.restart_workers()
+        self._tell(device, losses, now)
 
     def _tell(self, device: str, losses: ContextLosses, now: datetime) -> None:
         note = f"all workers of device {device} lost their GPU contexts and are restarted: {losses.reason}"
