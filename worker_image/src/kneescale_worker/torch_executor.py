@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from kneescale.core.cpu_lanes import lane_cores
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.artefact import ModelMetadata, read_metadata
@@ -22,7 +23,7 @@ _RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
 
 
 class TorchExecutor:
-    """Runs a TorchScript module; a lane of p GPU% is p % of the device's cores, as that many threads.
+    """Runs a TorchScript module; a lane has as many threads as its part of the device has cores.
 
     Threads are not tied to single cores: the grants of a device sum up to at most its cores, and which of
     them other workers use now only the kernel's scheduler knows.
@@ -61,7 +62,7 @@ class TorchExecutor:
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Run one batch on as many threads as the lane has cores."""
-        _use_threads(max(1, round(len(self._cores) * gpu_percent / WHOLE_GPU_PERCENT)))
+        _use_threads(lane_cores(len(self._cores), gpu_percent))
         with torch.inference_mode():
             answer = self._module(*(_tensor(array) for array in inputs))
         tensors = answer if isinstance(answer, (tuple, list)) else (answer,)

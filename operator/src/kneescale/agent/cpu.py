@@ -1,7 +1,7 @@
 """The `cpu` backend: the CPUs this process may use are one device, shared in whole cores by grant.
 
 A CFS quota is right over 100 ms only, which is longer than many an SLO, so none is used:
-a lane of p GPU% is p/100 of the cores, and the worker pins that many threads.
+a lane of p GPU% is p/100 of the cores, and the worker runs that many threads.
 """
 
 import os
@@ -20,6 +20,7 @@ from kneescale.agent.backend import (
     node_uuid,
 )
 from kneescale.api.vocabulary import Tier
+from kneescale.core.cpu_lanes import lane_percent_step
 
 #: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
 _CLIENTS = 48
@@ -40,7 +41,7 @@ class CpuBackend:
             product_name=attribute_text(f"CPU-{count}x-{_model_slug(_CPUINFO.read_text())}"),
             memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             clients=_CLIENTS,
-            lane_percent_step=max(1, 100 // count),
+            lane_percent_step=lane_percent_step(count),
             tier=tier,
         )
 
