@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from typing import Any
 
 from kneescale.telemetry.logs import JsonLines
@@ -49,3 +51,16 @@ def test_an_exception_is_in_the_line() -> None:
 
 def test_what_json_does_not_know_is_written_as_text() -> None:
     assert line("at", extra={"path": {1}})["path"] == "{1}"
+
+
+def test_an_error_that_ends_a_thread_is_a_line_too() -> None:
+    program = """
+from threading import Thread
+from kneescale.telemetry.logs import configure
+configure(model="vad")
+Thread(target=int, args=("x",), name="http").start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    told = json.loads(done.stderr)
+    assert (told["severity"], told["message"], told["model"]) == ("error", "the thread http failed", "vad")
+    assert "ValueError: invalid literal" in told["exception"]

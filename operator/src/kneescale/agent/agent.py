@@ -134,4 +134,3 @@ class Agent:
             log.exception("%s failed; the agent ends", name)
             self._failed = True
             self._ending.set()
-            raise

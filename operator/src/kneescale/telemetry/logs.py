@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -32,7 +33,16 @@ class JsonLines(logging.Formatter):
 
 
 def configure(**about: str) -> None:
-    """Log from INFO on to stderr; every line has these fields, such as the model and the device."""
+    """Log from INFO on to stderr; every line has these fields, such as the model and the device.
+
+    An error that nobody caught in a thread is such a line too.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(about))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    threading.excepthook = _log_uncaught
+
+
+def _log_uncaught(failure: threading.ExceptHookArgs) -> None:
+    name = failure.thread.name if failure.thread else "that ended"
+    logging.getLogger(__name__).error("the thread %s failed", name, exc_info=failure.exc_value)
