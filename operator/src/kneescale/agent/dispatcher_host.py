@@ -117,7 +117,8 @@ class DispatcherHost:
         """The sockets that are ready; none when the dispatcher's next wake-up comes before.
 
         epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
-        takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made at start-up.
+        takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made before those of
+        the device's workers.
         """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
@@ -203,7 +204,7 @@ class DispatcherHost:
         try:
             if mask & selectors.EVENT_WRITE:
                 connection.flush()
-                self._watch(name, connection)
+                self._watch(connection)
             if mask & selectors.EVENT_READ:
                 self._take(name, connection.receive())
         except ConnectionError as error:
@@ -249,11 +250,11 @@ class DispatcherHost:
             return  # hung up on since the message was decided
         try:
             connection.send(message)
-            self._watch(name, connection)
+            self._watch(connection)
         except (ProtocolError, OSError) as error:
             self._hang_up(name, str(error))
 
-    def _watch(self, name: str, connection: WorkerConnection) -> None:
+    def _watch(self, connection: WorkerConnection) -> None:
         """Wait for room to write only while something is pending."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.has_pending else 0)
         key = self._selector.get_key(connection)

@@ -9,7 +9,6 @@ API_VERSION = f"{GROUP}/v1alpha1"
 DRIVER = "gpu.kneescale.dev"
 #: Key of the taint on a sick device; its value says why.
 TAINT = f"{DRIVER}/sick"
-SYSTEM_NAMESPACE = "kneescale-system"
 #: Owner of the fields that the operator writes by server-side apply.
 FIELD_MANAGER = "kneescale-operator"
 

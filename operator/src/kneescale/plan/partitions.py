@@ -18,7 +18,7 @@ from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed
 from kneescale.plan.workloads import Claim, ModelKey, Pod
 
-#: Agents report once a second: a pod that is ready for less may still have its predecessor's report.
+#: Agents report every two seconds: a pod that is ready for less may still have its predecessor's report.
 _REPORT_LAG = timedelta(seconds=5)
 
 
