@@ -33,7 +33,10 @@ def pod(model: str, image: str = "worker:1") -> Object:
     """A model's worker pod, as the plan would want it."""
     containers = [{"name": "worker", "image": image}]
     labels = {"kneescale.dev/model": model, "kneescale.dev/role": "Serve"}
-    return obj("v1", "Pod", f"{model}-0a", labels=labels, spec={"containers": containers})
+    made = obj("v1", "Pod", f"{model}-0a", labels=labels, spec={"containers": containers})
+    owner = {"apiVersion": "kneescale.dev/v1alpha1", "kind": "InferenceModel", "name": model, "uid": "u"}
+    made["metadata"]["ownerReferences"] = [owner]
+    return made
 
 
 def model(name: str, **parts: Any) -> Object:  # noqa: ANN401

@@ -116,6 +116,8 @@ def test_any_order_of_sights_ends_at_the_latest_state(history: list[Change], dat
 def worker(name: str, ready: str, role: str = "Serve", model: str = "vad") -> Object:
     made = pod(name, 1, "shop")
     made["metadata"]["labels"] = {"kneescale.dev/model": model, "kneescale.dev/role": role}
+    owner = {"apiVersion": "kneescale.dev/v1alpha1", "kind": "InferenceModel", "name": model, "uid": "u"}
+    made["metadata"]["ownerReferences"] = [owner]
     return made | {"status": {"podIP": "10.2.0.9", "conditions": [{"type": "Ready", "status": ready}]}}
 
 

@@ -5,7 +5,7 @@ import pytest
 from kneescale.api.inference_model import Scaling
 from kneescale.api.meta import Metadata
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, Tier
+from kneescale.api.vocabulary import Backend, Role, Tier
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Manifest
 from kneescale.plan.workloads import Claim
@@ -103,7 +103,7 @@ def test_asked_replicas_stay_within_the_bounds(asked: int | None, wanted: tuple[
 
 def claim(uuid: str, gib: int) -> Claim:
     metadata = Metadata("claim", "default", annotations={"kneescale.dev/device": uuid})
-    return Claim(metadata, gib * GIB)
+    return Claim(metadata, Role.SERVE, gib * GIB, clients=1, lanes=(100,))
 
 
 def test_room_is_what_claims_leave_of_memory() -> None:

@@ -77,7 +77,7 @@ def test_a_job_that_cannot_start_says_why_and_keeps_nobody_from_the_device() -> 
     world.create(model("a"))
     world.reconcile()
     (job,) = world.find("Job")
-    give_pod_that_waits(world, job["metadata"]["name"], "ErrImagePull", "a: not found")
+    give_pod_that_waits(world, job, "ErrImagePull", "a: not found")
     world.create(model("b"))
     world.reconcile()
     profiled = condition(world.get("InferenceModel", "a"), "Profiled")
@@ -85,9 +85,10 @@ def test_a_job_that_cannot_start_says_why_and_keeps_nobody_from_the_device() -> 
     assert jobs(world) == [("a", "EMU-node1-0"), ("b", "EMU-node1-0")]
 
 
-def give_pod_that_waits(world: World, job: str, reason: str, message: str) -> None:
-    labels = {"batch.kubernetes.io/job-name": job, "kneescale.dev/role": "Profile"}
-    metadata = {"name": f"{job}-0", "namespace": "default", "labels": labels}
+def give_pod_that_waits(world: World, job: Manifest, reason: str, message: str) -> None:
+    name = job["metadata"]["name"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
+    metadata = {"name": f"{name}-0", "namespace": "default", "ownerReferences": [owner]}
     pod = world.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
     waiting = {"reason": reason, "message": message}
     pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}

@@ -86,8 +86,11 @@ def test_a_ready_pod_has_no_problem_whatever_was_before() -> None:
 def job_pod(name: str, exit_code: int, finished: str, message: str) -> Manifest:
     ended = {"exitCode": exit_code, "finishedAt": finished, "message": message}
     return {
-        "metadata": {"name": name, "labels": {"batch.kubernetes.io/job-name": "job"}},
-        "status": {"containerStatuses": [{"state": {"terminated": ended}}]},
+        "metadata": {"name": name},
+        "status": {
+            "phase": "Failed" if exit_code else "Succeeded",
+            "containerStatuses": [{"state": {"terminated": ended}}],
+        },
     }
 
 
@@ -123,14 +126,14 @@ SUCCESS = job_pod("c", 0, "2026-01-01T00:00:00Z", "points")
 def test_how_a_job_went(
     status: Manifest, pods: list[Manifest], has_ended: bool, succeeded: bool, message: str
 ) -> None:
-    found = parse_job(job(**status), pods)
+    found = parse_job(job(**status), [parse_pod(each) for each in pods])
     assert (found.ended_at is not None, found.succeeded, found.message) == (has_ended, succeeded, message)
 
 
 def waiting_job_pod(phase: str) -> Manifest:
     waiting = {"reason": "ErrImagePull", "message": "not found"}
     return {
-        "metadata": {"name": "d", "labels": {"batch.kubernetes.io/job-name": "job"}},
+        "metadata": {"name": "d"},
         "status": {"phase": phase, "containerStatuses": [{"state": {"waiting": waiting}}]},
     }
 
@@ -145,4 +148,4 @@ def waiting_job_pod(phase: str) -> Manifest:
     ],
 )
 def test_what_keeps_a_job_from_starting(pods: list[Manifest], problem: Problem | None) -> None:
-    assert parse_job(job(), pods).problem == problem
+    assert parse_job(job(), [parse_pod(each) for each in pods]).problem == problem

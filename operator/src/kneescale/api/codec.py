@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -155,6 +156,8 @@ def _decode(kind: Annotation, markers: tuple[Marker, ...], value: object, path: 
     origin: object = get_origin(kind)
     if origin is tuple:
         return _decode_list(get_args(kind)[0], markers, value, path)
+    if origin is Mapping:
+        return _decode_map(get_args(kind)[1], value, path)
     if is_dataclass(kind):
         return decode(cast(type, kind), value, path)
     if issubclass(kind, StrEnum):
@@ -186,6 +189,13 @@ def _decode_list(
     return items
 
 
+def _decode_map(kind: Annotation, value: object, path: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{path} must be an object, not {value!r}")
+    bare, markers, _ = split_annotation(kind)
+    return {key: _decode(bare, markers, member, f"{path}.{key}") for key, member in value.items()}
+
+
 def _check_items(marker: Items, items: tuple[object, ...], raw: Sequence[Json], path: str) -> None:
     if not marker.min_items <= len(items) <= marker.max_items:
         raise InvalidInputError(
@@ -211,5 +221,14 @@ def _check(marker: Marker, value: Json, path: str) -> None:
             raise InvalidInputError(f"{path} must have {shortest} to {longest} characters, not {len(value)}")
         case Text(pattern=str(pattern)) if re.search(pattern, value) is None:
             raise InvalidInputError(f"{path} must match {pattern}, not {value!r}")
+        case DateTime() if not _is_time(value):
+            raise InvalidInputError(f"{path} must be an RFC 3339 time, not {value!r}")
         case _:
             pass
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

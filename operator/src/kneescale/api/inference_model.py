@@ -235,6 +235,14 @@ def parse_inference_model(obj: Mapping[str, Any]) -> InferenceModel:
     return InferenceModel(metadata, spec, decode(InferenceModelStatus, obj.get("status") or {}, "status"))
 
 
+def may_sleep(obj: Mapping[str, Any]) -> bool:
+    """Whether an InferenceModel may be without a worker; one that cannot be read may not."""
+    try:
+        return parse_inference_model(obj).spec.scaling.may_sleep
+    except InvalidInputError:
+        return False
+
+
 def render_inference_model_status(status: InferenceModelStatus) -> dict[str, Any]:
     """The JSON below `.status`."""
     rendered: dict[str, Any] = encode(status)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from kneescale.api.codec import decode
 from kneescale.core.errors import InvalidInputError
 
 
@@ -48,30 +49,52 @@ class Metadata:
         return self.namespace, self.name
 
 
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """An entry of metadata.managedFields."""
+
+    manager: str = ""
+    operation: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _ObjectMeta:
+    """Metadata as the API server gives it."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    owner_references: tuple[Owner, ...] = ()
+    managed_fields: tuple[_Writer, ...] = ()
+
+
 def parse_metadata(obj: Mapping[str, Any]) -> Metadata:
     """The metadata of any Kubernetes object.
 
-    Raises InvalidInputError when it has no name.
+    Raises InvalidInputError when it has no name, or is not of the shape that all metadata has.
     """
-    meta = obj.get("metadata") or {}
-    if not meta.get("name"):
+    meta = decode(_ObjectMeta, obj.get("metadata") or {}, "metadata")
+    if not meta.name:
         raise InvalidInputError("metadata.name is missing")
     return Metadata(
-        name=meta["name"],
-        namespace=meta.get("namespace", ""),
-        uid=meta.get("uid", ""),
-        generation=meta.get("generation", 0),
-        created_at=meta.get("creationTimestamp") or "",
-        deleting=bool(meta.get("deletionTimestamp")),
-        labels=meta.get("labels") or {},
-        annotations=meta.get("annotations") or {},
-        owners=tuple(
-            Owner(owner["apiVersion"], owner["kind"], owner["name"], owner["uid"])
-            for owner in meta.get("ownerReferences") or ()
-        ),
+        name=meta.name,
+        namespace=meta.namespace,
+        uid=meta.uid,
+        generation=meta.generation,
+        created_at=meta.creation_timestamp,
+        deleting=bool(meta.deletion_timestamp),
+        labels=meta.labels,
+        annotations=meta.annotations,
+        owners=meta.owner_references,
         writers=frozenset(
-            entry["manager"]
-            for entry in meta.get("managedFields") or ()
-            if entry["operation"] == "Apply" and not entry.get("subresource")
+            writer.manager
+            for writer in meta.managed_fields
+            if writer.operation == "Apply" and not writer.subresource
         ),
     )

@@ -30,8 +30,6 @@ PROFILE_LABEL = "kneescale.dev/profile"
 ATTEMPT_ANNOTATION = "kneescale.dev/attempt"
 #: On pods, jobs and claims: uuid of the device that the planner chose (a uuid may be too long for a label).
 DEVICE_ANNOTATION = "kneescale.dev/device"
-#: Set by the Job controller on the pods of a Job.
-JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 #: Longest InferenceModel name: leaves room for a partition's suffix in a 63-character label.
 MAX_MODEL_NAME = 50

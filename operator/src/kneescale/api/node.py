@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kneescale.api.built_in import BuiltInCondition
+from kneescale.api.codec import decode
 from kneescale.api.conditions import parse_time
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 
@@ -21,8 +23,8 @@ class Taint:
     """A taint that keeps pods off a node, and so workers."""
 
     key: str
-    value: str
     effect: str
+    value: str = ""
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
@@ -49,29 +51,37 @@ class Node:
         return Owner("v1", "Node", self.metadata.name, self.metadata.uid)
 
 
+@dataclass(frozen=True, slots=True)
+class _NodeSpec:
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeStatus:
+    conditions: tuple[BuiltInCondition, ...] = ()
+
+
 def parse_node(obj: Mapping[str, Any]) -> Node:
-    """A Node as the API server gives it."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    """A Node as the API server gives it. Raises InvalidInputError."""
+    spec = decode(_NodeSpec, obj.get("spec") or {}, "spec")
+    status = decode(_NodeStatus, obj.get("status") or {}, "status")
     return Node(
         metadata=parse_metadata(obj),
-        cordoned=bool(spec.get("unschedulable")),
+        cordoned=spec.unschedulable,
         not_ready_since=_not_ready_since(status),
-        taints=tuple(
-            Taint(taint["key"], taint.get("value", ""), taint["effect"])
-            for taint in spec.get("taints") or ()
-            if _keeps_workers_off(taint)
-        ),
+        taints=tuple(filter(_keeps_workers_off, spec.taints)),
     )
 
 
-def _not_ready_since(status: Mapping[str, Any]) -> datetime | None:
-    ready = [condition for condition in status.get("conditions") or () if condition["type"] == "Ready"]
-    if not ready or ready[0]["status"] == "True":
+def _not_ready_since(status: _NodeStatus) -> datetime | None:
+    ready = next((condition for condition in status.conditions if condition.type == "Ready"), None)
+    if ready is None or ready.status == "True" or ready.last_transition_time is None:
         return None
-    return parse_time(ready[0]["lastTransitionTime"])
+    return parse_time(ready.last_transition_time)
 
 
-def _keeps_workers_off(taint: Mapping[str, Any]) -> bool:
+def _keeps_workers_off(taint: Taint) -> bool:
     """A cordon has a taint of its own besides the spec's field, which says it better."""
     told_otherwise = _NOT_READY | {"node.kubernetes.io/unschedulable", GPU_TAINT}
-    return taint["effect"] in _EFFECTS and taint["key"] not in told_otherwise
+    return taint.effect in _EFFECTS and taint.key not in told_otherwise

@@ -5,7 +5,8 @@ from decimal import ROUND_CEILING, Decimal
 
 from kneescale.core.errors import InvalidInputError
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i|[numkMGTPE])|([eE][+-]?\d+))?")
+#: An exponent of more digits would take the memory and the time of a number with as many.
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i|[numkMGTPE])|([eE][+-]?\d{1,2}))?")
 _FACTORS = (
     {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
     | {unit: Decimal(1000) ** (i + 1) for i, unit in enumerate("kMGTPE")}

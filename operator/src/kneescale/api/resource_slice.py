@@ -1,11 +1,12 @@
 """The devices that Kneescale's agents publish in ResourceSlices (resource.k8s.io/v1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
-from kneescale.api.codec import Json
+from kneescale.api.codec import JsonName, decode
 from kneescale.api.names import DRIVER, TAINT
 from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Backend, Tier
@@ -56,59 +57,111 @@ class GpuDevice:
         return tuple(range(self.lane_percent_step, WHOLE_GPU_PERCENT + 1, self.lane_percent_step))
 
 
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """A value of one of the types that attributes have."""
+
+    string: str | None = None
+    number: Annotated[int | None, JsonName("int")] = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Capacity:
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taint:
+    key: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    name: str
+    attributes: Mapping[str, _Attribute] = field(default_factory=lambda: MappingProxyType({}))
+    capacity: Mapping[str, _Capacity] = field(default_factory=lambda: MappingProxyType({}))
+    taints: tuple[_Taint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    driver: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _SliceSpec:
+    node_name: str
+    devices: tuple[_Device, ...] = ()
+
+
 def parse_resource_slice(obj: Mapping[str, Any]) -> tuple[GpuDevice, ...]:
     """Our driver's devices of a ResourceSlice; none when the slice is another driver's.
 
     Raises InvalidInputError when a device lacks an attribute or capacity that an agent publishes.
     """
-    spec = obj.get("spec") or {}
-    if spec.get("driver") != DRIVER:
-        return ()
-    return tuple(_parse_device(device, spec["nodeName"]) for device in spec.get("devices") or ())
+    spec = _our_spec(obj)
+    return tuple(_parse_device(device, spec.node_name) for device in spec.devices) if spec else ()
 
 
 def publishing_node(obj: Mapping[str, Any]) -> str | None:
-    """The node whose agent publishes this ResourceSlice, be it empty; None when it is another driver's."""
+    """The node whose agent publishes this ResourceSlice, be it empty; None when it is another driver's.
+
+    Raises InvalidInputError when it names none.
+    """
+    spec = _our_spec(obj)
+    return spec.node_name if spec else None
+
+
+def _our_spec(obj: Mapping[str, Any]) -> _SliceSpec | None:
+    """Other drivers have slices of other shapes."""
     spec = obj.get("spec") or {}
-    return str(spec["nodeName"]) if spec.get("driver") == DRIVER else None
+    return decode(_SliceSpec, spec, "spec") if decode(_Driver, spec, "spec").driver == DRIVER else None
 
 
-def _parse_device(device: Mapping[str, Any], node: str) -> GpuDevice:
-    path = f"device {node}/{device['name']}"
-    step = _attribute(device, "lanePercentStep", "int", path)
+def _parse_device(device: _Device, node: str) -> GpuDevice:
+    path = f"device {node}/{device.name}"
+    step = _attribute(device, "lanePercentStep").number
+    if step is None:
+        raise InvalidInputError(f"{path} has no attribute lanePercentStep of type int")
     if not 1 <= step <= WHOLE_GPU_PERCENT:
         raise InvalidInputError(f"{path}: lanePercentStep must be between 1 and 100, not {step}")
     return GpuDevice(
         node=node,
-        name=device["name"],
-        uuid=_attribute(device, "uuid", "string", path),
-        product_name=_attribute(device, "productName", "string", path),
+        name=device.name,
+        uuid=_text(device, "uuid", path),
+        product_name=_text(device, "productName", path),
         backend=_one_of(Backend, device, "backend", path),
         tier=_one_of(Tier, device, "tier", path),
         lane_percent_step=step,
         memory_bytes=_capacity(device, "memory", path),
         clients=_capacity(device, "clients", path),
-        sickness=next((taint["value"] for taint in device.get("taints") or () if taint["key"] == TAINT), ""),
-        driver_version=(device.get("attributes") or {}).get("driverVersion", {}).get("version", ""),
+        sickness=next((taint.value for taint in device.taints if taint.key == TAINT), ""),
+        driver_version=_attribute(device, "driverVersion").version or "",
     )
 
 
-def _one_of(kind: type[T], device: Mapping[str, Any], name: str, path: str) -> T:
-    value = _attribute(device, name, "string", path)
+def _one_of(kind: type[T], device: _Device, name: str, path: str) -> T:
+    value = _text(device, name, path)
     if value not in set(kind):
         raise InvalidInputError(f"{path}: {name} must be one of {', '.join(kind)}, not {value!r}")
     return kind(value)
 
 
-def _attribute(device: Mapping[str, Any], name: str, kind: str, path: str) -> Json:
-    value = (device.get("attributes") or {}).get(name, {}).get(kind)
+def _text(device: _Device, name: str, path: str) -> str:
+    value = _attribute(device, name).string
     if value is None:
-        raise InvalidInputError(f"{path} has no attribute {name} of type {kind}")
+        raise InvalidInputError(f"{path} has no attribute {name} of type string")
     return value
 
 
-def _capacity(device: Mapping[str, Any], name: str, path: str) -> int:
-    value = (device.get("capacity") or {}).get(name, {}).get("value")
+def _attribute(device: _Device, name: str) -> _Attribute:
+    return device.attributes.get(name, _Attribute())
+
+
+def _capacity(device: _Device, name: str, path: str) -> int:
+    value = device.capacity.get(name, _Capacity()).value
     if value is None:
         raise InvalidInputError(f"{path} has no capacity {name}")
-    return parse_quantity(str(value))
+    return parse_quantity(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kneescale.api.conditions import ConditionStatus
-from kneescale.api.inference_model import InferenceModel
+from kneescale.api.inference_model import KIND, InferenceModel
 from kneescale.cli.cluster import read_cluster, read_objects
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.table import write_table
@@ -72,7 +72,8 @@ def _find(observed: Observed, namespace: str, name: str) -> InferenceModel:
         if model.metadata.key == (namespace, name):
             return model
     for rejected in observed.rejected:
-        if (rejected.ref.namespace, rejected.ref.name) == (namespace, name):
+        ref = rejected.ref
+        if (ref.kind, ref.namespace, ref.name) == (KIND, namespace, name):
             raise InvalidInputError(f"{namespace}/{name}: {rejected.message}")
     there = ", ".join("/".join(model.metadata.key) for model in observed.models) or "none"
     raise InvalidInputError(f"there is no InferenceModel {namespace}/{name}; there is {there}")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from kneescale.api.inference_model import may_sleep
 from kneescale.api.vocabulary import Role
 from kneescale.controller.api_server import Listing
 from kneescale.controller.resources import (
@@ -18,8 +19,9 @@ from kneescale.controller.resources import (
     Kind,
     Object,
 )
+from kneescale.core.errors import InvalidInputError
 from kneescale.plan.state import Gate, Observed
-from kneescale.plan.workloads import parse_pod, role_of
+from kneescale.plan.workloads import is_made_for_a_model, parse_pod
 
 #: Namespace (empty for cluster-scoped kinds) and name.
 Key = tuple[str, str]
@@ -127,18 +129,17 @@ def observe(
 
 def models_that_may_sleep(world: World) -> frozenset[Key]:
     """The InferenceModels that may be without a worker."""
-    return frozenset(
-        key_of(obj)
-        for obj in world.objects(INFERENCE_MODEL)
-        if ((obj.get("spec") or {}).get("scaling") or {}).get("minReplicas") == 0
-    )
+    return frozenset(key_of(obj) for obj in world.objects(INFERENCE_MODEL) if may_sleep(obj))
 
 
 def find_worker(world: World, model: Key) -> str | None:
     """The address of a worker of the model that is ready; None where there is none."""
     for obj in world.objects(POD):
-        pod = parse_pod(obj)
-        is_its_worker = role_of(obj) == Role.SERVE and pod.model == model
-        if is_its_worker and pod.ready and not pod.metadata.deleting:
-            return str(obj["status"]["podIP"])
+        try:
+            pod = parse_pod(obj)
+        except InvalidInputError:
+            continue
+        is_its_worker = is_made_for_a_model(pod.metadata, Role.SERVE) and pod.model == model
+        if is_its_worker and pod.ready and pod.address and not pod.metadata.deleting:
+            return pod.address
     return None

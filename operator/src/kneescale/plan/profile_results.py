@@ -23,7 +23,7 @@ def parse_result(need: Need, stack: Stack | None, message: str) -> ModelProfileS
         result = json.loads(message)
         points = _points(result["points"], fitted=False) + _points(result.get("fitted", ()), fitted=True)
         errors = {name: result[name] for name in _ERRORS if name in result}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         points, errors = [], {}
     if not points:
         said = worker_error(message) or f"the profiling worker ended with {message[:80]!r}, not with points"

@@ -1,6 +1,7 @@
 """What the plan is made from, and what it says: the shapes between the controller and the plan."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -24,11 +25,11 @@ from kneescale.plan.workloads import (
     ModelKey,
     Pod,
     Want,
+    is_made_for_a_model,
     parse_claim,
     parse_job,
     parse_pod,
     parse_want,
-    role_of,
 )
 
 T = TypeVar("T")
@@ -131,30 +132,27 @@ class Observed:
         gates: Mapping[ModelKey, Gate] = MappingProxyType({}),
         apply_errors: Mapping[ModelKey, str] = MappingProxyType({}),
     ) -> "Observed":
-        """Objects as the API server gives them; of pods, jobs and claims those that the operator made."""
-        rejected: list[Rejected] = []
-        all_pods = _ordered(pods)
-        all_claims = _ordered(claims)
-        profiling = [pod for pod in all_pods if role_of(pod) in (Role.PROFILE, PREDICT)]
-        serving = [pod for pod in all_pods if role_of(pod) == Role.SERVE]
-        all_slices = tuple(slices)
-        slice_devices = _parsed(parse_resource_slice, all_slices, rejected)
+        """Objects as the API server gives them; of pods, jobs and claims our own ones count."""
+        reader = _Reader()
+        pods, slices, claims = tuple(pods), tuple(slices), tuple(claims)
+        all_pods = reader.read(parse_pod, pods)
+        slice_devices = reader.read(parse_resource_slice, slices)
         return cls(
             now=now,
-            models=_parsed(parse_inference_model, models, rejected),
-            profiles=_parsed(parse_model_profile, profiles, rejected),
-            schedules=_parsed(parse_gpu_schedule, schedules, rejected),
+            models=reader.read(parse_inference_model, models),
+            profiles=reader.read(parse_model_profile, profiles),
+            schedules=reader.read(parse_gpu_schedule, schedules),
             devices=tuple(device for devices in slice_devices for device in devices),
-            publishing_nodes=frozenset(filter(None, map(publishing_node, all_slices))),
-            pods=_parsed(parse_pod, serving, rejected),
-            jobs=_parsed(lambda job: parse_job(job, profiling), jobs, rejected),
-            claims=_parsed(parse_claim, [claim for claim in all_claims if role_of(claim) != WANT], rejected),
-            wants=tuple(parse_want(obj) for obj in (*all_pods, *all_claims) if role_of(obj) == WANT),
+            publishing_nodes=frozenset(filter(None, reader.read(publishing_node, slices))),
+            pods=tuple(pod for pod in all_pods if is_made_for_a_model(pod.metadata, Role.SERVE)),
+            jobs=reader.read_own(_job_parser(all_pods), jobs, Role.PROFILE, PREDICT),
+            claims=reader.read_own(parse_claim, claims, *Role),
+            wants=reader.read_own(parse_want, (*pods, *claims), WANT),
             gates=gates,
-            entrances=tuple(filter(_is_entrance, map(parse_metadata, _ordered(entrances)))),
-            nodes={node.metadata.name: node for node in map(parse_node, nodes)},
+            entrances=tuple(filter(_is_entrance, reader.read(parse_metadata, entrances))),
+            nodes={node.metadata.name: node for node in reader.read(parse_node, nodes)},
             apply_errors=apply_errors,
-            rejected=tuple(rejected),
+            rejected=tuple(reader.rejected),
         )
 
 
@@ -189,36 +187,66 @@ class Desired:
     requeue_after_s: float | None = None
 
 
+class _Reader:
+    """Parses objects, and notes those that cannot be read."""
+
+    def __init__(self) -> None:
+        self.rejected: list[Rejected] = []
+
+    def read(self, parse: Callable[[RawObject], T], objects: Iterable[RawObject]) -> tuple[T, ...]:
+        """The readable ones, by namespace and name."""
+        return tuple(self._readable(parse, objects))
+
+    def read_own(
+        self, parse: Callable[[RawObject], T], objects: Iterable[RawObject], *roles: str
+    ) -> tuple[T, ...]:
+        """The same of those that the operator made, to play one of these roles."""
+
+        def parse_own(obj: RawObject) -> T | None:
+            return parse(obj) if is_made_for_a_model(parse_metadata(obj), *roles) else None
+
+        return tuple(found for found in self._readable(parse_own, objects) if found is not None)
+
+    def _readable(self, parse: Callable[[RawObject], T], objects: Iterable[RawObject]) -> Iterator[T]:
+        for obj in sorted(objects, key=_place):
+            try:
+                yield parse(obj)
+            except InvalidInputError as error:
+                self.rejected.append(_rejected(obj, str(error)))
+
+
+def _place(obj: RawObject) -> tuple[str, str]:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def _job_parser(pods: Iterable[Pod]) -> Callable[[RawObject], Job]:
+    """Parses Jobs, each with those of the pods that it owns."""
+    owned: defaultdict[str, list[Pod]] = defaultdict(list)
+    for pod in pods:
+        for owner in pod.metadata.owners:
+            owned[owner.uid].append(pod)
+    return lambda job: parse_job(job, owned[job["metadata"].get("uid", "")])
+
+
 def _is_entrance(metadata: Metadata) -> bool:
     """Whether an EndpointSlice is ours, and none that Kubernetes keeps for a Service of ours."""
-    return metadata.labels.get(SLICE_MANAGER_LABEL) == GROUP
-
-
-def _ordered(objects: Iterable[RawObject]) -> Sequence[RawObject]:
-    return sorted(objects, key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
-
-
-def _parsed(
-    parse: Callable[[RawObject], T], objects: Iterable[RawObject], rejected: list[Rejected]
-) -> tuple[T, ...]:
-    parsed: list[T] = []
-    for obj in _ordered(objects):
-        try:
-            parsed.append(parse(obj))
-        except InvalidInputError as error:
-            rejected.append(_rejected(obj, str(error)))
-    return tuple(parsed)
+    return metadata.labels.get(SLICE_MANAGER_LABEL) == GROUP and is_made_for_a_model(metadata)
 
 
 def _rejected(obj: RawObject, message: str) -> Rejected:
-    meta = parse_metadata(obj)
-    ref = ObjectRef(obj.get("apiVersion", ""), obj.get("kind", ""), meta.namespace, meta.name, meta.uid)
-    return Rejected(ref, meta.generation, message, _readable_conditions(obj))
+    meta = obj["metadata"]
+    namespace, name = _place(obj)
+    ref = ObjectRef(obj.get("apiVersion", ""), obj.get("kind", ""), namespace, name, meta.get("uid", ""))
+    return Rejected(ref, meta.get("generation", 0), message, _readable_conditions(obj))
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    conditions: tuple[Condition, ...] = ()
 
 
 def _readable_conditions(obj: RawObject) -> tuple[Condition, ...]:
-    found = (obj.get("status") or {}).get("conditions") or ()
     try:
-        return tuple(decode(Condition, condition, "condition") for condition in found)
+        return decode(_Conditions, obj.get("status") or {}, "status").conditions
     except InvalidInputError:
         return ()

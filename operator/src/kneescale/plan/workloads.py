@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from kneescale.api.built_in import (
+    BuiltInCondition,
+    ClaimSpec,
+    ContainerStatus,
+    Ended,
+    JobSpec,
+    JobStatus,
+    PodStatus,
+)
+from kneescale.api.codec import decode
 from kneescale.api.conditions import parse_time
+from kneescale.api.inference_model import KIND
 from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.names import (
     ATTEMPT_ANNOTATION,
     DEVICE_ANNOTATION,
-    JOB_NAME_LABEL,
+    GROUP,
     MODEL_LABEL,
     PREDICT,
     PROFILE_LABEL,
@@ -20,6 +31,7 @@ from kneescale.api.names import (
 )
 from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Role
+from kneescale.core.errors import InvalidInputError
 
 #: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
 _NO_CRASH_LOOP = timedelta(seconds=30)
@@ -41,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A worker's pod; its name is its partition's."""
+    """A worker's pod; of one that serves the name is its partition's."""
 
     metadata: Metadata
     phase: str
@@ -51,6 +63,10 @@ class Pod:
     ready_since: datetime | None = None
     #: Whether the kubelet makes it wait long to start again although it had served.
     is_held_back: bool = False
+    #: How its containers ended, as far as they did.
+    ended: tuple[Ended, ...] = ()
+    #: Empty before it has one.
+    address: str = ""
 
     @property
     def model(self) -> ModelKey:
@@ -80,6 +96,8 @@ class Job:
     #: What keeps its pod from starting.
     problem: Problem | None
     worker_image: str
+    #: Which try this is, from 1.
+    attempt: int = 1
 
     @property
     def model(self) -> ModelKey:
@@ -101,20 +119,17 @@ class Job:
         """Whether it reads the model's kernels, rather than measure."""
         return self.metadata.labels.get(ROLE_LABEL) == PREDICT
 
-    @property
-    def attempt(self) -> int:
-        """Which try this is, from 1."""
-        return int(self.metadata.annotations.get(ATTEMPT_ANNOTATION, "1"))
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A ResourceClaim: memory and clients of one device, for a worker with these lanes."""
 
     metadata: Metadata
+    #: What its partition is for.
+    role: Role
     memory_bytes: int
-    clients: int = 1
-    lanes: tuple[int, ...] = ()
+    clients: int
+    lanes: tuple[int, ...]
 
     @property
     def model(self) -> ModelKey:
@@ -125,11 +140,6 @@ class Claim:
     def device_uuid(self) -> str:
         """The device that it asks for."""
         return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
-
-    @property
-    def role(self) -> Role:
-        """What its partition is for."""
-        return Role(self.metadata.labels[ROLE_LABEL])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,47 +152,53 @@ class Want:
 
 
 def parse_pod(obj: Mapping[str, Any]) -> Pod:
-    """A worker's pod as the API server gives it."""
-    status = obj.get("status") or {}
-    condition = _condition(status, "Ready")
-    ready = condition.get("status") == "True"
-    since = condition.get("lastTransitionTime")
+    """A pod as the API server gives it. Raises InvalidInputError."""
+    status = decode(PodStatus, obj.get("status") or {}, "status")
+    condition = _condition(status.conditions, "Ready")
+    ready = condition.status == "True"
+    since = condition.last_transition_time
     return Pod(
         metadata=parse_metadata(obj),
-        phase=status.get("phase", "Pending"),
+        phase=status.phase,
         ready=ready,
         problem=None if ready else _problem(status),
         ready_since=parse_time(since) if ready and since else None,
-        is_held_back=_is_held_back(status),
+        is_held_back=any(map(_is_held_back, status.container_statuses)),
+        ended=tuple(container.ended for container in status.container_statuses if container.ended),
+        address=status.address,
     )
 
 
-def parse_job(obj: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Job:
-    """A profiling Job with its pods, as the API server gives them."""
-    metadata, status = parse_metadata(obj), obj.get("status") or {}
-    complete, failed = (_condition(status, kind) for kind in ("Complete", "Failed"))
-    ended = next((condition for condition in (complete, failed) if condition.get("status") == "True"), None)
-    own = [pod for pod in pods if parse_metadata(pod).labels.get(JOB_NAME_LABEL) == metadata.name]
+def parse_job(obj: Mapping[str, Any], pods: Sequence[Pod]) -> Job:
+    """A profiling Job as the API server gives it, with its pods. Raises InvalidInputError."""
+    metadata = parse_metadata(obj)
+    spec = decode(JobSpec, obj.get("spec"), "spec")
+    status = decode(JobStatus, obj.get("status") or {}, "status")
+    complete, failed = (_condition(status.conditions, kind) for kind in ("Complete", "Failed"))
+    ended = next((condition for condition in (complete, failed) if condition.status == "True"), None)
     return Job(
         metadata=metadata,
         succeeded=ended is complete,
-        ended_at=parse_time(ended["lastTransitionTime"]) if ended else None,
-        message=_last_words(own) or failed.get("message", ""),
-        problem=next(filter(None, (_problem(pod["status"]) for pod in own if _is_pending(pod))), None),
-        worker_image=obj["spec"]["template"]["spec"]["containers"][0]["image"],
+        ended_at=_time_of(ended) if ended else None,
+        message=_last_words(pods) or failed.message,
+        problem=next(filter(None, (pod.problem for pod in pods if pod.phase == "Pending")), None),
+        worker_image=spec.template.spec.containers[0].image,
+        attempt=_attempt(metadata.annotations.get(ATTEMPT_ANNOTATION, "1")),
     )
 
 
 def parse_claim(obj: Mapping[str, Any]) -> Claim:
-    """A ResourceClaim that the operator made."""
-    devices = obj["spec"]["devices"]
-    (request,), (config,) = devices["requests"], devices["config"]
-    capacity = request["exactly"]["capacity"]["requests"]
+    """A ResourceClaim that the operator made for a worker. Raises InvalidInputError."""
+    metadata = parse_metadata(obj)
+    devices = decode(ClaimSpec, obj.get("spec"), "spec").devices
+    (request,), (config,) = devices.requests, devices.config
+    capacity = request.exactly.capacity.requests
     return Claim(
-        metadata=parse_metadata(obj),
-        memory_bytes=parse_quantity(str(capacity["memory"])),
-        clients=parse_quantity(str(capacity["clients"])),
-        lanes=tuple(config["opaque"]["parameters"]["lanes"]),
+        metadata=metadata,
+        role=Role(metadata.labels[ROLE_LABEL]),
+        memory_bytes=_amount(capacity.memory),
+        clients=_amount(capacity.clients),
+        lanes=config.opaque.parameters.lanes,
     )
 
 
@@ -191,16 +207,24 @@ def parse_want(obj: Mapping[str, Any]) -> Want:
     return Want(obj["apiVersion"], obj["kind"], parse_metadata(obj))
 
 
-def role_of(obj: Mapping[str, Any]) -> str:
-    """What a pod or a claim is for, as its label says."""
-    return parse_metadata(obj).labels.get(ROLE_LABEL, "")
+def is_made_for_a_model(metadata: Metadata, *roles: str) -> bool:
+    """Whether the operator made an object for a model, to play one of these roles, or any that it likes.
+
+    Anybody may set its label: what it makes names its model as the owner, too.
+    """
+    model = metadata.labels.get(MODEL_LABEL)
+    is_owned = any(
+        owner.api_version.startswith(f"{GROUP}/") and (owner.kind, owner.name) == (KIND, model)
+        for owner in metadata.owners
+    )
+    return is_owned and (not roles or metadata.labels.get(ROLE_LABEL) in roles)
 
 
 def worker_error(termination_message: str) -> str | None:
     """The one-line error in a worker's termination message, if it left one."""
     try:
         error = json.loads(termination_message)["error"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return " ".join(str(error).split())
 
@@ -209,62 +233,66 @@ def _model_of(metadata: Metadata) -> ModelKey:
     return metadata.namespace, metadata.labels.get(MODEL_LABEL, "")
 
 
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    found: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
-    return next((condition for condition in found if condition["type"] == kind), {})
+def _attempt(text: str) -> int:
+    if re.fullmatch("[1-9][0-9]{0,8}", text) is None:
+        raise InvalidInputError(f"{ATTEMPT_ANNOTATION} must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
-def _is_pending(pod: Mapping[str, Any]) -> bool:
-    return (pod.get("status") or {}).get("phase") == "Pending"
+def _amount(quantity: str) -> int:
+    amount = parse_quantity(quantity)
+    if amount < 0:
+        raise InvalidInputError(f"a claim cannot ask for {quantity}")
+    return amount
+
+
+_NOT_SAID = BuiltInCondition("")
+
+
+def _condition(conditions: Iterable[BuiltInCondition], kind: str) -> BuiltInCondition:
+    return next((condition for condition in conditions if condition.type == kind), _NOT_SAID)
+
+
+def _time_of(condition: BuiltInCondition) -> datetime:
+    if condition.last_transition_time is None:
+        raise InvalidInputError(f"status: the condition {condition.type} has no lastTransitionTime")
+    return parse_time(condition.last_transition_time)
 
 
 #: The kubelet goes to and fro between the two while an image cannot be pulled; one name is one Event.
 _ONE_NAME = {"ErrImagePull": "ImagePullBackOff"}
 
 
-def _problem(status: Mapping[str, Any]) -> Problem | None:
+def _problem(status: PodStatus) -> Problem | None:
     """The first thing that keeps the pod from running, in the order in which pods come up."""
-    scheduled = _condition(status, "PodScheduled")
-    if scheduled.get("reason") == "Unschedulable":
-        return Problem("Unschedulable", _one_line(scheduled.get("message", "no node takes the pod")))
-    for container in status.get("containerStatuses") or ():
-        if ended := _terminated(container):
-            return _why_ended(ended)
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason", "ContainerCreating") not in ("ContainerCreating", "PodInitializing"):
-            reason = _ONE_NAME.get(waiting["reason"], waiting["reason"])
-            return Problem(reason, _one_line(waiting.get("message", "")) or reason)
-    if status.get("phase") == "Failed":
-        return Problem(
-            status.get("reason") or "PodFailed", _one_line(status.get("message", "the pod failed"))
-        )
+    scheduled = _condition(status.conditions, "PodScheduled")
+    if scheduled.reason == "Unschedulable":
+        return Problem("Unschedulable", _one_line(scheduled.message) or "no node takes the pod")
+    for container in status.container_statuses:
+        if container.ended:
+            return _why_ended(container.ended)
+        waiting = container.state.waiting
+        if waiting and waiting.reason not in ("ContainerCreating", "PodInitializing"):
+            reason = _ONE_NAME.get(waiting.reason, waiting.reason)
+            return Problem(reason, _one_line(waiting.message) or reason)
+    if status.phase == "Failed":
+        return Problem(status.reason or "PodFailed", _one_line(status.message) or "the pod failed")
     return None
 
 
-def _terminated(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for state in ("state", "lastState"):
-        ended: Mapping[str, Any] | None = (container.get(state) or {}).get("terminated")
-        if ended:
-            return ended
-    return None
-
-
-def _why_ended(ended: Mapping[str, Any]) -> Problem | None:
-    if error := worker_error(ended.get("message", "")):
+def _why_ended(ended: Ended) -> Problem | None:
+    if error := worker_error(ended.message):
         return Problem("ModelLoadFailed", error)
-    if ended.get("exitCode", 0) == 0:
+    if ended.exit_code == 0:
         return None
-    reason = ended.get("reason", "Error")
-    return Problem("WorkerFailed", f"the worker ended with exit code {ended['exitCode']} ({reason})")
+    return Problem("WorkerFailed", f"the worker ended with exit code {ended.exit_code} ({ended.reason})")
 
 
-def _is_held_back(status: Mapping[str, Any]) -> bool:
-    for container in status.get("containerStatuses") or ():
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        ended = (container.get("lastState") or {}).get("terminated") or {}
-        if waiting.get("reason") == "CrashLoopBackOff" and _had_served(ended):
-            return _back_off(waiting.get("message", "")) > _TIME_OF_A_NEW_POD
-    return False
+def _is_held_back(container: ContainerStatus) -> bool:
+    waiting, ended = container.state.waiting, container.last_state.terminated
+    if waiting is None or waiting.reason != "CrashLoopBackOff" or ended is None:
+        return False
+    return _had_served(ended) and _back_off(waiting.message) > _TIME_OF_A_NEW_POD
 
 
 def _back_off(message: str) -> timedelta:
@@ -274,19 +302,16 @@ def _back_off(message: str) -> timedelta:
     return timedelta(minutes=int(minutes), seconds=int(seconds))
 
 
-def _had_served(ended: Mapping[str, Any]) -> bool:
-    if worker_error(ended.get("message", "")) or not ended.get("startedAt"):
+def _had_served(ended: Ended) -> bool:
+    if worker_error(ended.message) or not ended.started_at or not ended.finished_at:
         return False
-    return parse_time(ended["finishedAt"]) - parse_time(ended["startedAt"]) >= _NO_CRASH_LOOP
+    return parse_time(ended.finished_at) - parse_time(ended.started_at) >= _NO_CRASH_LOOP
 
 
-def _last_words(pods: Iterable[Mapping[str, Any]]) -> str:
+def _last_words(pods: Iterable[Pod]) -> str:
     """The termination message of the pod that ended last; a success before any failure."""
     ended = [
-        (state["exitCode"] == 0, state.get("finishedAt") or "", state.get("message", ""))
-        for pod in pods
-        for container in (pod.get("status") or {}).get("containerStatuses") or ()
-        if (state := _terminated(container))
+        (ended.exit_code == 0, ended.finished_at or "", ended.message) for pod in pods for ended in pod.ended
     ]
     return max(ended)[2] if ended else ""
 

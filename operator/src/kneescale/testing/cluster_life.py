@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kneescale.api.conditions import format_time
-from kneescale.api.names import DEVICE_ANNOTATION, JOB_NAME_LABEL, MODEL_LABEL, PREDICT, ROLE_LABEL
+from kneescale.api.names import DEVICE_ANNOTATION, MODEL_LABEL, PREDICT, ROLE_LABEL
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
 
@@ -178,7 +178,7 @@ def _end(world: World, job: Manifest) -> None:
     pod_metadata = {
         "name": f"{meta['name']}-0",
         "namespace": meta["namespace"],
-        "labels": {**template["metadata"]["labels"], JOB_NAME_LABEL: meta["name"]},
+        "labels": template["metadata"]["labels"],
         "ownerReferences": [owner],
     }
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": template["spec"]}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from kneescale.api.conditions import format_time
+from kneescale.api.inference_model import may_sleep
 from kneescale.api.names import FIELD_MANAGER
 from kneescale.plan import plan
 from kneescale.plan.state import EventNote, Gate, Manifest, ObjectRef, Observed, Settings
@@ -115,11 +116,7 @@ class World:
 
     def _gates(self) -> dict[ModelKey, Gate]:
         """The controller has one for each model that may sleep."""
-        models = [
-            obj
-            for obj in self.find("InferenceModel")
-            if obj["spec"].get("scaling", {}).get("minReplicas") == 0
-        ]
+        models = [obj for obj in self.find("InferenceModel") if may_sleep(obj)]
         names = [(obj["metadata"]["namespace"], obj["metadata"]["name"]) for obj in models]
         return {key: Gate("10.2.0.1", 4000, 4001, self.waiting.get(key[1], 0)) for key in names}
 
