@@ -1,6 +1,8 @@
 """Connections are held until a worker is ready, then passed on byte for byte; over real sockets."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +15,8 @@ from tests.waiting import until
 
 MODEL: Key = ("shop", "vad")
 LOCAL = "127.0.0.1"
+#: Nothing listens there.
+GONE = "127.0.0.2"
 
 
 class Cluster:
@@ -106,6 +110,70 @@ async def test_where_no_worker_comes_the_connection_ends(
     reader, writer = await asyncio.open_connection(LOCAL, gate.http_port)
     assert await reader.read() == b""
     assert await cluster.waiting() == 0
+    await ended(writer)
+
+
+async def test_a_worker_that_resets_the_connection_ends_the_clients(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.worker = LOCAL
+    async with resetting(monkeypatch):
+        gate = (await cluster.gates.keep({MODEL}))[MODEL]
+        reader, writer = await asyncio.open_connection(LOCAL, gate.http_port)
+        writer.write(b"is this speech?")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        await ended(writer)
+
+
+@asynccontextmanager
+async def resetting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """A worker that dies in the middle of a request."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(reset, LOCAL, 0)
+    monkeypatch.setattr(gates_module, "HTTP_PORT", server.sockets[0].getsockname()[1])
+    async with server:
+        yield
+
+
+async def test_a_worker_that_takes_no_connection_is_not_the_last_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with echoing("HTTP_PORT", monkeypatch):
+        gate = (await cluster.gates.keep({MODEL}))[MODEL]
+        cluster.worker = GONE
+        reader, writer = await asyncio.open_connection(LOCAL, gate.http_port)
+        writer.write(b"is this speech?")
+        await until_waiting(cluster, 1)
+        cluster.worker = LOCAL
+        await cluster.gates.look()
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(15) == b"is this speech?"
+        assert await cluster.waiting() == 0
+        await ended(writer)
+
+
+async def test_a_worker_that_does_not_answer_is_waited_for_no_longer_than_one_that_does_not_come(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_connection = asyncio.open_connection
+
+    async def no_answer(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(gates_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(asyncio, "open_connection", no_answer)
+    cluster.worker = LOCAL
+    gate = (await cluster.gates.keep({MODEL}))[MODEL]
+    reader, writer = await open_connection(LOCAL, gate.http_port)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
     await ended(writer)
 
 

@@ -36,6 +36,7 @@ class Gates:
         self._wake = wake
         self._gates: dict[Key, _OpenGate] = {}
         self._looked = asyncio.Condition()
+        self._looks = 0
 
     async def keep(self, keys: Collection[Key]) -> Mapping[Key, Gate]:
         """Have a gate for each of these models and for no other; return them, to be planned with."""
@@ -53,32 +54,50 @@ class Gates:
     async def look(self) -> None:
         """Have everyone who waits look for a worker: there may be one now."""
         async with self._looked:
+            self._looks += 1
             self._looked.notify_all()
 
     async def _hold(
         self, key: Key, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            host = await self._worker(key)
-            worker = await asyncio.open_connection(host, port)
-        except (TimeoutError, OSError) as error:
-            logger.warning("%s/%s: no worker for a held connection: %s", *key, error or "none came")
+            worker = await self._worker(key, port)
+        except TimeoutError:
+            logger.warning("%s/%s: no worker for a held connection", *key)
             await _close(writer)
             return
         await _join((reader, writer), worker)
 
-    async def _worker(self, key: Key) -> str:
-        """The address of a worker, as soon as one is ready. Raises TimeoutError."""
+    async def _worker(self, key: Key, port: int) -> "_Connection":
+        """A connection to a worker, as soon as one is ready and takes it. Raises TimeoutError."""
         gate = self._gates[key]
         gate.waiting += 1
         self._wake()
         try:
-            async with asyncio.timeout(PATIENCE_S), self._looked:
-                while (found := self._find_worker(key)) is None:
-                    await self._looked.wait()
-                return found
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._first_connection(key, port)
         finally:
             gate.waiting -= 1
+
+    async def _first_connection(self, key: Key, port: int) -> "_Connection":
+        while True:
+            looks = self._looks
+            if connection := await self._connect(key, port):
+                return connection
+            async with self._looked:
+                # Not simply the next one: there may have been one while a worker let us wait.
+                while self._looks == looks:
+                    await self._looked.wait()
+
+    async def _connect(self, key: Key, port: int) -> "_Connection | None":
+        """None where no worker is ready, or the one that seems to be takes no connection."""
+        if (host := self._find_worker(key)) is None:
+            return None
+        try:
+            return await asyncio.open_connection(host, port)
+        except OSError as error:
+            logger.warning("%s/%s: the worker at %s takes no connection: %s", *key, host, error)
+            return None
 
 
 class _OpenGate:
@@ -115,15 +134,15 @@ async def _join(client: _Connection, worker: _Connection) -> None:
 
 async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with suppress(ConnectionError):
+    with suppress(OSError):
         await writer.wait_closed()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # A peer that is gone shows as an end to the other one.
-    with suppress(ConnectionError):
+    with suppress(OSError):
         while data := await reader.read(_CHUNK_BYTES):
             writer.write(data)
             await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
+    # After a reset, too: it is all that tells the other one.
+    with suppress(OSError):
+        writer.write_eof()
