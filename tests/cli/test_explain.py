@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kneescale.cli.main import main
+from kneescale.plan.what_if import outcome_now
 from kneescale.testing.cluster_life import settle
 from kneescale.testing.world import World
 from tests.plan.cluster import emulated_world, model
@@ -58,6 +59,19 @@ def test_it_asks_the_plan_what_would_change_it(explain: Explain) -> None:
     assert by_change["twice the traffic (100 items/s)"]["batch"] > found["now"]["batch"]
     assert by_change["twice the SLO (200 ms)"]["batch"] > found["now"]["batch"]
     assert by_change["maxReplicas 3"]["replicas"] == 1
+
+
+def test_workers_that_serve_stay_where_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = emulated_world(gpus=1)
+    # There is no room for two of it.
+    world.create(model("resnet50", gpu={"memory": "9Gi"}))
+    settle(world)
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": list(world.objects.values())}))
+    assert main(["explain", "resnet50", "--output", "json", "--objects", str(file)]) == 0
+    now = json.loads(capsys.readouterr().out)["now"]
+    by_the_operator = outcome_now(world.observe(), ("default", "resnet50"), world.settings)
+    assert (now["placed"], now["message"]) == ("Placed", by_the_operator.message)
 
 
 def test_it_says_when_one_more_gpu_would_do(world: World, objects: Path, explain: Explain) -> None:

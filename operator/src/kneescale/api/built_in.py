@@ -90,7 +90,12 @@ class Container:
 class PodSpec:
     """A pod's spec."""
 
-    containers: Annotated[tuple[Container, ...], Items(max_items=100, min_items=1)]
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def image(self) -> str:
+        """The image of its first container."""
+        return self.containers[0].image if self.containers else ""
 
 
 @dataclass(frozen=True, slots=True)

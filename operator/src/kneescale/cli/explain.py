@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -80,9 +80,17 @@ def _find(observed: Observed, namespace: str, name: str) -> InferenceModel:
 
 
 def _settings(observed: Observed) -> Settings:
-    """The operator's, as far as they show: its image only names partitions, and no name is told here."""
+    """The operator's, as far as they show: the limit of a GPU's area does not, so it is the usual one."""
+    settings = Settings(_worker_image(observed))
     policies = [schedule.spec.policy for schedule in observed.schedules]
-    return Settings(worker_image="", policy=policies[0]) if policies else Settings(worker_image="")
+    return replace(settings, policy=policies[0]) if policies else settings
+
+
+def _worker_image(observed: Observed) -> str:
+    """What the operator made last has its image; with another one all workers would seem to be swapped."""
+    images = [(pod.metadata.created_at, pod.image) for pod in observed.pods]
+    images += [(job.metadata.created_at, job.worker_image) for job in observed.jobs]
+    return max(images, default=("", ""))[1]
 
 
 def _write(model: InferenceModel, now: Outcome, changes: Sequence[WhatIf], out: TextIO) -> None:

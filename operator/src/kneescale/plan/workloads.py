@@ -14,6 +14,7 @@ from kneescale.api.built_in import (
     Ended,
     JobSpec,
     JobStatus,
+    PodSpec,
     PodStatus,
 )
 from kneescale.api.codec import decode
@@ -67,6 +68,7 @@ class Pod:
     ended: tuple[Ended, ...] = ()
     #: Empty before it has one.
     address: str = ""
+    image: str = ""
 
     @property
     def model(self) -> ModelKey:
@@ -166,6 +168,7 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
         is_held_back=any(map(_is_held_back, status.container_statuses)),
         ended=tuple(container.ended for container in status.container_statuses if container.ended),
         address=status.address,
+        image=decode(PodSpec, obj.get("spec") or {}, "spec").image,
     )
 
 
@@ -182,7 +185,7 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Pod]) -> Job:
         ended_at=_time_of(ended) if ended else None,
         message=_last_words(pods) or failed.message,
         problem=next(filter(None, (pod.problem for pod in pods if pod.phase == "Pending")), None),
-        worker_image=spec.template.spec.containers[0].image,
+        worker_image=spec.template.spec.image,
         attempt=_attempt(metadata.annotations.get(ATTEMPT_ANNOTATION, "1")),
     )
 
