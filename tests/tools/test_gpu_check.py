@@ -172,6 +172,40 @@ def test_a_check_that_breaks_is_a_finding_and_the_next_one_runs() -> None:
     assert next_one.finding.verdict is Verdict.HOLDS
 
 
+class FailingBench(FakeBench):
+    """Whatever is done while clients are held raises."""
+
+    def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
+        self._fail_if_held()
+        return super().clients(*commands, percent=percent, **env)
+
+    def ask(self, command: str) -> str:
+        self._fail_if_held()
+        return super().ask(command)
+
+    def _fail_if_held(self) -> None:
+        if self.running:
+            raise RuntimeError("CUDA error")
+
+
+_HOLDING = {
+    "server-state",
+    "pool-side-by-side",
+    "small-beside-large",
+    "terminate",
+    "assertion",
+    "fault",
+}
+
+
+@pytest.mark.parametrize("check", [c for c in CHECKS if c.name in _HOLDING], ids=lambda check: check.name)
+def test_no_client_goes_on_beside_the_next_check(check: Check) -> None:
+    bench = FailingBench()
+    (outcome,) = run_all([check], bench, lambda outcome: None)
+    assert outcome.finding == Finding(Verdict.FAILS, "RuntimeError: CUDA error")
+    assert bench.running == 0
+
+
 @pytest.mark.parametrize(("off", "status"), [("", 0), ("pace", 1)])
 def test_the_report_is_written_and_the_status_tells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], off: str, status: int

@@ -1,6 +1,8 @@
 """The checks, in the order in which they run: the last ones end the clients of all that ran before."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 from kneescale.agent.cuda_mps import product_name
 from kneescale.core.errors import InvalidInputError
@@ -8,7 +10,7 @@ from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.mps import protocol
 from kneescale.mps.protocol import DaemonAnswerError, ServerState
 from kneescale.mps.status import DaemonState, DaemonStatus
-from tools.gpu_check.bench import Bench, NoGpuError
+from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient
 from tools.gpu_check.check import Check, Finding, Verdict, held
 
 _PERCENTS = (10, 20, 30, 50, 70, 100)
@@ -44,14 +46,11 @@ def _ignored_value(bench: Bench) -> Finding:
 
 
 def _server_state(bench: Bench) -> Finding:
-    running = bench.start("multiply", "3")
-    try:
-        server = bench.server_of(running)
+    with _held_clients(bench, "multiply", "3") as ours:
+        server = bench.server_of(ours.running[0])
         state = protocol.parse_server_state(bench.control.ask(protocol.server_status(server)))
-    finally:
-        running.result()
     known = state in (ServerState.ACTIVE, ServerState.UNKNOWN)
-    return held(known, f"{state}, with client {running.pid} of ours")
+    return held(known, f"{state}, with client {ours.running[0].pid} of ours")
 
 
 def _sms_by_percentage(bench: Bench) -> Finding:
@@ -88,12 +87,8 @@ def _side_by_side(bench: Bench) -> Finding:
 
 def _pool_side_by_side(bench: Bench) -> Finding:
     alone = _slower_of_two_ms(bench)
-    idle = [bench.start("hold_idle", _HELD_S, percent=50) for _ in range(_IDLE_CLIENTS)]
-    for client in idle:
-        bench.server_of(client)
-    beside = _slower_of_two_ms(bench)
-    for client in idle:
-        client.result()
+    with _held_clients(bench, "hold_idle", _HELD_S, percent=50, count=_IDLE_CLIENTS):
+        beside = _slower_of_two_ms(bench)
     seen = f"two on 50 GPU% {alone:.2f} ms; while {_IDLE_CLIENTS} idle ones hold as much {beside:.2f} ms"
     return held(_near(beside, alone, _TOLERANCE), seen)
 
@@ -106,10 +101,8 @@ def _slower_of_two_ms(bench: Bench) -> float:
 
 def _small_beside_large(bench: Bench) -> Finding:
     alone = _time_ms(bench.client("many_small", percent=10).said)
-    large = bench.start("hold", _HELD_S, percent=60)
-    bench.server_of(large)
-    beside = _time_ms(bench.client("many_small", percent=10).said)
-    large.result()
+    with _held_clients(bench, "hold", _HELD_S, percent=60):
+        beside = _time_ms(bench.client("many_small", percent=10).said)
     seen = f"ms of many small kernels on 10 GPU%: {alone:.2f}; beside a large one on 60 GPU% {beside:.2f}"
     return held(_near(beside, alone, 2 * _TOLERANCE), seen)
 
@@ -183,9 +176,10 @@ def _sm_partition(bench: Bench) -> Finding:
 
 
 def _terminate(bench: Bench) -> Finding:
-    running = bench.start("hold")
-    answer = bench.control.ask(protocol.terminate_client(bench.server_of(running), running.pid))
-    client = running.result()
+    with _held_clients(bench, "hold") as ours:
+        (running,) = ours.running
+        answer = bench.control.ask(protocol.terminate_client(bench.server_of(running), running.pid))
+    (client,) = ours.ended
     seen = f"answer {answer!r}; the client saw {client.said.get('error')!r}"
     return held(bool(client.said.get("error")), seen)
 
@@ -207,10 +201,10 @@ def _after_fault(bench: Bench) -> Finding:
 
 def _beside_a_neighbour(bench: Bench, program: str) -> tuple[str, str, DaemonStatus]:
     """What the program and a client beside it were told by CUDA, and how the daemon is afterwards."""
-    neighbour = bench.start("hold", "20")
-    bench.server_of(neighbour)
-    told = bench.client(program).said.get("error", "")
-    return told, neighbour.result().said.get("error", ""), bench.daemon()
+    with _held_clients(bench, "hold", "20") as beside:
+        told = bench.client(program).said.get("error", "")
+    (neighbour,) = beside.ended
+    return told, neighbour.said.get("error", ""), bench.daemon()
 
 
 def _seen_of_fault(culprit: str, neighbour: str, status: DaemonStatus) -> str:
@@ -218,6 +212,34 @@ def _seen_of_fault(culprit: str, neighbour: str, status: DaemonStatus) -> str:
         f"it was told {culprit!r}, its neighbour {neighbour!r}; the daemon is {status.state}, "
         f"losses {status.losses}, line {status.line!r}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Clients that go on beside what is looked at; all are among `ended` after that."""
+
+    running: list[RunningClient] = field(default_factory=list)
+    ended: list[Client] = field(default_factory=list)
+
+
+@contextmanager
+def _held_clients(
+    bench: Bench, program: str, *arguments: str, percent: int = 100, count: int = 1
+) -> Iterator[_Held]:
+    """Clients that the daemon lists; whatever comes between, none goes on beside the next check."""
+    with ExitStack() as stack:
+        held_ones = _Held()
+        for _ in range(count):
+            client = bench.start(program, *arguments, percent=percent)
+            held_ones.running.append(client)
+            stack.callback(_wait_for_end, client, held_ones)
+        for client in held_ones.running:
+            bench.server_of(client)
+        yield held_ones
+
+
+def _wait_for_end(client: RunningClient, held_ones: _Held) -> None:
+    held_ones.ended.append(client.result())
 
 
 def _time_ms(said: Mapping[str, float]) -> float:
