@@ -95,7 +95,7 @@ def knee_in_words(percent: int | None) -> str:
 
 def _placed(outlook: Outlook) -> Finding:
     if outlook.scaling.is_asleep:
-        return holds("Asleep", asleep(outlook.scaling, outlook.model))
+        return holds("Asleep", asleep(outlook.model))
     obstacle = outlook.eligibility.obstacle or outlook.sizing.obstacle or outlook.placing.obstacle
     if obstacle:
         return obstacle
@@ -176,7 +176,7 @@ def _ready(outlook: Outlook) -> Finding:
     if outlook.apply_error:
         return fails("ApplyFailed", outlook.apply_error)
     if outlook.scaling.is_asleep:
-        return holds("Asleep", asleep(outlook.scaling, outlook.model))
+        return holds("Asleep", asleep(outlook.model))
     if partitions.hung:
         return fails("WorkerHung", _hung_in_words(partitions, ready))
     problem = _first_problem(outlook)

@@ -9,7 +9,7 @@ from kneescale.plan.scaling import Scaling
 def scaled(scaling: Scaling, model: InferenceModel) -> Finding:
     """Whether what is provided for follows what is measured, and the numbers."""
     if scaling.is_asleep:
-        return holds("Asleep", asleep(scaling, model))
+        return holds("Asleep", asleep(model))
     if scaling.silent:
         names = ", ".join(sorted({report.schedule.metadata.name for report in scaling.silent}))
         return fails("NoMetrics", f"holding what is provided for: nothing is heard of late from {names}")
@@ -19,7 +19,7 @@ def scaled(scaling: Scaling, model: InferenceModel) -> Finding:
     return holds("Following", message)
 
 
-def asleep(scaling: Scaling, model: InferenceModel) -> str:
+def asleep(model: InferenceModel) -> str:
     """Why no worker runs, and what would wake it."""
     if model.spec.scaling.is_off:
         return "no worker runs, for spec.scaling.replicas is 0"
