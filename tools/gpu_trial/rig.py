@@ -17,7 +17,7 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.surface import LatencySurface, Point
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S, US_PER_MS, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.testing.node import running_host, running_worker
 from tools.gpu_trial.subjects import Subject
@@ -26,7 +26,6 @@ LANES = tuple(range(10, WHOLE_GPU_PERCENT + 1, 10))
 _PROFILE_DEADLINE_S, _START_DEADLINE_S = 180.0, 120.0
 #: All clients are told to begin, which takes less.
 _LEAD_NS = NS_PER_S // 10
-_US_PER_MS = 1000
 #: Characters of a log that are worth a look.
 _LOG_TAIL = 2000
 
@@ -157,7 +156,7 @@ class Rig:
     def _surface(self, name: str) -> LatencySurface:
         message = json.loads(self._message(name).read_text())
         triples = [*message["points"], *message.get("fitted", ())]
-        return LatencySurface.from_points(Point(lane, batch, us / _US_PER_MS) for lane, batch, us in triples)
+        return LatencySurface.from_points(Point(lane, batch, us / US_PER_MS) for lane, batch, us in triples)
 
     def _message(self, name: str) -> Path:
         return self._folder / f"{name}.json"

@@ -17,6 +17,7 @@ from kneescale.core.planning.fleet import Fleet, gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.planning.placement import Demand
+from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.outcome import ModelOutcome
 from kneescale.sim.scenario import Scenario
 
@@ -24,8 +25,6 @@ from kneescale.sim.scenario import Scenario
 #: measured mix at 99 % attainment under Poisson arrivals (docs/results.md).
 PLANNED_LOAD_PERMILLE = 800
 
-_PERMILLE = 1000
-_GIB = 1 << 30
 
 _HELP = f"""\
 Reads a scenario and says how many GPUs of one product its models need, and where each model goes.
@@ -137,7 +136,7 @@ def _plan(scenario: Scenario, product: str, lanes: str | int) -> Plan:
     pool = Pool(
         product, 1, min((gpu.memory_gib for gpu in scenario.gpus if gpu.product == product), default=inf)
     )
-    bound = gpus_at_least(workloads, pool, PLANNED_LOAD_PERMILLE / _PERMILLE)
+    bound = gpus_at_least(workloads, pool, PLANNED_LOAD_PERMILLE / PERMILLE)
     fleet = size_fleet(
         [_demand(workload, configurations[workload.name], product) for workload in workloads],
         pool,
@@ -177,7 +176,7 @@ def _configuration(workload: Workload, product: str) -> Configuration:
 
 
 def _demand(workload: Workload, configuration: Configuration, product: str) -> Demand:
-    memory_bytes = round(workload.memory_gib * _GIB)
+    memory_bytes = round(workload.memory_gib * GIB)
     return Demand(workload.name, {product: configuration}, memory_bytes, min_replicas=1, max_replicas=1)
 
 
@@ -185,8 +184,7 @@ def _gpu_plans(fleet: Fleet, configurations: Mapping[str, Configuration]) -> tup
     return tuple(
         GpuPlan(
             names,
-            sum(configurations[name].area_permille / len(fleet.placement[name]) for name in names)
-            / _PERMILLE,
+            sum(configurations[name].area_permille / len(fleet.placement[name]) for name in names) / PERMILLE,
         )
         for names in fleet.models()
     )

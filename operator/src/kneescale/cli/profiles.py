@@ -13,9 +13,9 @@ from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_faults
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
+from kneescale.core.units import US_PER_MS
 
 _COLUMNS = ("model", "batch", "gpu_percent", "latency_ms")
-_US_PER_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _model_profile(path: Path, line: int, resource: object) -> Profile:
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}:{line}: {error}") from error
     points = (
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS)
         for point in profile.spec.points
     )
     return Profile(profile.metadata.name, profile.spec.product_name, tuple(points))

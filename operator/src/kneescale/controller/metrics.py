@@ -15,6 +15,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from kneescale.api.inference_model import KIND, InferenceModel, PlacementState
+from kneescale.core.units import MS_PER_S, PERCENT
 from kneescale.plan.state import Desired, EventNote, Observed
 from kneescale.telemetry import declared
 from kneescale.telemetry.declared import counter, gauge, histogram
@@ -23,8 +24,6 @@ from kneescale.telemetry.families import Families
 PORT = 9401
 
 _MODEL = ("namespace", "model")
-_MS_PER_S = 1000
-_PERCENT = 100
 
 INFO = gauge("kneescale_model_info", "Always 1, for each InferenceModel that is planned", *_MODEL, "backend")
 DESIRED = gauge("kneescale_model_desired_replicas", "Workers that the plan wants", *_MODEL)
@@ -153,8 +152,8 @@ def _add_spec(page: Families, model: InferenceModel) -> None:
     key, spec = model.metadata.key, model.spec
     page.add(LEAST, spec.scaling.min_replicas, *key)
     page.add(MOST, spec.scaling.max_replicas, *key)
-    page.add(SLO_SECONDS, spec.slo.latency_milliseconds / _MS_PER_S, *key)
-    page.add(SLO_TARGET, spec.slo.percentile / _PERCENT, *key)
+    page.add(SLO_SECONDS, spec.slo.latency_milliseconds / MS_PER_S, *key)
+    page.add(SLO_TARGET, spec.slo.percentile / PERCENT, *key)
 
 
 def _add_status(page: Families, status: Mapping[str, Any], *key: str) -> None:
@@ -170,6 +169,6 @@ def _add_status(page: Families, status: Mapping[str, Any], *key: str) -> None:
     for condition in status.get("conditions", ()):
         page.add(CONDITION, condition["status"] == "True", *key, condition["type"])
     if "gpuPercent" in status:
-        page.add(PLANNED_GPU, status["gpuPercent"] / _PERCENT, *key)
+        page.add(PLANNED_GPU, status["gpuPercent"] / PERCENT, *key)
         page.add(PLANNED_BATCH, status["batch"], *key)
-        page.add(PLANNED_SECONDS, status["predictedLatencyMilliseconds"] / _MS_PER_S, *key)
+        page.add(PLANNED_SECONDS, status["predictedLatencyMilliseconds"] / MS_PER_S, *key)

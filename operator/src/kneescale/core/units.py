@@ -1,8 +1,19 @@
 """Units: time is integer nanoseconds inside the core; milliseconds appear only at the edges."""
 
+#: As people and profiles write times.
+US_PER_MS = 1_000
+MS_PER_S = 1_000
+
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+
+#: Bytes of a GiB, as GPUs' memory is told.
+GIB = 1 << 30
+
+#: Parts of a whole.
+PERCENT = 100
+PERMILLE = 1_000
 
 #: A whole GPU, and the limit that no instant of a schedule may pass.
 WHOLE_GPU_PERCENT = 100

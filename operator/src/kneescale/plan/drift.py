@@ -6,10 +6,10 @@ from dataclasses import replace
 from statistics import median
 
 from kneescale.api.gpu_schedule import GPUSchedule, Partition
+from kneescale.core.units import PERMILLE
 from kneescale.plan.profiles import Profile, Subject, subject_of
 from kneescale.plan.state import Observed
 
-_PERMILLE = 1000
 #: Corrections are whole tenths: less is noise, and would have the plan follow every shiver of it.
 _TENTHS = 1
 
@@ -41,7 +41,7 @@ def _ratios(profiles: Mapping[Subject, Profile], observed: Observed) -> Iterator
             if model and subject and profile:
                 surface = profile.points_of(partition.lanes, model.spec.max_batch)
                 if surface == partition.surface:
-                    yield subject, permille / _PERMILLE
+                    yield subject, permille / PERMILLE
 
 
 def _reports(schedule: GPUSchedule) -> Iterator[tuple[Partition, int]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kneescale.api.conditions import ConditionStatus
 from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import InferenceModel
+from kneescale.core.units import GIB
 from kneescale.plan.eligibility import Eligibility
 from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, not_yet, unknown
 from kneescale.plan.inventory import Inventory, Site, Standing
@@ -20,8 +21,6 @@ from kneescale.plan.workloads import Pod, Problem
 
 ACCEPTED, PROFILED, PLACED, READY, SLO_MET = "Accepted", "Profiled", "Placed", "Ready", "SLOMet"
 SCALED = "Scaled"
-
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
     site = outlook.inventory.by_uuid[target.device.uuid]
     if site.standing is not Standing.OPEN:
         return not_yet("GPUAway", f"a new worker cannot start on {target.place} for now: {site.why}")
-    needs = f"{target.memory_bytes / _GIB:.3g} GiB and {_clients(target)} of {target.place}"
+    needs = f"{target.memory_bytes / GIB:.3g} GiB and {_clients(target)} of {target.place}"
     if any(pod.device_uuid == target.device.uuid for pod in _ending(outlook)):
         staying = _serve(len(outlook.partitions.staying))
         return fails(

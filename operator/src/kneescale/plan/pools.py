@@ -16,12 +16,11 @@ from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
 from kneescale.core.planning.reservations import reserved_lanes
+from kneescale.core.units import MS_PER_S
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.sizing import Size, has_grown, planned_lanes
 from kneescale.plan.state import Settings
 from kneescale.plan.workloads import Claim, ModelKey
-
-_MS_PER_S = 1000
 
 #: As many as the thresholds of `choose_lanes` were tuned with. Each has a copy of the weights.
 _MOST_LANES = 3
@@ -98,7 +97,7 @@ def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, setting
     spec, configuration = resident.model.spec, resident.size.configuration
     surface = resident.size.profile.surface_of_late.restricted_to(device.lanes, spec.max_batch)
     slo_ms = spec.slo.latency_milliseconds
-    rate_rps = resident.size.rate_ips or configuration.batch * _MS_PER_S / slo_ms
+    rate_rps = resident.size.rate_ips or configuration.batch * MS_PER_S / slo_ms
     lanes = planned_lanes(worker_lanes(resident.model, device), settings.policy)
     return _Tenant(
         workload=Workload(

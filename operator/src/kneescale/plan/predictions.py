@@ -7,11 +7,10 @@ from kneescale.api.vocabulary import ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.surfaces.surface import doubling_batches
+from kneescale.core.units import PERCENT, US_PER_MS
 from kneescale.plan.needs import Need
 
 _CATALOG = "catalog://"
-_US_PER_MS = 1000
-_PERCENT = 100
 
 
 def first_profile(need: Need) -> ModelProfileSpec:
@@ -39,8 +38,8 @@ def _predict(need: Need) -> tuple[tuple[ProfilePoint, ...], int | None]:
     except InvalidInputError:
         return (), None
     points = tuple(
-        ProfilePoint(lane, batch, max(1, round(_US_PER_MS * figures.latency_ms(lane, batch))))
+        ProfilePoint(lane, batch, max(1, round(US_PER_MS * figures.latency_ms(lane, batch))))
         for lane in need.devices[0].lanes
         for batch in doubling_batches(spec.max_batch)
     )
-    return points, ceil(_PERCENT * figures.p90_error)
+    return points, ceil(PERCENT * figures.p90_error)

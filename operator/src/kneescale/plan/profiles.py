@@ -11,9 +11,7 @@ from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Backend, ModelFormat, SurfacePoint
 from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.surfaces.surface import LatencySurface, Point
-
-_US_PER_MS = 1000
-_PERCENT, _PERMILLE = 100, 1000
+from kneescale.core.units import PERCENT, PERMILLE, US_PER_MS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,7 +55,7 @@ class Profile:
         """The surface as a schedule carries it, for a partition of these lanes."""
         points = self.surface.restricted_to(lanes, max_batch).points
         return tuple(
-            SurfacePoint(point.gpu_percent, point.batch, round(point.latency_ms * _US_PER_MS))
+            SurfacePoint(point.gpu_percent, point.batch, round(point.latency_ms * US_PER_MS))
             for point in points
         )
 
@@ -94,7 +92,7 @@ def read_profile(profile: ModelProfile) -> Profile:
     status, made = profile.status, make_profile(profile.metadata.name, profile.spec)
     if status.observed_generation != profile.metadata.generation or status.latency_ratio_permille is None:
         return made
-    return replace(made, slowness=status.latency_ratio_permille / _PERMILLE)
+    return replace(made, slowness=status.latency_ratio_permille / PERMILLE)
 
 
 def make_profile(name: str, spec: ModelProfileSpec) -> Profile:
@@ -104,11 +102,10 @@ def make_profile(name: str, spec: ModelProfileSpec) -> Profile:
     workers measure takes back what was too careful.
     """
     surface = LatencySurface.from_points(
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
-        for point in spec.points
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS) for point in spec.points
     )
     knee_percent = find_knee(surface)
     if spec.source is not ProfileSource.PREDICTED:
         return Profile(name, surface, knee_percent)
     error_percent = spec.expected_error_percent or 0
-    return Profile(name, surface.times(1 + error_percent / _PERCENT), knee_percent, error_percent)
+    return Profile(name, surface.times(1 + error_percent / PERCENT), knee_percent, error_percent)

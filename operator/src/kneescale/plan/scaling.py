@@ -28,6 +28,7 @@ from kneescale.core.scaling.autoscaler import (
     misses_too_many,
 )
 from kneescale.core.scaling.headroom import burst_factor
+from kneescale.core.units import PERMILLE
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.profiles import Profile, Subject, subject_of
 from kneescale.plan.sizing import configure
@@ -37,7 +38,6 @@ from kneescale.plan.workloads import ModelKey
 #: Agents write at least every ten seconds: one that is silent for longer measures nothing that counts.
 SILENT_AFTER = timedelta(seconds=20)
 _MOST_DECISIONS = 5
-_PERMILLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,8 @@ def _parsed(traffic: PartitionTraffic) -> Traffic:
         steady_ips=float(traffic.steady_items_per_second),
         steady_s=float(traffic.steady_seconds),
         trend_ips2=float(traffic.trend_items_per_second),
-        dispersion=traffic.dispersion_permille / _PERMILLE,
-        slow_dispersion=traffic.slow_dispersion_permille / _PERMILLE,
+        dispersion=traffic.dispersion_permille / PERMILLE,
+        slow_dispersion=traffic.slow_dispersion_permille / PERMILLE,
         long_ips=float(traffic.long_items_per_second),
         long_s=float(traffic.long_seconds),
     )
@@ -262,7 +262,7 @@ def _state(status: ScalingStatus) -> ScalingState:
     provided = status.provided_items_per_second
     return ScalingState(
         provided_ips=None if provided is None else float(provided),
-        boost=status.boost_permille / _PERMILLE,
+        boost=status.boost_permille / PERMILLE,
         changed_s=parse_time(status.changed_at).timestamp() if status.changed_at else 0.0,
         rose_s=parse_time(status.rose_at).timestamp() if status.rose_at else None,
         peaks=tuple(
@@ -283,7 +283,7 @@ def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStat
         decisions = (decided, *decisions)[:_MOST_DECISIONS]
     return ScalingStatus(
         provided_items_per_second=None if state.provided_ips is None else f"{state.provided_ips:.2f}",
-        boost_permille=round(_PERMILLE * state.boost),
+        boost_permille=round(PERMILLE * state.boost),
         changed_at=_time(state.changed_s) if state.changed_s else None,
         rose_at=None if state.rose_s is None else _time(state.rose_s),
         idle_since=idle_since,

@@ -7,6 +7,7 @@ from math import inf
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
+from kneescale.core.units import GIB
 from kneescale.sim.engine import System
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Scenario, ScenarioGpu, ScenarioModel, Trace
@@ -16,7 +17,6 @@ from kneescale.sim.trial import Trial
 
 #: A simulated GPU takes any number of workers; where no memory is given, any amount of it.
 _MANY = 1 << 62
-_GIB = 1 << 30
 
 #: An overload that does not fit is put on GPUs that are fuller by this factor, and so on.
 _FULLER = 1.25
@@ -103,12 +103,12 @@ def _planned(model: ScenarioModel, product: str) -> Configuration:
 
 def memory_bytes_of(model: ScenarioModel) -> int:
     """What one worker takes of a GPU's memory."""
-    return round(model.memory_gib * _GIB)
+    return round(model.memory_gib * GIB)
 
 
 def device_of(gpu: ScenarioGpu) -> Device:
     """The GPU as placement takes it."""
-    memory_bytes = _MANY if gpu.memory_gib == inf else round(gpu.memory_gib * _GIB)
+    memory_bytes = _MANY if gpu.memory_gib == inf else round(gpu.memory_gib * GIB)
     return Device(gpu.name, gpu.name, gpu.name, gpu.product, memory_bytes, _MANY)
 
 

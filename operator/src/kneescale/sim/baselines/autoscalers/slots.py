@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import MS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.autoscaling.fleet import Place, Plan, Wanted
 from kneescale.sim.autoscaling.scene import Scene
 from kneescale.sim.dispatched import terms_of
 from kneescale.sim.scenario import ScenarioModel
 from kneescale.sim.tenant import Tenant
 
-_MS_PER_S = 1000
 #: How busy the replicas that serve from the start on are, about.
 _FIRST_BUSY = 0.6
 
@@ -31,7 +30,7 @@ class Replica:
     @property
     def capacity_rps(self) -> float:
         """What it answers when it is always busy with its planned run."""
-        return self.run.batch * _MS_PER_S / self.run.latency_ms
+        return self.run.batch * MS_PER_S / self.run.latency_ms
 
 
 class Slots:
