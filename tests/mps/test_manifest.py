@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kneescale.agent.settings import WORKER_UID, Settings
+from kneescale.agent.settings import Settings
+from kneescale.api.names import WORKER_UID
 from kneescale.api.vocabulary import Backend
 from kneescale.mps.paths import pipe_dir
 

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kneescale.api.names import DRIVER
+from kneescale.api.names import DRIVER, WORKER_UID
 from kneescale.api.vocabulary import Backend, Tier
 from kneescale.core.errors import InvalidInputError
 
 NODE_NAME = "KNEESCALE_NODE_NAME"
-#: Workers run as this user; nobody else may speak on a grant socket.
-WORKER_UID = 65532
 
 
 @dataclass(frozen=True, slots=True)

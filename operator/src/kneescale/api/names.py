@@ -9,6 +9,8 @@ API_VERSION = f"{GROUP}/v1alpha1"
 DRIVER = "gpu.kneescale.dev"
 #: Key of the taint on a sick device; its value says why.
 TAINT = f"{DRIVER}/sick"
+#: Workers run as this user and group; nobody else may speak on a grant socket.
+WORKER_UID = 65532
 #: Owner of the fields that the operator writes by server-side apply.
 FIELD_MANAGER = "kneescale-operator"
 

@@ -21,6 +21,7 @@ from kneescale.api.names import (
     ROLE_LABEL,
     SLICE_MANAGER_LABEL,
     WANT,
+    WORKER_UID,
 )
 from kneescale.api.node import GPU_TAINT
 from kneescale.api.resource_slice import GpuDevice
@@ -32,7 +33,6 @@ from kneescale.plan.state import Gate, Manifest, Settings
 
 ENTRANCE_API_VERSION, ENTRANCE_KIND = "discovery.k8s.io/v1", "EndpointSlice"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-_WORKER_USER = 65532
 _MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
 #: By custom, what a Prometheus that looks for it scrapes without further ado.
@@ -324,8 +324,8 @@ def _bare_pod_spec(model: InferenceModel, image: str, memory: str) -> dict[str, 
         "tolerations": [{"key": GPU_TAINT, "operator": "Exists"}],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _WORKER_USER,
-            "runAsGroup": _WORKER_USER,
+            "runAsUser": WORKER_UID,
+            "runAsGroup": WORKER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
