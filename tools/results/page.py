@@ -53,6 +53,12 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
         return "\n".join([*lines, *(f"| {asked} | {here} |" for asked, here in self._answers())])
 
     def _answers(self) -> Iterator[tuple[str, str]]:
+        yield from self._answers_of_the_bound()
+        yield from self._answers_of_few_lanes()
+        yield from self._answers_beside_others()
+        yield from self._answers_of_overload()
+
+    def _answers_of_the_bound(self) -> Iterator[tuple[str, str]]:
         ours = [self.results.capacity(mix, "dstack") for mix in self.measured]
         others = [self.results.capacity(mix, "dstack") for mix in self.unseen]
         uniform = [self.results.capacity(mix, "dstack", "uniform") for mix in self.measured]
@@ -64,6 +70,8 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             f"batch times with a noise of {100 * NOISE:.0f} %: at most 2 points less",
             f"{100 * (mean(ours) - mean(noisy)):.1f} points less",
         )
+
+    def _answers_of_few_lanes(self) -> Iterator[tuple[str, str]]:
         for lanes, bar in (("3-lanes", "mean at least 0.78, none under 0.60"), ("1-lane", "reported")):
             yield (
                 f"dstack-{lanes}: {bar}",
@@ -78,6 +86,8 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             "dstack-3-lanes, as a part of what any schedule can carry on three lanes",
             _mean_and_least(parts),
         )
+
+    def _answers_beside_others(self) -> Iterator[tuple[str, str]]:
         yield "never under the best baseline", self._worst_against_best()
         for bar, mixes, which in (("1.5x", self.measured, "measured"), ("1.25x", self.unseen, "not seen")):
             yield f"{bar} the best published system (geometric mean, {which})", self._times(mixes, PUBLISHED)
@@ -88,6 +98,8 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             "0.90 of the ideal scheduler's throughput (the paper's claim)",
             _mean_and_least([self.results.ratio(mix, "ideal") for mix in self.measured]),
         )
+
+    def _answers_of_overload(self) -> Iterator[tuple[str, str]]:
         overloads = [self.results.overload(mix, "dstack") for mix in self.measured]
         yield (
             f"at load {OVERLOAD}: overall attainment at least 0.57",
