@@ -235,10 +235,15 @@ def parse_inference_model(obj: Mapping[str, Any]) -> InferenceModel:
     return InferenceModel(metadata, spec, decode(InferenceModelStatus, obj.get("status") or {}, "status"))
 
 
+@dataclass(frozen=True, slots=True)
+class _ScalingAlone:
+    scaling: Scaling = Scaling()
+
+
 def may_sleep(obj: Mapping[str, Any]) -> bool:
     """Whether an InferenceModel may be without a worker; one that cannot be read may not."""
     try:
-        return parse_inference_model(obj).spec.scaling.may_sleep
+        return decode(_ScalingAlone, obj.get("spec"), "spec").scaling.may_sleep
     except InvalidInputError:
         return False
 
