@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from e2e.demo.trace import DeviceTrace, parse_trace
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "kneescale-system"
 OVERLAYS = {"cpu": "local", "emulated": "local-emulated"}
-#: Tells kustomize that an environment variable holds an image, too.
-IMAGE_IN_ENV = "worker-image-env.yaml"
 OPERATOR = "kneescale-operator"
 AGENT = "kneescale-agent"
 WORKLOADS = (f"deployment/{OPERATOR}", f"daemonset/{AGENT}")
@@ -28,12 +25,10 @@ def write_overlay(folder: Path, backend: str, images: Mapping[str, str], policy:
     """Write a kustomize overlay for a backend: the images (name: reference) and the scheduling policy."""
     base = ROOT / "manifests" / "overlays"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(base / "local" / IMAGE_IN_ENV, folder)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(base / OVERLAYS[backend], folder)],
-        "configurations": [IMAGE_IN_ENV],
         "images": [_image(name, ref) for name, ref in images.items()],
         "patches": [{"patch": yaml.safe_dump(_scheduling_patch(policy))}],
     }

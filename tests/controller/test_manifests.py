@@ -127,18 +127,30 @@ def test_agent_and_mps_daemons_run_on_gpu_nodes_alone(kubectl: Path) -> None:
         assert "nvidia.com/gpu.present" in labels
 
 
-def test_an_overlay_of_the_users_sets_the_worker_image_in_one_place(kubectl: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_of_the_users_names_each_image_in_one_place(
+    kubectl: Path, tmp_path: Path, overlay: str
+) -> None:
     user = tmp_path / "user"
     user.mkdir()
     (tmp_path / "manifests").symlink_to(MANIFESTS)
     kustomization = {
-        "resources": ["../manifests/overlays/local"],
-        "configurations": ["worker-image-env.yaml"],
-        "images": [{"name": "kneescale/worker", "newName": "registry.example/worker", "newTag": "v1"}],
+        "resources": [f"../manifests/overlays/{overlay}"],
+        "images": [
+            {"name": f"kneescale/{part}", "newName": f"registry.example/{part}", "newTag": "v1"}
+            for part in ("operator", "worker")
+        ],
     }
     (user / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    (user / "worker-image-env.yaml").write_text(
-        (MANIFESTS / "overlays/local/worker-image-env.yaml").read_text()
-    )
-    operator = environment(render(kubectl, user), "Deployment", "kneescale-operator")
+    objects = render(kubectl, user)
+    assert {container["image"] for container in containers(objects)} == {"registry.example/operator:v1"}
+    operator = environment(objects, "Deployment", "kneescale-operator")
     assert operator["KNEESCALE_WORKER_IMAGE"] == "registry.example/worker:v1"
+
+
+def test_the_example_to_copy_leaves_no_image_unnamed(kubectl: Path) -> None:
+    objects = render(kubectl, MANIFESTS / "overlays" / "nvidia-example")
+    images = {container["image"] for container in containers(objects)}
+    images.add(environment(objects, "Deployment", "kneescale-operator")["KNEESCALE_WORKER_IMAGE"])
+    assert {image.split("/")[0] for image in images} == {"registry.example.org"}
+    assert len(images) == 2
