@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kneescale.cli.main import main
+from kneescale.cli.timeline import styles
 
 # a: 8 items in 10 ms at 20 GPU%, so 0.025 GPU% x s an item; b: 4 items in 10 ms at 50 GPU%, so 0.125.
 PROFILES = """\
@@ -93,6 +94,23 @@ def test_the_table_has_a_line_for_each_policy_and_model(
     assert lines[0] == "load 1 of at most 2.5"
     assert lines[3].split()[:2] == ["dstack", "1"]
     assert [line.split()[:2] for line in lines[-2:]] == [["dstack", "first"], ["dstack", "second"]]
+
+
+def test_a_picture_takes_more_models_than_there_are_colours(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = "".join(f"  - {{name: m{i}, profile: a, slo_ms: 50, rate: 50}}\n" for i in range(12))
+    scenario.write_text(f"profiles: p.csv\nmodels:\n{models}")
+    picture = tmp_path / "t.svg"
+    said = simulated(scenario, capsys, "--plot", str(picture))
+    assert len(said["policies"]["dstack"]["models"]) == 12
+    assert picture.stat().st_size > 0
+
+
+def test_no_two_of_many_models_look_alike_in_a_picture() -> None:
+    looks = styles([f"m{i}" for i in range(70)])
+    assert len({tuple(sorted(look.items())) for look in looks.values()}) == 70
+    assert styles([f"m{i}" for i in range(200)]).keys() == {f"m{i}" for i in range(200)}
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from pathlib import Path
+from typing import Any
 
 from kneescale.cli.plotting import Axes, Figure, Patch, Rectangle, mpl, save
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.spans import Span, busy_percent, stacked
 
 STRIP_BUCKETS = 120
+_LEGEND_COLUMNS = 10
 
-Colours = Mapping[str, tuple[float, float, float, float]]
+#: Models past the tenth have the colours again, each with the next of these: 70 look different.
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "|||")
+
+#: What matplotlib calls the properties of a patch.
+Style = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +32,28 @@ class Panel:
 
 def draw_timeline(panels: Sequence[Panel], title: str, detail_s: float, path: Path) -> None:
     """Draw each device: the mean GPU% over the whole time, and the batches of `detail_s` in its middle."""
-    models = sorted({span.model for panel in panels for span in panel.spans})
-    colours = dict(zip(models, mpl.colormaps["tab10"].colors, strict=False))  # type: ignore[attr-defined]
+    looks = styles(sorted({span.model for panel in panels for span in panel.spans}))
     figure = Figure(figsize=(16, 3.2 * len(panels)), layout="constrained")
     for panel, place in zip(panels, figure.subfigures(len(panels), 1, squeeze=False)[:, 0], strict=True):
         strip, detail = place.subplots(2, 1, height_ratios=[1, 3])
         strip.set_title(panel.title, loc="left", fontsize=10)
         _draw_strip(strip, panel)
-        _draw_detail(detail, panel, colours, detail_s)
-    handles = [Patch(color=colours[model], label=model) for model in models]
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(models)), fontsize=9)
+        _draw_detail(detail, panel, looks, detail_s)
+    handles = [Patch(**look, label=model) for model, look in looks.items()]
+    columns = min(max(1, len(looks)), _LEGEND_COLUMNS)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     save(figure, path)
+
+
+def styles(models: Sequence[str]) -> Mapping[str, Style]:
+    """How each model's boxes look."""
+    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    looks = cycle(product(_HATCHES, colours))
+    return {
+        model: {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+        for model, (hatch, colour) in zip(models, looks, strict=False)
+    }
 
 
 def _draw_strip(axes: Axes, panel: Panel) -> None:
@@ -49,15 +66,13 @@ def _draw_strip(axes: Axes, panel: Panel) -> None:
     _label(axes, (0, panel.duration_s))
 
 
-def _draw_detail(axes: Axes, panel: Panel, colours: Colours, detail_s: float) -> None:
+def _draw_detail(axes: Axes, panel: Panel, looks: Mapping[str, Style], detail_s: float) -> None:
     start_s, end_s = (panel.duration_s - detail_s) / 2, (panel.duration_s + detail_s) / 2
     for span, low in stacked(panel.spans):
         left_s, right_s = ((t - panel.start_ns) / NS_PER_S for t in (span.start_ns, span.end_ns))
         if right_s < start_s or left_s > end_s:
             continue
-        box = Rectangle((left_s, low), right_s - left_s, span.gpu_percent, facecolor=colours[span.model])
-        box.set(edgecolor="white", linewidth=0.4)
-        axes.add_patch(box)
+        axes.add_patch(Rectangle((left_s, low), right_s - left_s, span.gpu_percent, **looks[span.model]))
     _label(axes, (start_s, end_s))
     axes.set_xlabel("seconds", fontsize=8)
 
