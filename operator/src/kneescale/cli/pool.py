@@ -1,39 +1,59 @@
 """Many independent pieces of work on all cores, with a line of progress where they take long."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import active_children
 from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Whoever waits longer than this is told how far it is, and from then on this often.
-_PROGRESS_S = 2.0
+#: Whoever waits longer than this is told how far it is, and from then on this often,
+PROGRESS_S = 2.0
+#: or after so much of the time that it took so far, where that is longer.
+_PROGRESS_SHARE = 0.1
 
 
 def run_all(jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     """The result of each job, by its name; jobs and results can be pickled.
 
-    Progress goes to stderr. The first error of a job ends all, and is raised.
+    Progress goes to stderr. The first error of a job, or an interrupt, ends all, and is raised.
     """
-    started_s = told_s = time.monotonic()
-    results: dict[str, T] = {}
-    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
-        names: dict[Future[T], str] = {pool.submit(job): name for name, job in jobs.items()}
+    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), initializer=_ignore_interrupts) as pool:
         try:
-            for done in as_completed(names):
-                results[names[done]] = done.result()
-                if time.monotonic() - told_s > _PROGRESS_S:
-                    told_s = time.monotonic()
-                    _tell(told_s - started_s, names[done], len(results), len(jobs))
+            futures = {name: pool.submit(job) for name, job in jobs.items()}
+            _await(futures)
+            return {name: future.result() for name, future in futures.items()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            # The executor would let those that run go on to their end.
+            for worker in active_children():
+                worker.terminate()
             raise
-    return {name: results[name] for name in jobs}
+
+
+def _ignore_interrupts() -> None:
+    """A terminal interrupts all processes at once; the workers are ended by the one that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _await(futures: Mapping[str, Future[T]]) -> None:
+    """Return when all are done; raises the first error."""
+    started_s = told_s = time.monotonic()
+    running = dict(futures)
+    while running:
+        for done in wait(running.values(), timeout=PROGRESS_S, return_when=FIRST_COMPLETED).done:
+            done.result()
+        running = {name: future for name, future in running.items() if not future.done()}
+        now_s = time.monotonic()
+        if running and now_s - told_s >= max(PROGRESS_S, _PROGRESS_SHARE * (now_s - started_s)):
+            told_s = now_s
+            _tell(now_s - started_s, next(iter(running)), len(futures) - len(running), len(futures))
 
 
 def _tell(elapsed_s: float, name: str, done: int, total: int) -> None:
-    left_s = elapsed_s / done * (total - done)
-    sys.stderr.write(f"[{elapsed_s:4.0f} s] {name}: {done} of {total} done, about {left_s:.0f} s left\n")
+    left = f", about {elapsed_s / done * (total - done):.0f} s left" if done else ""
+    sys.stderr.write(f"[{elapsed_s:4.0f} s] {name}: running, {done} of {total} done{left}\n")
