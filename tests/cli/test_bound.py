@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from kneescale.cli import pool
 from kneescale.cli.main import main
 
 # a: 4 items in 10 ms at 20 GPU%, so 0.05 GPU% x s an item; b: 1 item in 10 ms at 50 GPU%, so 0.5.
@@ -58,6 +59,14 @@ def test_two_gpus_carry_twice_as_much(scenario: Path, capsys: pytest.CaptureFixt
     loads = [said[key]["load"] for key in ("bound", "temporal", "static_partitions")]
     assert loads == pytest.approx([2, 2 / 3.1, 0.8])
     assert said["lanes"]["2"]["load"] == pytest.approx(1.6, rel=1e-3)
+
+
+def test_a_long_search_is_told_of(
+    scenario: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PROGRESS_S", 0.001)
+    assert main(["bound", str(scenario)]) == 0
+    assert "] bounds: running, 0 of 1 done\n" in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

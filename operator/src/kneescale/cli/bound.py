@@ -3,10 +3,12 @@
 import argparse
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     """
     scenario = read_scenario(arguments.scenario)
     try:
-        bounds = _bounds(scenario)
+        bounds = run_all({"bounds": partial(_bounds, scenario)})["bounds"]
     except InfeasibleError as error:
         raise InfeasibleError(f"{arguments.scenario}: {error}") from error
     if arguments.output == "json":
