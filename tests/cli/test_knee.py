@@ -130,7 +130,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     assert main(["knee", str(profiles), "--plot", str(unknown)]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"kneescale: {nowhere}: No such file or directory"
-    assert second.startswith(f"kneescale: {unknown}: Format 'doc' is not supported")
+    assert second.startswith(f"kneescale: {unknown}: a picture's name ends in one of .")
 
 
 def test_a_picture_without_matplotlib_names_the_extra(

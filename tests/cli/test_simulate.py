@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from kneescale.cli import autoscale as cli_autoscale
+from kneescale.cli import simulate
 from kneescale.cli.main import main
 from kneescale.cli.timeline import styles
 
@@ -111,6 +113,50 @@ def test_no_two_of_many_models_look_alike_in_a_picture() -> None:
     looks = styles([f"m{i}" for i in range(70)])
     assert len({tuple(sorted(look.items())) for look in looks.values()}) == 70
     assert styles([f"m{i}" for i in range(200)]).keys() == {f"m{i}" for i in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("x", "a picture's name ends in one of ."),
+        ("x.xyz", "a picture's name ends in one of ."),
+        ("folder", "Is a directory"),
+        ("folder.png", "Is a directory"),
+        ("nowhere/x.png", "No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("autoscale", [(), ("--autoscale",)], ids=["policies", "autoscalers"])
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_simulated(
+    scenario: Path,
+    name: str,
+    fault: str,
+    autoscale: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = scenario.parent
+    for there in ("folder", "folder.png"):
+        (folder / there).mkdir()
+    before = sorted(folder.rglob("*"))
+    for module in (simulate, cli_autoscale):
+        monkeypatch.setattr(module, "run_all", lambda jobs: pytest.fail("simulated"))
+    assert main(["simulate", str(scenario), *QUICK, *autoscale, "--plot", str(folder / name)]) == 2
+    assert capsys.readouterr().err.startswith(f"kneescale: {folder / name}: {fault}")
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "autoscale", [(), ("--autoscale", "--duration-s", "30")], ids=["policies", "autoscalers"]
+)
+def test_a_picture_that_fails_after_all_costs_no_result(
+    scenario: Path, autoscale: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = scenario.with_name("full.png")
+    picture.symlink_to("/dev/full")
+    assert main(["simulate", str(scenario), *QUICK, *autoscale, "--plot", str(picture)]) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == f"kneescale: {picture}: No space left on device"
+    assert "ATTAINMENT" in said.out
 
 
 @pytest.mark.parametrize(

@@ -63,15 +63,15 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
         raise InvalidInputError(f"--duration-s {trial.duration_s:g} is too short to scale anything in")
     scene = Scene(scenario, trial, arguments.load, arguments.start_s)
     outcomes = compare(arguments.autoscaler, scene)
+    if arguments.output == "json":
+        write_json(_as_json(outcomes, scene), out)
+    else:
+        _write(outcomes, out)
     if arguments.plot:
         # matplotlib takes a second to import, and only pictures need it.
         from kneescale.cli.autoscale_picture import draw_autoscalers
 
         draw_autoscalers(outcomes, scene, arguments.plot)
-    if arguments.output == "json":
-        write_json(_as_json(outcomes, scene), out)
-    else:
-        _write(outcomes, out)
 
 
 def compare(names: Sequence[str], scene: Scene) -> Outcomes:

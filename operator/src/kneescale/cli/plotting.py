@@ -1,5 +1,7 @@
 """What pictures are drawn with: matplotlib, which is an extra. Commands import it only when they draw."""
 
+import errno
+import os
 from pathlib import Path
 
 from kneescale.core.errors import InvalidInputError
@@ -13,7 +15,25 @@ try:
 except ImportError as error:
     raise InvalidInputError("pictures need matplotlib: pip install 'kneescale[plot]'") from error
 
-__all__ = ["Axes", "Figure", "LogFormatter", "Patch", "Rectangle", "mpl", "save"]
+__all__ = ["Axes", "Figure", "LogFormatter", "Patch", "Rectangle", "check_picture", "mpl", "save"]
+
+
+def check_picture(path: Path) -> None:
+    """Whether a picture can be written there, asked before what is to be drawn takes its time.
+
+    Raises InvalidInputError where it cannot, or the file's ending names no format of a picture.
+    """
+    # matplotlib would add an ending of its own, also to a folder's name.
+    formats = sorted(Figure().canvas.get_supported_filetypes())
+    if path.is_dir():
+        raise InvalidInputError(f"{path}: {os.strerror(errno.EISDIR)}")
+    if path.suffix.lower().removeprefix(".") not in formats:
+        endings = ", ".join(f".{name}" for name in formats)
+        raise InvalidInputError(f"{path}: a picture's name ends in one of {endings}")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"{path}: {os.strerror(errno.ENOENT)}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InvalidInputError(f"{path}: {os.strerror(errno.EACCES)}")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -21,9 +41,8 @@ def save(figure: Figure, path: Path) -> None:
 
     Raises InvalidInputError where the file cannot be written, or its ending names no format of a picture.
     """
+    check_picture(path)
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInputError(f"{path}: {error}") from error

@@ -78,6 +78,11 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
+    if arguments.plot:
+        # matplotlib takes a second to import, and only pictures need it.
+        from kneescale.cli.plotting import check_picture
+
+        check_picture(arguments.plot)
     if arguments.autoscale:
         run_autoscale(arguments, out)
         return
@@ -89,14 +94,14 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
             for name, variants in systems_of(arguments).items()
         }
     )
-    if arguments.plot:
-        _draw(outcomes, fleet, arguments)
     if arguments.output == "json":
         policies = {name: _as_json(best) for name, best in outcomes.items()}
         write_json({"bound": {"load": bound}, "policies": policies}, out)
     else:
         out.write(f"load {arguments.load:g} of at most {bound:.4g}\n\n")
         _write(outcomes, out)
+    if arguments.plot:
+        _draw(outcomes, fleet, arguments)
 
 
 def _best(fleet: Sequence[SimulatedGpu], variants: Sequence[Variant], load: float, wants_spans: bool) -> Best:
@@ -112,7 +117,6 @@ def _tried(fleet: Sequence[SimulatedGpu], variant: Variant, load: float, wants_s
 
 
 def _draw(outcomes: Mapping[str, Best], fleet: Sequence[SimulatedGpu], arguments: argparse.Namespace) -> None:
-    # matplotlib takes a second to import, and only pictures need it.
     from kneescale.cli.timeline import Panel, draw_timeline
 
     panels = [
