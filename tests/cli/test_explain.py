@@ -52,6 +52,14 @@ def test_it_says_what_was_asked_decided_and_why(explain: Explain) -> None:
         assert condition in told
 
 
+def test_one_replica_is_no_plural(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world.create(model("resnet18", scaling={"minReplicas": 1, "maxReplicas": 1}))
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": list(world.objects.values())}))
+    assert main(["explain", "resnet18", "--objects", str(file)]) == 0
+    assert "; 1 replica\n" in capsys.readouterr().out
+
+
 def test_it_asks_the_plan_what_would_change_it(explain: Explain) -> None:
     found = json.loads(explain("resnet50", "--output", "json"))
     by_change = {each["change"]: each for each in found["whatIf"]}

@@ -128,13 +128,13 @@ def _write(model: InferenceModel, now: Outcome, changes: Sequence[WhatIf], out: 
 def _asked(model: InferenceModel) -> str:
     spec = model.spec
     fewest, most = spec.scaling.bounds
-    replicas = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     rate = spec.expected_requests_per_second
     expected = f", at least {rate} items/s to be provided for" if rate else ""
     slo = spec.slo
     return (
         f"{spec.model.uri}: {slo.percentile} % of requests within {slo.latency_milliseconds} ms{expected}; "
-        f"{replicas} replicas"
+        f"{count} replica{'s' if most > 1 else ''}"
     )
 
 
