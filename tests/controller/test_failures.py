@@ -20,6 +20,8 @@ def test_the_delay_doubles_up_to_a_limit() -> None:
     delays = [failures.failed(POD, MODEL, "no", now_s=0) for _ in range(10)]
     assert delays[:3] == [FIRST_DELAY_S, 2 * FIRST_DELAY_S, 4 * FIRST_DELAY_S]
     assert delays[-1] == LONGEST_DELAY_S
+    # docs/failures.md says so, of the operator as of the agent.
+    assert LONGEST_DELAY_S == 30
 
 
 def test_a_failed_item_waits_and_the_others_do_not() -> None:

@@ -7,7 +7,7 @@ from kneescale.controller.difference import Item
 from kneescale.controller.observe import Key
 
 FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 60.0
+LONGEST_DELAY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
