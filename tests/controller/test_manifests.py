@@ -1,5 +1,6 @@
 """What the manifests render to: one step, least privilege, one place for each image."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,33 @@ def test_no_rule_has_a_wildcard_or_reaches_secrets(objects: Objects) -> None:
     assert rules(objects)
     for rule in rules(objects):
         assert not {"*", "secrets"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+@pytest.mark.parametrize("part", ["agent", "operator"])
+def test_the_security_page_has_each_right_and_no_other(objects: Objects, part: str) -> None:
+    assert {name for kind, name in objects if kind in ("Role", "ClusterRole")} == {
+        "kneescale-agent",
+        "kneescale-operator",
+    }
+    given = {
+        (resource, verb)
+        for rule in objects["ClusterRole", f"kneescale-{part}"]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert documented_rights(part) == given
+
+
+def documented_rights(part: str) -> set[tuple[str, str]]:
+    """Resources and verbs in the table of docs/security.md."""
+    page = (MANIFESTS.parent / "docs" / "security.md").read_text()
+    section = page.split(f"## API rights of the {part}\n")[1].split("\n## ")[0]
+    return {
+        (resource, verb)
+        for resources, verbs in re.findall(r"^\| (`.+`) \| (.+?) \|", section, re.MULTILINE)
+        for resource in re.findall(r"`(.+?)`", resources)
+        for verb in verbs.removesuffix(", by name").split(", ")
+    }
 
 
 def test_each_part_has_an_account_of_its_own(objects: Objects) -> None:
