@@ -149,9 +149,7 @@ def test_the_agent_on_gpus_sees_the_nodes_driver(kubectl: Path) -> None:
 def test_agent_and_mps_daemons_run_on_gpu_nodes_alone(kubectl: Path) -> None:
     objects = render(kubectl, MANIFESTS / "overlays" / "nvidia")
     for name in ("kneescale-agent", "kneescale-mps"):
-        pod = objects["DaemonSet", name]["spec"]["template"]["spec"]
-        terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-        labels = {term["matchExpressions"][0]["key"] for term in terms["nodeSelectorTerms"]}
+        labels = {term["matchExpressions"][0]["key"] for term in node_terms(objects["DaemonSet", name])}
         assert "nvidia.com/gpu.present" in labels
 
 
@@ -174,6 +172,48 @@ def test_an_overlay_of_the_users_names_each_image_in_one_place(
     assert {container["image"] for container in containers(objects)} == {"registry.example/operator:v1"}
     operator = environment(objects, "Deployment", "kneescale-operator")
     assert operator["KNEESCALE_WORKER_IMAGE"] == "registry.example/worker:v1"
+
+
+def test_nodes_with_sm_partitions_have_agents_of_their_own(kubectl: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    (tmp_path / "manifests").symlink_to(MANIFESTS)
+    kustomization = {
+        "resources": ["../manifests/overlays/nvidia"],
+        "components": ["../manifests/components/sm-partitions"],
+        "images": [{"name": "kneescale/operator", "newName": "registry.example/operator"}],
+        "patches": [
+            {
+                "target": {"kind": "DaemonSet", "labelSelector": "app.kubernetes.io/name=kneescale-agent"},
+                "patch": '[{"op": "add", "path": "/spec/minReadySeconds", "value": 7}]',
+            }
+        ],
+    }
+    (user / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    objects, plain = render(kubectl, user), render(kubectl, MANIFESTS / "overlays" / "nvidia")
+    added = dict(objects.keys() - plain.keys())
+    assert added.keys() == {"DaemonSet", "ConfigMap"}
+
+    theirs, usual = (objects["DaemonSet", name] for name in (added["DaemonSet"], "kneescale-agent"))
+    (container,), (model,) = (each["spec"]["template"]["spec"]["containers"] for each in (theirs, usual))
+    assert container["envFrom"] == [{"configMapRef": {"name": added["ConfigMap"]}}]
+    assert objects["ConfigMap", added["ConfigMap"]]["data"]["KNEESCALE_TIER"] == "sm-partitions"
+    assert container | {"envFrom": model["envFrom"]} == model
+    assert [each["spec"]["minReadySeconds"] for each in (theirs, usual)] == [7, 7]
+    # No node has both, and each of its pods is one DaemonSet's alone.
+    assert theirs["spec"]["template"]["spec"]["nodeSelector"] == {"kneescale.dev/tier": "sm-partitions"}
+    elsewhere = {"key": "kneescale.dev/tier", "operator": "NotIn", "values": ["sm-partitions"]}
+    for term in node_terms(usual):
+        assert elsewhere in term["matchExpressions"]
+    selectors = [each["spec"]["selector"]["matchLabels"].items() for each in (theirs, usual)]
+    assert selectors[0] > selectors[1]
+
+
+def node_terms(workload: dict[str, Any]) -> list[dict[str, Any]]:
+    affinity = workload["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    terms: list[dict[str, Any]] = required["nodeSelectorTerms"]
+    return terms
 
 
 def test_the_example_to_copy_leaves_no_image_unnamed(kubectl: Path) -> None:
