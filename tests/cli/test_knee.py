@@ -18,6 +18,12 @@ flat,4,100,6.0
 slow,1,100,300
 """
 
+CSV_OF_PRODUCTS = """\
+model,product,batch,gpu_percent,latency_ms
+flat,V100,1,100,5
+flat,T4,1,100,9
+"""
+
 MODEL_PROFILE = """\
 apiVersion: kneescale.dev/v1alpha1
 kind: ModelProfile
@@ -57,13 +63,43 @@ def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -
     assert (row["latency_ms"], row["throughput_rps"], row["reason"]) == (8.0, 500.0, None)
 
 
+def test_each_gpu_product_of_a_model_has_a_row(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profiles.write_text(CSV_OF_PRODUCTS)
+    assert main(["knee", str(profiles)]) == 0
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.split()[:3] == ["MODEL", "PRODUCT", "KNEE"]
+    assert [row.split()[:2] for row in rows] == [["flat", "V100"], ["flat", "T4"]]
+    assert main(["knee", str(profiles), "--product", "V100", "--output", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["model"], row["product"], row["latency_ms"]) == ("flat", "V100", 5.0)
+
+
+def test_a_product_that_is_not_there_is_told_what_is(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["knee", str(profiles), "--product", "T4"]) == 2
+    profiles.write_text(CSV_OF_PRODUCTS)
+    assert main(["knee", str(profiles), "--product", "A100"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"kneescale: {profiles}: holds no profile on T4; it has flat, slow",
+        f"kneescale: {profiles}: holds no profile on A100; it has flat on V100, flat on T4",
+    ]
+
+
+def test_a_picture_has_a_panel_for_each_gpu_product(profiles: Path, tmp_path: Path) -> None:
+    profiles.write_text(CSV_OF_PRODUCTS)
+    picture = tmp_path / "knee.svg"
+    assert main(["knee", str(profiles), "--plot", str(picture)]) == 0
+    assert all(f"<!-- flat on {product} -->" in picture.read_text() for product in ("V100", "T4"))
+
+
 def test_a_model_profile_is_read_as_it_is_exported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "profile.yaml"
     path.write_text(MODEL_PROFILE)
     assert main(["knee", str(path)]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["flat-v100", "10", "10", "10", "1"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["flat-v100", "V100", "10", "10", "10"]
 
 
 @pytest.mark.parametrize(

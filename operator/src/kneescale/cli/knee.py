@@ -1,7 +1,7 @@
 """`kneescale knee`: each model's knee, and the GPU% and batch that its SLO allows."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +17,7 @@ from kneescale.core.surfaces.surface import LatencySurface
 _DEFAULT_SLO_MS = 100.0
 
 _HELP = """\
-Reads measured latency surfaces and says for each model:
+Reads measured latency surfaces and says for each model, on each GPU product:
 
   knee        the GPU% past which no further 10 GPU% save 10 % of the latency (largest batch measured)
   by efficacy the GPU% of the highest efficacy, b / (f^2 * p), at the same batch; - where there is no knee
@@ -26,8 +26,8 @@ Reads measured latency surfaces and says for each model:
   latency     of that run; throughput of one such run after the other
   GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
 
-PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms (points in any order, grids
-with holes are fine), or ModelProfile resources in a .yaml file."""
+PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms and, for several GPU products,
+product (points in any order, grids with holes are fine), or ModelProfile resources in a .yaml file."""
 
 _EXAMPLES = """\
 examples:
@@ -38,9 +38,13 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is said about one model; without a feasible run `reason` says why."""
+    """What is said about one model on one GPU product; without a feasible run `reason` says why.
+
+    `product` is None where the file does not name one.
+    """
 
     model: str
+    product: str | None
     knee_percent: int | None
     efficacy_knee_percent: int | None
     gpu_percent: int | None = None
@@ -62,6 +66,7 @@ def add_to(subcommands: Subcommands) -> None:
     )
     parser.add_argument("profiles", metavar="PROFILES", type=Path, help="CSV, or ModelProfile YAML")
     parser.add_argument("--model", metavar="M", help="only this model")
+    parser.add_argument("--product", metavar="P", help="only this GPU product")
     parser.add_argument(
         "--slo-ms",
         metavar="N",
@@ -83,15 +88,15 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
-    """Write one row for each model, and draw them where asked.
+    """Write one row for each model and GPU product, and draw them where asked.
 
-    Raises InvalidInputError where the file cannot be read or does not hold the model asked for.
+    Raises InvalidInputError where the file cannot be read or does not hold the model or product asked for.
     """
-    profiles = _chosen(read_profiles(arguments.profiles), arguments.model, arguments.profiles)
-    surfaces = {profile.model: _surface(profile, arguments.profiles) for profile in profiles}
-    rows = [_row(model, surface, arguments) for model, surface in surfaces.items()]
+    profiles = _chosen(arguments)
+    surfaces = [_surface(profile, arguments.profiles) for profile in profiles]
+    rows = [_row(profile, surface, arguments) for profile, surface in zip(profiles, surfaces, strict=True)]
     if arguments.plot:
-        _draw(surfaces, rows, arguments.plot)
+        _draw(profiles, surfaces, rows, arguments.plot)
     if arguments.output == "json":
         write_json([asdict(row) for row in rows], out)
     else:
@@ -108,11 +113,15 @@ def _positive(text: str) -> float:
     return value
 
 
-def _chosen(profiles: Sequence[Profile], model: str | None, path: Path) -> Sequence[Profile]:
-    chosen = [profile for profile in profiles if model in (None, profile.model)]
+def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:
+    model, product = arguments.model, arguments.product
+    profiles = read_profiles(arguments.profiles)
+    chosen = [each for each in profiles if model in (None, each.model) and product in (None, each.product)]
     if not chosen:
-        have = ", ".join(profile.model for profile in profiles)
-        raise InvalidInputError(f"{path}: holds no model {model}; it has {have}")
+        asked = f"model {model}" if model else "profile"
+        on_product = f" on {product}" if product else ""
+        have = ", ".join(profile.title for profile in profiles)
+        raise InvalidInputError(f"{arguments.profiles}: holds no {asked}{on_product}; it has {have}")
     return chosen
 
 
@@ -123,15 +132,14 @@ def _surface(profile: Profile, path: Path) -> LatencySurface:
         raise InvalidInputError(f"{path}: model {profile.model}: {error}") from error
 
 
-def _row(model: str, surface: LatencySurface, arguments: argparse.Namespace) -> Row:
-    knees = (find_knee(surface), find_efficacy_knee(surface))
+def _row(profile: Profile, surface: LatencySurface, arguments: argparse.Namespace) -> Row:
+    known = (profile.model, profile.product or None, find_knee(surface), find_efficacy_knee(surface))
     try:
         chosen = efficient_configuration(surface, slo_ms=arguments.slo_ms, rate_rps=arguments.rate)
     except InfeasibleError as error:
-        return Row(model, *knees, reason=str(error))
+        return Row(*known, reason=str(error))
     return Row(
-        model,
-        *knees,
+        *known,
         gpu_percent=chosen.gpu_percent,
         batch=chosen.batch,
         latency_ms=round(chosen.latency_ms, 3),
@@ -140,17 +148,29 @@ def _row(model: str, surface: LatencySurface, arguments: argparse.Namespace) -> 
     )
 
 
-def _draw(surfaces: Mapping[str, LatencySurface], rows: Sequence[Row], path: Path) -> None:
+def _draw(
+    profiles: Sequence[Profile], surfaces: Sequence[LatencySurface], rows: Sequence[Row], path: Path
+) -> None:
     # Only here: matplotlib is an extra, and takes longer to import than the command to run.
     from kneescale.cli.knee_picture import KneeCurves, draw_knees
 
     curves = [
-        KneeCurves(row.model, surfaces[row.model], row.knee_percent, row.gpu_percent, row.batch)
-        for row in rows
+        KneeCurves(profile.title, surface, row.knee_percent, row.gpu_percent, row.batch)
+        for profile, surface, row in zip(profiles, surfaces, rows, strict=True)
     ]
     draw_knees(curves, path)
 
 
 def _write(rows: Sequence[Row], out: TextIO) -> None:
-    titles = ("MODEL", "KNEE", "BY EFFICACY", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)")
-    write_table((*titles, "GPU AREA (%)", ""), [[*astuple(row)[:-1], row.reason or ""] for row in rows], out)
+    titles = ("KNEE", "BY EFFICACY", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)", "GPU AREA (%)", "")
+    of_products = any(row.product for row in rows)
+    write_table(
+        ("MODEL", *(["PRODUCT"] if of_products else []), *titles),
+        [_cells(row, of_products) for row in rows],
+        out,
+    )
+
+
+def _cells(row: Row, of_products: bool) -> Sequence[object]:
+    model, product, *figures, reason = astuple(row)
+    return [model, *([product] if of_products else []), *figures, reason or ""]

@@ -26,6 +26,11 @@ class Profile:
     product: str
     points: tuple[Point, ...]
 
+    @property
+    def title(self) -> str:
+        """Which one it is, in words."""
+        return f"{self.model} on {self.product}" if self.product else self.model
+
 
 def read_profiles(path: Path) -> list[Profile]:
     """The profiles in a file: `.yaml` and `.yml` hold ModelProfile resources, all else is CSV.
