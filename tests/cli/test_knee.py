@@ -112,11 +112,26 @@ def test_a_model_profile_is_read_as_it_is_exported(
         ),
         ("p.csv", "", ":1: has no column model; needs model, batch, gpu_percent, latency_ms"),
         ("p.csv", "model,batch,gpu_percent,latency_ms\n", ": holds no profile"),
-        ("p.csv", CSV + "slow,two,100,1\n", ":9: batch must be a whole number, not 'two'"),
-        ("p.csv", CSV + "slow,2,100,fast\n", ":9: latency_ms must be a number, not 'fast'"),
-        ("p.csv", CSV + "slow,2,200,1\n", ":9: GPU% must be 1 to 100, not 200"),
-        ("p.csv", CSV + "slow,2\n", ":9: gpu_percent is empty"),
-        ("p.csv", CSV + "slow,1,100,1\n", ": model slow: GPU% 100 with batch 1 is given twice"),
+        ("p.csv", CSV + "slow,two,100,1\n", ":9: batch must be a whole number from 1 to 1024, not 'two'"),
+        (
+            "p.csv",
+            CSV + "slow,2,100,fast\n",
+            ":9: latency_ms must be a number from 0.001 to 600000, not 'fast'",
+        ),
+        ("p.csv", CSV + "slow,2,200,1\n", ":9: gpu_percent must be a whole number from 1 to 100, not '200'"),
+        ("p.csv", CSV + "slow,2,,1\n", ":9: gpu_percent is empty"),
+        ("p.csv", CSV + "slow,2\n", ":9: has 2 cells, the header has 4"),
+        ("p.csv", CSV + "slow,2,100,0,5\n", ":9: has 5 cells, the header has 4"),
+        ("p.csv", CSV + "slow,1,100,1\n", ":9: GPU% 100 with batch 1 is given twice"),
+        (
+            "p.csv",
+            CSV + "slow,2,100,inf\n",
+            ":9: latency_ms must be a number from 0.001 to 600000, not 'inf'",
+        ),
+        ("p.csv", CSV + "slow,2,100,1e-320\n", ":9: latency_ms must be a number from 0.001 to 600000"),
+        ("p.csv", CSV + "slow,999999999999,100,1\n", ":9: batch must be a whole number from 1 to 1024"),
+        ("p.csv", CSV + f"slow,{'9' * 400},100,1\n", ":9: batch must be a whole number from 1 to 1024"),
+        ("p.csv", CSV.replace("model,", "model,batch,"), ":1: column 'batch' is given twice"),
         ("p.yaml", "kind: Pod\n", ":1: is not a ModelProfile"),
         ("p.yaml", "a: [\n", ":2: is not YAML: "),
         ("p.yaml", MODEL_PROFILE.replace("batch: 1", "batch: 0"), ":1: spec.points[0].batch"),
@@ -133,11 +148,20 @@ def test_a_bad_file_is_one_line_with_its_place(
     assert line.startswith(f"kneescale: {path}{fault}")
 
 
+def test_a_csv_file_of_a_spreadsheet_is_read(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["knee", str(profiles)])
+    header, *points = CSV.splitlines()
+    profiles.write_text("\r\n".join([header.replace(",", " , "), *points]), encoding="utf-8-sig")
+    main(["knee", str(profiles)])
+    title, flat, slow, *again = capsys.readouterr().out.splitlines()
+    assert again == [title, flat, slow]
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.csv"
-    path.write_bytes(b"\xff\xfe\x00")
+    path.write_bytes(CSV.encode() + b"m\xfcller,1,100,3\n")
     assert main(["knee", str(path)]) == 2
-    assert capsys.readouterr().err == f"kneescale: {path}: is not UTF-8 text\n"
+    assert capsys.readouterr().err == f"kneescale: {path}:9: is not UTF-8 text\n"
 
 
 def test_a_missing_file_and_a_missing_model(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,8 +145,8 @@ def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_
     [
         ("time_s\n", ":1: has no column model; needs time_s, model"),
         ("time_s,model\n1,c\n", ":2: model 'c' is not in the scenario"),
-        ("time_s,model\n1,a\nnan,a\n", ":3: time_s must be from 0 to 1e+09, not nan"),
-        ("time_s,model\n1,a\nsoon,a\n", ":3: time_s must be a number, not 'soon'"),
+        ("time_s,model\n1,a\nnan,a\n", ":3: time_s must be a number from 0 to 1e+09, not 'nan'"),
+        ("time_s,model\n1,a\nsoon,a\n", ":3: time_s must be a number from 0 to 1e+09, not 'soon'"),
         ("time_s,model\n", ": holds no request"),
     ],
 )
@@ -173,4 +173,7 @@ def test_a_number_of_gpus_needs_one_product_with_every_model(tmp_path: Path) -> 
 def test_a_fault_in_the_profiles_names_their_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         read(tmp_path, SCENARIO, PROFILES + "bert,4,100,fast\n")
-    assert str(caught.value) == f"{tmp_path}/rapp.csv:5: latency_ms must be a number, not 'fast'"
+    assert (
+        str(caught.value)
+        == f"{tmp_path}/rapp.csv:5: latency_ms must be a number from 0.001 to 600000, not 'fast'"
+    )

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import TextIO
 
 from kneescale.core.errors import InvalidInputError
@@ -15,7 +16,7 @@ class Row:
 
     path: Path
     line: int
-    cells: Mapping[str, str | None]
+    cells: Mapping[str, str]
 
     def text(self, column: str) -> str:
         """A cell that is not empty."""
@@ -26,23 +27,33 @@ class Row:
 
     def optional_text(self, column: str) -> str:
         """A cell that may be empty, or of a column that is not there."""
-        return (self.cells.get(column) or "").strip()
+        return self.cells.get(column, "").strip()
 
-    def whole(self, column: str) -> int:
-        """A whole number."""
+    def whole(self, column: str, lowest: int, highest: int) -> int:
+        """A whole number from `lowest` to `highest`."""
         text = self.text(column)
         try:
-            return int(text)
+            value = int(text)
         except ValueError:
-            raise self.fault(f"{column} must be a whole number, not {text!r}") from None
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise self.fault(
+                f"{column} must be a whole number from {lowest} to {highest}, not {short_repr(text)}"
+            )
+        return value
 
-    def number(self, column: str) -> float:
-        """A number."""
+    def number(self, column: str, lowest: float, highest: float) -> float:
+        """A number from `lowest` to `highest`."""
         text = self.text(column)
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            raise self.fault(f"{column} must be a number, not {text!r}") from None
+            value = float("nan")
+        if not lowest <= value <= highest:
+            raise self.fault(
+                f"{column} must be a number from {lowest:g} to {highest:g}, not {short_repr(text)}"
+            )
+        return value
 
     def fault(self, what: object) -> InvalidInputError:
         """The error that says `what` is wrong in this row."""
@@ -50,16 +61,28 @@ class Row:
 
 
 def rows(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a file that has at least `columns`.
+    """The rows of a file that has at least `columns`; empty ones are skipped.
 
-    Raises InvalidInputError, naming the file and the line, where one is missing or the file is no CSV.
+    Raises InvalidInputError, naming the file and the line, where a column is missing or given twice, a row
+    has other cells than the header, or the file is no CSV.
     """
-    reader = csv.DictReader(file)
+    reader = csv.reader(file)
     try:
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InvalidInputError(f"{path}:1: has no column {missing[0]}; needs {', '.join(columns)}")
-        for cells in reader:
-            yield Row(path, reader.line_num, cells)
+        header = [cell.strip() for cell in next(reader, ())]
+        _check_header(path, header, columns)
+        for cells in filter(None, reader):
+            row = Row(path, reader.line_num, dict(zip(header, cells, strict=False)))
+            if len(cells) != len(header):
+                raise row.fault(f"has {len(cells)} cells, the header has {len(header)}")
+            yield row
     except csv.Error as error:
         raise InvalidInputError(f"{path}:{reader.line_num}: {error}") from error
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in header:
+            raise InvalidInputError(f"{path}:1: has no column {column}; needs {', '.join(columns)}")
+    for index, column in enumerate(header):
+        if column in header[:index]:
+            raise InvalidInputError(f"{path}:1: column {column!r} is given twice")

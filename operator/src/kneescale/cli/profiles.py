@@ -13,7 +13,11 @@ from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_faults
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
-from kneescale.core.units import US_PER_MS
+from kneescale.core.units import US_PER_MS, WHOLE_GPU_PERCENT
+
+#: What a measurement can be: more than one ever was, less than what the planner's sums bear.
+_MAX_BATCH = 1024
+_MIN_LATENCY_MS, _MAX_LATENCY_MS = 0.001, 600_000
 
 _COLUMNS = ("model", "batch", "gpu_percent", "latency_ms")
 
@@ -46,19 +50,23 @@ def read_profiles(path: Path) -> list[Profile]:
 
 
 def _read_csv(path: Path, file: TextIO) -> list[Profile]:
-    points: dict[tuple[str, str], list[Point]] = {}
+    points: dict[tuple[str, str], dict[tuple[int, int], Point]] = {}
     for row in rows(path, file, _COLUMNS):
-        key = row.text("model"), row.optional_text("product")
-        points.setdefault(key, []).append(_csv_point(row))
-    return [Profile(model, product, tuple(of_model)) for (model, product), of_model in points.items()]
+        known = points.setdefault((row.text("model"), row.optional_text("product")), {})
+        point = _csv_point(row)
+        place = point.gpu_percent, point.batch
+        if place in known:
+            raise row.fault(f"GPU% {point.gpu_percent} with batch {point.batch} is given twice")
+        known[place] = point
+    return [Profile(*key, tuple(of_model.values())) for key, of_model in points.items()]
 
 
 def _csv_point(row: Row) -> Point:
-    gpu_percent, batch, latency_ms = row.whole("gpu_percent"), row.whole("batch"), row.number("latency_ms")
-    try:
-        return Point(gpu_percent, batch, latency_ms)
-    except InvalidInputError as error:
-        raise row.fault(error) from error
+    return Point(
+        row.whole("gpu_percent", 1, WHOLE_GPU_PERCENT),
+        row.whole("batch", 1, _MAX_BATCH),
+        row.number("latency_ms", _MIN_LATENCY_MS, _MAX_LATENCY_MS),
+    )
 
 
 def _read_yaml(path: Path, file: TextIO) -> list[Profile]:

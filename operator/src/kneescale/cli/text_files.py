@@ -1,20 +1,23 @@
 """Opening what the user names: a file that cannot be read is one line, not a traceback."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from codecs import BOM_UTF8
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
 from kneescale.core.errors import InvalidInputError
 
 
-@contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """The file, open for reading UTF-8; raises InvalidInputError, naming it, where it cannot be read."""
+def open_text(path: Path) -> TextIO:
+    """The file's UTF-8 text, without the byte order mark that spreadsheets write.
+
+    Raises InvalidInputError, naming the file and, where it is no text, the line.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            yield file
+        content = path.read_bytes().removeprefix(BOM_UTF8)
+        return StringIO(content.decode(), newline="")
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path}: is not UTF-8 text") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(f"{path}:{line}: is not UTF-8 text") from error
