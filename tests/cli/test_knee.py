@@ -40,6 +40,9 @@ spec:
 """
 
 
+PENDING = MODEL_PROFILE[: MODEL_PROFILE.index("  points")].replace("Imported", "Pending")
+
+
 @pytest.fixture
 def profiles(tmp_path: Path) -> Path:
     path = tmp_path / "profiles.csv"
@@ -102,6 +105,16 @@ def test_a_model_profile_is_read_as_it_is_exported(
     assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["flat-v100", "V100", "10", "10", "10"]
 
 
+@pytest.mark.parametrize("kind", ["List", "ModelProfileList"])
+def test_a_list_of_kubectl_is_read(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "profiles.yaml"
+    items = [MODEL_PROFILE, MODEL_PROFILE.replace("flat", "steep")]
+    indented = "".join(f"- {item.rstrip()}\n".replace("\n", "\n  ").rstrip() + "\n" for item in items)
+    path.write_text(f"apiVersion: v1\nkind: {kind}\nitems:\n{indented}")
+    assert main(["knee", str(path)]) == 0
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:]] == ["flat-v100", "steep-v100"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
@@ -136,6 +149,24 @@ def test_a_model_profile_is_read_as_it_is_exported(
         ("p.yaml", "a: [\n", ":2: is not YAML: "),
         ("p.yaml", MODEL_PROFILE.replace("batch: 1", "batch: 0"), ":1: spec.points[0].batch"),
         ("p.yaml", "", ": holds no profile"),
+        ("p.yaml", "apiVersion: v1\nkind: List\nitems: []\n", ": holds no profile"),
+        (
+            "p.yaml",
+            MODEL_PROFILE.replace("kneescale.dev", "example.com"),
+            ":1: apiVersion must be kneescale.dev/v1alpha1, not 'example.com/v1alpha1'",
+        ),
+        ("p.yaml", f"{MODEL_PROFILE}---\n{MODEL_PROFILE}", ":14: flat-v100 on V100 is given twice"),
+        ("p.yaml", PENDING, ":1: flat-v100 is Pending: nothing is measured yet"),
+        ("p.yaml", MODEL_PROFILE.replace("{name: flat-v100}", "[1]"), ":1: metadata must be an object"),
+        ("p.yaml", MODEL_PROFILE.replace("flat-v100", "5"), ":1: metadata.name must be a text, not 5"),
+        ("p.yaml", MODEL_PROFILE.replace("5000", "!!int abc"), ":11: is not YAML: cannot be read as int"),
+        ("p.yaml", MODEL_PROFILE.replace("5000", "!foo 7"), ":11: is not YAML: could not determine"),
+        (
+            "p.yaml",
+            MODEL_PROFILE.replace("V100", "2026-13-45"),
+            ":7: is not YAML: cannot be read as timestamp",
+        ),
+        ("p.yaml", "\n" + "[" * 10_000, ":2: is nested too deeply"),
     ],
 )
 def test_a_bad_file_is_one_line_with_its_place(

@@ -27,11 +27,28 @@ models:
   - {name: b, profile: resnet, slo_ms: 25.5, rate: 0.5}
 arrivals: uniform
 """
+EXPORTED = """\
+profiles: rapp.yaml
+gpus: [{name: x, product: V100}]
+models: [{name: a, profile: PROFILE, slo_ms: 50, rate: 10}]
+"""
 ON_PRODUCTS = SCENARIO.replace("gpus: 1", "gpus: [{name: x, product: V100}, {name: y, product: T4}]")
 
 
+def model_profiles(*names_and_products: str) -> str:
+    return "---\n".join(
+        "{apiVersion: kneescale.dev/v1alpha1, kind: ModelProfile, metadata: {name: NAME}, spec: {modelURI: "
+        "'catalog://r', format: Emulated, productName: PRODUCT, backend: emulated, points: "
+        "[{gpuPercent: 10, batch: 1, latencyMicroseconds: 5000}]}}\n".replace("NAME", name).replace(
+            "PRODUCT", product
+        )
+        for name, product in (each.split(":") for each in names_and_products)
+    )
+
+
 def read(tmp_path: Path, scenario: str, profiles: str = PROFILES, trace: str = "") -> Scenario:
-    (tmp_path / "rapp.csv").write_text(profiles)
+    for name in ("rapp.csv", "rapp.yaml"):
+        (tmp_path / name).write_text(profiles)
     (tmp_path / "trace.csv").write_text(trace)
     path = tmp_path / "scenario.yaml"
     path.write_text(scenario)
@@ -168,6 +185,22 @@ def test_a_number_of_gpus_needs_one_product_with_every_model(tmp_path: Path) -> 
         read(tmp_path, SCENARIO.replace("gpus: 1", "gpus: 2"), PROFILES_OF_PRODUCTS)
     both = SCENARIO.replace("name: b, profile: resnet", "name: b, profile: bert")
     assert read(tmp_path, both, PROFILES_OF_PRODUCTS).gpus == (ScenarioGpu("gpu0", "V100"),)
+
+
+@pytest.mark.parametrize("profile", ["catalog://r", "r-v100"])
+def test_exported_profiles_go_by_their_model_or_their_name(profile: str, tmp_path: Path) -> None:
+    scenario = read(tmp_path, EXPORTED.replace("PROFILE", profile), model_profiles("r-v100:V100", "r-t4:T4"))
+    products = {"V100", "T4"} if profile == "catalog://r" else {"V100"}
+    assert set(scenario.models[0].surfaces) == products
+
+
+def test_a_model_with_two_profiles_on_a_product_is_not_guessed(tmp_path: Path) -> None:
+    profiles = model_profiles("r-1:V100", "r-2:V100")
+    with pytest.raises(InvalidInputError, match=r":3: .*'catalog://r' is more than one profile on the same"):
+        read(tmp_path, EXPORTED.replace("PROFILE", "catalog://r"), profiles)
+    assert read(tmp_path, EXPORTED.replace("PROFILE", "r-2"), profiles).models
+    with pytest.raises(InvalidInputError, match=r"rapp\.yaml:3: r-1 on V100 is given twice$"):
+        read(tmp_path, EXPORTED.replace("PROFILE", "r-1"), model_profiles("r-1:V100", "r-1:V100"))
 
 
 def test_a_fault_in_the_profiles_names_their_file(tmp_path: Path) -> None:

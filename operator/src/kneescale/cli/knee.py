@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     Raises InvalidInputError where the file cannot be read or does not hold the model or product asked for.
     """
     profiles = _chosen(arguments)
-    surfaces = [_surface(profile, arguments.profiles) for profile in profiles]
+    surfaces = [LatencySurface.from_points(profile.points) for profile in profiles]
     rows = [_row(profile, surface, arguments) for profile, surface in zip(profiles, surfaces, strict=True)]
     if arguments.plot:
         _draw(profiles, surfaces, rows, arguments.plot)
@@ -123,13 +123,6 @@ def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:
         have = ", ".join(profile.title for profile in profiles)
         raise InvalidInputError(f"{arguments.profiles}: holds no {asked}{on_product}; it has {have}")
     return chosen
-
-
-def _surface(profile: Profile, path: Path) -> LatencySurface:
-    try:
-        return LatencySurface.from_points(profile.points)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: model {profile.model}: {error}") from error
 
 
 def _row(profile: Profile, surface: LatencySurface, arguments: argparse.Namespace) -> Row:

@@ -1,6 +1,6 @@
 """Files of latency surfaces: the CSV that profiling tools write, and ModelProfile resources in YAML."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -8,9 +8,10 @@ from typing import TextIO
 import yaml
 
 from kneescale.api.model_profile import KIND, parse_model_profile
+from kneescale.api.names import API_VERSION
 from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.text_files import open_text
-from kneescale.cli.yaml_values import yaml_faults
+from kneescale.cli.yaml_values import Loader, yaml_faults
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
 from kneescale.core.units import US_PER_MS, WHOLE_GPU_PERCENT
@@ -21,14 +22,22 @@ _MIN_LATENCY_MS, _MAX_LATENCY_MS = 0.001, 600_000
 
 _COLUMNS = ("model", "batch", "gpu_percent", "latency_ms")
 
+#: What kubectl writes of several resources, and the API server.
+_LISTS = ("List", f"{KIND}List")
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The points measured of one model on one GPU product, which a CSV file need not name."""
+    """The points, at least one and none twice, of one model on one GPU product.
+
+    A CSV file need not name the product; `uri` is what a ModelProfile says of the model, whose own name is
+    that of one product only.
+    """
 
     model: str
     product: str
     points: tuple[Point, ...]
+    uri: str | None = None
 
     @property
     def title(self) -> str:
@@ -70,28 +79,53 @@ def _csv_point(row: Row) -> Point:
 
 
 def _read_yaml(path: Path, file: TextIO) -> list[Profile]:
-    with yaml_faults(path):
-        return [_model_profile(path, line, resource) for line, resource in _documents(file)]
+    profiles: dict[tuple[str, str], Profile] = {}
+    for line, resource in _resources(path, file):
+        try:
+            profile = _model_profile(resource)
+            if (profile.model, profile.product) in profiles:
+                raise InvalidInputError(f"{profile.title} is given twice")  # noqa: TRY301
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}:{line}: {error}") from error
+        profiles[profile.model, profile.product] = profile
+    return list(profiles.values())
 
 
-def _documents(file: TextIO) -> Iterator[tuple[int, object]]:
-    """Each YAML document with the line that it starts on; empty ones are skipped."""
-    loader = yaml.SafeLoader(file)
-    while loader.check_node() and (node := loader.get_node()):
-        resource = loader.construct_document(node)
-        if resource is not None:
-            yield node.start_mark.line + 1, resource
+def _resources(path: Path, file: TextIO) -> Iterator[tuple[int, object]]:
+    """Each resource with the line that it starts on; empty documents are skipped."""
+    loader = Loader(file)
+    with yaml_faults(path, loader):
+        while loader.check_node() and (document := loader.get_node()):
+            for node in _members(document):
+                if (resource := loader.construct_document(node)) is not None:
+                    yield node.start_mark.line + 1, resource
 
 
-def _model_profile(path: Path, line: int, resource: object) -> Profile:
+def _members(document: yaml.Node) -> Sequence[yaml.Node]:
+    """The resources in a list of kubectl; any other document is one."""
+    fields = {
+        key.value: value
+        for key, value in (document.value if isinstance(document, yaml.MappingNode) else ())
+        if isinstance(key, yaml.ScalarNode)
+    }
+    kind, items = fields.get("kind"), fields.get("items")
+    if kind and kind.value in _LISTS and isinstance(items, yaml.SequenceNode):
+        members: Sequence[yaml.Node] = items.value
+        return members
+    return [document]
+
+
+def _model_profile(resource: object) -> Profile:
     if not isinstance(resource, Mapping) or resource.get("kind") != KIND:
-        raise InvalidInputError(f"{path}:{line}: is not a {KIND}")
-    try:
-        profile = parse_model_profile(resource)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}:{line}: {error}") from error
+        raise InvalidInputError(f"is not a {KIND}")
+    if resource.get("apiVersion") != API_VERSION:
+        raise InvalidInputError(f"apiVersion must be {API_VERSION}, not {resource.get('apiVersion')!r}")
+    profile = parse_model_profile(resource)
+    name, spec = profile.metadata.name, profile.spec
+    if not spec.points:
+        raise InvalidInputError(f"{name} is {spec.source}: nothing is measured yet")
     points = (
         Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS)
-        for point in profile.spec.points
+        for point in spec.points
     )
-    return Profile(profile.metadata.name, profile.spec.product_name, tuple(points))
+    return Profile(name, spec.product_name, tuple(points), spec.model_uri)

@@ -49,6 +49,8 @@ UNNAMED = ""
 
 #: The surfaces of one profile by GPU product.
 _ByProduct = dict[str, LatencySurface]
+#: What goes by one name, each with its product: a product twice is a fault only where that name is asked for.
+_ByName = dict[str, list[tuple[str, LatencySurface]]]
 
 
 def read_scenario(path: Path) -> Scenario:
@@ -78,26 +80,23 @@ def read_scenario(path: Path) -> Scenario:
     )
 
 
-def _profiles(value: Value) -> dict[str, _ByProduct]:
+def _profiles(value: Value) -> _ByName:
     name = value.text()
     if name == SHIPPED:
         return _shipped()
-    path = value.path.parent / name
-    profiles: dict[str, _ByProduct] = {}
-    for profile in read_profiles(path):
-        try:
-            surface = LatencySurface.from_points(profile.points)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{path}: model {profile.model}: {error}") from error
-        profiles.setdefault(profile.model, {})[profile.product] = surface
+    profiles: _ByName = {}
+    for profile in read_profiles(value.path.parent / name):
+        surface = LatencySurface.from_points(profile.points)
+        for known_as in {profile.model, profile.uri or profile.model}:
+            profiles.setdefault(known_as, []).append((profile.product, surface))
     return profiles
 
 
-def _shipped() -> dict[str, _ByProduct]:
-    profiles: dict[str, _ByProduct] = {}
+def _shipped() -> _ByName:
+    profiles: _ByName = {}
     for model in catalog():
         surface = model.surface(_SHIPPED_GPU_PERCENTS, _SHIPPED_BATCHES)
-        profiles.setdefault(model.name, {})[model.product] = surface
+        profiles.setdefault(model.name, []).append((model.product, surface))
     return profiles
 
 
@@ -111,11 +110,14 @@ def _names(entries: Iterable[Mapping[str, Value]]) -> list[str]:
     return names
 
 
-def _surfaces(profile: Value, profiles: Mapping[str, _ByProduct]) -> _ByProduct:
+def _surfaces(profile: Value, profiles: _ByName) -> _ByProduct:
     name = profile.text()
     if name not in profiles:
         raise profile.fault(f"{name!r} is not among the profiles: {', '.join(sorted(profiles))}")
-    return profiles[name]
+    surfaces = dict(profiles[name])
+    if len(surfaces) < len(profiles[name]):
+        raise profile.fault(f"{name!r} is more than one profile on the same product: use metadata.name")
+    return surfaces
 
 
 def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) -> tuple[ScenarioGpu, ...]:

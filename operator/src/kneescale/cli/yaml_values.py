@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import TextIO
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from kneescale.core.errors import InvalidInputError
 
 
+class Loader(yaml.SafeLoader):
+    """Reads YAML, and says of every value that it cannot make sense of where that is."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """The value of a node; raises ConstructorError."""
+        try:
+            value: object = super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+            # What the reader itself forgets to catch: !!int abc, !!bool maybe, !!timestamp x, 2026-13-45.
+            problem = f"cannot be read as {node.tag.rpartition(':')[2]}"
+            raise ConstructorError(None, None, problem, node.start_mark) from error
+        return value
+
+
 @contextmanager
-def yaml_faults(path: Path) -> Iterator[None]:
+def yaml_faults(path: Path, loader: Loader) -> Iterator[None]:
     """Turn what the YAML reader has to say into one line with the file and the line."""
     try:
         yield
@@ -21,6 +36,8 @@ def yaml_faults(path: Path) -> Iterator[None]:
         raise InvalidInputError(f"{path}:{line}: is not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise InvalidInputError(f"{path}:1: is not YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{path}:{loader.line + 1}: is nested too deeply") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +129,9 @@ def read_yaml(path: Path, file: TextIO) -> Value:
 
     Raises InvalidInputError, naming the file and the line, where it is no YAML or empty.
     """
-    with yaml_faults(path):
-        node = yaml.SafeLoader(file).get_single_node()
+    loader = Loader(file)
+    with yaml_faults(path, loader):
+        node = loader.get_single_node()
     if node is None:
         raise InvalidInputError(f"{path}: is empty")
     return Value(path, "", node)
