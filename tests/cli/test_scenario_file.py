@@ -32,6 +32,7 @@ profiles: rapp.yaml
 gpus: [{name: x, product: V100}]
 models: [{name: a, profile: PROFILE, slo_ms: 50, rate: 10}]
 """
+SLO = "a number from 0.001 to 60000"
 ON_PRODUCTS = SCENARIO.replace("gpus: 1", "gpus: [{name: x, product: V100}, {name: y, product: T4}]")
 
 
@@ -64,6 +65,12 @@ def test_a_scenario_is_read(tmp_path: Path) -> None:
     assert scenario.models[0].surface.latency_ms(50, 1) == 8
     assert scenario.gpus == (ScenarioGpu("gpu0", ""),)
     assert scenario.arrivals == Uniform()
+
+
+def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
+    text = SCENARIO.replace("rate: 320", "rate: 1e3").replace("slo_ms: 50", "slo_ms: +5e1")
+    model = read(tmp_path, text).models[0]
+    assert (model.rate_rps, model.slo_ms) == (1000, 50)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +118,8 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
     ("old", "new", "fault"),
     [
         ("models:", "model:", "3: model is not known; known are profiles, models, gpus, arrivals"),
-        ("gpus: 1", "gpus: 0", "2: gpus must be a whole number of at least 1, not '0'"),
-        ("gpus: 1", "gpus: {a: b}", "2: gpus must be a whole number of at least 1, not a mapping"),
+        ("gpus: 1", "gpus: 0", "2: gpus must be a whole number from 1 to 1000, not '0'"),
+        ("gpus: 1", "gpus: {a: b}", "2: gpus must be a whole number from 1 to 1000, not a mapping"),
         ("gpus: 1", "gpus: []", "2: gpus must not be empty"),
         ("gpus: 1", "gpus: [{name: x}]", "2: gpus[0] has no product"),
         (
@@ -120,16 +127,42 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
             "gpus: [{name: x, product: A}, {name: y, product: B}]",
             "4: models[0].profile has no surface on A",
         ),
-        ("slo_ms: 50,", "slo_ms: 0,", "4: models[0].slo_ms must be a number above 0, not '0'"),
-        ("slo_ms: 50,", "slo_ms: .nan,", "4: models[0].slo_ms must be a number above 0, not '.nan'"),
+        ("gpus: 1", "gpus: 1000000", "2: gpus must be a whole number from 1 to 1000, not '1000000'"),
+        *(
+            ("slo_ms: 50,", f"slo_ms: {wrong},", f"4: models[0].slo_ms must be {SLO}, not '{wrong}'")
+            for wrong in ("0", ".nan", "nan", "1e300", "010", "1:30", "0x10", "2026-13-45")
+        ),
+        ("slo_ms: 50,", "slo_ms: '5',", f"4: models[0].slo_ms must be {SLO}, not '5' in quotes"),
+        ("slo_ms: 50,", "slo_ms: !foo 7,", f"4: models[0].slo_ms must be {SLO}, not !foo '7'"),
+        ("slo_ms: 50,", "slo_ms: !!int abc,", f"4: models[0].slo_ms must be {SLO}, not 'abc'"),
+        ("slo_ms: 50,", "slo_ms: " + 10_000 * "[", "4: is nested too deeply"),
         ("slo_ms: 50,", "slo_ms: 1, slo_ms: 2,", "4: models[0].slo_ms is given twice"),
         ("slo_ms: 50,", "", "4: models[0] has no slo_ms"),
         ("slo_ms: 50,", "slo: 50,", "4: models[0].slo is not known"),
-        ("rate: 320", "rate: -1", "4: models[0].rate must be a number above 0, not '-1'"),
-        ("rate: 320", "rate: many", "4: models[0].rate must be a number above 0, not 'many'"),
-        ("rate: 320", "rate: true", "4: models[0].rate must be a number above 0, not 'true'"),
+        *(
+            (
+                "rate: 320",
+                f"rate: {wrong}",
+                f"4: models[0].rate must be a number from 1e-06 to 1e+07, not '{wrong}'",
+            )
+            for wrong in ("-1", "many", "true", "1e300", "1e-300")
+        ),
+        (
+            "rate: 320",
+            "rate: " + 400 * "9",
+            "4: models[0].rate must be a number from 1e-06 to 1e+07, not '999",
+        ),
+        (
+            "rate: 320",
+            "rate: " + 5000 * "9",
+            "4: models[0].rate must be a number from 1e-06 to 1e+07, not '999",
+        ),
         ("rate: 320, ", "", "4: models[0].name 'a' needs a rate"),
-        ("weight: 2", "weight: 1.5", "4: models[0].weight must be a whole number of at least 1, not '1.5'"),
+        (
+            "weight: 2",
+            "weight: 1.5",
+            "4: models[0].weight must be a whole number from 1 to 1000000, not '1.5'",
+        ),
         ("name: b", "name: a", "5: models[1].name 'a' is given twice"),
         ("name: b", "name: [b]", "5: models[1].name must be a text, not a list"),
         ("profile: resnet, slo_ms: 25.5", "slo_ms: 25.5", "5: models[1] has no profile"),

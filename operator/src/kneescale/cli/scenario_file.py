@@ -44,6 +44,14 @@ _TRACE_COLUMNS = ("time_s", "model")
 #: Some thirty years: an int64 holds it in ns. Times since 1970 are refused, as a simulation starts at 0.
 _MAX_TIME_S = 1e9
 
+#: An InferenceModel's SLO is no longer either; what follows is more than any fleet has, and the least is no
+#: less than the planner's sums bear.
+_SLO_MS = (0.001, 60_000)
+_RATE_RPS = (1e-6, 1e7)
+_MEMORY_GIB = (0.001, 100_000)
+_MAX_WEIGHT = 1_000_000
+_MAX_GPUS = 1000
+
 #: The product of profiles that do not say which one they are of.
 UNNAMED = ""
 
@@ -125,7 +133,7 @@ def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) 
     if value and value.is_list:
         entries = [item.fields(("name", "product"), ("memory_gib",)) for item in value.items()]
         return tuple(map(_gpu, _names(entries), entries))
-    number = value.count() if value else 1
+    number = value.whole(1, _MAX_GPUS) if value else 1
     place = value or Value(document.path, "gpus", document.node)
     products = sorted(set[str].intersection(*map(set, surfaces)))
     if not products:
@@ -140,7 +148,7 @@ def _gpu(name: str, fields: Mapping[str, Value]) -> ScenarioGpu:
 
 
 def _memory_gib(fields: Mapping[str, Value], missing: float) -> float:
-    return fields["memory_gib"].positive() if "memory_gib" in fields else missing
+    return fields["memory_gib"].number(*_MEMORY_GIB) if "memory_gib" in fields else missing
 
 
 def _model(
@@ -155,9 +163,9 @@ def _model(
         raise fields["profile"].fault(f"has no surface on {product}, only on {have}")
     return ScenarioModel(
         name=name,
-        slo_ms=fields["slo_ms"].positive(),
+        slo_ms=fields["slo_ms"].number(*_SLO_MS),
         rate_rps=_rate_rps(fields, arrivals),
-        weight=fields["weight"].count() if "weight" in fields else 1,
+        weight=fields["weight"].whole(1, _MAX_WEIGHT) if "weight" in fields else 1,
         surface=surfaces[gpus[0].product],
         surfaces=surfaces,
         memory_gib=_memory_gib(fields, 0.0),
@@ -170,7 +178,7 @@ def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
     if not isinstance(arrivals, Trace):
         if "rate" not in fields:
             raise name.fault(f"{name.text()!r} needs a rate")
-        return fields["rate"].positive()
+        return fields["rate"].number(*_RATE_RPS)
     if "rate" in fields:
         raise fields["rate"].fault("must not be given: the trace has it")
     if name.text() not in arrivals.times_ns:

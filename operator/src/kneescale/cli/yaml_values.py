@@ -1,15 +1,23 @@
 """Values of a YAML file that know their line, checked where they are read."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from reprlib import repr as short_repr
+from typing import TextIO, TypeVar
 
 import yaml
 from yaml.constructor import ConstructorError
 
 from kneescale.core.errors import InvalidInputError
+
+_Number = TypeVar("_Number", int, float)
+
+_OF_YAML = "tag:yaml.org,2002:"
+_TEXT = f"{_OF_YAML}str"
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
 
 
 class Loader(yaml.SafeLoader):
@@ -92,35 +100,37 @@ class Value:
 
     def text(self) -> str:
         """A text that is not empty."""
-        value = self._scalar()
-        if not isinstance(value, str) or not value:
+        # What the reader takes for a number, a date or a switch has another tag.
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != _TEXT or not self.node.value:
             raise self.fault(f"must be a text, not {self._as_written()}")
-        return value
+        return str(self.node.value)
 
-    def positive(self) -> float:
-        """A number above 0."""
-        value = self._scalar()
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise self.fault(f"must be a number above 0, not {self._as_written()}")
-        return float(value)
+    def number(self, lowest: float, highest: float) -> float:
+        """A number from `lowest` to `highest`."""
+        return self._within(float, f"a number from {lowest:g} to {highest:g}", lowest, highest)
 
-    def count(self) -> int:
-        """A whole number of at least 1."""
-        value = self._scalar()
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.fault(f"must be a whole number of at least 1, not {self._as_written()}")
-        return value
+    def whole(self, lowest: int, highest: int) -> int:
+        """A whole number from `lowest` to `highest`."""
+        return self._within(int, f"a whole number from {lowest} to {highest}", lowest, highest)
 
-    def _scalar(self) -> object:
-        if not isinstance(self.node, yaml.ScalarNode):
-            return None
-        # The loader's own rules for what is a number; only its state is of the document.
-        constructed: object = yaml.SafeLoader("").construct_object(self.node)
-        return constructed
+    def _within(self, kind: Callable[[str], _Number], wanted: str, lowest: float, highest: float) -> _Number:
+        """The number as it is written: YAML's own rules make 8 of 010, 90 of 1:30 and a text of 1e7."""
+        if self._is_plain() and not _LEADING_ZERO.match(self.node.value):
+            with suppress(ValueError):
+                value = kind(self.node.value)
+                if lowest <= value <= highest:
+                    return value
+        raise self.fault(f"must be {wanted}, not {self._as_written()}")
+
+    def _is_plain(self) -> bool:
+        """Whether it has neither quotes nor a tag of its own."""
+        node = self.node
+        return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag.startswith(_OF_YAML)
 
     def _as_written(self) -> str:
         if isinstance(self.node, yaml.ScalarNode):
-            return repr(self.node.value)
+            tag = "" if self.node.tag.startswith(_OF_YAML) else f"{self.node.tag} "
+            return f"{tag}{short_repr(self.node.value)}{' in quotes' if self.node.style else ''}"
         return "a list" if self.is_list else "a mapping"
 
 
