@@ -198,6 +198,7 @@ def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_
         ("time_s,model\n1,a\nnan,a\n", ":3: time_s must be a number from 0 to 1e+09, not 'nan'"),
         ("time_s,model\n1,a\nsoon,a\n", ":3: time_s must be a number from 0 to 1e+09, not 'soon'"),
         ("time_s,model\n", ": holds no request"),
+        ("time_s,model\n0,a\n0,b\n", ": all requests come at 0 s: a trace needs a length"),
     ],
 )
 def test_a_fault_of_a_trace_has_its_place(trace: str, fault: str, tmp_path: Path) -> None:
@@ -205,6 +206,14 @@ def test_a_fault_of_a_trace_has_its_place(trace: str, fault: str, tmp_path: Path
     with pytest.raises(InvalidInputError) as caught:
         read(tmp_path, text, trace=trace)
     assert str(caught.value) == f"{tmp_path}/trace.csv{fault}"
+
+
+def test_a_rate_beyond_measure_in_a_trace_is_one_line(tmp_path: Path) -> None:
+    text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
+    with pytest.raises(
+        InvalidInputError, match=r":4: models\[0\]\.name 'a' has 1e\+09 requests/s in the trace"
+    ):
+        read(tmp_path, text, trace="time_s,model\n0,b\n1e-9,a\n")
 
 
 def test_a_model_that_the_trace_lacks_is_named(tmp_path: Path) -> None:

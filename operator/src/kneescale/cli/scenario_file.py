@@ -183,8 +183,13 @@ def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
         raise fields["rate"].fault("must not be given: the trace has it")
     if name.text() not in arrivals.times_ns:
         raise name.fault(f"{name.text()!r} has no request in the trace")
-    ends_ns = max(times[-1] for times in arrivals.times_ns.values())
-    return len(arrivals.times_ns[name.text()]) * NS_PER_S / max(1, int(ends_ns))
+    rate_rps = len(arrivals.times_ns[name.text()]) * NS_PER_S / arrivals.ends_ns
+    lowest, highest = _RATE_RPS
+    if not lowest <= rate_rps <= highest:
+        raise name.fault(
+            f"{name.text()!r} has {rate_rps:g} requests/s in the trace, not {lowest:g} to {highest:g}"
+        )
+    return rate_rps
 
 
 def _arrivals(value: Value, names: Sequence[str]) -> Arrivals:
@@ -205,7 +210,10 @@ def _trace(path: Path, names: Sequence[str]) -> Trace:
             times_ns.setdefault(row.text("model"), []).append(_time_ns(row))
     if not times_ns:
         raise InvalidInputError(f"{path}: holds no request")
-    return Trace({name: np.sort(np.array(times, dtype=np.int64)) for name, times in times_ns.items()})
+    trace = Trace({name: np.sort(np.array(times, dtype=np.int64)) for name, times in times_ns.items()})
+    if not trace.ends_ns:
+        raise InvalidInputError(f"{path}: all requests come at 0 s: a trace needs a length")
+    return trace
 
 
 def _time_ns(row: Row) -> int:

@@ -152,4 +152,4 @@ def _policies(text: str) -> Sequence[str]:
 def _length_s(scenario: Scenario) -> float:
     if not isinstance(scenario.arrivals, Trace):
         return _DEFAULT_DURATION_S
-    return float(max(times[-1] for times in scenario.arrivals.times_ns.values())) / NS_PER_S
+    return scenario.arrivals.ends_ns / NS_PER_S

@@ -32,6 +32,11 @@ class Trace:
 
     times_ns: Mapping[str, Times]
 
+    @property
+    def ends_ns(self) -> int:
+        """When the last request comes."""
+        return max(int(times[-1]) for times in self.times_ns.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
