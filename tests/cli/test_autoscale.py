@@ -75,6 +75,13 @@ def test_policies_are_another_comparison(
     assert "choose with --autoscaler" in capsys.readouterr().err
 
 
+def test_more_requests_than_can_be_simulated_are_one_line(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), "--autoscale", "--load", "1e6"]) == 2
+    assert "4.8e+09 requests, in 60 s at load 1e+06, are too many" in capsys.readouterr().err
+
+
 def test_too_short_a_run_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "6"]) == 2
     assert capsys.readouterr().err == "kneescale: --duration-s 6 is too short to scale anything in\n"

@@ -41,4 +41,4 @@ def test_the_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[s
 def test_an_attainment_of_one_is_refused(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["capacity", str(scenario), "--attainment", "1"])
-    assert "must be below 1, not 1" in capsys.readouterr().err
+    assert "must be a number from 0.001 to 0.99999, not '1'" in capsys.readouterr().err

@@ -163,9 +163,13 @@ def test_a_picture_that_fails_after_all_costs_no_result(
     ("options", "message"),
     [
         (("--policy", "dstakc"), "no policy 'dstakc': use all, or of dstack,"),
-        (("--load", "0"), "must be above 0, not 0"),
-        (("--noise", "-1"), "must not be negative, as -1 is"),
-        (("--load", "much"), "must be a number, not 'much'"),
+        *(
+            (("--load", load), f"must be a number from 0.001 to 1e+06, not '{load}'")
+            for load in ("0", "much", "1e300")
+        ),
+        *((("--noise", noise), "must be a number from 0 to 10, not") for noise in ("-1", "1e300")),
+        *((("--seed", seed), "must be a whole number from 0 to") for seed in ("-1", "1.5", 400 * "9")),
+        *((("--duration-s", time_s), "must be a number from 0.001 to 1e+06") for time_s in ("1e12", "1e300")),
     ],
 )
 def test_a_wrong_option_is_explained(
@@ -174,6 +178,19 @@ def test_a_wrong_option_is_explained(
     with pytest.raises(SystemExit, match="2"):
         main(["simulate", str(scenario), *options])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["simulate", "capacity"])
+def test_more_requests_than_can_be_simulated_are_one_line(
+    command: str, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(scenario), "--duration-s", "1e6"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    requests, load = {"simulate": ("9.6e+08", "1"), "capacity": ("2.4e+09", "2.5")}[command]
+    assert line == (
+        f"kneescale: {scenario}: {requests} requests, in 1e+06 s at load {load}, are too many to simulate: "
+        "at most 5e+07"
+    )
 
 
 def test_a_warmup_that_leaves_nothing_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,10 @@ from math import isfinite
 from typing import TextIO
 
 from kneescale.cli.command import write_json
+from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import is_usual_policy, not_negative, trial_of
+from kneescale.cli.trial_arguments import MAX_TIME_S, check_requests, is_usual_policy, trial_of
 from kneescale.core.errors import InvalidInputError
 from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS, ORACLE, Choice, Tried, try_choice
 from kneescale.sim.autoscaling.figures import BUCKET_S
@@ -45,7 +46,7 @@ def add_autoscale_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--start-s",
         metavar="T",
-        type=not_negative,
+        type=number(0, MAX_TIME_S),
         default=DEFAULT_START_S,
         help="how long a new worker takes to start (default: %(default)g)",
     )
@@ -61,6 +62,7 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
     scenario, trial = trial_of(arguments)
     if trial.duration_s < 2 * BUCKET_S:
         raise InvalidInputError(f"--duration-s {trial.duration_s:g} is too short to scale anything in")
+    check_requests(arguments, scenario, trial, arguments.load)
     scene = Scene(scenario, trial, arguments.load, arguments.start_s)
     outcomes = compare(arguments.autoscaler, scene)
     if arguments.output == "json":

@@ -5,9 +5,10 @@ from functools import partial
 from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, share, systems_of
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of
 from kneescale.sim.fleet import best_capacity
 
 _HELP = """\
@@ -34,7 +35,7 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--attainment",
         metavar="A",
-        type=share,
+        type=number(0.001, 0.99999),
         default=0.99,
         help="what every model must keep (default: %(default)g)",
     )

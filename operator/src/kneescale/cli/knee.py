@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.limits import RATE_RPS, SLO_MS, number
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError, InvalidInputError
@@ -70,12 +71,12 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--slo-ms",
         metavar="N",
-        type=_positive,
+        type=number(*SLO_MS),
         default=_DEFAULT_SLO_MS,
         help="latency SLO (default: %(default)g)",
     )
     parser.add_argument(
-        "--rate", metavar="R", type=_positive, help="requests per second (default: not known)"
+        "--rate", metavar="R", type=number(*RATE_RPS), help="requests per second (default: not known)"
     )
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
     parser.add_argument(
@@ -101,16 +102,6 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         write_json([asdict(row) for row in rows], out)
     else:
         _write(rows, out)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value
 
 
 def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.expectation import MOST_GPUS, expect
+from kneescale.cli.limits import whole
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError, InvalidInputError
@@ -25,6 +26,8 @@ from kneescale.sim.scenario import Scenario
 #: measured mix at 99 % attainment under Poisson arrivals (docs/results.md).
 PLANNED_LOAD_PERMILLE = 800
 
+#: To choose more takes minutes.
+_MAX_LANES = 16
 
 _HELP = f"""\
 Reads a scenario and says how many GPUs of one product its models need, and where each model goes.
@@ -125,9 +128,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 def _lanes(text: str) -> str | int:
     if text in ("free", "paper"):
         return text
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be free, paper or a whole number above 0, not {text!r}")
-    return int(text)
+    return whole(1, _MAX_LANES)(text)
 
 
 def _plan(scenario: Scenario, product: str, lanes: str | int) -> Plan:

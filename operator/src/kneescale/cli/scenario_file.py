@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneescale.cli.csv_rows import Row, rows
+from kneescale.cli.limits import RATE_RPS, SLO_MS
 from kneescale.cli.profiles import read_profiles
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import Value, read_yaml
@@ -44,10 +45,7 @@ _TRACE_COLUMNS = ("time_s", "model")
 #: Some thirty years: an int64 holds it in ns. Times since 1970 are refused, as a simulation starts at 0.
 _MAX_TIME_S = 1e9
 
-#: An InferenceModel's SLO is no longer either; what follows is more than any fleet has, and the least is no
-#: less than the planner's sums bear.
-_SLO_MS = (0.001, 60_000)
-_RATE_RPS = (1e-6, 1e7)
+#: More than any GPU and any fleet has.
 _MEMORY_GIB = (0.001, 100_000)
 _MAX_WEIGHT = 1_000_000
 _MAX_GPUS = 1000
@@ -163,7 +161,7 @@ def _model(
         raise fields["profile"].fault(f"has no surface on {product}, only on {have}")
     return ScenarioModel(
         name=name,
-        slo_ms=fields["slo_ms"].number(*_SLO_MS),
+        slo_ms=fields["slo_ms"].number(*SLO_MS),
         rate_rps=_rate_rps(fields, arrivals),
         weight=fields["weight"].whole(1, _MAX_WEIGHT) if "weight" in fields else 1,
         surface=surfaces[gpus[0].product],
@@ -178,13 +176,13 @@ def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
     if not isinstance(arrivals, Trace):
         if "rate" not in fields:
             raise name.fault(f"{name.text()!r} needs a rate")
-        return fields["rate"].number(*_RATE_RPS)
+        return fields["rate"].number(*RATE_RPS)
     if "rate" in fields:
         raise fields["rate"].fault("must not be given: the trace has it")
     if name.text() not in arrivals.times_ns:
         raise name.fault(f"{name.text()!r} has no request in the trace")
     rate_rps = len(arrivals.times_ns[name.text()]) * NS_PER_S / arrivals.ends_ns
-    lowest, highest = _RATE_RPS
+    lowest, highest = RATE_RPS
     if not lowest <= rate_rps <= highest:
         raise name.fault(
             f"{name.text()!r} has {rate_rps:g} requests/s in the trace, not {lowest:g} to {highest:g}"

@@ -9,9 +9,10 @@ from typing import TextIO
 
 from kneescale.cli.autoscale import HELP, add_autoscale_arguments, run_autoscale
 from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, positive, systems_of
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of
 from kneescale.sim.fleet import SimulatedGpu, serve
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
@@ -38,6 +39,8 @@ examples:
   kneescale simulate day.yaml --autoscale --duration-s 600 --warmup-s 20 --plot day.png
   kneescale simulate day.yaml --autoscale --autoscaler kneescale,hpa-cpu --start-s 30"""
 
+
+_LOAD = (0.001, 1e6)
 
 #: A picture shows so many of the longest SLOs in detail.
 SESSIONS_SHOWN = 5
@@ -66,7 +69,7 @@ def add_to(subcommands: Subcommands) -> None:
     )
     add_trial_arguments(parser)
     parser.add_argument(
-        "--load", metavar="X", type=positive, default=1.0, help="factor on all rates (default: 1)"
+        "--load", metavar="X", type=number(*_LOAD), default=1.0, help="factor on all rates (default: 1)"
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw what ran when: a .png, .svg or .pdf")
     add_autoscale_arguments(parser)
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     if arguments.autoscale:
         run_autoscale(arguments, out)
         return
-    bound, fleet = bound_and_fleet(arguments)
+    bound, fleet = bound_and_fleet(arguments, arguments.load)
     wants_spans = arguments.plot is not None
     outcomes = run_all(
         {

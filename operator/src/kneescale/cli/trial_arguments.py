@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.fluid import fluid_bound
@@ -15,6 +16,13 @@ from kneescale.sim.trial import Trial
 
 _DEFAULT_POLICY = "dstack"
 _DEFAULT_DURATION_S = 60.0
+
+#: A run of so many requests takes minutes and gigabytes.
+_MAX_REQUESTS = 5e7
+#: Eleven days.
+MAX_TIME_S = 1e6
+_MAX_NOISE = 10
+_MAX_SEED = (1 << 32) - 1
 
 #: What `dstack` stands for with each choice of lanes.
 LANES = {
@@ -45,21 +53,23 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration-s",
         metavar="T",
-        type=positive,
+        type=number(0.001, MAX_TIME_S),
         help="simulated time (default: 60, or a trace's length)",
     )
     parser.add_argument(
         "--warmup-s",
         metavar="T",
-        type=not_negative,
+        type=number(0, MAX_TIME_S),
         default=5.0,
         help="requests that arrive before do not count (default: %(default)g)",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of all randomness (default: 1)")
+    parser.add_argument(
+        "--seed", metavar="N", type=whole(0, _MAX_SEED), default=1, help="of all randomness (default: 1)"
+    )
     parser.add_argument(
         "--noise",
         metavar="S",
-        type=not_negative,
+        type=number(0, _MAX_NOISE),
         default=0.0,
         help="standard deviation of batch times, as a part of them (default: 0)",
     )
@@ -79,14 +89,17 @@ def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
     }
 
 
-def bound_and_fleet(arguments: argparse.Namespace) -> tuple[float, tuple[SimulatedGpu, ...]]:
+def bound_and_fleet(
+    arguments: argparse.Namespace, load: float | None = None
+) -> tuple[float, tuple[SimulatedGpu, ...]]:
     """The load that no schedule of the scenario exceeds, and its GPUs with their models.
 
-    Raises InvalidInputError where the scenario or a time is wrong, InfeasibleError where its models cannot be
-    placed.
+    Raises InvalidInputError where the scenario or a time is wrong or `load`, by default that bound, makes too
+    many requests; InfeasibleError where its models cannot be placed.
     """
     scenario, trial = trial_of(arguments)
     bound = fluid_bound(scenario.workloads(), scenario.pools()).load
+    check_requests(arguments, scenario, trial, bound if load is None else load)
     return bound, fleet_of(scenario, trial)
 
 
@@ -105,38 +118,14 @@ def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
     return scenario, trial
 
 
-def positive(text: str) -> float:
-    """A number above 0."""
-    value = _number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
-def share(text: str) -> float:
-    """A number above 0 and below 1."""
-    value = positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"must be below 1, not {text}")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """A number of 0 or more."""
-    value = _number(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, as {text} is")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("inf")
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}")
-    return value
+def check_requests(arguments: argparse.Namespace, scenario: Scenario, trial: Trial, load: float) -> None:
+    """Raise InvalidInputError where a run at that load would be of more requests than can be simulated."""
+    requests = load * trial.duration_s * sum(model.rate_rps for model in scenario.models)
+    if requests > _MAX_REQUESTS and not isinstance(scenario.arrivals, Trace):
+        raise InvalidInputError(
+            f"{arguments.scenario}: {requests:.3g} requests, in {trial.duration_s:g} s at load {load:.3g}, "
+            f"are too many to simulate: at most {_MAX_REQUESTS:g}"
+        )
 
 
 def _policies(text: str) -> Sequence[str]:

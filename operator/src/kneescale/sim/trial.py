@@ -148,5 +148,6 @@ def _allowed(times: Times, from_ns: int, attainment: float) -> int:
 
 def _compressed(times_ns: Times, load: float, duration_s: float) -> Times:
     """A recorded trace at `load` times its rate, from its start."""
-    compressed = (times_ns / load).astype(np.int64)
-    return compressed[compressed < duration_s * NS_PER_S]
+    # Cut before they are whole: int64 does not hold the times of a little load.
+    compressed = times_ns / load
+    return compressed[compressed < duration_s * NS_PER_S].astype(np.int64)
