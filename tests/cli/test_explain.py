@@ -98,7 +98,7 @@ def test_a_model_that_is_not_there_is_one_line(explain: Explain) -> None:
     assert told == "kneescale: there is no InferenceModel default/resnet51; there is default/resnet50\n"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"kind": "Pod"}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"kind": "Pod"}', "[" * 100_000, '{"items": null}'])
 def test_what_kubectl_did_not_write_is_one_line(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +107,29 @@ def test_what_kubectl_did_not_write_is_one_line(
     assert main(["explain", "resnet50", "--objects", str(file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"kneescale: {file}")
+
+
+@pytest.mark.parametrize(
+    ("item", "fault"),
+    [
+        (None, "is not an object with a kind"),
+        ("x", "is not an object with a kind"),
+        ({"kind": [1]}, "is not an object with a kind"),
+        ({"kind": "Pod"}, "(Pod) has no metadata with a name"),
+        ({"kind": "InferenceModel"}, "(InferenceModel) has no metadata with a name"),
+        ({"kind": "Pod", "metadata": []}, "(Pod) has no metadata with a name"),
+        ({"kind": "Pod", "metadata": {"name": 5}}, "(Pod) has no metadata with a name"),
+        ({"kind": "Pod", "metadata": {"name": "p", "labels": [1]}}, "(Pod p): labels must be an object"),
+    ],
+)
+def test_an_item_that_is_no_object_is_one_line(
+    item: object, fault: str, objects: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = json.loads(objects.read_text())
+    listing["items"].insert(1, item)
+    objects.write_text(json.dumps(listing))
+    assert main(["explain", "resnet50", "--objects", str(objects)]) == 2
+    assert capsys.readouterr().err == f"kneescale: {objects}: items[1] {fault}\n"
 
 
 def test_without_kubectl_it_says_what_to_do(

@@ -54,13 +54,29 @@ def test_json_has_the_same_rows(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", ": is not JSON: Expecting value"),
+        ("", ":1: is not JSON: Expecting value"),
+        ("[\n{]", ":2: is not JSON: Expecting property name"),
+        ("[" * 100_000, ":1: is nested too deeply"),
+        ("[" + 5000 * "9" + "]", ": is not JSON: a number has too many digits"),
         ("{}", ": should list a model's kernels"),
         ("[]", ": should list a model's kernels"),
         ("[3]", ": kernel 0 should have operations, results, item_bytes, batch_bytes, "),
         (json.dumps([KERNEL, {**KERNEL, "name": "a"}]), ": kernel 1 should have operations"),
         (json.dumps([{**KERNEL, "results": "many"}]), ": kernel 0: results must be a number, not 'many'"),
-        (json.dumps([{**KERNEL, "results": 0}]), ": kernel 0: a kernel has at least 1 result, not 0"),
+        *(
+            (
+                json.dumps([{**KERNEL, "results": wrong}]),
+                ": kernel 0: a kernel has a whole number of results, ",
+            )
+            for wrong in (0, 1.5, float("nan"), float("inf"), 10**400)
+        ),
+        *(
+            (
+                json.dumps([{**KERNEL, "operations": wrong}]),
+                ": kernel 0: a kernel's operations and bytes are 0 to",
+            )
+            for wrong in (-1, float("nan"), float("inf"), 10**400)
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_with_its_place(
@@ -73,6 +89,13 @@ def test_a_bad_file_is_one_line_with_its_place(
     (line,) = captured.err.splitlines()
     assert line.startswith(f"kneescale: {path}{fault}")
     assert captured.out == ""
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "k.json"
+    path.write_bytes(b"[\n\xff]")
+    assert main(["predict", str(path), "--product", V100]) == 2
+    assert capsys.readouterr().err == f"kneescale: {path}:2: is not UTF-8 text\n"
 
 
 def test_an_unknown_product_is_told_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

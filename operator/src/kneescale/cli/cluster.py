@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kneescale.api.names import MANAGED_BY, MANAGED_BY_LABEL
-from kneescale.cli.text_files import open_text
+from kneescale.cli.text_files import read_json
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.state import Observed
 
@@ -43,11 +43,7 @@ def read_cluster(context: str | None) -> Observed:
 
 def read_objects(path: Path) -> Observed:
     """The same from a file that `kubectl get ... -o json` wrote. Raises InvalidInputError naming it."""
-    with open_text(path) as file:
-        try:
-            return _observed(json.load(file), str(path))
-        except json.JSONDecodeError as error:
-            raise InvalidInputError(f"{path}:{error.lineno}: is not JSON: {error.msg}") from error
+    return _observed(read_json(path), str(path))
 
 
 def _observed(listing: Any, source: str) -> Observed:  # noqa: ANN401
@@ -56,8 +52,10 @@ def _observed(listing: Any, source: str) -> Observed:  # noqa: ANN401
             f"{source}: is not a list of objects, as `kubectl get {RESOURCES} -o json` gives"
         )
     by_kind: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for obj in listing["items"]:
-        kind = obj.get("kind", "")
+    for index, obj in enumerate(listing["items"]):
+        if fault := _fault(obj):
+            raise InvalidInputError(f"{source}: items[{index}] {fault}")
+        kind = obj["kind"]
         if kind not in _OURS or _is_ours(obj):
             by_kind[kind].append(obj)
     return Observed.from_objects(
@@ -71,6 +69,18 @@ def _observed(listing: Any, source: str) -> Observed:  # noqa: ANN401
         claims=by_kind["ResourceClaim"],
         nodes=by_kind["Node"],
     )
+
+
+def _fault(obj: Any) -> str | None:  # noqa: ANN401
+    """What no object of a cluster can be like; what is below is checked where it is read."""
+    if not isinstance(obj, Mapping) or not isinstance(kind := obj.get("kind"), str):
+        return "is not an object with a kind"
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, Mapping) or not isinstance(name := metadata.get("name"), str):
+        return f"({kind}) has no metadata with a name"
+    if not isinstance(metadata.get("labels") or {}, Mapping):
+        return f"({kind} {name}): labels must be an object"
+    return None
 
 
 def _is_ours(obj: Mapping[str, Any]) -> bool:

@@ -2,14 +2,13 @@
 
 import argparse
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
-from kneescale.cli.text_files import open_text
+from kneescale.cli.text_files import read_json
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork
@@ -79,11 +78,7 @@ def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:
 
 
 def _kernels(path: Path) -> list[KernelWork]:
-    with open_text(path) as file:
-        try:
-            entries = json.load(file)
-        except ValueError as error:
-            raise InvalidInputError(f"{path}: is not JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
         raise InvalidInputError(f"{path}: should list a model's kernels")
     return [_kernel(entry, f"{path}: kernel {index}") for index, entry in enumerate(entries)]

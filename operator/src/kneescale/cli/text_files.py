@@ -1,9 +1,10 @@
 """Opening what the user names: a file that cannot be read is one line, not a traceback."""
 
+import json
 from codecs import BOM_UTF8
 from io import StringIO
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from kneescale.core.errors import InvalidInputError
 
@@ -21,3 +22,16 @@ def open_text(path: Path) -> TextIO:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidInputError(f"{path}:{line}: is not UTF-8 text") from error
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """The value in a JSON file; raises InvalidInputError, naming the file, where it is none."""
+    try:
+        return json.load(open_text(path))
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(f"{path}:{error.lineno}: is not JSON: {error.msg}") from error
+    except ValueError as error:
+        # Python's limit of what it reads as one integer.
+        raise InvalidInputError(f"{path}: is not JSON: a number has too many digits") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{path}:1: is nested too deeply") from error

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from reprlib import repr as short_repr
 
 from kneescale.core.errors import InvalidInputError
 
 #: Bytes of a number in single precision.
 _BYTES = 4
+#: Of operations, results and bytes: more than a GPU does in an hour, and no integer that no float holds.
+_MAX_WORK = 1e18
 #: Multiplications that a 3 x 3 convolution of stride 1 is spared in tiles of 2 x 2 (Lavin and Gray, "Fast
 #: Algorithms for Convolutional Neural Networks", arXiv 1509.09308), which is what libraries then choose.
 _WINOGRAD_SAVING = 2.25
@@ -31,11 +33,15 @@ class KernelWork:
 
     def __post_init__(self) -> None:
         """Raise InvalidInputError on what no kernel can be."""
-        if self.results < 1:
-            raise InvalidInputError(f"a kernel has at least 1 result, not {self.results}")
+        if not (1 <= self.results <= _MAX_WORK and self.results % 1 == 0):
+            raise InvalidInputError(
+                f"a kernel has a whole number of results, 1 to {_MAX_WORK:g}, not {short_repr(self.results)}"
+            )
         for work in (self.operations, self.item_bytes, self.batch_bytes, self.convolution_operations):
-            if not (isfinite(work) and work >= 0):
-                raise InvalidInputError(f"a kernel's operations and bytes are at least 0, not {work}")
+            if not 0 <= work <= _MAX_WORK:
+                raise InvalidInputError(
+                    f"a kernel's operations and bytes are 0 to {_MAX_WORK:g}, not {short_repr(work)}"
+                )
 
 
 def winograd_saving(
