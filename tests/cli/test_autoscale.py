@@ -82,6 +82,23 @@ def test_more_requests_than_can_be_simulated_are_one_line(
     assert "4.8e+09 requests, in 60 s at load 1e+06, are too many" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("alone", [("--autoscaler", "knative"), ("--start-s", "3")])
+def test_what_only_autoscalers_have_is_not_ignored(
+    alone: tuple[str, str], scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), *alone]) == 2
+    assert capsys.readouterr().err == f"kneescale: {alone[0]} goes with --autoscale only\n"
+
+
+def test_a_model_that_no_gpu_can_serve_is_one_line(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(SCENARIO.replace("slo_ms: 100", "slo_ms: 2"))
+    assert main(["simulate", str(scenario), *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kneescale: {scenario}: model first: ")
+
+
 def test_too_short_a_run_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "6"]) == 2
     assert capsys.readouterr().err == "kneescale: --duration-s 6 is too short to scale anything in\n"

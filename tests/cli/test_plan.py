@@ -102,6 +102,16 @@ def test_what_cannot_be_planned_is_one_line(
     assert capsys.readouterr().err == f"kneescale: {scenario}: {fault}\n"
 
 
+def test_profiles_without_a_product_cannot_be_asked_for_one(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenario.parent / "p.csv").write_text("model,batch,gpu_percent,latency_ms\na,4,20,40\n")
+    scenario.write_text(SCENARIO.replace("gpus: [", "# gpus: ["))
+    assert main(["plan", str(scenario), "--product", "T4"]) == 2
+    fault = "model a1 has no surface on T4: its profile has no product column"
+    assert capsys.readouterr().err == f"kneescale: {scenario}: {fault}\n"
+
+
 @pytest.mark.parametrize("lanes", ["0", "-1", "many", "1000000000"])
 def test_wrong_lanes_are_refused(lanes: str, scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

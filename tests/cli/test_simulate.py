@@ -198,9 +198,12 @@ def test_a_warmup_that_leaves_nothing_is_one_line(scenario: Path, capsys: pytest
     assert capsys.readouterr().err == "kneescale: --warmup-s 5 leaves nothing of 5 s: make it shorter\n"
 
 
+@pytest.mark.parametrize("command", [["simulate"], ["capacity"]])
 def test_a_model_that_no_gpu_can_serve_is_one_line(
-    scenario: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], scenario: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 1", 1))
-    assert main(["simulate", str(scenario)]) == 2
-    assert capsys.readouterr().err == "kneescale: model first: no run on these GPUs ends in 1 ms\n"
+    assert main([*command, str(scenario)]) == 2
+    assert (
+        capsys.readouterr().err == f"kneescale: {scenario}: model first: no run on these GPUs ends in 1 ms\n"
+    )

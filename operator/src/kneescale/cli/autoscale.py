@@ -9,6 +9,7 @@ from typing import TextIO
 from kneescale.cli.command import write_json
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
+from kneescale.cli.scenario_file import faults_of
 from kneescale.cli.table import write_table
 from kneescale.cli.trial_arguments import MAX_TIME_S, check_requests, is_usual_policy, trial_of
 from kneescale.core.errors import InvalidInputError
@@ -40,16 +41,22 @@ def add_autoscale_arguments(parser: argparse.ArgumentParser) -> None:
         "--autoscaler",
         metavar="A,...",
         type=_autoscalers,
-        default=list(AUTOSCALERS),
         help=f"which to compare (default: all): {', '.join(AUTOSCALERS)}",
     )
     group.add_argument(
         "--start-s",
         metavar="T",
         type=number(0, MAX_TIME_S),
-        default=DEFAULT_START_S,
-        help="how long a new worker takes to start (default: %(default)g)",
+        help=f"how long a new worker takes to start (default: {DEFAULT_START_S:g})",
     )
+
+
+def refuse_autoscale_arguments(arguments: argparse.Namespace) -> None:
+    """Raise InvalidInputError where one of them was given, though no autoscaler is asked for."""
+    if arguments.autoscaler is not None:
+        raise InvalidInputError("--autoscaler goes with --autoscale only")
+    if arguments.start_s is not None:
+        raise InvalidInputError("--start-s goes with --autoscale only")
 
 
 def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
@@ -62,9 +69,11 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
     scenario, trial = trial_of(arguments)
     if trial.duration_s < 2 * BUCKET_S:
         raise InvalidInputError(f"--duration-s {trial.duration_s:g} is too short to scale anything in")
-    check_requests(arguments, scenario, trial, arguments.load)
-    scene = Scene(scenario, trial, arguments.load, arguments.start_s)
-    outcomes = compare(arguments.autoscaler, scene)
+    start_s = DEFAULT_START_S if arguments.start_s is None else arguments.start_s
+    scene = Scene(scenario, trial, arguments.load, start_s)
+    with faults_of(arguments.scenario):
+        check_requests(scenario, trial, arguments.load)
+        outcomes = compare(arguments.autoscaler or list(AUTOSCALERS), scene)
     if arguments.output == "json":
         write_json(_as_json(outcomes, scene), out)
     else:

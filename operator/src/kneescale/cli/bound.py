@@ -9,9 +9,8 @@ from typing import TextIO
 
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.pool import run_all
-from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.cli.table import write_table
-from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import FluidBound, fluid_bound, temporal_bound
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import StaticPartitions, best_static_partitions
@@ -73,10 +72,8 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where no run of a model is in time.
     """
     scenario = read_scenario(arguments.scenario)
-    try:
+    with faults_of(arguments.scenario):
         bounds = run_all({"bounds": partial(_bounds, scenario)})["bounds"]
-    except InfeasibleError as error:
-        raise InfeasibleError(f"{arguments.scenario}: {error}") from error
     if arguments.output == "json":
         write_json(_as_json(bounds), out)
     else:

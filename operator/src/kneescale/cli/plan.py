@@ -10,7 +10,7 @@ from typing import TextIO
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.expectation import MOST_GPUS, expect
 from kneescale.cli.limits import whole
-from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.scenario_file import faults_of, no_surface, read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration, gather_ms
@@ -115,10 +115,8 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     where a model has no run in time, or its memory is more than a GPU's.
     """
     scenario = read_scenario(arguments.scenario)
-    try:
+    with faults_of(arguments.scenario):
         plan = _plan(scenario, arguments.product or scenario.gpus[0].product, arguments.lanes)
-    except (InfeasibleError, InvalidInputError) as error:
-        raise InvalidInputError(f"{arguments.scenario}: {error}") from error
     if arguments.output == "json":
         write_json(_as_json(plan), out)
     else:
@@ -162,8 +160,7 @@ def _plan(scenario: Scenario, product: str, lanes: str | int) -> Plan:
 def _on_product(scenario: Scenario, product: str) -> list[Workload]:
     for model in scenario.models:
         if product not in model.surfaces:
-            have = ", ".join(sorted(model.surfaces))
-            raise InvalidInputError(f"model {model.name} has no surface on {product}, only on {have}")
+            raise InvalidInputError(f"model {model.name} {no_surface(product, model.surfaces)}")
     return scenario.workloads()
 
 

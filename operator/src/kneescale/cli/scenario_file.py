@@ -1,6 +1,7 @@
 """Scenario files: YAML that names models, their SLOs and rates, GPUs, and where the latency surfaces are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kneescale.cli.limits import RATE_RPS, SLO_MS
 from kneescale.cli.profiles import read_profiles
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import Value, read_yaml
-from kneescale.core.errors import InvalidInputError
+from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
@@ -86,6 +87,23 @@ def read_scenario(path: Path) -> Scenario:
     )
 
 
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """What cannot be done with a scenario is said with its file."""
+    try:
+        yield
+    except (InfeasibleError, InvalidInputError) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def no_surface(product: str, surfaces: Iterable[str]) -> str:
+    """What is wrong with a model that has no surface on that product, but on those."""
+    have = ", ".join(sorted(filter(None, surfaces)))
+    return f"has no surface on {product}" + (
+        f", only on {have}" if have else ": its profile has no product column"
+    )
+
+
 def _profiles(value: Value) -> _ByName:
     name = value.text()
     if name == SHIPPED:
@@ -157,8 +175,7 @@ def _model(
     if surfaces.keys() == {UNNAMED} and len(products) == 1:
         surfaces = dict.fromkeys(products, surfaces[UNNAMED])
     for product in sorted(products - surfaces.keys()):
-        have = ", ".join(sorted(surfaces)) or "no product by name"
-        raise fields["profile"].fault(f"has no surface on {product}, only on {have}")
+        raise fields["profile"].fault(no_surface(product, surfaces))
     return ScenarioModel(
         name=name,
         slo_ms=fields["slo_ms"].number(*SLO_MS),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from kneescale.cli.autoscale import HELP, add_autoscale_arguments, run_autoscale
+from kneescale.cli.autoscale import HELP, add_autoscale_arguments, refuse_autoscale_arguments, run_autoscale
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     if arguments.autoscale:
         run_autoscale(arguments, out)
         return
+    refuse_autoscale_arguments(arguments)
     bound, fleet = bound_and_fleet(arguments, arguments.load)
     wants_spans = arguments.plot is not None
     outcomes = run_all(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kneescale.cli.limits import number, whole
-from kneescale.cli.scenario_file import read_scenario
+from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.fluid import fluid_bound
 from kneescale.core.units import NS_PER_S
@@ -98,9 +98,10 @@ def bound_and_fleet(
     many requests; InfeasibleError where its models cannot be placed.
     """
     scenario, trial = trial_of(arguments)
-    bound = fluid_bound(scenario.workloads(), scenario.pools()).load
-    check_requests(arguments, scenario, trial, bound if load is None else load)
-    return bound, fleet_of(scenario, trial)
+    with faults_of(arguments.scenario):
+        bound = fluid_bound(scenario.workloads(), scenario.pools()).load
+        check_requests(scenario, trial, bound if load is None else load)
+        return bound, fleet_of(scenario, trial)
 
 
 def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
@@ -118,12 +119,12 @@ def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
     return scenario, trial
 
 
-def check_requests(arguments: argparse.Namespace, scenario: Scenario, trial: Trial, load: float) -> None:
+def check_requests(scenario: Scenario, trial: Trial, load: float) -> None:
     """Raise InvalidInputError where a run at that load would be of more requests than can be simulated."""
     requests = load * trial.duration_s * sum(model.rate_rps for model in scenario.models)
     if requests > _MAX_REQUESTS and not isinstance(scenario.arrivals, Trace):
         raise InvalidInputError(
-            f"{arguments.scenario}: {requests:.3g} requests, in {trial.duration_s:g} s at load {load:.3g}, "
+            f"{requests:.3g} requests, in {trial.duration_s:g} s at load {load:.3g}, "
             f"are too many to simulate: at most {_MAX_REQUESTS:g}"
         )
 

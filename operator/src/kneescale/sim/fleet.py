@@ -87,16 +87,19 @@ def _placement(scenario: Scenario) -> Mapping[str, Sequence[str]]:
 def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu]) -> Demand:
     return Demand(
         model=model.name,
-        configurations={product: _planned(model, product) for product in {gpu.product for gpu in gpus}},
+        configurations={
+            product: run_of(model, product, model.rate_rps) for product in {gpu.product for gpu in gpus}
+        },
         memory_bytes=memory_bytes_of(model),
         min_replicas=1,
         max_replicas=len(gpus),
     )
 
 
-def _planned(model: ScenarioModel, product: str) -> Configuration:
+def run_of(model: ScenarioModel, product: str, rate_rps: float) -> Configuration:
+    """The run that the operator would choose at that rate; raises InfeasibleError, naming the model."""
     try:
-        return efficient_configuration(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=model.rate_rps)
+        return efficient_configuration(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=rate_rps)
     except InfeasibleError as error:
         raise InfeasibleError(f"model {model.name}: {error}") from error
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.configuration import Configuration, efficient_configuration
+from kneescale.core.planning.configuration import Configuration
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Placed, place
 from kneescale.core.scaling.autoscaler import LEAST_IPS
 from kneescale.core.scaling.headroom import burst_factor
 from kneescale.sim.autoscaling.fleet import Place, Plan, Wanted
 from kneescale.sim.autoscaling.scene import Scene
 from kneescale.sim.dispatched import terms_of
-from kneescale.sim.fleet import device_of, memory_bytes_of
+from kneescale.sim.fleet import device_of, memory_bytes_of, run_of
 from kneescale.sim.scenario import ScenarioModel
 
 #: A scenario says no percentile: its SLOs are of 99 % of the requests.
@@ -86,6 +86,5 @@ class Planner:
     def _run(self, model: ScenarioModel, product: str, rate_ips: float) -> Configuration:
         key = (model.name, product, rate_ips)
         if key not in self._runs:
-            surface = model.surfaces[product]
-            self._runs[key] = efficient_configuration(surface, slo_ms=model.slo_ms, rate_rps=rate_ips)
+            self._runs[key] = run_of(model, product, rate_ips)
         return self._runs[key]

@@ -7,12 +7,12 @@ more than MPS gives. It batches as the product's dispatcher does, which flatters
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kneescale.core.planning.configuration import Configuration, efficient_configuration
+from kneescale.core.planning.configuration import Configuration
 from kneescale.core.units import MS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.autoscaling.fleet import Place, Plan, Wanted
 from kneescale.sim.autoscaling.scene import Scene
 from kneescale.sim.dispatched import terms_of
-from kneescale.sim.scenario import ScenarioModel
+from kneescale.sim.fleet import run_of
 from kneescale.sim.tenant import Tenant
 
 #: How busy the replicas that serve from the start on are, about.
@@ -45,7 +45,7 @@ class Slots:
         self._taken: dict[str, dict[Place, None]] = {model.name: {} for model in scene.models}
         self._made = 0
         self.replicas: Mapping[str, Replica] = {
-            model.name: _replica(number, model, tenant)
+            model.name: Replica(number, tenant, run_of(model, product, tenant.rate_rps))
             for number, (model, tenant) in enumerate(zip(scene.models, scene.tenants(product), strict=True))
         }
 
@@ -88,8 +88,3 @@ class Slots:
         terms = terms_of(replica.tenant, run.gpu_percent, run.batch, (run.gpu_percent,))
         gpus = len(places) * run.gpu_percent / WHOLE_GPU_PERCENT
         return Wanted(dict.fromkeys(places, terms), len(places), gpus)
-
-
-def _replica(number: int, model: ScenarioModel, tenant: Tenant) -> Replica:
-    run = efficient_configuration(tenant.surface, slo_ms=model.slo_ms, rate_rps=tenant.rate_rps)
-    return Replica(number, tenant, run)
