@@ -51,6 +51,17 @@ def test_another_product_can_be_asked_for(scenario: Path, capsys: pytest.Capture
     assert max(gpu["utilization"] for gpu in plan["gpus"]) <= 0.8
 
 
+def test_the_product_asked_for_need_not_be_in_the_scenario(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(SCENARIO.replace("gpus: [", "# gpus: ["))
+    assert planned(capsys, str(scenario), "--product", "T4")["product"] == "T4"
+    assert main(["plan", str(scenario)]) == 2
+    assert (
+        "gpus must be a list of name and product: there are profiles on T4, V100" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(("lanes", "number"), [("free", 0), ("3", 3), ("paper", 1)])
 def test_lanes_are_as_asked_for(
     lanes: str, number: int, scenario: Path, capsys: pytest.CaptureFixture[str]

@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     Raises InvalidInputError where the scenario is wrong or has no surfaces on the product, InfeasibleError
     where a model has no run in time, or its memory is more than a GPU's.
     """
-    scenario = read_scenario(arguments.scenario)
+    scenario = read_scenario(arguments.scenario, arguments.product)
     with faults_of(arguments.scenario):
         plan = _plan(scenario, arguments.product or scenario.gpus[0].product, arguments.lanes)
     if arguments.output == "json":

@@ -60,9 +60,10 @@ _ByProduct = dict[str, LatencySurface]
 _ByName = dict[str, list[tuple[str, LatencySurface]]]
 
 
-def read_scenario(path: Path) -> Scenario:
+def read_scenario(path: Path, product: str | None = None) -> Scenario:
     """The scenario in a file; what it names is relative to it.
 
+    Its GPUs are of `product` where it does not say of which of several they are.
     Raises InvalidInputError, naming the file and the line, on what is wrong with it or with what it names.
     """
     with open_text(path) as file:
@@ -75,7 +76,7 @@ def read_scenario(path: Path) -> Scenario:
     ]
     names = _names(models)
     surfaces = [_surfaces(of_model["profile"], profiles) for of_model in models]
-    gpus = _gpus(fields.get("gpus"), document, surfaces)
+    gpus = _gpus(fields.get("gpus"), document, surfaces, product)
     arrivals = _arrivals(fields["arrivals"], names) if "arrivals" in fields else Poisson()
     return Scenario(
         tuple(
@@ -144,7 +145,9 @@ def _surfaces(profile: Value, profiles: _ByName) -> _ByProduct:
     return surfaces
 
 
-def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) -> tuple[ScenarioGpu, ...]:
+def _gpus(
+    value: Value | None, document: Value, surfaces: Sequence[_ByProduct], product: str | None
+) -> tuple[ScenarioGpu, ...]:
     """The GPUs of a list; or so many, by default one, of the product that the profiles are of."""
     if value and value.is_list:
         entries = [item.fields(("name", "product"), ("memory_gib",)) for item in value.items()]
@@ -154,6 +157,8 @@ def _gpus(value: Value | None, document: Value, surfaces: Sequence[_ByProduct]) 
     products = sorted(set[str].intersection(*map(set, surfaces)))
     if not products:
         raise place.fault("cannot be of one product: none has a profile of every model")
+    if product in products:
+        products = [product]
     if len(products) > 1:
         raise place.fault(f"must be a list of name and product: there are profiles on {', '.join(products)}")
     return tuple(ScenarioGpu(f"gpu{index}", products[0]) for index in range(number))
