@@ -179,6 +179,7 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
         ("uniform", "[uniform]", "6: arrivals must be a text, not a list"),
         ("uniform", "{trace: trace.csv}", "4: models[0].rate must not be given: the trace has it"),
         ("arrivals: uniform", "- x", "6: is not YAML: "),
+        ("arrivals: uniform", "\x01", "6: is not YAML: unacceptable character #x0001"),
     ],
 )
 def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_path: Path) -> None:

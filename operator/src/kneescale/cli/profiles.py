@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import TextIO
 
 import yaml
 
@@ -11,7 +11,7 @@ from kneescale.api.model_profile import KIND, parse_model_profile
 from kneescale.api.names import API_VERSION
 from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.text_files import open_text
-from kneescale.cli.yaml_values import Loader, yaml_faults
+from kneescale.cli.yaml_values import yaml_loader
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
 from kneescale.core.units import US_PER_MS, WHOLE_GPU_PERCENT
@@ -58,7 +58,7 @@ def read_profiles(path: Path) -> list[Profile]:
     return profiles
 
 
-def _read_csv(path: Path, file: TextIO) -> list[Profile]:
+def _read_csv(path: Path, file: StringIO) -> list[Profile]:
     points: dict[tuple[str, str], dict[tuple[int, int], Point]] = {}
     for row in rows(path, file, _COLUMNS):
         known = points.setdefault((row.text("model"), row.optional_text("product")), {})
@@ -78,7 +78,7 @@ def _csv_point(row: Row) -> Point:
     )
 
 
-def _read_yaml(path: Path, file: TextIO) -> list[Profile]:
+def _read_yaml(path: Path, file: StringIO) -> list[Profile]:
     profiles: dict[tuple[str, str], Profile] = {}
     for line, resource in _resources(path, file):
         try:
@@ -91,10 +91,9 @@ def _read_yaml(path: Path, file: TextIO) -> list[Profile]:
     return list(profiles.values())
 
 
-def _resources(path: Path, file: TextIO) -> Iterator[tuple[int, object]]:
+def _resources(path: Path, file: StringIO) -> Iterator[tuple[int, object]]:
     """Each resource with the line that it starts on; empty documents are skipped."""
-    loader = Loader(file)
-    with yaml_faults(path, loader):
+    with yaml_loader(path, file) as loader:
         while loader.check_node() and (document := loader.get_node()):
             for node in _members(document):
                 if (resource := loader.construct_document(node)) is not None:

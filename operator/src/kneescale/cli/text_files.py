@@ -4,12 +4,12 @@ import json
 from codecs import BOM_UTF8
 from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from kneescale.core.errors import InvalidInputError
 
 
-def open_text(path: Path) -> TextIO:
+def open_text(path: Path) -> StringIO:
     """The file's UTF-8 text, without the byte order mark that spreadsheets write.
 
     Raises InvalidInputError, naming the file and, where it is no text, the line.

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 import yaml
 from yaml.constructor import ConstructorError
+from yaml.reader import ReaderError
 
 from kneescale.core.errors import InvalidInputError
 
@@ -35,15 +37,17 @@ class Loader(yaml.SafeLoader):
 
 
 @contextmanager
-def yaml_faults(path: Path, loader: Loader) -> Iterator[None]:
-    """Turn what the YAML reader has to say into one line with the file and the line."""
+def yaml_loader(path: Path, file: StringIO) -> Iterator[Loader]:
+    """The reader of a file; what it has to say is turned into one line with the file and the line."""
     try:
-        yield
+        loader = Loader(file)
+        yield loader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInputError(f"{path}:{line}: is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InvalidInputError(f"{path}:1: is not YAML: {str(error).splitlines()[0]}") from error
+    except ReaderError as error:
+        line = file.getvalue().count("\n", 0, error.position) + 1
+        raise InvalidInputError(f"{path}:{line}: is not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise InvalidInputError(f"{path}:{loader.line + 1}: is nested too deeply") from error
 
@@ -134,13 +138,12 @@ class Value:
         return "a list" if self.is_list else "a mapping"
 
 
-def read_yaml(path: Path, file: TextIO) -> Value:
+def read_yaml(path: Path, file: StringIO) -> Value:
     """The one document of a file.
 
     Raises InvalidInputError, naming the file and the line, where it is no YAML or empty.
     """
-    loader = Loader(file)
-    with yaml_faults(path, loader):
+    with yaml_loader(path, file) as loader:
         node = loader.get_single_node()
     if node is None:
         raise InvalidInputError(f"{path}: is empty")
