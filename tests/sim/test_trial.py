@@ -1,6 +1,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
@@ -8,7 +9,7 @@ from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.engine import scheduled
 from kneescale.sim.outcome import outcome_of
 from kneescale.sim.record import Record
-from kneescale.sim.scenario import Poisson, Uniform
+from kneescale.sim.scenario import Poisson, Trace, Uniform
 from kneescale.sim.systems import SYSTEMS, Variant, best_of
 from kneescale.sim.tenant import load_of
 from kneescale.sim.trial import Trial, capacity, keeps
@@ -87,3 +88,8 @@ def test_another_model_changes_no_ones_arrivals() -> None:
 
 def test_requests_of_the_warm_up_do_not_count() -> None:
     assert SHORT.run(ALONE, TEMPORAL, load=2).sent == [pytest.approx(150, abs=1)]
+
+
+def test_a_trace_at_little_load_is_cut_and_does_not_wrap_around() -> None:
+    trial = Trial(Trace({"a": np.array([0, 10**18], dtype=np.int64)}), duration_s=1)
+    assert trial.times(0, "a", 1.0, load=0.001).tolist() == [0]
