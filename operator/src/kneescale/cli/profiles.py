@@ -124,7 +124,6 @@ def _model_profile(resource: object) -> Profile:
     if not spec.points:
         raise InvalidInputError(f"{name} is {spec.source}: nothing is measured yet")
     points = (
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS)
-        for point in spec.points
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS) for point in spec.points
     )
     return Profile(name, spec.product_name, tuple(points), spec.model_uri)
