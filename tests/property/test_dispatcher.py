@@ -1,9 +1,9 @@
 """What holds for any sequence of events, whatever the policy."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -32,6 +32,7 @@ def serve_terms(draw: st.DrawFn) -> PartitionTerms:
     return PartitionTerms(
         role=Role.SERVE,
         slo_ns=ms_to_ns(draw(st.integers(1, 200))),
+        margin_ns=ms_to_ns(draw(st.integers(0, 20))),
         weight=draw(st.integers(1, 100)),
         gpu_percent=draw(st.sampled_from(lanes)),
         batch=draw(st.integers(1, max_batch)),
@@ -47,6 +48,21 @@ PROFILE_TERMS = PartitionTerms(Role.PROFILE, ms_to_ns(100), 1, 100, 1, LANE_SETS
 schedules = st.fixed_dictionaries(
     {}, optional={**{name: serve_terms() for name in NAMES[:3]}, "p": st.just(PROFILE_TERMS)}
 )
+
+
+@given(serve_terms(), st.floats(0, 3), st.booleans())
+def test_an_idle_device_refuses_nothing_that_has_just_come(
+    terms: PartitionTerms, refused_share: float, had_its_share: bool
+) -> None:
+    """Whatever was refused of late: else an overload would go on by itself, and for ever."""
+    dispatcher = Dispatcher(policy_named("SpatioTemporal"))
+    dispatcher.configure({"a": replace(terms, refuses_late=True)}, 0)
+    dispatcher.joined("a", 0)
+    scoreboard = dispatcher.scoreboard
+    scoreboard.refuse(refused_share * 100 * scoreboard.window_ns, 0)
+    scoreboard.charge("a", 95 if had_its_share else 0, scoreboard.window_ns, 0)
+    dispatcher.arrived("a", 1, 0, 0)
+    assert dispatcher.refuse(0) == []
 
 
 @dataclass

@@ -239,6 +239,19 @@ def test_what_cannot_be_in_time_is_refused(policy: str) -> None:
     assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
 
 
+def test_of_what_cannot_be_in_time_by_any_run_one_runs_at_a_time() -> None:
+    """Surfaces are corrected by what runs take: without any, a GPU that is well again would not be known."""
+    device = dispatcher(a=whole(slo_ms=8))
+    device.arrived("a", 3, 0, 0)
+    assert device.refuse(0) == [Refused("a", 2)]
+    (granted,) = device.tick(0)
+    device.arrived("a", 1, 5 * MS, 5 * MS)
+    assert device.refuse(5 * MS) == [Refused("a", 1)]
+    run_to_end(device, granted, 10 * MS)
+    device.arrived("a", 1, 10 * MS, 10 * MS)
+    assert device.refuse(10 * MS) == []
+
+
 def test_who_has_but_dear_runs_left_goes_behind_who_has_little_time_left() -> None:
     """The first may use a dear run for long yet; the other one's last run ends just in time."""
     spared = LatencySurface.from_points([Point(20, 1, 60.0), Point(100, 1, 18.0)])

@@ -22,7 +22,7 @@ LEAST_RUNS = 20
 LEAST_RATIO, MOST_RATIO = 0.5, 4.0
 
 #: A correction is made where it changes a latency by this part, which is more than the noise of the median,
-#: and not before so many runs are over since the last: all costs of runs are worked out anew for it (2 ms of
+#: and not before so many runs are over since the last: all costs of runs are worked out anew for it (1 ms of
 #: a core with 4 lanes and batches of up to 16).
 WORTH_CORRECTING = 0.1
 RUNS_BETWEEN_CORRECTIONS = 50

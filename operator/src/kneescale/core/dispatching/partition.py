@@ -36,6 +36,15 @@ class PartitionTerms:
     #: Whether items that cannot be in time are refused; else they are served, be it late.
     refuses_late: bool = True
 
+    @property
+    def longest_ns(self) -> int:
+        """How long a run may take for an item that has just come."""
+        return max(1, self.slo_ns - self.margin_ns)
+
+    def costs_as(self, other: "PartitionTerms") -> bool:
+        """Whether runs cost the same by these terms, on the same surface."""
+        return (self.lanes, self.is_pool, self.longest_ns) == (other.lanes, other.is_pool, other.longest_ns)
+
     def __post_init__(self) -> None:
         """Raise InvalidInputError where the planned run is none that the lanes and the surface allow."""
         if self.gpu_percent not in self.lanes:
@@ -107,12 +116,13 @@ class Partition:
     _expected_slack_ns: int = 0
 
     def set_terms(self, terms: PartitionTerms) -> None:
-        """Take new terms; the costs are worked out again only where they changed."""
-        if terms == self.terms:
-            return
-        if self.terms is None or terms.surface != self.terms.surface:
+        """Take new terms; the costs are worked out again only where they change."""
+        before, self.terms = self.terms, terms
+        if before is None or terms.surface != before.surface:
             self.drift = Drift()
-        self.terms = terms
+        elif terms.costs_as(before):
+            self._costs_stand()
+            return
         self._work_out_costs()
 
     def push(self, count: int, arrived_ns: int) -> None:
@@ -241,6 +251,11 @@ class Partition:
         return self.ready_costs.steps[self.items][0]
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether not even the fastest run is believed to be in time for an item that has just come."""
+        return self.ready_costs.fastest_ns > self.ready_costs.longest_ns
+
+    @property
     def is_idle(self) -> bool:
         """Whether items may arrive at any moment, and none waits."""
         return self.queued == 0 and self.connected and self.costs is not None
@@ -250,8 +265,11 @@ class Partition:
         self.costs = None
         if terms.surface:
             surface = self.drift.corrected(terms.surface)
-            self.costs = RunCosts(surface, terms.lanes, terms.slo_ns, is_pool=terms.is_pool)
+            self.costs = RunCosts(surface, terms.lanes, terms.longest_ns, is_pool=terms.is_pool)
             self.least_percent = self.costs.lanes[0]
+        self._costs_stand()
+
+    def _costs_stand(self) -> None:
         self._expected_until_ns = 0
         self._queue_changed()
 

@@ -1,5 +1,6 @@
 """What each possible run of a model takes, laid out for the dispatcher's speed."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -19,6 +20,10 @@ CHEAP = 0.1
 
 #: In an overload that lasts, this much above it is the most that is spent.
 THRIFTY = 0.03
+
+#: Whatever its price, no run is asked for that takes more of an item's time than this part: an item that has
+#: just come would be as good as late, and an overload that refuses everything goes on by itself.
+MOST_ASKED = 0.9
 
 #: A batch waits for more items where they save this part of its area.
 WORTH_WAITING = 0.1
@@ -50,14 +55,15 @@ class RunCosts:
 
     `options[n]` are the runs of at most n items, cheapest first; none of them has another beside it that is
     as cheap, as short and as narrow. `calm_options[n]` are those for a device with area to spare.
+    `longest_ns` is how long a run may take for an item that has just come: the SLO, less what is kept of it.
     """
 
     def __init__(
-        self, surface: LatencySurface, lanes: Sequence[int], slo_ns: int, *, is_pool: bool = False
+        self, surface: LatencySurface, lanes: Sequence[int], longest_ns: int, *, is_pool: bool = False
     ) -> None:
         self.lanes = tuple(sorted(set(lanes)))
         self.max_batch = surface.batches[-1]
-        self._slo_ns = slo_ns
+        self.longest_ns = longest_ns
         self._is_pool = is_pool
         self._rows = {
             lane: [0, *(ms_to_ns(surface.latency_ms(lane, batch)) for batch in range(1, self.max_batch + 1))]
@@ -67,15 +73,15 @@ class RunCosts:
         self.fastest_ns = self._rows[self.lanes[-1]][1]
         self.options = self._by_items(PRICE_OF_TIME)
         self.calm_options = self._by_items(CALM_PRICE_OF_TIME)
-        least = [0.0, *(self._least_area(options) for options in self.options[1:])]
+        self._shortest = [_ShortestByArea(options) for options in self.options]
+        least = [0.0, *map(self._least_area, self.options[1:])]
         #: By number of items: the runs that are left one after the other as time runs out, each the shortest
         #: of those about as cheap as it.
         self.steps = [tuple(_steps(options, area)) for options, area in zip(self.options, least, strict=True)]
-        #: By number of items: how long the shortest run takes that costs hardly more than the cheapest.
-        self.thrifty_ns = [
-            min((run.latency_ns for run in options if run.area_per_item <= (1 + THRIFTY) * area), default=0)
-            for options, area in zip(self.options, least, strict=True)
-        ]
+        #: By number of items: how long the shortest run takes that is cheap; and that costs hardly more than
+        #: the cheapest. In an overload nothing else is spent on them.
+        self.cheap_ns = [self._asked_ns(items, (1 + CHEAP) * area) for items, area in enumerate(least)]
+        self.thrifty_ns = [self._asked_ns(items, (1 + THRIFTY) * area) for items, area in enumerate(least)]
         #: By number of items: what it may be worth to wait for.
         self.growths = [tuple(self._growths(items, area)) for items, area in enumerate(least)]
 
@@ -93,42 +99,69 @@ class RunCosts:
     def _by_items(self, price_of_time: float) -> list[tuple[Option, ...]]:
         options: list[tuple[Option, ...]] = [()]
         for items in range(1, self.max_batch + 1):
-            candidates = [*options[-1], *self._full(items, price_of_time)]
-            options.append(_pareto(candidates, of_each_lane=self._is_pool))
+            full = list(self._full(items, price_of_time))
+            options.append(_merged(options[-1], full, of_each_lane=self._is_pool))
         return options
 
     def _full(self, items: int, price_of_time: float) -> Iterator[Option]:
         """Every run of just so many items."""
         for lane in self.lanes:
             latency_ns = self._rows[lane][items]
-            price = lane * latency_ns / items * (1 + price_of_time * latency_ns / self._slo_ns)
+            price = lane * latency_ns / items * (1 + price_of_time * latency_ns / self.longest_ns)
             yield Option(price, lane, items, latency_ns)
 
     def _least_area(self, options: Iterable[Option]) -> float:
-        """The least area per item of those that end within the SLO, or of all if none does."""
-        in_time = [option.area_per_item for option in options if option.latency_ns <= self._slo_ns]
+        """The least area per item of those that end in time, or of all if none does."""
+        in_time = [option.area_per_item for option in options if option.latency_ns <= self.longest_ns]
         return min(in_time or [option.area_per_item for option in options])
+
+    def _asked_ns(self, items: int, most_area: float) -> int:
+        most_ns = max(self.fastest_ns, int(MOST_ASKED * self.longest_ns))
+        return min(most_ns, self._shortest[items].latency_ns(most_area) or most_ns)
 
     def _growths(self, items: int, least_area: float) -> Iterator[Growth]:
         if not items:
             return
-        shortest_ns = self._slo_ns
+        shortest_ns = self.longest_ns
         for more in range(1, self.max_batch - items + 1):
-            run = _shortest(self.options[items + more], (1 - WORTH_WAITING) * least_area)
-            if run and run.latency_ns < shortest_ns:
-                yield Growth(more, run.latency_ns)
-                shortest_ns = run.latency_ns
+            latency_ns = self._shortest[items + more].latency_ns((1 - WORTH_WAITING) * least_area)
+            if latency_ns and latency_ns < shortest_ns:
+                yield Growth(more, latency_ns)
+                shortest_ns = latency_ns
 
 
-def _pareto(options: Iterable[Option], *, of_each_lane: bool) -> tuple[Option, ...]:
-    """The options that no cheaper one makes useless; of each lane where any of the others may be taken."""
-    kept: list[Option] = []
-    for option in sorted(options):
-        _, percent, _, latency_ns = option
-        rivals = (other for other in kept if other.gpu_percent == percent or not of_each_lane)
-        if not any(other.gpu_percent <= percent and other.latency_ns <= latency_ns for other in rivals):
-            kept.append(option)
-    return tuple(kept)
+class _ShortestByArea:
+    """How long the shortest of some runs takes that costs at most so much area per item."""
+
+    def __init__(self, options: Iterable[Option]) -> None:
+        self._areas: list[float] = []
+        self._latencies_ns: list[int] = []
+        for area, latency_ns in sorted([(option.area_per_item, option.latency_ns) for option in options]):
+            if not self._latencies_ns or latency_ns < self._latencies_ns[-1]:
+                self._areas.append(area)
+                self._latencies_ns.append(latency_ns)
+
+    def latency_ns(self, most_area: float) -> int:
+        """0 where all cost more."""
+        count = bisect_right(self._areas, most_area)
+        return self._latencies_ns[count - 1] if count else 0
+
+
+def _merged(options: Sequence[Option], more: Sequence[Option], *, of_each_lane: bool) -> tuple[Option, ...]:
+    """What is left of both, cheapest first; of `options` none makes another useless."""
+    of_more = [option for option in more if not _is_useless(option, more, of_each_lane)]
+    left = [option for option in options if not _is_useless(option, of_more, of_each_lane)]
+    return tuple(sorted(left + [option for option in of_more if not _is_useless(option, left, of_each_lane)]))
+
+
+def _is_useless(option: Option, others: Iterable[Option], of_each_lane: bool) -> bool:
+    """Whether a cheaper one is as short and as narrow; of the same lane, where any other may be taken."""
+    for other in others:
+        if other.latency_ns > option.latency_ns or other.gpu_percent > option.gpu_percent or other >= option:
+            continue
+        if other.gpu_percent == option.gpu_percent or not of_each_lane:
+            return True
+    return False
 
 
 def _steps(options: Iterable[Option], least_area: float) -> Iterator[Option]:

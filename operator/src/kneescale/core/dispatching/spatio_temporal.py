@@ -85,8 +85,8 @@ class SpatioTemporal:
         for partition in device.partitions.values():
             if partition.items and partition.ready_terms.refuses_late:
                 needs_ns = _needs_ns(device, partition, refused_share)
-                if now_ns > partition.end_by_ns - needs_ns:
-                    yield partition, partition.count_lost(now_ns, needs_ns)
+                if now_ns > partition.end_by_ns - needs_ns and (count := _lost(partition, needs_ns, now_ns)):
+                    yield partition, count
 
     def next_run(self, device: DeviceState, now_ns: int) -> Run | Wait:
         """The next run, or until when every queued partition waits, and what for."""
@@ -100,11 +100,19 @@ class SpatioTemporal:
 
 def _needs_ns(device: DeviceState, partition: Partition, refused_share: float) -> int:
     """How long the shortest run takes that may still answer what waits."""
+    costs = partition.ready_costs
     if refused_share <= OVERLOAD:
-        return partition.ready_costs.fastest_ns
-    if refused_share > LASTING_OVERLOAD and not device.is_owed(partition):
-        return partition.ready_costs.thrifty_ns[partition.items]
-    return partition.cheap_run.latency_ns
+        return costs.fastest_ns
+    is_thrifty = refused_share > LASTING_OVERLOAD and not device.is_owed(partition)
+    return (costs.thrifty_ns if is_thrifty else costs.cheap_ns)[partition.items]
+
+
+def _lost(partition: Partition, needs_ns: int, now_ns: int) -> int:
+    lost = partition.count_lost(now_ns, needs_ns)
+    if lost and partition.is_given_up and not any(partition.held_lanes.values()):
+        # Only a run can tell that runs are not so slow any more: one at a time, late or not.
+        return min(lost, partition.queued - 1)
+    return lost
 
 
 class _Round:

@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import pytest
+
+from kneescale.core.dispatching.partition import Partition, PartitionTerms
+from kneescale.core.units import NS_PER_MS
+from tests.core.partitions import serving
+
+TERMS = serving(slo_ms=50)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(TERMS, weight=7),
+        replace(TERMS, batch=1),
+        replace(TERMS, gpu_percent=TERMS.lanes[-1]),
+        replace(TERMS, refuses_late=False),
+    ],
+)
+def test_costs_are_not_worked_out_again_where_nothing_changes_them(changed: PartitionTerms) -> None:
+    """It takes time in which nothing on the device is granted."""
+    partition = Partition("a")
+    partition.set_terms(TERMS)
+    costs = partition.costs
+    partition.set_terms(changed)
+    assert partition.costs is costs
+    assert partition.terms == changed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(TERMS, slo_ns=2 * TERMS.slo_ns),
+        replace(TERMS, margin_ns=5 * NS_PER_MS),
+        replace(TERMS, lanes=TERMS.lanes[:1], gpu_percent=TERMS.lanes[0]),
+        replace(TERMS, is_pool=True),
+    ],
+)
+def test_costs_follow_the_terms_that_they_are_made_of(changed: PartitionTerms) -> None:
+    partition, fresh = Partition("a"), Partition("a")
+    partition.set_terms(TERMS)
+    partition.set_terms(changed)
+    fresh.set_terms(changed)
+    assert partition.ready_costs.options == fresh.ready_costs.options
+    assert partition.ready_costs.steps == fresh.ready_costs.steps
