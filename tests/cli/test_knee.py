@@ -54,8 +54,18 @@ def test_a_table_has_a_line_for_each_model(profiles: Path, capsys: pytest.Captur
     assert main(["knee", str(profiles), "--slo-ms", "50", "--rate", "100"]) == 0
     title, flat, slow = capsys.readouterr().out.splitlines()
     assert title.split()[:6] == ["MODEL", "KNEE", "BY", "EFFICACY", "GPU%", "BATCH"]
-    assert flat.split() == ["flat", "40", "10", "10", "4", "8", "500", "2"]
+    assert flat.split() == ["flat", "40", "10", "10", "4", "8", "measured", "500", "2"]
     assert slow.endswith("even batch 1 at 100 GPU% takes 300 ms; the SLO of 50 ms allows 25 ms a batch")
+
+
+def test_a_run_between_the_points_says_how_far_off_it_can_be(
+    profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Batch 4 takes no less than the batch of 1 that was measured, and no more than that of 8."""
+    profiles.write_text("model,batch,gpu_percent,latency_ms\na,1,20,12\na,8,20,16\na,8,100,4\n")
+    assert main(["knee", str(profiles), "--slo-ms", "28"]) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split()[3:9] == ["20", "4", "13.71", "12", "to", "16"]
 
 
 def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +168,7 @@ def test_a_list_of_kubectl_is_read(kind: str, tmp_path: Path, capsys: pytest.Cap
         ("p.yaml", f"{MODEL_PROFILE}---\n{MODEL_PROFILE}", ":14: flat-v100 on V100 is given twice"),
         ("p.yaml", PENDING, ":1: flat-v100 is Pending: nothing is measured yet"),
         ("p.yaml", MODEL_PROFILE.replace("{name: flat-v100}", "[1]"), ":1: metadata must be an object"),
-        ("p.yaml", MODEL_PROFILE.replace("flat-v100", "5"), ":1: metadata.name must be a text, not 5"),
+        ("p.yaml", MODEL_PROFILE.replace("flat-v100", "5"), ":1: metadata.name must be of type str, not 5"),
         ("p.yaml", MODEL_PROFILE.replace("5000", "!!int abc"), ":11: is not YAML: cannot be read as int"),
         ("p.yaml", MODEL_PROFILE.replace("5000", "!foo 7"), ":11: is not YAML: could not determine"),
         (

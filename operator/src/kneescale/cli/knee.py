@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +25,8 @@ Reads measured latency surfaces and says for each model, on each GPU product:
   GPU%, batch the run of the highest efficacy with f <= SLO/2 and, where the rate is known, f + the time to
               gather the batch <= SLO (D-STACK, arXiv 2304.13541)
   latency     of that run; throughput of one such run after the other
+  between     what the measured points leave possible of that latency, if more GPU and more items behave: at
+              most in proportion, and never the wrong way; * where the run lies beyond the points
   GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
 
 PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms and, for several GPU products,
@@ -51,6 +53,8 @@ class Row:
     gpu_percent: int | None = None
     batch: int | None = None
     latency_ms: float | None = None
+    latency_between_ms: tuple[float, float] | None = None
+    is_extrapolated: bool | None = None
     throughput_rps: float | None = None
     area_percent: float | None = None
     reason: str | None = None
@@ -93,15 +97,20 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the file cannot be read or does not hold the model or product asked for.
     """
+    if arguments.plot:
+        # matplotlib takes a second to import, and only pictures need it.
+        from kneescale.cli.plotting import check_picture
+
+        check_picture(arguments.plot)
     profiles = _chosen(arguments)
     surfaces = [LatencySurface.from_points(profile.points) for profile in profiles]
     rows = [_row(profile, surface, arguments) for profile, surface in zip(profiles, surfaces, strict=True)]
-    if arguments.plot:
-        _draw(profiles, surfaces, rows, arguments.plot)
     if arguments.output == "json":
         write_json([asdict(row) for row in rows], out)
     else:
         _write(rows, out)
+    if arguments.plot:
+        _draw(profiles, surfaces, rows, arguments.plot)
 
 
 def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:
@@ -122,11 +131,14 @@ def _row(profile: Profile, surface: LatencySurface, arguments: argparse.Namespac
         chosen = efficient_configuration(surface, slo_ms=arguments.slo_ms, rate_rps=arguments.rate)
     except InfeasibleError as error:
         return Row(*known, reason=str(error))
+    estimate = surface.estimate(chosen.gpu_percent, chosen.batch)
     return Row(
         *known,
         gpu_percent=chosen.gpu_percent,
         batch=chosen.batch,
         latency_ms=round(chosen.latency_ms, 3),
+        latency_between_ms=(round(estimate.low_ms, 3), round(estimate.high_ms, 3)),
+        is_extrapolated=estimate.is_extrapolated,
         throughput_rps=round(1000 * chosen.batch / chosen.latency_ms, 1),
         area_percent=chosen.area_permille / 10,
     )
@@ -146,15 +158,33 @@ def _draw(
 
 
 def _write(rows: Sequence[Row], out: TextIO) -> None:
-    titles = ("KNEE", "BY EFFICACY", "GPU%", "BATCH", "LATENCY (ms)", "THROUGHPUT (/s)", "GPU AREA (%)", "")
+    titles = ("KNEE", "BY EFFICACY", "GPU%", "BATCH", "LATENCY (ms)", "BETWEEN (ms)", "THROUGHPUT (/s)")
     of_products = any(row.product for row in rows)
     write_table(
-        ("MODEL", *(["PRODUCT"] if of_products else []), *titles),
+        ("MODEL", *(["PRODUCT"] if of_products else []), *titles, "GPU AREA (%)", ""),
         [_cells(row, of_products) for row in rows],
         out,
     )
 
 
 def _cells(row: Row, of_products: bool) -> Sequence[object]:
-    model, product, *figures, reason = astuple(row)
-    return [model, *([product] if of_products else []), *figures, reason or ""]
+    return [
+        row.model,
+        *([row.product] if of_products else []),
+        row.knee_percent,
+        row.efficacy_knee_percent,
+        row.gpu_percent,
+        row.batch,
+        row.latency_ms,
+        _between(row),
+        row.throughput_rps,
+        row.area_percent,
+        row.reason or "",
+    ]
+
+
+def _between(row: Row) -> str | None:
+    if row.latency_between_ms is None:
+        return None
+    low, high = (f"{latency_ms:.4g}" for latency_ms in row.latency_between_ms)
+    return "measured" if low == high else f"{low} to {high}{'*' if row.is_extrapolated else ''}"
