@@ -18,7 +18,7 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Refuse, Role, Terms
 from kneescale.testing.spans import peak_percent
-from tests.agent.builders import LANES, NODE, allocated_claim, partition, schedule
+from tests.agent.builders import LANES, NODE, allocated_claim, assignment_of, partition, schedule
 
 NAMES = ("a", "b", "p")
 HELLO = Hello(Role.SERVE, 8, born_ns=0)
@@ -136,6 +136,19 @@ def test_a_partition_that_left_the_schedule_is_served_until_its_worker_leaves() 
     broker.left("a", NS_PER_S)
     with pytest.raises(ProtocolError, match="left the schedule"):
         broker.handle("a", HELLO, NS_PER_S)
+
+
+def test_a_partition_that_comes_back_finds_its_worker_as_if_it_had_never_been_away() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 0)
+    broker.assign(Assignment(), 2)
+    broker.handle("a", Arrived(10, NS_PER_S), NS_PER_S)
+    changed = assignment_of("a", sloMilliseconds=80)
+    assert broker.assign(changed, 2 * NS_PER_S) == {"a": changed.partitions[0].worker_terms}
+    assert broker.assign(changed, 3 * NS_PER_S) == {}
+    (view,) = broker.views(6 * NS_PER_S)
+    assert (view.connected, view.seen) == (True, True)
+    assert sum(view.arrivals) == 10
 
 
 def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:

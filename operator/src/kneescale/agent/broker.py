@@ -3,7 +3,7 @@
 No I/O and no clock: what it is told and when decides what it says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
@@ -28,6 +28,8 @@ class _Worker:
     tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
+    #: What it was told last.
+    terms: Terms
     measured: Measured | None = None
     progress: Progress | None = None
 
@@ -79,22 +81,12 @@ class GrantBroker:
 
         Returns what to tell connected workers: new terms, or None to those that must connect anew.
         """
-        before = self._assigned
         self._assigned = {partition.name: partition for partition in assignment.partitions}
-        self._seen &= self._assigned.keys()
-        self._hung = {name: born_ns for name, born_ns in self._hung.items() if name in self._assigned}
-        self._meters = {name: meter for name, meter in self._meters.items() if name in self._assigned}
         dropped = self._change_policy(assignment.policy, now_ns)
         self._dispatcher.configure({p.name: p.terms for p in assignment.partitions}, now_ns)
-        self._trace.keep_totals_of(self._assigned.keys() | self._workers.keys())
-        changed = {
-            name: partition.worker_terms
-            for name, partition in self._assigned.items()
-            if name in self._workers
-            and name in before
-            and before[name].worker_terms != partition.worker_terms
-        }
-        return {**changed, **dict.fromkeys(dropped)}
+        # A schedule may be deleted and made again while its workers stay connected.
+        self._keep_only(self._assigned.keys() | self._workers.keys())
+        return {**self._new_terms(), **dict.fromkeys(dropped)}
 
     def handle(self, name: str, message: Message, now_ns: int) -> Terms | None:
         """Take one message of the worker of partition `name`; the answer to it, if it has one.
@@ -178,6 +170,21 @@ class GrantBroker:
             arrivals=meter.counts(now_ns) if meter else (),
         )
 
+    def _keep_only(self, names: Set[str]) -> None:
+        self._seen &= names
+        self._hung = {name: born_ns for name, born_ns in self._hung.items() if name in names}
+        self._meters = {name: meter for name, meter in self._meters.items() if name in names}
+        self._trace.keep_totals_of(names)
+
+    def _new_terms(self) -> dict[str, Terms]:
+        """The terms of connected workers that were told others, and are to be told these."""
+        changed = {}
+        for name, worker in self._workers.items():
+            partition = self._assigned.get(name)
+            if partition is not None and partition.worker_terms != worker.terms:
+                worker.terms = changed[name] = partition.worker_terms
+        return changed
+
     def _change_policy(self, policy: Policy, now_ns: int) -> list[str]:
         """A new policy is a new dispatcher; workers tell it their queues when they connect again."""
         if policy == self._policy:
@@ -202,10 +209,11 @@ class GrantBroker:
         self._hung.pop(name, None)
         self._dispatcher.joined(name, now_ns)
         tenant = Tenant(name, partition.namespace, partition.model)
-        self._workers[name] = _Worker(hello.role, tenant, partition.terms.lanes, hello.born_ns)
+        terms = partition.worker_terms
+        self._workers[name] = _Worker(hello.role, tenant, partition.terms.lanes, hello.born_ns, terms)
         self._seen.add(name)
         self._meters.setdefault(name, ArrivalMeter(now_ns))
-        return partition.worker_terms
+        return terms
 
     def _arrived(self, name: str, count: int, arrived_ns: int, now_ns: int) -> None:
         if arrived_ns > now_ns:
@@ -213,8 +221,7 @@ class GrantBroker:
         if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
             raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
         self._dispatcher.arrived(name, count, arrived_ns, now_ns)
-        if name in self._meters:  # not of a partition that drains, out of the schedule
-            self._meters[name].add(count, now_ns)
+        self._meters[name].add(count, now_ns)
 
     def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:
         if not started_ns <= ended_ns <= now_ns:
