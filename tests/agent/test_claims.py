@@ -83,6 +83,23 @@ def test_nobody_but_the_worker_gets_into_the_folder_and_not_even_it_changes_it(t
     assert not folder.exists()
 
 
+def test_a_folder_goes_although_the_dispatcher_takes_its_socket_away_at_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = ClaimFolders(tmp_path, os.getuid())
+    folders.create("0a")
+    folders.socket_path("0a").touch()
+    unlink = os.unlink
+
+    def unlink_after_the_dispatcher(path: str | Path, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink_after_the_dispatcher)
+    folders.remove("0a")
+    assert not folders.socket_path("0a").parent.exists()
+
+
 def test_the_cdi_spec_carries_variables_and_mount(tmp_path: Path) -> None:
     edits = ContainerEdits({"KNEESCALE_LANES": "10,20"}, (Mount("/host", "/run/kneescale"),))
     cdi.write_spec(tmp_path, "0a", edits)

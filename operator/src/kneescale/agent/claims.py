@@ -157,6 +157,8 @@ class ClaimFolders:
     def remove(self, claim_uid: str) -> None:
         """Remove the claim's folder, if it is there."""
         folder = self._claims_dir / claim_uid
+        # First, for the dispatcher's thread takes it away too, and rmtree fails on a file that is gone.
+        self.socket_path(claim_uid).unlink(missing_ok=True)
         if folder.exists():
             shutil.rmtree(folder)
 
