@@ -139,6 +139,21 @@ def test_a_device_has_one_schedule(hosts: dict[str, RecordingHost], tmp_path: Pa
     }
 
 
+@pytest.mark.parametrize("name", ["a-second", "zz-second"])
+@pytest.mark.parametrize("change", [{}, {"policy": "Fastest"}])
+def test_a_device_stays_with_the_schedule_that_is_applied_good_or_bad_until_that_is_gone(
+    hosts: dict[str, RecordingHost], tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    state = _state(hosts, tmp_path)
+    state.set_schedules([GOOD])
+    second = {**schedule([partition("c")]), "metadata": {"name": name, "generation": 1}}
+    state.set_schedules([_changed(GOOD, 2, **change), second])
+    assert [s.name for s in state.schedules() if s.applied] == ["node1-gpu0"]
+    assert hosts["gpu0"].claims == {"a": "", "b": ""}
+    state.set_schedules([second])
+    assert hosts["gpu0"].claims == {"c": ""}
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Path:
     """A file in the place of the checkpoint's folder: nothing can be saved until it is removed."""

@@ -6,7 +6,7 @@ where it cannot be saved: the API server has it, and models are not to wait for 
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -112,7 +112,7 @@ class NodeState:
         with self._lock:
             before = self._schedules
             self._manifests = tuple(manifests)
-            self._schedules = self._read(self._manifests)
+            self._schedules = self._read()
             if _applied(self._schedules) != _applied(before):
                 self._assign()
                 self._try_save()
@@ -131,14 +131,14 @@ class NodeState:
     def devices_changed(self) -> None:
         """There are other hosts now: schedules that could not be applied may be, and the other way round."""
         with self._lock:
-            self._schedules = self._read(self._manifests)
+            self._schedules = self._read()
             self._assign()
 
-    def _read(self, manifests: Iterable[Manifest]) -> dict[str, KnownSchedule]:
+    def _read(self) -> dict[str, KnownSchedule]:
         schedules: dict[str, KnownSchedule] = {}
-        taken: dict[str, str] = {}
-        for manifest in sorted(manifests, key=lambda manifest: str(manifest["metadata"]["name"])):
-            name = manifest["metadata"]["name"]
+        manifests = {str(manifest["metadata"]["name"]): manifest for manifest in self._manifests}
+        taken = self._holders(manifests)
+        for name, manifest in sorted(manifests.items()):
             try:
                 schedule = self._check(parse_gpu_schedule(manifest), taken)
             except InvalidInputError as error:
@@ -154,13 +154,22 @@ class NodeState:
             )
         return schedules
 
+    def _holders(self, names: Container[str]) -> dict[str, str]:
+        """Which schedule each device has: what is applied keeps its device, also where it turned bad."""
+        return {
+            known.applied.device: known.name
+            for known in self._schedules.values()
+            if known.applied and known.name in names
+        }
+
     def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> GPUSchedule:
         spec = schedule.spec
         if spec.device not in self._hosts:
             there_are = ", ".join(self._hosts) or "none"
             raise InvalidInputError(f"node {spec.node_name} has no device {spec.device}; it has {there_are}")
-        if spec.device in taken:
-            raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {taken[spec.device]}")
+        holder = taken.get(spec.device, schedule.metadata.name)
+        if holder != schedule.metadata.name:
+            raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {holder}")
         for partition in spec.partitions:
             self._check_lanes(partition)
         if twice := _first_repeated(partition.name for partition in spec.partitions):
