@@ -6,6 +6,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from kneescale.agent.cluster_api import (
+    AwayError,
     ClusterError,
     ConflictError,
     ExpiredError,
@@ -18,7 +19,10 @@ _WATCH_S = 0.2
 
 
 class FakeClusterApi:
-    """ClusterApi over dictionaries; `away` makes every call fail as if nobody listened."""
+    """ClusterApi over dictionaries; `away` makes every call fail as if nobody listened.
+
+    `rejected` are the GPUSchedules whose status it refuses.
+    """
 
     def __init__(self) -> None:
         self.away = False
@@ -26,6 +30,7 @@ class FakeClusterApi:
         self.slices: dict[str, dict[str, Any]] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.statuses: list[tuple[str, Manifest]] = []
+        self.rejected: set[str] = set()
         self.node: dict[str, Any] = {"metadata": {"uid": "node-uid"}, "status": {"conditions": []}}
         self.events: list[Manifest] = []
         self.lists = 0
@@ -114,6 +119,8 @@ class FakeClusterApi:
         self._check()
         if name not in self.schedules:
             raise NotFoundError(f"no schedule {name}")
+        if name in self.rejected:
+            raise ClusterError("the API server said 422 Invalid")
         self.statuses.append((name, status))
 
     def _write(self, verb: str, manifest: Manifest) -> None:
@@ -122,7 +129,7 @@ class FakeClusterApi:
 
     def _check(self) -> None:
         if self.away:
-            raise ClusterError("the API server is away")
+            raise AwayError("the API server is away")
 
     def _stamp(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self._version += 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kneescale.agent.cluster_api import (
+    AwayError,
     ClusterError,
     ConflictError,
     ExpiredError,
@@ -149,9 +150,9 @@ def test_refusals_are_told_apart(
     assert type(caught.value) is error
 
 
-def test_nobody_there_is_a_cluster_error(tmp_path: Path) -> None:
+def test_nobody_there_is_an_api_server_that_is_away(tmp_path: Path) -> None:
     api = KubernetesApi(_kubeconfig(tmp_path, 1))
-    with pytest.raises(ClusterError, match="away"):
+    with pytest.raises(AwayError, match="away"):
         api.list_gpu_schedules("node1")
 
 

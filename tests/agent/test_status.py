@@ -162,6 +162,25 @@ def test_an_api_server_that_is_away_is_told_later(node: Node) -> None:
     node.told(2)
 
 
+def test_a_status_that_the_api_server_rejects_silences_no_other(node: Node) -> None:
+    node.apply(schedule([], device="gpu1"))
+    node.api.rejected.add("node1-gpu0")
+    node.reporter.report(NS_PER_S, NOON)
+    assert [name for name, _ in node.api.statuses] == ["node1-gpu1"]
+
+
+def test_an_api_server_that_is_away_is_asked_once_a_round(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.apply(schedule([], device="gpu1"))
+    node.api.away = True
+    caplog.clear()
+    node.reporter.report(NS_PER_S, NOON)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the status of GPUSchedule node1-gpu0 is not told: the API server is away"
+    ]
+
+
 def test_a_schedule_that_was_deleted_meanwhile_is_no_trouble(node: Node) -> None:
     node.api.delete_schedule("node1-gpu0")
     node.reporter.report(NS_PER_S, NOON)

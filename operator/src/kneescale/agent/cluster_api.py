@@ -26,6 +26,10 @@ class ClusterError(KneescaleError):
     """The API server could not be reached, or refused."""
 
 
+class AwayError(ClusterError):
+    """The API server could not be reached."""
+
+
 class NotFoundError(ClusterError):
     """There is no such object."""
 
@@ -236,7 +240,7 @@ def _cluster_errors() -> Iterator[None]:
         message = f"the API server said {error.status} {error.reason}"
         raise _BY_STATUS.get(error.status, ClusterError)(message) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ClusterError(f"the API server is away: {error}") from error
+        raise AwayError(f"the API server is away: {error}") from error
 
 
 _BY_STATUS: dict[int | None, type[ClusterError]] = {

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 from kneescale.agent.broker import PartitionView
-from kneescale.agent.cluster_api import ClusterApi, ClusterError, NotFoundError
+from kneescale.agent.cluster_api import AwayError, ClusterApi, ClusterError, NotFoundError
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import KnownSchedule, NodeState
 from kneescale.agent.trace import Trace
@@ -71,8 +71,10 @@ class StatusReporter:
                 continue  # deleted meanwhile; the watch will say so
             except ClusterError as error:
                 log.warning("the status of GPUSchedule %s is not told: %s", schedule.name, error)
-                return
-            self._sent[schedule.name] = (status, now_ns)
+                if isinstance(error, AwayError):
+                    return  # the others would only wait for it too
+            else:
+                self._sent[schedule.name] = (status, now_ns)
 
     def _status(
         self,
