@@ -75,6 +75,25 @@ def test_a_slice_that_somebody_edited_is_corrected_as_a_new_generation(
     assert (len(spec["devices"]), spec["pool"]["generation"]) == (2, 2)
 
 
+def test_a_pool_that_lacks_slices_since_somebody_edited_it_is_corrected(
+    api: FakeClusterApi, publisher: SlicePublisher
+) -> None:
+    publisher.publish()
+    api.slices[NAME]["spec"]["pool"]["resourceSliceCount"] = 2
+    publisher.publish()
+    assert api.slices[NAME]["spec"]["pool"] == {"name": NODE, "generation": 2, "resourceSliceCount": 1}
+
+
+def test_a_slice_of_this_name_in_another_pool_is_made_anew(
+    api: FakeClusterApi, publisher: SlicePublisher
+) -> None:
+    publisher.publish()
+    api.slices[NAME]["spec"]["pool"]["name"] = "other"
+    publisher.publish()
+    assert api.slices[NAME]["spec"]["pool"]["name"] == NODE
+    assert api.writes == ["create", "delete", "create"]
+
+
 def test_a_slice_that_the_kubelet_wiped_comes_back(api: FakeClusterApi, publisher: SlicePublisher) -> None:
     publisher.publish()
     api.slices.clear()

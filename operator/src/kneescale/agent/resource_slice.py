@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 _API_VERSION = "resource.k8s.io/v1"
 _MIB = 1024**2
+#: The pool is this one slice; as long as it says otherwise, nothing can be allocated here.
+_SLICE_COUNT = 1
 #: The kubelet deletes the slice when it restarts; until the next look nothing can be allocated here.
 _PERIOD_S = 5
 #: A device that falls sick or goes is told after this long.
@@ -51,13 +53,19 @@ class SlicePublisher:
         self._published = self._backend.devices()
         devices = [_render(device, self._backend.name) for device in self._published]
         for found in slices:
-            if found["metadata"]["name"] != self._name:
+            if not self._is_the_one(found):
                 self._delete(found["metadata"]["name"])
-        current = next((found for found in slices if found["metadata"]["name"] == self._name), None)
+        current = next(filter(self._is_the_one, slices), None)
         if current is None:
             self._create(devices)
-        elif _as_sent(current) != devices:
+        elif _as_sent(current) != devices or current["spec"]["pool"]["resourceSliceCount"] != _SLICE_COUNT:
             self._replace(current, devices)
+
+    def _is_the_one(self, manifest: Manifest) -> bool:
+        """Whether it can be made true: no slice ever changes its pool."""
+        return bool(
+            manifest["metadata"]["name"] == self._name and manifest["spec"]["pool"]["name"] == self._node_name
+        )
 
     def _create(self, devices: list[dict[str, Any]]) -> None:
         node = self._api.get_node(self._node_name)
@@ -96,7 +104,11 @@ class SlicePublisher:
             "spec": {
                 "driver": DRIVER,
                 "nodeName": self._node_name,
-                "pool": {"name": self._node_name, "generation": generation, "resourceSliceCount": 1},
+                "pool": {
+                    "name": self._node_name,
+                    "generation": generation,
+                    "resourceSliceCount": _SLICE_COUNT,
+                },
                 "devices": devices,
             },
         }
