@@ -42,6 +42,15 @@ def test_work_goes_first_that_a_probe_would_make_late(lasts_ms: int, first: str)
     assert device.tick(0)[0].partition == first
 
 
+@pytest.mark.parametrize(("older_lasts_ms", "first"), [(30, "p"), (60, "q")])
+def test_the_oldest_probe_goes_first_of_those_that_leave_time(older_lasts_ms: int, first: str) -> None:
+    device = dispatcher(a=serving(slo_ms=50), q=profiling(), p=profiling())
+    device.probe("p", 30, 4, older_lasts_ms * MS, 0)
+    device.probe("q", 30, 4, 20 * MS, 1)
+    device.arrived("a", 1, 1, 1)
+    assert device.tick(1)[0].partition == first
+
+
 def test_all_models_together_must_be_in_time_behind_a_probe() -> None:
     names = ("a", "b", "c", "d")
     crowd = dispatcher("SpatioTemporal", **dict.fromkeys(names, serving(slo_ms=60)), p=profiling())

@@ -1,7 +1,8 @@
 """Profile probes, in time that nobody was promised: each runs alone, so that nothing disturbs its own time.
 
 A probe has the device when all that waits, and all that the rates of late promise until it is over, can still
-be in time behind it. Where that is never so, it is never granted, and its worker goes without.
+be in time behind it. Where that is never so, it is never granted, and its worker goes without; it holds up no
+other probe.
 """
 
 from collections.abc import Iterator
@@ -47,17 +48,27 @@ def next_probe(device: DeviceState, now_ns: int) -> Run | Wait | None:
         return _ALONE
     if not device.probes_waiting:
         return None
-    asking = [(partition.probe, name) for name, partition in device.partitions.items() if partition.probe]
-    probe, name = min(asking, key=lambda asked: asked[0].asked_ns)
-    idle_ns = max(now_ns, device.ends[-1][0]) if device.running else now_ns
-    if not _leaves_time(device, idle_ns + probe.lasts_ns, now_ns):
-        return None
-    return _DRAINING if device.running else Run(name, probe.gpu_percent, probe.batch, is_probe=True)
+    fitting = _oldest_that_fits(device, now_ns)
+    return _DRAINING if fitting and device.running else fitting
 
 
 def look_again_ns(device: DeviceState, now_ns: int) -> int | None:
     """When to look again for time for the probes that wait; None without any."""
     return now_ns + LOOK_AGAIN_NS if device.probes_waiting and not device.probes_running else None
+
+
+def _oldest_that_fits(device: DeviceState, now_ns: int) -> Run | None:
+    """Of the probes that leave time, the one that was asked for first."""
+    asking = [(partition.probe, name) for name, partition in device.partitions.items() if partition.probe]
+    idle_ns = max(now_ns, device.ends[-1][0]) if device.running else now_ns
+    too_long_ns = _FAR_NS
+    for probe, name in sorted(asking, key=lambda asked: asked[0].asked_ns):
+        if probe.lasts_ns >= too_long_ns:
+            continue  # not worth the look: this is in every decision
+        if _leaves_time(device, idle_ns + probe.lasts_ns, now_ns):
+            return Run(name, probe.gpu_percent, probe.batch, is_probe=True)
+        too_long_ns = probe.lasts_ns
+    return None
 
 
 def _leaves_time(device: DeviceState, until_ns: int, now_ns: int) -> bool:
