@@ -61,6 +61,22 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
         worker.hello()
 
 
+def test_a_claim_that_goes_and_comes_back_between_two_turns_has_its_socket_again(
+    short_dir: Path, path: Path
+) -> None:
+    host = dispatcher_host(short_dir)
+    host.assign(assignment_of("a"))
+    host.turn()
+    # The claim's folder goes with the socket, and the assignment without the claim is never seen.
+    path.unlink()
+    host.assign(Assignment())
+    host.assign(assignment_of("a"))
+    host.turn()
+    assert path.exists()
+    host.stop()
+    host.run()
+
+
 def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir: Path, path: Path) -> None:
     host = dispatcher_host(short_dir)
     host.assign(assignment_of("a"))

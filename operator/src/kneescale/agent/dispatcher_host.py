@@ -152,7 +152,8 @@ class DispatcherHost:
                 self._send(name, terms)
         wanted = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
         for name, listener in list(self._listeners.items()):
-            if wanted.get(name) != listener.claim_uid:
+            # A claim that went and came back between two turns took its socket with it.
+            if wanted.get(name) != listener.claim_uid or not self._socket_path(listener.claim_uid).exists():
                 self._close_listener(name)
         for name in wanted.keys() - self._listeners.keys():
             self._open_listener(name, wanted[name])
