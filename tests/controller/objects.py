@@ -26,14 +26,18 @@ def obj(
 def service(model: str, port: int = 8000) -> Object:
     """A model's Service, as the plan would want it."""
     ports = [{"name": "http", "port": port}]
-    return obj("v1", "Service", model, labels={"kneescale.dev/model": model}, spec={"ports": ports})
+    made = obj("v1", "Service", model, labels={"kneescale.dev/model": model}, spec={"ports": ports})
+    return _owned(made, model)
 
 
 def pod(model: str, image: str = "worker:1") -> Object:
     """A model's worker pod, as the plan would want it."""
     containers = [{"name": "worker", "image": image}]
     labels = {"kneescale.dev/model": model, "kneescale.dev/role": "Serve"}
-    made = obj("v1", "Pod", f"{model}-0a", labels=labels, spec={"containers": containers})
+    return _owned(obj("v1", "Pod", f"{model}-0a", labels=labels, spec={"containers": containers}), model)
+
+
+def _owned(made: Object, model: str) -> Object:
     owner = {"apiVersion": "kneescale.dev/v1alpha1", "kind": "InferenceModel", "name": model, "uid": "u"}
     made["metadata"]["ownerReferences"] = [owner]
     return made

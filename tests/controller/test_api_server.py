@@ -91,6 +91,22 @@ async def test_apply_is_server_side_and_takes_fields_over(api: HttpApiServer, re
     assert recorder.bodies == [SERVICE]
 
 
+async def test_apply_may_leave_what_others_wrote(api: HttpApiServer, recorder: Recorder) -> None:
+    recorder.answers.append((409, {"message": "Apply failed with 1 conflict"}))
+    with pytest.raises(ApiError, match="1 conflict"):
+        await api.apply(SERVICE, force=False)
+    assert recorder.lines[0].endswith("&force=false")
+
+
+async def test_get_tells_what_there_is_of_the_name(api: HttpApiServer, recorder: Recorder) -> None:
+    recorder.answers += [(200, SERVICE), (404, {"message": "not found"}), (503, {"message": "slow"})]
+    assert await api.get(SERVICE) == SERVICE
+    assert await api.get(SERVICE) is None
+    with pytest.raises(ApiError, match="slow"):
+        await api.get(SERVICE)
+    assert recorder.lines == ["GET /api/v1/namespaces/shop/services/vad"] * 3
+
+
 async def test_apply_to_the_status_subresource(api: HttpApiServer, recorder: Recorder) -> None:
     recorder.answers.append((200, MODEL))
     await api.apply(MODEL, "status")

@@ -14,11 +14,11 @@ from kneescale.controller.listing import list_all, list_all_at_start
 from kneescale.controller.loop import Loop, Pace
 from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
-from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED
+from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED, Object
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Deletion, Desired, EventNote, ObjectRef, Observed
 from kneescale.testing.fake_api_server import FakeApiServer, Request
-from tests.controller.objects import model, pod, service
+from tests.controller.objects import model, obj, pod, service
 from tests.waiting import until
 
 PACE = Pace()
@@ -46,7 +46,7 @@ def accepted(name: str) -> EventNote:
 
 
 def writes(api: FakeApiServer) -> list[tuple[str, str, str]]:
-    return [(r.verb, r.kind, r.name) for r in api.requests if r.verb not in ("list", "create")]
+    return [(r.verb, r.kind, r.name) for r in api.requests if r.verb not in ("list", "get", "create")]
 
 
 def on(verb: str, name: str) -> Callable[[Request], bool]:
@@ -122,6 +122,71 @@ async def test_one_models_error_holds_up_no_other_and_reaches_the_plan(
     assert api.find(SERVICE, "good", "shop") is not None
     await loop.reconcile()
     assert plan.seen[-1].apply_errors == {("shop", "bad"): f"apply Service shop/bad: {error}"}
+
+
+SOMEBODYS = obj("v1", "Service", "vad", labels={"app": "shop"}, spec={"ports": [{"port": 80}]})
+
+
+async def test_somebody_elses_object_of_the_name_is_left_alone_and_the_model_says_so(
+    api: FakeApiServer, world: World
+) -> None:
+    api.seed(SOMEBODYS)
+    plan = FakePlan(Desired(apply=(service("vad"), pod("vad"))))
+    loop = loop_of(api, world, plan)
+    await loop.reconcile()
+    await loop.reconcile()
+    assert writes(api) == [("apply", "Pod", "vad-0a")]
+    assert plan.seen[-1].apply_errors == {
+        ("shop", "vad"): "apply Service shop/vad: somebody else's Service has this name: "
+        "rename it, or the InferenceModel"
+    }
+
+
+async def test_somebody_elses_object_with_the_operators_label_is_left_alone(
+    api: FakeApiServer, world: World
+) -> None:
+    theirs = {
+        **SOMEBODYS,
+        "metadata": {**SOMEBODYS["metadata"], "labels": service("vad")["metadata"]["labels"]},
+    }
+    api.seed(theirs)
+    await list_all(api, world)
+    await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
+    assert writes(api) == []
+
+
+async def test_an_object_of_the_operators_own_that_was_not_seen_yet_is_applied(
+    api: FakeApiServer, world: World
+) -> None:
+    api.seed(service("vad", port=80))
+    await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
+    assert api.find(SERVICE, "vad", "shop")["spec"] == service("vad")["spec"]  # type: ignore[index]
+
+
+class HastyApiServer(FakeApiServer):
+    """Somebody makes a Service right after the operator has looked whether there is one."""
+
+    async def get(self, manifest: Object) -> Object | None:
+        """See ApiServer."""
+        found = await super().get(manifest)
+        self.seed(SOMEBODYS)
+        return found
+
+
+async def test_what_somebody_makes_just_then_is_not_taken_over(world: World) -> None:
+    api = HastyApiServer()
+    await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
+    assert api.find(SERVICE, "vad", "shop")["spec"] == SOMEBODYS["spec"]  # type: ignore[index]
+
+
+async def test_what_somebody_made_in_the_place_of_the_operators_own_is_not_taken_over(
+    api: FakeApiServer, world: World
+) -> None:
+    api.seed(service("vad", port=80))
+    await list_all(api, world)
+    api.seed(SOMEBODYS)
+    await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
+    assert api.find(SERVICE, "vad", "shop")["spec"] == SOMEBODYS["spec"]  # type: ignore[index]
 
 
 async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer, world: World) -> None:

@@ -41,8 +41,15 @@ class ApiServer(Protocol):
     async def list(self, kind: Kind) -> Listing:
         """Return the objects of a kind that its selectors let through."""
 
-    async def apply(self, manifest: Object, subresource: str = "") -> Object:
-        """Server-side apply, taking over fields that others wrote; return the object as it is now."""
+    async def get(self, manifest: Object) -> Object | None:
+        """Return the object of that name as it is now, or None if there is none."""
+
+    async def apply(self, manifest: Object, subresource: str = "", *, force: bool = True) -> Object:
+        """Server-side apply; return the object as it is now.
+
+        With `force` it takes over fields that others wrote, else it is refused then. It is refused as well
+        where the manifest has a uid and the object another one.
+        """
 
     async def delete(self, obj: Object, grace_s: int | None = None) -> None:
         """Delete this very object (by uid) and what it owns; one that is gone already is no error.
@@ -95,9 +102,18 @@ class HttpApiServer:
         items = tuple(header | item for item in answer["items"])
         return Listing(items, int(answer["metadata"]["resourceVersion"]))
 
-    async def apply(self, manifest: Object, subresource: str = "") -> Object:
+    async def get(self, manifest: Object) -> Object | None:
         """See ApiServer."""
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        try:
+            return await self._request("GET", _path_of(manifest))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    async def apply(self, manifest: Object, subresource: str = "", *, force: bool = True) -> Object:
+        """See ApiServer."""
+        query = [("fieldManager", FIELD_MANAGER), ("force", str(force).lower())]
         path = _path_of(manifest, subresource)
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
 

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from time import monotonic
 
+from kneescale.api.meta import parse_metadata
 from kneescale.controller.api_server import ApiError, ApiServer
 from kneescale.controller.difference import Verb, Write
 from kneescale.controller.failures import Failures
 from kneescale.controller.metrics import Metrics
-from kneescale.controller.observe import World
-from kneescale.controller.resources import kind_of
+from kneescale.controller.observe import World, key_of
+from kneescale.controller.resources import Object, kind_of
+from kneescale.plan.workloads import is_made_for_a_model
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +62,30 @@ class Applier:
     async def _request(self, write: Write) -> None:
         if write.verb is Verb.DELETE:
             await self._api.delete(write.obj, write.grace_s)
-        else:
-            subresource = "status" if write.verb is Verb.APPLY_STATUS else ""
-            # The answer is newer than what the watch has told: the next cycle must not write the same again.
-            self._world.saw(kind_of(write.obj), await self._api.apply(write.obj, subresource))
+            return
+        is_status = write.verb is Verb.APPLY_STATUS
+        answer = await (self._api.apply(write.obj, "status") if is_status else self._apply(write.obj))
+        # The answer is newer than what the watch has told: the next cycle must not write the same again.
+        self._world.saw(kind_of(write.obj), answer)
+
+    async def _apply(self, manifest: Object) -> Object:
+        """Make an object, or change it where the operator made it: its name may be taken by somebody else."""
+        kind = kind_of(manifest)
+        if not kind.label_selector:
+            return await self._api.apply(manifest)
+        # The world has those with the operator's label alone.
+        found = self._world.find(kind, key_of(manifest)) or await self._api.get(manifest)
+        if found is None:
+            return await self._api.apply(manifest, force=False)
+        if not is_made_for_a_model(parse_metadata(found)):
+            message = f"somebody else's {kind.name} has this name: rename it, or the InferenceModel"
+            raise ApiError(HTTPStatus.CONFLICT, message)
+        return await self._api.apply(_with_uid(manifest, found["metadata"]["uid"]))
+
+
+def _with_uid(manifest: Object, uid: str) -> Object:
+    """The manifest for this very object, and for none that has taken its name since."""
+    return {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
 
 
 def _by_model(writes: Iterable[Write]) -> Iterable[list[Write]]:

@@ -34,8 +34,8 @@ class Fault:
 class FakeApiServer:
     """The ApiServer protocol over dictionaries.
 
-    Apply merges what is sent into what is there (lists are replaced); it knows no field managers, no garbage
-    collection and no admission.
+    Apply merges what is sent into what is there (lists are replaced); it knows no field managers, so that
+    without force it makes objects only, no garbage collection and no admission.
     """
 
     def __init__(self) -> None:
@@ -67,10 +67,19 @@ class FakeApiServer:
         items = [obj for (name, _), obj in self._objects.items() if name == kind.name]
         return Listing(tuple(deepcopy(items)), self._version)
 
-    async def apply(self, manifest: Object, subresource: str = "") -> Object:
+    async def get(self, manifest: Object) -> Object | None:
+        """See ApiServer."""
+        self._receive(_request("get", manifest))
+        return deepcopy(self._objects.get(_place(manifest)))
+
+    async def apply(self, manifest: Object, subresource: str = "", *, force: bool = True) -> Object:
         """See ApiServer."""
         self._receive(_request(f"apply {subresource}".strip(), manifest))
         found = self._objects.get(_place(manifest))
+        if found is not None and not force:
+            raise ApiError(HTTPStatus.CONFLICT, "others wrote the same fields")
+        if manifest["metadata"].get("uid") not in (None, found and found["metadata"]["uid"]):
+            raise ApiError(HTTPStatus.CONFLICT, "another object has this name")
         if subresource and found is None:
             raise ApiError(HTTPStatus.NOT_FOUND, f"{manifest['metadata']['name']} not found")
         if subresource:
