@@ -1,7 +1,9 @@
 """Where a GPU has a datasheet, a Job without a GPU predicts a model from its kernels."""
 
 from dataclasses import replace
+from datetime import timedelta
 
+from kneescale.api.conditions import format_time
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
@@ -60,7 +62,11 @@ def test_the_job_has_no_claim_and_runs_where_the_gpus_are() -> None:
         "--lanes=10,20,30,40,50,60,70,80,90,100",
         "--max-batch=16",
     ]
-    assert pod_spec["nodeSelector"] == {"kubernetes.io/hostname": "node1"}
+    # Its label kubernetes.io/hostname may say something else.
+    named = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node1"]}]}
+    assert pod_spec["affinity"]["nodeAffinity"] == {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [named]}
+    }
     assert pod_spec["volumes"] == [
         {"name": "model", "image": {"reference": "example.org/lite0:1", "pullPolicy": "IfNotPresent"}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
@@ -118,6 +124,29 @@ def test_a_model_that_cannot_be_predicted_is_measured_and_that_is_tried_once() -
     world.broken.clear()
     settle(world)
     assert profile_of(world)["spec"]["source"] == "Measured"
+    assert world.find("Job") == []
+
+
+def run_out_of_time(world: World) -> None:
+    """The Job under way takes too long: its pod, which goes with it, left no word."""
+    (job,) = [job for job in jobs_of(world, "Predict") if "status" not in job]
+    failed = {"type": "Failed", "status": "True", "lastTransitionTime": format_time(world.now)}
+    job["status"] = {"conditions": [failed | {"reason": "DeadlineExceeded", "message": "took too long"}]}
+
+
+def test_a_job_that_failed_by_accident_is_tried_again_after_longer_and_longer_pauses() -> None:
+    world = gpu_world()
+    for minutes in (1, 2, 4):
+        run_out_of_time(world)
+        due_s = world.requeue_after_s()
+        world.reconcile()
+        assert all("status" in job for job in jobs_of(world, "Predict"))
+        world.now += timedelta(minutes=minutes)
+        world.reconcile()
+        assert due_s == minutes * 60
+    make(world, "-predict-")
+    assert profile_of(world)["spec"]["source"] == "Predicted"
+    settle(world)
     assert world.find("Job") == []
 
 

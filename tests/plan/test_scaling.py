@@ -163,13 +163,14 @@ def test_for_each_gpu_that_is_missing_a_pod_and_a_claim_are_pending_until_it_is_
 
 def test_what_is_wanted_fits_no_gpu_that_is_there_and_says_what_would() -> None:
     world = serving(model("resnet50", scaling=FREE, gpu={"memory": "2Gi", "products": [PRODUCT]}), gpus=1)
-    after(world, 2500)
+    add_node(world, "node2", gpus=1)
+    after(world, 3600)
     pod, claim = wanted_objects(world)
     (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
         "nodeSelectorTerms"
     ]
-    assert term["matchExpressions"] == [
-        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node1"]}
+    assert term["matchFields"] == [
+        {"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in ("node1", "node2")
     ]
     request = claim["spec"]["devices"]["requests"][0]["exactly"]
     assert request["capacity"]["requests"]["memory"] == "2Gi"

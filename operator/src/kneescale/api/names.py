@@ -28,7 +28,7 @@ WANT = "Want"
 SLICE_MANAGER_LABEL = "endpointslice.kubernetes.io/managed-by"
 #: On a profiling Job, and on one that predicts: the ModelProfile that it will fill.
 PROFILE_LABEL = "kneescale.dev/profile"
-#: On a profiling Job: which try this is, from 1.
+#: On both: which try this is, from 1.
 ATTEMPT_ANNOTATION = "kneescale.dev/attempt"
 #: On pods, jobs and claims: uuid of the device that the planner chose (a uuid may be too long for a label).
 DEVICE_ANNOTATION = "kneescale.dev/device"

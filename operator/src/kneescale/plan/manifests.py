@@ -113,10 +113,11 @@ def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
     model, subject = run.need.model, run.need.subject
     labels = {ROLE_LABEL: PREDICT, PROFILE_LABEL: subject.profile_name}
     metadata = _metadata(run.job_name, model, labels)
+    job_metadata = metadata | {"annotations": {ATTEMPT_ANNOTATION: str(run.attempt)}}
     pod_spec = _bare_pod_spec(model, settings.worker_image, model.spec.gpu.memory)
     pod_spec["restartPolicy"] = "Never"
     # It has the worker's image, which is large, or will need it.
-    pod_spec["nodeSelector"] = {"kubernetes.io/hostname": run.node}
+    pod_spec["affinity"] = {"nodeAffinity": _nodes("In", [run.node])}
     arguments = {
         "product": subject.product_name,
         "lanes": ",".join(map(str, run.need.devices[0].lanes)),
@@ -133,7 +134,7 @@ def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
         "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job_spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec}
 
 
 def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Sequence[str]) -> list[Manifest]:
@@ -144,7 +145,7 @@ def render_want(name: str, model: InferenceModel, settings: Settings, nodes: Seq
     metadata = _metadata(name, model, {ROLE_LABEL: WANT})
     emulated = model.spec.model.format is ModelFormat.EMULATED
     pod_spec = _pod_spec(name, model, settings.worker_image, ONE_PROCESS, emulated=emulated)
-    pod_spec["affinity"] = {"nodeAffinity": _elsewhere(nodes)} if nodes else {}
+    pod_spec["affinity"] = {"nodeAffinity": _nodes("NotIn", nodes)} if nodes else {}
     request = {
         "deviceClassName": DRIVER,
         "selectors": [{"cel": {"expression": _fitting(model)}}],
@@ -172,9 +173,10 @@ def _fitting(model: InferenceModel) -> str:
     return fits
 
 
-def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
-    expression = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": list(nodes)}
-    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+def _nodes(operator: str, names: Sequence[str]) -> dict[str, Any]:
+    """By name, which the label kubernetes.io/hostname need not have; a field takes one value at a time."""
+    fields = [{"key": "metadata.name", "operator": operator, "values": [name]} for name in names]
+    terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": terms}
 
 

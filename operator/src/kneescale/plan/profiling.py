@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import ProfilingProgress
@@ -18,14 +18,12 @@ from kneescale.plan.prediction_jobs import PredictionRun, plan_predictions
 from kneescale.plan.predictions import first_profile
 from kneescale.plan.profile_results import parse_result
 from kneescale.plan.profiles import Profile, Subject, choose_profiles, make_profile, read_profile
+from kneescale.plan.retries import next_try_at
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Job, worker_error
 
 _NO_WHOLE_GPU = "its GPUs are shared by SM partitions, and a model is measured on a whole GPU"
-_FIRST_RETRY = timedelta(minutes=1)
-#: Up to 32 minutes.
-_MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class ProfilingPlanner:
             findings=self._findings,
             progress=self._progress,
             kept_jobs=self._predictions.kept_jobs | self._kept_jobs,
-            retry_at=min(self._retries, default=None),
+            retry_at=min((*self._retries, *self._predictions.retries), default=None),
         )
 
     def _take_in(self, need: Need) -> None:
@@ -212,7 +210,7 @@ class ProfilingPlanner:
         if not self._is_up_to_date(job, need):
             self._missing.append((need, 1))
             return
-        due = failed_at + _FIRST_RETRY * 2 ** min(job.attempt - 1, _MOST_DOUBLINGS)
+        due = next_try_at(job, failed_at)
         if due <= self._now:
             self._missing.append((need, job.attempt + 1))
             return
