@@ -105,6 +105,8 @@ def _member_holds(found: Mapping[str, Any], name: str, wanted: object) -> bool:
         wanted, list
     ):  # a list-map by uid, in an order of the server's own
         return _by_uid(found[name]) == _by_uid(wanted)
+    if name == "selector":  # one more label, and it selects nothing
+        return bool(found[name] == wanted)
     return holds(found[name], wanted)
 
 
