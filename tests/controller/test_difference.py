@@ -65,6 +65,16 @@ def test_a_status_is_written_when_it_differs_in_any_way() -> None:
         assert verbs(Desired(status=(wanted,)), world) == ["apply status InferenceModel shop/vad"]
 
 
+def test_a_condition_that_somebody_else_added_is_not_written_about_for_ever() -> None:
+    ours = {"type": "Ready", "status": "True"}
+    wanted = Desired(status=(model("vad", status={"conditions": [ours]}),))
+    theirs = {"type": "Reviewed", "status": "True"}
+    assert verbs(wanted, world_of(model("vad", status={"conditions": [theirs, ours]}))) == []
+    for conditions in ([theirs], [theirs, ours | {"status": "False"}], [theirs, ours | {"stale": True}]):
+        world = world_of(model("vad", status={"conditions": conditions}))
+        assert verbs(wanted, world) == ["apply status InferenceModel shop/vad"]
+
+
 def test_no_status_is_written_on_what_is_not_there() -> None:
     assert verbs(Desired(status=(model("vad", status={"replicas": 1}),)), world_of()) == []
 
@@ -105,6 +115,8 @@ def test_a_write_knows_the_model_that_it_is_for(manifest: Object, for_model: tup
         ({"a": [{"b": 1, "added": 2}]}, {"a": [{"b": 1}]}, True),
         ({"a": [1, 2]}, {"a": [1]}, False),
         ({"a": [2, 1]}, {"a": [1, 2]}, False),
+        ({"ports": [{"port": 9, "added": 2}, {"port": 8}]}, {"ports": [{"port": 8}, {"port": 9}]}, True),
+        ({"ports": [{"port": 9}]}, {"ports": [{"port": 8}, {"port": 9}]}, False),
         ({"selector": {"a": 1}}, {"selector": {"a": 1}}, True),
         ({"selector": {"a": 1, "added": 2}}, {"selector": {"a": 1}}, False),
         ({"selector": {"matchLabels": {"a": 1, "added": 2}}}, {"selector": {"matchLabels": {"a": 1}}}, False),

@@ -107,6 +107,8 @@ def _member_holds(found: Mapping[str, Any], name: str, wanted: object) -> bool:
         return _by_uid(found[name]) == _by_uid(wanted)
     if name == "selector":  # one more label, and it selects nothing
         return bool(found[name] == wanted)
+    if name == "ports" and isinstance(wanted, list):  # a list-map, too: those that others add stay
+        return all(any(holds(port, each) for port in found[name]) for each in wanted)
     return holds(found[name], wanted)
 
 
@@ -124,7 +126,16 @@ def _needs_apply(manifest: Object, world: World) -> bool:
 
 def _needs_status(manifest: Object, world: World) -> bool:
     found = _find(manifest, world)
-    return found is not None and found.get("status", {}) != manifest["status"]
+    return found is not None and _own_status(found, manifest["status"]) != manifest["status"]
+
+
+def _own_status(found: Object, wanted: Object) -> Object:
+    """The status without the conditions that others added, which stay whatever is applied."""
+    status: Object = found.get("status", {})
+    if "conditions" not in status:
+        return status
+    types = {condition["type"] for condition in wanted.get("conditions", ())}
+    return {**status, "conditions": [each for each in status["conditions"] if each["type"] in types]}
 
 
 def _find(manifest: Object, world: World) -> Object | None:
