@@ -163,6 +163,16 @@ async def test_an_object_of_the_operators_own_that_was_not_seen_yet_is_applied(
     assert api.find(SERVICE, "vad", "shop")["spec"] == service("vad")["spec"]  # type: ignore[index]
 
 
+async def test_what_a_deleted_model_left_behind_is_taken_up_again(api: FakeApiServer, world: World) -> None:
+    left = service("vad")
+    del left["metadata"]["ownerReferences"]
+    left["metadata"]["managedFields"] = [{"manager": "kneescale-operator", "operation": "Apply"}]
+    api.seed(left)
+    await list_all(api, world)
+    await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
+    assert writes(api) == [("apply", "Service", "vad")]
+
+
 class HastyApiServer(FakeApiServer):
     """Somebody makes a Service right after the operator has looked whether there is one."""
 

@@ -122,6 +122,7 @@ def foreign(obj: Manifest) -> Manifest:
     copy = deepcopy(obj)
     copy["metadata"]["name"] = "foreign"
     copy["metadata"]["ownerReferences"] = []
+    copy["metadata"]["managedFields"] = [{"manager": "kubectl-create", "operation": "Update"}]
     return copy
 
 

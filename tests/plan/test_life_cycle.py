@@ -289,6 +289,44 @@ def test_deleting_a_model_leaves_nothing_of_it() -> None:
     assert {each["model"] for each in partitions(world)} == {"vgg19"}
 
 
+def delete_without_its_workers(world: World, name: str) -> None:
+    """As `kubectl delete --cascade=orphan` does."""
+    world.remove("InferenceModel", name)
+    for obj in world.objects.values():
+        if obj["metadata"].get("labels", {}).get("kneescale.dev/model") == name:
+            obj["metadata"].pop("ownerReferences", None)
+
+
+def test_workers_that_a_deleted_model_left_behind_end() -> None:
+    world = serving_world(model("resnet50"), model("vgg19"))
+    delete_without_its_workers(world, "resnet50")
+    settle_without_outage(world, "vgg19")
+    assert {key[2].split("-")[0] for key in world.objects if key[0] in ("Pod", "ResourceClaim")} == {"vgg19"}
+    assert {each["model"] for each in partitions(world)} == {"vgg19"}
+
+
+def test_workers_that_a_deleted_model_left_behind_serve_it_when_it_is_made_again() -> None:
+    world = serving_world(model("resnet50"))
+    pods = world.find("Pod")
+    delete_without_its_workers(world, "resnet50")
+    world.create(model("resnet50"))
+    settle_without_outage(world, "resnet50")
+    assert world.find("Pod") == pods
+    assert condition(world.get("InferenceModel", "resnet50"), "Ready")["reason"] == "Serving"
+    world.remove("InferenceModel", "resnet50")
+    settle(world)
+    assert [*world.find("Pod"), *world.find("ResourceClaim")] == []
+
+
+def test_workers_without_an_owner_stay_where_their_model_cannot_be_read() -> None:
+    world = serving_world(model("resnet50"))
+    pods = world.find("Pod")
+    delete_without_its_workers(world, "resnet50")
+    world.create(model("resnet50", slo={}))
+    settle(world)
+    assert world.find("Pod") == pods
+
+
 def test_a_shared_profile_goes_with_the_last_model_that_uses_it() -> None:
     source = {"uri": "catalog://resnet50", "format": "Emulated"}
     world = serving_world(model("first", model=source), model("second", model=source))

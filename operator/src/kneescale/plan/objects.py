@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kneescale.api.gpu_schedule import KIND as GPU_SCHEDULE
 from kneescale.api.gpu_schedule import GPUScheduleSpec, render_gpu_schedule
+from kneescale.api.inference_model import KIND as INFERENCE_MODEL
 from kneescale.api.meta import Metadata
 from kneescale.api.model_profile import KIND as MODEL_PROFILE
 from kneescale.api.model_profile import ModelProfile, render_model_profile
@@ -82,13 +83,14 @@ def objects_to_delete(
     schedules: Mapping[GpuDevice, GPUScheduleSpec],
     observed: Observed,
 ) -> Iterator[Deletion]:
-    """Yield what is wanted no more; what belongs to a deleted model goes with it by its owner reference."""
+    """Yield what is wanted no more; what belongs to a deleted model goes with it, mostly by itself."""
     for outlook in outlooks:
         for pod in outlook.partitions.released_pods:
             hangs = pod.metadata.name in outlook.partitions.hung
             yield _deletion("v1", "Pod", pod.metadata, _HUNG_GRACE_SECONDS if hangs else None)
         for claim in outlook.partitions.released_claims:
             yield _deletion("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+    yield from _orphans(observed)
     yield from _wants_no_more(outlooks, observed)
     yield from _entrances_no_more(outlooks, observed)
     yield from _ended_profiling(profiling, observed)
@@ -100,6 +102,20 @@ def objects_to_delete(
     for profile in observed.profiles:
         if profile.is_ours and _source(profile) not in users:
             yield _deletion(API_VERSION, MODEL_PROFILE, profile.metadata)
+
+
+def _orphans(observed: Observed) -> Iterator[Deletion]:
+    """Workers that no garbage collector ends: their model was deleted without them."""
+    rejected = (each.ref for each in observed.rejected if each.ref.kind == INFERENCE_MODEL)
+    models = {model.metadata.key for model in observed.models} | {
+        (ref.namespace, ref.name) for ref in rejected
+    }
+    for pod in observed.pods:
+        if pod.model not in models and not pod.metadata.owners:
+            yield _deletion("v1", "Pod", pod.metadata)
+    for claim in observed.claims:
+        if claim.role is Role.SERVE and claim.model not in models and not claim.metadata.owners:
+            yield _deletion("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
 
 
 def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[Deletion]:

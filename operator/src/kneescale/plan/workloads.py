@@ -24,6 +24,7 @@ from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.names import (
     ATTEMPT_ANNOTATION,
     DEVICE_ANNOTATION,
+    FIELD_MANAGER,
     GROUP,
     MODEL_LABEL,
     PREDICT,
@@ -213,14 +214,16 @@ def parse_want(obj: Mapping[str, Any]) -> Want:
 def is_made_for_a_model(metadata: Metadata, *roles: str) -> bool:
     """Whether the operator made an object for a model, to play one of these roles, or any that it likes.
 
-    Anybody may set its label: what it makes names its model as the owner, too.
+    Anybody may set its label: what it makes names its model as the owner, too. Of what has lost that owner,
+    with a model that was deleted without what it owns, the API server still knows who wrote it.
     """
     model = metadata.labels.get(MODEL_LABEL)
     is_owned = any(
         owner.api_version.startswith(f"{GROUP}/") and (owner.kind, owner.name) == (KIND, model)
         for owner in metadata.owners
     )
-    return is_owned and (not roles or metadata.labels.get(ROLE_LABEL) in roles)
+    is_written = MODEL_LABEL in metadata.labels and FIELD_MANAGER in metadata.writers
+    return (is_owned or is_written) and (not roles or metadata.labels.get(ROLE_LABEL) in roles)
 
 
 def worker_error(termination_message: str) -> str | None:
