@@ -105,10 +105,32 @@ def test_the_result_of_a_job_that_ended_before_the_stack_changed_is_outdated_too
     assert profile_of(world)["spec"]["stack"]["driverVersion"] == "580.0.1"
 
 
-def test_what_was_applied_by_hand_is_never_measured_over() -> None:
+def wrote(manager: str, *fields: str, operation: str = "Update") -> Manifest:
+    """An entry of managedFields; one who writes a part of a list owns just that."""
+    points: Manifest = {".": {}, 'k:{"batch":1,"gpuPercent":10}': {"f:latencyMicroseconds": {}}}
+    spec = {f"f:{name}": points if name == "points" else {} for name in fields}
+    return {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": spec, "f:metadata": {}}}
+
+
+OURS = wrote("kneescale-operator", "modelURI", "points", "source", operation="Apply")
+WITHOUT_SOURCE = wrote("kneescale-operator", "modelURI", operation="Apply")
+
+
+@pytest.mark.parametrize(
+    "writers",
+    [
+        [],
+        [wrote("kubectl", "modelURI", "points", "source", operation="Apply")],
+        [OURS, wrote("kubectl-client-side-apply", "points")],
+        [OURS, wrote("kubectl", "modelURI", "points", "source", operation="Apply")],
+        [WITHOUT_SOURCE, wrote("kubectl-client-side-apply", "points", "source")],
+    ],
+    ids=["exported", "applied", "over the operator's points", "beside them", "over a pending one"],
+)
+def test_what_was_applied_by_hand_is_never_measured_over(writers: list[Manifest]) -> None:
     world = measured_world()
     by_hand = profile_of(world)
-    by_hand["metadata"].pop("managedFields")
+    by_hand["metadata"]["managedFields"] = writers
     set_driver(world, "node1", "580.0.1")
     settle(world)
     assert profile_of(world)["spec"]["stack"]["driverVersion"] == "570.0.1"
@@ -117,3 +139,14 @@ def test_what_was_applied_by_hand_is_never_measured_over() -> None:
         "True",
         "measured with driver 570.0.1, and now it is 580.0.1; delete it to have it measured here",
     )
+    world.remove("InferenceModel", NAME)
+    settle(world)
+    assert world.find("ModelProfile") == [by_hand]
+
+
+def test_what_is_changed_besides_the_points_leaves_a_profile_the_operators() -> None:
+    world = measured_world()
+    profile_of(world)["metadata"]["managedFields"] = [OURS, wrote("kubectl-edit", "stack")]
+    set_driver(world, "node1", "580.0.1")
+    settle(world)
+    assert profile_of(world)["spec"]["stack"]["driverVersion"] == "580.0.1"

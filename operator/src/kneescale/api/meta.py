@@ -1,11 +1,12 @@
 """What every Kubernetes object carries: its names, uid, times and owners."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from kneescale.api.codec import decode
+from kneescale.api.codec import JsonName, decode
 from kneescale.core.errors import InvalidInputError
 
 
@@ -42,11 +43,27 @@ class Metadata:
     owners: tuple[Owner, ...] = ()
     #: Field managers that applied the object itself, not just a part of it like its status.
     writers: frozenset[str] = frozenset()
+    #: Field managers by the field of the spec that they wrote, or a part of it.
+    spec_writers: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def key(self) -> tuple[str, str]:
         """(namespace, name)."""
         return self.namespace, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnedField:
+    """A field with an owner; which parts of it are owned does not matter here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnedFields:
+    """The fields that a writer owns, of which each is called f:NAME."""
+
+    spec: Annotated[Mapping[str, _OwnedField], JsonName("f:spec")] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,7 @@ class _Writer:
     manager: str = ""
     operation: str = ""
     subresource: str = ""
+    fields_v1: _OwnedFields = _OwnedFields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +115,13 @@ def parse_metadata(obj: Mapping[str, Any]) -> Metadata:
             for writer in meta.managed_fields
             if writer.operation == "Apply" and not writer.subresource
         ),
+        spec_writers=_spec_writers(meta.managed_fields),
     )
+
+
+def _spec_writers(writers: Iterable[_Writer]) -> Mapping[str, frozenset[str]]:
+    managers: defaultdict[str, set[str]] = defaultdict(set)
+    for writer in writers:
+        for name in writer.fields_v1.spec:
+            managers[name.removeprefix("f:")].add(writer.manager)
+    return {name: frozenset(found) for name, found in managers.items()}

@@ -93,11 +93,13 @@ class ModelProfile:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the operator wrote it; one that was applied by hand is left alone.
+        """Whether the operator wrote it, and nobody else its points; what was applied by hand is left alone.
 
         Who wrote what is not in the YAML that `kubectl get` shows, so what is exported is nobody's yet.
         """
-        return FIELD_MANAGER in self.metadata.writers
+        by_field = self.metadata.spec_writers
+        writers = by_field.get("points", frozenset()) | by_field.get("source", frozenset())
+        return FIELD_MANAGER in self.metadata.writers and writers <= {FIELD_MANAGER}
 
 
 def parse_model_profile(obj: Mapping[str, Any]) -> ModelProfile:
