@@ -140,6 +140,7 @@ REFUSALS = [
     _rule(MODEL, "spec.scaling.minReplicas", 3, "spec.scaling.minReplicas is "),
     _rule(MODEL, "spec.gpu.memory", "plenty", "quantity"),
     _rule(MODEL, "spec.gpu.memory", "0", "must be a positive quantity like 512Mi or 2Gi"),
+    _rule(MODEL, "spec.gpu.memory", "8Ei", "must be less than 8Ei"),
     _rule(PROFILE, "spec.points", [], "spec.points must be there, unless spec.source is Pending"),
     _rule(PROFILE, "spec.source", "Pending", "spec.points must be there, unless spec.source is Pending"),
     _rule(PROFILE, "spec.source", "Predicted", "spec.expectedErrorPercent must be there if spec.source is "),
