@@ -274,6 +274,22 @@ def test_a_hung_worker_is_made_anew() -> None:
     assert "has a batch that does not end, and is made anew" in world.events[0].message
 
 
+def test_the_agent_of_another_node_has_no_say_about_a_worker() -> None:
+    world = serving_world(nodes=2)
+    (pod,) = world.find("Pod")
+    (home,) = (each for each in world.find("GPUSchedule") if each["spec"]["uuid"] == device_of(pod))
+    (other,) = (each for each in world.find("GPUSchedule") if each is not home)
+    hung = {"name": pod["metadata"]["name"], "state": "Hung", "requestsPerSecond": "99.0", "requests": 990}
+    other["status"]["partitions"] = [hung]
+    world.reconcile()
+    assert "deletionTimestamp" not in pod["metadata"]
+    assert world.get("InferenceModel", NAME)["status"]["measured"]["requestsPerSecond"] == "0.0"
+
+    other["spec"]["partitions"] = home["spec"]["partitions"]
+    world.reconcile()
+    assert "deletionTimestamp" not in pod["metadata"], "planned there by hand, it still runs elsewhere"
+
+
 def test_a_report_of_the_last_worker_is_not_held_against_the_next() -> None:
     world = serving_world()
     (pod,) = world.find("Pod")

@@ -89,6 +89,21 @@ def test_the_profile_says_how_far_measuring_is() -> None:
     assert "progress" not in profile_of(world)["status"]
 
 
+def test_only_the_agent_that_measures_says_how_far_it_is() -> None:
+    world = measuring_world()
+    (job,) = world.find("Job")
+    name = job["metadata"]["name"]
+    (other,) = (
+        schedule
+        for schedule in world.find("GPUSchedule")
+        if name not in [partition["name"] for partition in schedule["spec"]["partitions"]]
+    )
+    progress = {"measured": 39, "runs": 40, "errorPercent": 1}
+    other["status"]["partitions"] = [{"name": name, "state": "Serving", "profiling": progress}]
+    world.reconcile()
+    assert "progress" not in profile_of(world)["status"]
+
+
 def test_what_is_measured_takes_its_place_and_is_planned_with_at_once() -> None:
     world = measuring_world()
     predicted_ms = world.get("InferenceModel", NAME)["status"]["predictedLatencyMilliseconds"]

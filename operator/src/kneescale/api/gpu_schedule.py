@@ -1,6 +1,6 @@
 """GPUSchedule: what one GPU runs and on which terms (spec), and how it goes (status, by the agent)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -70,6 +70,11 @@ class Partition:
     late_requests: LateRequests = LateRequests.REFUSE
     #: Whether each of `lanes` runs one batch at a time; a GPU% may then be there more than once.
     pool: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name), as its pod or Job has them."""
+        return self.namespace, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,14 @@ class GPUSchedule:
     metadata: Metadata
     spec: GPUScheduleSpec
     status: GPUScheduleStatus = GPUScheduleStatus()
+
+    @property
+    def reports(self) -> Iterator[tuple[Partition, PartitionStatus]]:
+        """What the agent says of the partitions planned here; of others it has nothing to say."""
+        planned = {partition.name: partition for partition in self.spec.partitions}
+        for status in self.status.partitions:
+            if status.name in planned:
+                yield planned[status.name], status
 
 
 def parse_gpu_schedule(obj: Mapping[str, Any]) -> GPUSchedule:

@@ -48,7 +48,6 @@ def _reports(schedule: GPUSchedule) -> Iterator[tuple[Partition, int]]:
     """What the agent measured of the schedule as it is, if it has taken it yet."""
     if schedule.status.observed_generation != schedule.metadata.generation:
         return
-    planned = {partition.name: partition for partition in schedule.spec.partitions}
-    for status in schedule.status.partitions:
-        if status.name in planned and status.latency_ratio_permille:
-            yield planned[status.name], status.latency_ratio_permille
+    for partition, status in schedule.reports:
+        if status.latency_ratio_permille:
+            yield partition, status.latency_ratio_permille

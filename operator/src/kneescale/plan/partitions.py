@@ -83,6 +83,14 @@ class Partitions:
         return len(self.serving) < len(self.wanted)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What agents tell of the pods on their GPUs, by name."""
+
+    serving: frozenset[str]
+    hung: frozenset[str]
+
+
 def plan_all_partitions(
     placings: Mapping[ModelKey, Placing],
     keys: Iterable[ModelKey],
@@ -92,15 +100,15 @@ def plan_all_partitions(
 ) -> Mapping[ModelKey, Partitions]:
     """Every model's partitions; models of which fewer serve than should are the first to take room."""
     targets = {key: placings.get(key, Placing()).targets for key in keys}
-    all_serving = _serving(observed)
-    serving = Counter(pod.model for pod in observed.pods if pod.metadata.name in all_serving)
+    told = Told(_serving(observed), frozenset(_hung(observed)))
+    serving = Counter(pod.model for pod in observed.pods if pod.metadata.name in told.serving)
     by_need = sorted(targets, key=lambda key: serving[key] >= len(targets[key]))
-    found = {key: plan_partitions(key, targets[key], observed, rooms, key in asleep) for key in by_need}
+    found = {key: plan_partitions(key, targets[key], observed, told, rooms, key in asleep) for key in by_need}
     return {key: found[key] for key in targets}
 
 
 def plan_partitions(
-    key: ModelKey, targets: Sequence[Target], observed: Observed, rooms: Rooms, is_asleep: bool
+    key: ModelKey, targets: Sequence[Target], observed: Observed, told: Told, rooms: Rooms, is_asleep: bool
 ) -> Partitions:
     """Take one model's partitions a step closer to `targets`.
 
@@ -118,8 +126,8 @@ def plan_partitions(
     waiting = tuple(target for target in targets if target not in started)
     ready = frozenset(pod.metadata.name for pod in pods if pod.ready and not pod.metadata.deleting)
     wanted = {target.name for target in targets}
-    serving = ready & _serving(observed)
-    hung = frozenset(_hung(pods, observed))
+    serving = ready & told.serving
+    hung = told.hung & {pod.metadata.name for pod in pods}
     useless = hung | {pod.metadata.name for pod in pods if pod.lost or pod.is_held_back}
     released = _released(pods, wanted, serving, useless, waiting)
     if is_asleep:
@@ -159,19 +167,22 @@ def _serving(observed: Observed) -> frozenset[str]:
 
 
 def _reported(observed: Observed, state: PartitionState) -> frozenset[str]:
-    """The partitions of which the agents say that."""
-    return frozenset(
-        partition.name
+    """The pods of which the agent of their own GPU says that."""
+    said = {
+        (schedule.spec.uuid, partition.key)
         for schedule in observed.schedules
-        for partition in schedule.status.partitions
-        if partition.state is state
+        for partition, status in schedule.reports
+        if status.state is state
+    }
+    return frozenset(
+        pod.metadata.name for pod in observed.pods if (pod.device_uuid, pod.metadata.key) in said
     )
 
 
-def _hung(pods: Iterable[Pod], observed: Observed) -> Iterator[str]:
+def _hung(observed: Observed) -> Iterator[str]:
     """Only pods that look well: of others the kubelet makes an end, or has."""
     reported = _reported(observed, PartitionState.HUNG)
-    for pod in pods:
+    for pod in observed.pods:
         is_settled = pod.ready_since is None or pod.ready_since + _REPORT_LAG <= observed.now
         if pod.metadata.name in reported and pod.ready and is_settled and not pod.metadata.deleting:
             yield pod.metadata.name

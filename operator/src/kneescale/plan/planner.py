@@ -18,7 +18,7 @@ from kneescale.plan.partitions import Partitions, next_report_due, plan_all_part
 from kneescale.plan.placing import Placing, place_models
 from kneescale.plan.profiling import Profiling, ProfilingPlanner
 from kneescale.plan.rooms import Rooms
-from kneescale.plan.scaling import next_silence_due, scale_models
+from kneescale.plan.scaling import Scaling, next_silence_due, scale_models
 from kneescale.plan.schedules import plan_schedules
 from kneescale.plan.sizing import Sizing, size_model
 from kneescale.plan.state import Desired, EventNote, Manifest, Observed, Settings
@@ -91,7 +91,7 @@ def _plan_models(
                 placing=places.placings.get(key, Placing()),
                 partitions=partitions,
                 inventory=inventory,
-                measured=_measured(partitions, observed),
+                measured=_measured(partitions, scalings[key]),
                 apply_error=observed.apply_errors.get(key),
             )
         )
@@ -151,14 +151,9 @@ def _start(
     return _Places(placings, plan_all_partitions(placings, keys, asleep, observed, rooms), rooms)
 
 
-def _measured(partitions: Partitions, observed: Observed) -> tuple[PartitionStatus, ...]:
+def _measured(partitions: Partitions, scaling: Scaling) -> tuple[PartitionStatus, ...]:
     names = {pod.metadata.name for pod in partitions.pods}
-    return tuple(
-        status
-        for schedule in observed.schedules
-        for status in schedule.status.partitions
-        if status.name in names
-    )
+    return tuple(report.measured for report in scaling.reports if report.measured.name in names)
 
 
 def _plan_schedules(

@@ -246,10 +246,10 @@ class ProfilingPlanner:
 def _reports(observed: Observed) -> Mapping[str, ProfilingProgress]:
     """What agents say of the profiles under way, by partition, which has its Job's name."""
     return {
-        partition.name: partition.profiling
+        partition.name: status.profiling
         for schedule in observed.schedules
-        for partition in schedule.status.partitions
-        if partition.profiling
+        for partition, status in schedule.reports
+        if status.profiling
     }
 
 

@@ -115,12 +115,11 @@ def next_silence_due(observed: Observed) -> datetime | None:
 def _reports(observed: Observed) -> Mapping[ModelKey, list[Report]]:
     by_model: defaultdict[ModelKey, list[Report]] = defaultdict(list)
     for schedule in observed.schedules:
-        models = {p.name: (p.namespace, p.model) for p in schedule.spec.partitions if p.role is Role.SERVE}
         written = schedule.status.measured_at
         is_silent = written is None or parse_time(written) + SILENT_AFTER < observed.now
-        for measured in schedule.status.partitions:
-            if measured.name in models:
-                by_model[models[measured.name]].append(Report(measured, schedule, is_silent))
+        for partition, measured in schedule.reports:
+            if partition.role is Role.SERVE:
+                by_model[partition.namespace, partition.model].append(Report(measured, schedule, is_silent))
     return by_model
 
 
