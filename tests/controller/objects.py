@@ -46,3 +46,10 @@ def _owned(made: Object, model: str) -> Object:
 def model(name: str, **parts: Any) -> Object:  # noqa: ANN401
     """An InferenceModel; what its spec says does not matter here."""
     return obj("kneescale.dev/v1alpha1", "InferenceModel", name, **parts)
+
+
+def gpu_schedule(*models: str) -> Object:
+    """A GPU's schedule, as far as it says which models are on it."""
+    partitions = [{"namespace": "shop", "model": model, "name": f"{model}-0a"} for model in models]
+    spec = {"uuid": "GPU-1", "partitions": partitions}
+    return obj("kneescale.dev/v1alpha1", "GPUSchedule", "node1-gpu0", namespace="", spec=spec)

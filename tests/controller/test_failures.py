@@ -7,7 +7,8 @@ from kneescale.controller.failures import FIRST_DELAY_S, LONGEST_DELAY_S, Failur
 
 POD = Item(Verb.APPLY, "Pod", "shop", "vad-0123abcd")
 SERVICE = Item(Verb.APPLY, "Service", "shop", "vad")
-MODEL = ("shop", "vad")
+VAD, ASR = ("shop", "vad"), ("shop", "asr")
+MODEL = frozenset({VAD})
 
 
 def test_what_has_not_failed_may_be_tried() -> None:
@@ -44,7 +45,8 @@ def test_success_forgets() -> None:
 def test_each_model_has_its_error_until_the_item_is_not_wanted_any_more() -> None:
     failures = Failures()
     failures.failed(POD, MODEL, "apply Pod shop/vad-0123abcd: refused", now_s=0)
-    failures.failed(Item(Verb.APPLY, "GPUSchedule", "", "node1-gpu0"), None, "refused", now_s=0)
-    assert failures.by_model() == {MODEL: "apply Pod shop/vad-0123abcd: refused"}
+    failures.failed(Item(Verb.APPLY, "GPUSchedule", "", "node1-gpu0"), frozenset({ASR}), "no", now_s=0)
+    failures.failed(Item(Verb.APPLY, "ModelProfile", "shop", "vad-v100"), frozenset(), "no", now_s=0)
+    assert failures.by_model() == {VAD: "apply Pod shop/vad-0123abcd: refused", ASR: "no"}
     failures.keep_only(set())
     assert failures.by_model() == {}

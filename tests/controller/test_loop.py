@@ -18,7 +18,7 @@ from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED, Ob
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Deletion, Desired, EventNote, ObjectRef, Observed
 from kneescale.testing.fake_api_server import FakeApiServer, Request
-from tests.controller.objects import model, obj, pod, service
+from tests.controller.objects import gpu_schedule, model, obj, pod, service
 from tests.waiting import until
 
 PACE = Pace()
@@ -197,6 +197,20 @@ async def test_what_somebody_made_in_the_place_of_the_operators_own_is_not_taken
     api.seed(SOMEBODYS)
     await loop_of(api, world, FakePlan(Desired(apply=(service("vad"),)))).reconcile()
     assert api.find(SERVICE, "vad", "shop")["spec"] == SOMEBODYS["spec"]  # type: ignore[index]
+
+
+async def test_what_fails_for_a_gpu_reaches_all_models_on_it(api: FakeApiServer, world: World) -> None:
+    api.seed(model("vad"))
+    await list_all(api, world)
+    status = model("vad", status={"replicas": 1})
+    plan = FakePlan(Desired(apply=(gpu_schedule("vad", "asr"),), status=(status,), events=(accepted("vad"),)))
+    api.fail(on("apply", "node1-gpu0"), REFUSED, times=1)
+    loop = loop_of(api, world, plan)
+    await loop.reconcile()
+    assert [event["reason"] for event in api.events] == ["Accepted"], "the decision itself is written down"
+    await loop.reconcile()
+    said = f"apply GPUSchedule node1-gpu0: {REFUSED}"
+    assert plan.seen[-1].apply_errors == {("shop", "vad"): said, ("shop", "asr"): said}
 
 
 async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer, world: World) -> None:

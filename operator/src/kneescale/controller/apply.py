@@ -50,7 +50,7 @@ class Applier:
         except ApiError as error:
             self._metrics.wrote(item.verb, item.kind, done=False)
             message = f"{item}: {error}"
-            delay_s = self._failures.failed(item, write.model, message, monotonic())
+            delay_s = self._failures.failed(item, write.models, message, monotonic())
             logger.warning("cannot %s; next try in %.0f s", message, delay_s, extra=write.about)
         else:
             self._metrics.wrote(item.verb, item.kind, done=True)

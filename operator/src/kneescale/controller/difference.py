@@ -51,6 +51,16 @@ class Write:
     grace_s: int | None = None
 
     @property
+    def models(self) -> frozenset[Key]:
+        """The InferenceModels that miss something where it fails: of a GPU's schedule, all that are on it."""
+        if self.model:
+            return frozenset({self.model})
+        if self.obj["kind"] != "GPUSchedule":
+            return frozenset()
+        partitions = self.obj["spec"]["partitions"]
+        return frozenset((partition["namespace"], partition["model"]) for partition in partitions)
+
+    @property
     def item(self) -> Item:
         """The write's name."""
         namespace, name = key_of(self.obj)

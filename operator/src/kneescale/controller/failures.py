@@ -12,7 +12,7 @@ LONGEST_DELAY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    model: Key | None
+    models: frozenset[Key]
     message: str
     delay_s: float
     retry_at_s: float
@@ -29,11 +29,15 @@ class Failures:
         failure = self._failures.get(item)
         return failure is None or failure.retry_at_s <= now_s
 
-    def failed(self, item: Item, model: Key | None, message: str, now_s: float) -> float:
+    def has(self, item: Item) -> bool:
+        """Whether the item failed and is still to be written."""
+        return item in self._failures
+
+    def failed(self, item: Item, models: frozenset[Key], message: str, now_s: float) -> float:
         """Note a failure; return the delay in seconds before the next try."""
         previous = self._failures.get(item)
         delay_s = min(LONGEST_DELAY_S, 2 * previous.delay_s) if previous else FIRST_DELAY_S
-        self._failures[item] = _Failure(model, message, delay_s, now_s + delay_s)
+        self._failures[item] = _Failure(models, message, delay_s, now_s + delay_s)
         return delay_s
 
     def succeeded(self, item: Item) -> None:
@@ -55,4 +59,4 @@ class Failures:
 
     def by_model(self) -> dict[Key, str]:
         """Return one error message for each model that something failed for."""
-        return {failure.model: failure.message for failure in self._failures.values() if failure.model}
+        return {model: failure.message for failure in self._failures.values() for model in failure.models}

@@ -12,14 +12,14 @@ from time import monotonic
 from kneescale.controller import events
 from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
-from kneescale.controller.difference import Write, difference
+from kneescale.controller.difference import Item, Verb, Write, difference
 from kneescale.controller.failures import Failures
 from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
 from kneescale.controller.metrics import Metrics, Result
 from kneescale.controller.observe import World, find_worker, models_that_may_sleep, observe
 from kneescale.core.errors import KneescaleError
-from kneescale.plan.state import Desired, Observed
+from kneescale.plan.state import Desired, ObjectRef, Observed
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +109,7 @@ class Loop:
 
     async def _announce(self, desired: Desired) -> None:
         # A decision that was not written down is not announced: the next plan comes to it again.
-        failed = self._failures.by_model()
-        notes = [
-            note for note in desired.events if (note.regarding.namespace, note.regarding.name) not in failed
-        ]
+        notes = [note for note in desired.events if not self._failures.has(_status_of(note.regarding))]
         for note in notes:
             self._metrics.announced(note)
         await events.post(self._api, notes)
@@ -140,3 +137,7 @@ class Loop:
             await list_all(self._api, self._world)
         except KneescaleError as error:
             logger.warning("going on with what the watches tell: %s", error)
+
+
+def _status_of(ref: ObjectRef) -> Item:
+    return Item(Verb.APPLY_STATUS, ref.kind, ref.namespace, ref.name)
