@@ -2,9 +2,10 @@
 
 import pytest
 
+from kneescale.api.codec import decode, encode
 from kneescale.api.inference_model import parse_inference_model
 from kneescale.api.model_profile import Stack
-from kneescale.api.vocabulary import Backend, ModelFormat
+from kneescale.api.vocabulary import Backend, ModelFormat, SurfacePoint
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.needs import Need
 from kneescale.plan.profile_results import parse_result
@@ -36,6 +37,12 @@ def test_what_was_fitted_is_told_from_what_was_measured() -> None:
     assert (spec.expected_error_percent, spec.prediction_error_percent) == (7, None)
     surface = make_profile("p", spec).surface
     assert (surface.latency_ms(100, 1), surface.latency_ms(20, 1)) == (4, 9)
+
+
+def test_what_follows_from_a_surface_fits_a_schedule() -> None:
+    spec = parse_result(NEED, Stack(), '{"points": [[100, 1, 60000000]]}')
+    points = make_profile("p", spec).points_of(lanes=(1, 10, 100), max_batch=128)
+    assert [decode(SurfacePoint, encode(each), "point") for each in points] == list(points)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ from typing import Annotated
 
 from kneescale.api.codec import Range, Text
 
+#: The longest time of a batch that an API object may say.
+LONGEST_LATENCY_US = 600_000_000
+
 GpuPercent = Annotated[int, Range(1, 100)]
 Batch = Annotated[int, Range(1, 128)]
 SloMilliseconds = Annotated[int, Range(1, 60_000)]
@@ -76,4 +79,4 @@ class SurfacePoint:
 
     gpu_percent: GpuPercent
     batch: Batch
-    latency_microseconds: Annotated[int, Range(1, 600_000_000)]
+    latency_microseconds: Annotated[int, Range(1, LONGEST_LATENCY_US)]
