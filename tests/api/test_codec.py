@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.api.codec import Items, Range, Text, decode, encode
+from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
 from kneescale.api.gpu_schedule import (
     GPUScheduleSpec,
     GPUScheduleStatus,
@@ -28,6 +28,7 @@ class Shelf:
     name: Annotated[str, Text(max_length=5, min_length=2, pattern="^[a-z]*$")] = "ab"
     marks: Annotated[tuple[Annotated[int, Range(0, 9)], ...], Items(3, unique=True)] = ()
     lit: bool | None = None
+    dusted_at: Annotated[str | None, DateTime()] = None
 
 
 LABELS = st.text("abcdefghij-0123456789", min_size=1, max_size=20)
@@ -118,6 +119,16 @@ def test_absent_and_null_members_get_their_defaults_and_unknown_ones_are_ignored
         ({"bookCount": 1, "marks": [1, 1]}, "spec.marks holds 1 twice"),
         ({"bookCount": 1, "marks": [1, 2, 3, 4]}, "spec.marks must have 0 to 3 items, not 4"),
         ({"bookCount": 1, "lit": 1}, "spec.lit must be of type bool, not 1"),
+        *(
+            ({"bookCount": 1, "dustedAt": time}, "spec.dustedAt must be an RFC 3339 time, not '.+'")
+            for time in (
+                "2026-02-30T00:00:00Z",
+                "2026-01-01T00:00:00",
+                "2026-01-01T00:00:00+99:99",
+                "0001-01-01T00:00:00+14:00",
+                "9999-12-31T23:59:59Z",
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_named(value: object, error: str) -> None:
