@@ -40,6 +40,12 @@ def test_slower_hardware_takes_more_area_of_the_plan_and_leaves_the_surface_as_m
     assert "(1.3 times what its profile says, as measured of late)" in message
 
 
+@pytest.mark.parametrize("permille", [1, 49])
+def test_a_speed_beyond_measure_leaves_a_surface(permille: int) -> None:
+    world = world_with_ratio(permille)
+    assert condition(world.get("InferenceModel", "resnet50"), "Placed")["reason"] == "Placed"
+
+
 def test_a_slowness_beyond_the_slo_is_an_obstacle_that_says_so() -> None:
     world = world_with_ratio(4000, slo={"latencyMilliseconds": 30})
     assert condition(world.get("InferenceModel", "resnet50"), "Placed")["reason"] == "InfeasibleSLO"

@@ -12,6 +12,7 @@ from kneescale.plan.state import Observed
 
 #: Corrections are whole tenths: less is noise, and would have the plan follow every shiver of it.
 _TENTHS = 1
+_LEAST = 0.1
 
 
 def as_of_late(profiles: Mapping[Subject, Profile], observed: Observed) -> Mapping[Subject, Profile]:
@@ -23,7 +24,7 @@ def as_of_late(profiles: Mapping[Subject, Profile], observed: Observed) -> Mappi
     ratios: defaultdict[Subject, list[float]] = defaultdict(list)
     for subject, ratio in _ratios(profiles, observed):
         ratios[subject].append(ratio)
-    slownesses = {subject: round(median(found), _TENTHS) for subject, found in ratios.items()}
+    slownesses = {subject: max(_LEAST, round(median(found), _TENTHS)) for subject, found in ratios.items()}
     return {
         subject: replace(profile, slowness=slownesses.get(subject, profile.slowness))
         for subject, profile in profiles.items()
