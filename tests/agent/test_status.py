@@ -13,7 +13,8 @@ from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.status import AreaMeter, StatusReporter
 from kneescale.agent.trace import Tenant, Trace
-from kneescale.api.gpu_schedule import parse_gpu_schedule
+from kneescale.api.codec import decode
+from kneescale.api.gpu_schedule import GPUScheduleStatus
 from kneescale.core.dispatching.dispatcher import Timing
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant, Measured, Progress, Role
@@ -69,7 +70,7 @@ def test_a_new_schedule_is_applied_and_waits_for_workers(node: Node) -> None:
         (condition["type"], condition["status"], condition["observedGeneration"])
         for condition in status["conditions"]
     ] == [("Applied", "True", 1), ("WorkersKeepTime", "True", 1)]
-    parse_gpu_schedule({**SCHEDULE, "status": status})
+    decode(GPUScheduleStatus, status, "status")
 
 
 def test_what_a_worker_measured_is_told(node: Node) -> None:
@@ -132,7 +133,7 @@ def test_who_hangs_and_who_overruns_is_told(node: Node, monkeypatch: pytest.Monk
     assert (of_late["overruns"], of_late["latencyRatioPermille"]) == (7, 1250)
     assert of_hung["state"] == "Hung"
     assert "latencyRatioPermille" not in of_hung
-    parse_gpu_schedule({**SCHEDULE, "status": status})
+    decode(GPUScheduleStatus, status, "status")
 
 
 def test_nothing_new_is_told_every_ten_seconds_only(node: Node) -> None:

@@ -12,7 +12,7 @@ from kneescale.plan import plan
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import moves, settle
 from kneescale.testing.world import Key, World, key_of
-from tests.plan.cluster import UNHEARD_OF, cordon, emulated_world, model
+from tests.plan.cluster import UNHEARD_OF, condition, cordon, emulated_world, model
 
 LABELS = {"app.kubernetes.io/managed-by": "kneescale"}
 #: What the API server itself sees to, whatever anybody writes.
@@ -68,6 +68,19 @@ def parent_of(obj: Manifest, path: Path) -> Any:  # noqa: ANN401 - JSON
     return found
 
 
+def world_with_traffic() -> World:
+    world = emulated_world(gpus=1)
+    world.create(model("lite0"))
+    world.rates["lite0"] = 5
+    settle(world)
+    return world
+
+
+def said_of_lite0(world: World) -> str:
+    world.reconcile()
+    return str(condition(world.get("InferenceModel", "lite0"), "Scaled")["reason"])
+
+
 WORLD = measuring_world()
 PLACES = [(key, path) for key, obj in WORLD.objects.items() for path in paths(obj)]
 
@@ -88,6 +101,47 @@ def test_a_mangled_object_stops_no_plan(place: tuple[Key, Path], value: object) 
     else:
         parent[path[-1]] = value
     plan(world.observe(), world.settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("recentItemsPerSecond", "-5"),
+        ("steadyItemsPerSecond", "-5"),
+        ("steadySeconds", "0"),
+        ("steadySeconds", "0.00000000000001"),
+        ("longItemsPerSecond", "-5"),
+        ("longSeconds", "-5"),
+        ("steadyItemsPerSecond", "9" * 24),
+    ],
+)
+def test_traffic_that_cannot_be_is_none(name: str, value: str) -> None:
+    world = world_with_traffic()
+    world.find("GPUSchedule")[0]["status"]["partitions"][0]["traffic"][name] = value
+    assert said_of_lite0(world) == "NoMetrics"
+
+
+def test_a_time_that_cannot_be_reckoned_with_is_none() -> None:
+    world = world_with_traffic()
+    world.find("GPUSchedule")[0]["status"]["measuredAt"] = "9999-12-31T23:59:59Z"
+    assert said_of_lite0(world) == "NoMetrics"
+
+
+def test_a_rate_that_is_no_number_is_none() -> None:
+    world = world_with_traffic()
+    world.find("GPUSchedule")[0]["status"]["partitions"][0]["requestsPerSecond"] = "x"
+    assert said_of_lite0(world) == "NoMetrics"
+
+
+def test_a_status_that_cannot_be_read_takes_no_partition_from_its_gpu() -> None:
+    world = world_with_traffic()
+    schedule = world.find("GPUSchedule")[0]
+    spec = deepcopy(schedule["spec"])
+    cordon(world, "node1")
+    world.remove("InferenceModel", "lite0")
+    schedule["status"]["partitions"] = "x"
+    world.reconcile()
+    assert schedule["spec"] == spec, "its worker drains"
 
 
 @pytest.mark.parametrize("annotation", ["x", "", "0", "-1", "1" * 5000])

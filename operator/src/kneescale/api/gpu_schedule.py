@@ -13,12 +13,13 @@ from kneescale.api.vocabulary import (
     Backend,
     Batch,
     Count,
-    Decimal1,
     ErrorPercent,
     Generation,
     GpuPercent,
     Label,
     LateRequests,
+    MeasuredSeconds,
+    Measurement,
     Milliseconds,
     Number,
     ObjectName,
@@ -116,9 +117,9 @@ class PartitionTraffic:
     """What arrived at a partition's queue, in items, by the count of the agent's dispatcher."""
 
     #: Over the last five seconds, and over the last `steady_seconds`, thirty at the most.
-    recent_items_per_second: Number
-    steady_items_per_second: Number
-    steady_seconds: Number
+    recent_items_per_second: Measurement
+    steady_items_per_second: Measurement
+    steady_seconds: MeasuredSeconds
     #: What the rate gains each second.
     trend_items_per_second: Number
     #: Variance of the counts over their mean, in permille: 1000 for single items at random.
@@ -126,8 +127,8 @@ class PartitionTraffic:
     #: The same of counts of five seconds; 0 while too little is known.
     slow_dispersion_permille: Permille = 0
     #: Over the last `long_seconds`, two minutes at the most; of an agent that does not tell, nothing.
-    long_items_per_second: Number = "0"
-    long_seconds: Number = "0"
+    long_items_per_second: Measurement = "0"
+    long_seconds: Measurement = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class PartitionStatus:
 
     name: Label
     state: PartitionState
-    requests_per_second: Decimal1 = "0.0"
+    requests_per_second: Measurement = "0.0"
     requests: Count = 0
     answered: Count = 0
     within_slo: Annotated[Count, JsonName("withinSLO")] = 0
@@ -188,16 +189,14 @@ class GPUSchedule:
 
 
 def parse_gpu_schedule(obj: Mapping[str, Any]) -> GPUSchedule:
-    """A GPUSchedule as the API server gives it.
+    """A GPUSchedule as the API server gives it; a status that is wrong says nothing.
 
     Raises InvalidInputError naming the field that is wrong.
     """
     spec = decode(GPUScheduleSpec, obj.get("spec"), "spec")
     for partition in spec.partitions:
         _check_partition(partition)
-    return GPUSchedule(
-        parse_metadata(obj), spec, decode(GPUScheduleStatus, obj.get("status") or {}, "status")
-    )
+    return GPUSchedule(parse_metadata(obj), spec, _read_status(obj, spec))
 
 
 def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner) -> dict[str, Any]:
@@ -211,6 +210,18 @@ def render_gpu_schedule_status(status: GPUScheduleStatus) -> dict[str, Any]:
     """The JSON below `.status` that the agent writes."""
     rendered: dict[str, Any] = encode(status)
     return rendered
+
+
+def _read_status(obj: Mapping[str, Any], spec: GPUScheduleSpec) -> GPUScheduleStatus:
+    """What the agent says; where that is nonsense, it counts as one that has long been silent.
+
+    The plan in the spec, with workers that drain, must not be lost for it.
+    """
+    try:
+        return decode(GPUScheduleStatus, obj.get("status") or {}, "status")
+    except InvalidInputError:
+        unknown = (PartitionStatus(partition.name, PartitionState.WAITING) for partition in spec.partitions)
+        return GPUScheduleStatus(partitions=tuple(unknown))
 
 
 def _check_partition(partition: Partition) -> None:

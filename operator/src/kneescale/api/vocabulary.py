@@ -23,6 +23,10 @@ Generation = Annotated[int, Range(0)]
 Decimal1 = Annotated[str, Text(max_length=16)]
 #: A measured number for programs: "-0.125".
 Number = Annotated[str, Text(max_length=24, pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+#: A rate or a time that an agent measured, for programs: "5.2".
+Measurement = Annotated[str, Text(max_length=16, pattern=r"^[0-9]{1,13}(\.[0-9]+)?$")]
+#: Of a time that something is divided by: at least a second.
+MeasuredSeconds = Annotated[str, Text(max_length=16, pattern=r"^[1-9][0-9]{0,12}(\.[0-9]+)?$")]
 #: A name that fits a label.
 Label = Annotated[str, Text(max_length=63, min_length=1)]
 #: A name as objects and nodes may have it.
