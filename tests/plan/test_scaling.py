@@ -142,6 +142,15 @@ def test_a_new_operator_goes_on_where_the_last_one_was() -> None:
     assert [event for event in world.writes()[1] if event.action == "Scale"] == []
 
 
+def test_what_is_provided_for_is_remembered_as_no_less_than_it_is() -> None:
+    world = serving(model("resnet50", expectedRequestsPerSecond=None))
+    rate = dict.fromkeys(("recentItemsPerSecond", "steadyItemsPerSecond"), "1.342")
+    rest = {"steadySeconds": "30.0", "trendItemsPerSecond": "0.000", "dispersionPermille": 1000}
+    status = after(world, 1.342, seconds=20, traffic=rate | rest)
+    assert provided(status) == 1.35, "1.03 to the power of 10, rounded up"
+    assert [event.reason for event in world.events if event.action == "Scale"] == ["RateRose"]
+
+
 def wants(world: World) -> list[str]:
     return [f"{obj['kind']} {obj['metadata']['name']}" for obj in wanted_objects(world)]
 

@@ -281,7 +281,7 @@ def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStat
         decided = ScalingDecision(format_time(now), scaling.decision.reason, message)
         decisions = (decided, *decisions)[:_MOST_DECISIONS]
     return ScalingStatus(
-        provided_items_per_second=None if state.provided_ips is None else f"{state.provided_ips:.2f}",
+        provided_items_per_second=None if state.provided_ips is None else _at_least(state.provided_ips),
         boost_permille=round(PERMILLE * state.boost),
         changed_at=_time(state.changed_s) if state.changed_s else None,
         rose_at=None if state.rose_s is None else _time(state.rose_s),
@@ -289,6 +289,12 @@ def scaling_status(scaling: Scaling, now: datetime, message: str) -> ScalingStat
         peaks=tuple(ScalingPeak(_time(peak.since_s), f"{peak.needed_ips:.2f}") for peak in state.peaks),
         decisions=decisions,
     )
+
+
+def _at_least(ips: float) -> str:
+    """Rounded up: where the next plan read less than is needed, it would rise again."""
+    nearest_ips = round(ips, 2)
+    return f"{nearest_ips if nearest_ips >= ips else nearest_ips + 0.01:.2f}"
 
 
 def _time(seconds: float) -> str:
