@@ -259,6 +259,31 @@ def test_a_drain_without_room_waits() -> None:
     assert serves_on(world) == ["EMU-node1-0"]
 
 
+@pytest.mark.parametrize(("old", "new"), [("node1", "node2"), ("node2", "node1")])
+def test_a_gpu_that_moved_is_where_it_takes_workers(old: str, new: str) -> None:
+    world = emulated_world(nodes=2, gpus=1)
+    (gpu,) = world.get("ResourceSlice", f"{old}-slice", "")["spec"]["devices"]
+    world.get("ResourceSlice", f"{new}-slice", "")["spec"]["devices"] = [gpu]
+    lose_node(world, old)
+    world.now += NOT_READY_PATIENCE
+    world.create(model(NAME))
+    settle(world)
+    assert serves_on(world) == [f"EMU-{old}-0"]
+    assert world.get("InferenceModel", NAME)["status"]["placedOn"] == f"{new}/gpu0"
+    assert [each["metadata"]["name"] for each in world.find("GPUSchedule")] == [f"{new}-gpu0"]
+
+
+def test_a_gpu_that_two_nodes_show_has_one_place() -> None:
+    world = emulated_world(nodes=2, gpus=1)
+    (gpu,) = world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"]
+    world.get("ResourceSlice", "node2-slice", "")["spec"]["devices"] = [{**gpu}]
+    sicken(world, "node2", 0)
+    world.create(model(NAME))
+    settle(world)
+    assert world.get("InferenceModel", NAME)["status"]["placedOn"] == "node1/gpu0"
+    assert condition(world.get("InferenceModel", NAME), "Ready")["status"] == "True"
+
+
 def test_a_hung_worker_is_made_anew() -> None:
     world = serving_world()
     (pod,) = world.find("Pod")

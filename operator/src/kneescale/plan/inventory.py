@@ -5,7 +5,7 @@ half a minute, although the workers serve on: such a device is remembered from i
 node is there and has a worker on it (docs/adr/0024).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -44,7 +44,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All devices, in the order of nodes and names."""
+    """All devices, each once, in the order of nodes and names."""
 
     sites: tuple[Site, ...]
     #: When a standing changes with time alone.
@@ -84,15 +84,25 @@ class Inventory:
 def take_inventory(observed: Observed) -> Inventory:
     """The published devices and the remembered ones; those of a node that is gone are gone, too."""
     remembered = tuple(_remembered(observed))
-    sites = tuple(
+    sites = (
         _site(device, node, observed.now, is_remembered=device in remembered)
         for device in (*observed.devices, *remembered)
         if (node := observed.nodes.get(device.node))
     )
     return Inventory(
-        tuple(sorted(sites, key=lambda site: (site.device.node, site.device.name))),
+        _each_once(sorted(sites, key=lambda site: (site.device.node, site.device.name))),
         due_at=min(_changes(observed), default=None),
     )
+
+
+def _each_once(sites: Sequence[Site]) -> tuple[Site, ...]:
+    """Of a device that several nodes show, as one that was moved, the site where most may be done."""
+    chosen = {site.device.uuid: site for site in sorted(sites, key=_may_less, reverse=True)}
+    return tuple(site for site in sites if chosen[site.device.uuid] is site)
+
+
+def _may_less(site: Site) -> int:
+    return tuple(Standing).index(site.standing)
 
 
 def _remembered(observed: Observed) -> Iterator[GpuDevice]:
