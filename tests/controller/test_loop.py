@@ -257,6 +257,30 @@ async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, 
     assert [event["regarding"]["name"] for event in api.events] == ["asr"]
 
 
+async def test_a_plan_that_raises_ends_nothing_and_is_tried_again_after_a_rest(
+    api: FakeApiServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[Observed] = []
+
+    def plan(observed: Observed) -> Desired:
+        tries.append(observed)
+        if len(tries) < 3:
+            raise ZeroDivisionError("of a model's rate")
+        return Desired(apply=(service("vad"),))
+
+    metrics = Metrics()
+    loop = Loop(api, world, plan, "127.0.0.1", metrics, Pace(debounce_s=0.0))
+    async with running(loop):
+        await until(lambda: len(tries) == 1)
+        loop.wake()
+        await until(lambda: api.find(SERVICE, "vad", "shop") is not None)
+    broken = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert [bool(line.exc_info) for line in broken] == [True, False], "one traceback for one error"
+    assert "next try in 1 s" in broken[0].message
+    assert "next try in 2 s" in broken[1].message
+    assert metrics.registry.get_sample_value("kneescale_reconciles_total", {"result": "broken"}) == 2
+
+
 async def test_a_wake_brings_a_new_plan(api: FakeApiServer, world: World) -> None:
     plan = FakePlan()
     loop = loop_of(api, world, plan, Pace(debounce_s=0.01))

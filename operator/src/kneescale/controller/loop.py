@@ -13,7 +13,7 @@ from kneescale.controller import events
 from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
 from kneescale.controller.difference import Item, Verb, Write, difference
-from kneescale.controller.failures import Failures
+from kneescale.controller.failures import FIRST_DELAY_S, LONGEST_DELAY_S, Failures
 from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
 from kneescale.controller.metrics import Metrics, Result
@@ -58,6 +58,8 @@ class Loop:
         self._applier = Applier(api, world, self._failures, self._metrics)
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
+        self._broken_by = ""
+        self._rest_s = FIRST_DELAY_S
         #: When the last cycle ended, in monotonic seconds: the sign of life.
         self.last_cycle_s = monotonic()
 
@@ -74,12 +76,34 @@ class Loop:
         """Reconcile for ever: at once, at each wake, and whenever something falls due."""
         resync_at_s = monotonic() + self._pace.resync_s
         while True:
-            replan_at_s = await self.reconcile()
+            replan_at_s = await self._reconcile_or_rest()
             self.last_cycle_s = monotonic()
             await self._sleep_until(min(resync_at_s, replan_at_s))
             if monotonic() >= resync_at_s:
                 await self._resync()
                 resync_at_s = monotonic() + self._pace.resync_s
+
+    async def _reconcile_or_rest(self) -> float:
+        """One cycle; an error that nobody foresaw breaks off that one alone, and no gate closes for it."""
+        try:
+            due_s = await self.reconcile()
+        except Exception as error:  # noqa: BLE001  (it is logged and counted, and all else goes on)
+            await self._rest(repr(error))
+            return monotonic()
+        self._broken_by, self._rest_s = "", FIRST_DELAY_S
+        return due_s
+
+    async def _rest(self, error: str) -> None:
+        """Longer each time, whatever wakes; the traceback is told once."""
+        self._metrics.reconciled(Result.BROKEN)
+        logger.error(
+            "no plan, all stays as it is: %s; next try in %.0f s",
+            error,
+            self._rest_s,
+            exc_info=error != self._broken_by,
+        )
+        await asyncio.sleep(self._rest_s)
+        self._broken_by, self._rest_s = error, min(LONGEST_DELAY_S, 2 * self._rest_s)
 
     async def reconcile(self) -> float:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""

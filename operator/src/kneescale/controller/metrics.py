@@ -54,7 +54,8 @@ PLAN_SECONDS = histogram(
 )
 RECONCILES = counter(
     "kneescale_reconciles_total",
-    "Reconcile cycles: `unchanged`, `applied` what differed, or `failed` to write some of it",
+    "Reconcile cycles: `unchanged`, `applied` what differed, `failed` to write some of it, or `broken` off "
+    "by an error in the operator itself",
     "result",
 )
 WRITES = counter(
@@ -75,6 +76,7 @@ class Result(StrEnum):
     UNCHANGED = "unchanged"
     APPLIED = "applied"
     FAILED = "failed"
+    BROKEN = "broken"
 
 
 class Metrics:
