@@ -12,5 +12,6 @@ def lane_percent_step(cores: int) -> int:
 def lane_cores(cores: int, gpu_percent: int) -> int:
     """How many of the device's cores a lane has; the largest lane, of 99 GPU% on three cores, has all."""
     largest = WHOLE_GPU_PERCENT - WHOLE_GPU_PERCENT % lane_percent_step(cores)
-    # Rounded down: so the sum over lanes that fit together cannot pass all.
-    return cores * gpu_percent // largest
+    # Rounded down: so the sum over lanes that fit together cannot pass all. One that is finer than any of the
+    # device, of a schedule made before lanes were coarser, runs all the same.
+    return max(1, cores * gpu_percent // largest)
