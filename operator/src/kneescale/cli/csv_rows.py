@@ -1,12 +1,13 @@
 """Rows of a CSV file whose cells are checked where they stand."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import TextIO
 
+from kneescale.cli.limits import Number, within
 from kneescale.core.errors import InvalidInputError
 
 
@@ -31,33 +32,22 @@ class Row:
 
     def whole(self, column: str, lowest: int, highest: int) -> int:
         """A whole number from `lowest` to `highest`."""
-        text = self.text(column)
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if not lowest <= value <= highest:
-            raise self.fault(
-                f"{column} must be a whole number from {lowest} to {highest}, not {short_repr(text)}"
-            )
-        return value
+        return self._within(int, column, lowest, highest)
 
     def number(self, column: str, lowest: float, highest: float) -> float:
         """A number from `lowest` to `highest`."""
-        text = self.text(column)
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not lowest <= value <= highest:
-            raise self.fault(
-                f"{column} must be a number from {lowest:g} to {highest:g}, not {short_repr(text)}"
-            )
-        return value
+        return self._within(float, column, lowest, highest)
 
     def fault(self, what: object) -> InvalidInputError:
         """The error that says `what` is wrong in this row."""
         return InvalidInputError(f"{self.path}:{self.line}: {what}")
+
+    def _within(self, kind: Callable[[str], Number], column: str, lowest: float, highest: float) -> Number:
+        text = self.text(column)
+        try:
+            return within(kind, text, lowest, highest)
+        except ValueError as error:
+            raise self.fault(f"{column} {error}, not {short_repr(text)}") from None
 
 
 def rows(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Row]:

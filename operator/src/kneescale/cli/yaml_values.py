@@ -2,20 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import TypeVar
 
 import yaml
 from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
+from kneescale.cli.limits import Number, within
 from kneescale.core.errors import InvalidInputError
-
-_Number = TypeVar("_Number", int, float)
 
 _OF_YAML = "tag:yaml.org,2002:"
 _TEXT = f"{_OF_YAML}str"
@@ -111,20 +109,19 @@ class Value:
 
     def number(self, lowest: float, highest: float) -> float:
         """A number from `lowest` to `highest`."""
-        return self._within(float, f"a number from {lowest:g} to {highest:g}", lowest, highest)
+        return self._within(float, lowest, highest)
 
     def whole(self, lowest: int, highest: int) -> int:
         """A whole number from `lowest` to `highest`."""
-        return self._within(int, f"a whole number from {lowest} to {highest}", lowest, highest)
+        return self._within(int, lowest, highest)
 
-    def _within(self, kind: Callable[[str], _Number], wanted: str, lowest: float, highest: float) -> _Number:
+    def _within(self, kind: Callable[[str], Number], lowest: float, highest: float) -> Number:
         """The number as it is written: YAML's own rules make 8 of 010, 90 of 1:30 and a text of 1e7."""
-        if self._is_plain() and not _LEADING_ZERO.match(self.node.value):
-            with suppress(ValueError):
-                value = kind(self.node.value)
-                if lowest <= value <= highest:
-                    return value
-        raise self.fault(f"must be {wanted}, not {self._as_written()}")
+        is_number = self._is_plain() and not _LEADING_ZERO.match(self.node.value)
+        try:
+            return within(kind, self.node.value if is_number else "", lowest, highest)
+        except ValueError as error:
+            raise self.fault(f"{error}, not {self._as_written()}") from None
 
     def _is_plain(self) -> bool:
         """Whether it has neither quotes nor a tag of its own."""

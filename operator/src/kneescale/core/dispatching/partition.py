@@ -117,6 +117,8 @@ class Partition:
 
     def set_terms(self, terms: PartitionTerms) -> None:
         """Take new terms; the costs are worked out again only where they change."""
+        if terms == self.terms:
+            return
         before, self.terms = self.terms, terms
         if before is None or terms.surface != before.surface:
             self.drift = Drift()
