@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT, ms_to_ns
+from kneescale.core.units import ms_to_ns
 
 #: A run that takes the whole SLO may cost this part more than its area says: the GPU% of a short run is back
 #: sooner, and its requests are answered sooner.
@@ -89,12 +89,10 @@ class RunCosts:
         """How long `batch` items (1 to `max_batch`) take on the lane of `gpu_percent`."""
         return self._rows[gpu_percent][batch]
 
-    def best(self, items: int, within_ns: int, free_percent: int = WHOLE_GPU_PERCENT) -> Option | None:
-        """The run of up to `items` items at the least price that ends in time on a lane that is free."""
-        for option in self.options[min(items, self.max_batch)]:
-            if option.latency_ns <= within_ns and option.gpu_percent <= free_percent:
-                return option
-        return None
+    def best(self, items: int, within_ns: int) -> Option | None:
+        """The run of up to `items` items at the least price that ends in time, on any lane."""
+        options = self.options[min(items, self.max_batch)]
+        return next((option for option in options if option.latency_ns <= within_ns), None)
 
     def _by_items(self, price_of_time: float) -> list[tuple[Option, ...]]:
         options: list[tuple[Option, ...]] = [()]
