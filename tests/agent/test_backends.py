@@ -9,8 +9,8 @@ import pytest
 from kneescale.agent.backend import Share
 from kneescale.agent.cpu import CpuBackend
 from kneescale.agent.emulated import EmulatedBackend
-from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 LONG_NODE = "a-node-with-a-name-that-is-longer-than-an-attribute-may-be." * 3
 

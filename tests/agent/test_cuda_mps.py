@@ -12,7 +12,7 @@ from kneescale.agent.cuda_mps import CudaMpsBackend, product_name
 from kneescale.agent.gpu_library import Version, XidEvent
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.mps.partition_files import PartitionFiles
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi

@@ -12,8 +12,8 @@ from kneescale.agent.gpu_abilities import (
     tiers,
 )
 from kneescale.agent.gpu_library import Version
-from kneescale.api.vocabulary import Tier
 from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.tiers import Tier
 
 
 @pytest.mark.parametrize(

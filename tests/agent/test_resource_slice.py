@@ -11,7 +11,7 @@ from kneescale.agent.cluster_api import ClusterError
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
 from tests.waiting import wait_until

@@ -3,8 +3,9 @@
 import pytest
 
 from kneescale.agent.settings import read_settings
-from kneescale.api.vocabulary import Backend, Tier
+from kneescale.api.vocabulary import Backend
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 GOOD = {"KNEESCALE_NODE_NAME": "node1", "KNEESCALE_BACKEND": "emulated"}
 

@@ -8,7 +8,7 @@ import pytest
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.dra import ClaimPreparer
 from kneescale.agent.node_state import NodeState
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.mps.partition_files import PartitionFiles
 from tests.agent.agent_process import settings_below
 from tests.agent.builders import allocated_claim, claim_uid

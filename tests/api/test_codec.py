@@ -16,8 +16,9 @@ from kneescale.api.gpu_schedule import (
     PartitionStatus,
     Policy,
 )
-from kneescale.api.vocabulary import Backend, Role, SurfacePoint, Tier
+from kneescale.api.vocabulary import Backend, Role, SurfacePoint
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import pytest
 
 from kneescale.api.footprint import Footprint, footprint
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, Tier
+from kneescale.api.vocabulary import Backend
+from kneescale.core.tiers import Tier
 
 
 @pytest.mark.parametrize(

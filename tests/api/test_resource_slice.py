@@ -5,8 +5,9 @@ from copy import deepcopy
 import pytest
 
 from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
-from kneescale.api.vocabulary import Backend, Tier
+from kneescale.api.vocabulary import Backend
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 SLICE = {
     "metadata": {"name": "node1-x"},

@@ -3,7 +3,7 @@
 from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import Policy
 from kneescale.api.names import TAINT
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest, Settings
 from kneescale.testing.cluster_life import settle
 from kneescale.testing.world import World

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kneescale.api.quantity import parse_quantity
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import evictions, is_cordoned, moves, ready_pods, settle

@@ -3,7 +3,7 @@
 import pytest
 
 from kneescale.api.gpu_schedule import Policy
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import ready_pods, settle
 from kneescale.testing.world import World

@@ -1,6 +1,6 @@
 """GPUs shared by SM partitions: each worker has one lane whose SMs no other has."""
 
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import ready_pods, settle
 from kneescale.testing.world import World

@@ -10,12 +10,13 @@ import pytest
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.surfaces.profiling_choice import Run, SequentialDesign
 from kneescale.core.surfaces.surface import Point
+from kneescale.core.tiers import Tier
 from kneescale.core.units import NS_PER_S, ms_to_ns
 from kneescale.core.wire import Progress
 from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.errors import AgentError
 from kneescale_worker.profile import Profiler, as_served
-from kneescale_worker.settings import Settings, Tier, parse_settings
+from kneescale_worker.settings import Settings, parse_settings
 
 PRODUCT = "V100-SXM2-16GB"
 GRID = tuple(product((10, 20, 30, 40, 50, 60, 80, 100), (1, 2, 4, 8)))

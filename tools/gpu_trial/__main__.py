@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from kneescale.agent.cuda_mps import product_name
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from tools.gpu_check.bench import NoGpuError, RealBench, real_bench
 from tools.gpu_trial import report, trial
 from tools.gpu_trial.rig import NotMeasuredError, Platform, Rig

@@ -1,11 +1,12 @@
 """Which lanes of a GPU the settings ask for."""
 
+from kneescale.core.tiers import Tier
 from kneescale_worker.client_lane import ClientLane
 from kneescale_worker.cuda_driver import LibCuda
 from kneescale_worker.green_contexts import GreenContextLanes
 from kneescale_worker.lanes import Lanes
 from kneescale_worker.mps_contexts import MpsContextLanes
-from kneescale_worker.settings import Settings, Tier
+from kneescale_worker.settings import Settings
 from kneescale_worker.sm_partition import LARGEST_CHUNK_SMS, enter_partition
 
 

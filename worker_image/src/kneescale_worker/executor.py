@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kneescale.core.surfaces.kernel_work import KernelWork
+from kneescale.core.tiers import Tier
 from kneescale_worker.artefact import ModelMetadata, read_metadata
 from kneescale_worker.lane_processes import LaneProcesses
-from kneescale_worker.settings import Settings, Tier
+from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
 
 

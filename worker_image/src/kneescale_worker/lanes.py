@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kneescale.core.surfaces.gpu_products import CLUSTER_SMS, client_sms
+from kneescale.core.tiers import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.errors import LoadError
-from kneescale_worker.settings import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kneescale.core.errors import KneescaleError
+from kneescale.core.tiers import Tier
 from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor, make_local_executor
 from kneescale_worker.predict import PredictionRequest, predict
 from kneescale_worker.profile import profile
 from kneescale_worker.serve import serve
-from kneescale_worker.settings import Tier, configure_logs, parse_settings, termination_path
+from kneescale_worker.settings import configure_logs, parse_settings, termination_path
 
 _log = logging.getLogger(__name__)
 

@@ -3,28 +3,14 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 from kneescale.telemetry import logs
 
 #: Every way a model's format may meet a backend: computed on CPU cores or on a GPU, or waited out.
 _BACKENDS_OF_FORMAT = {"TorchScript": ("cpu", "cuda-mps"), "Emulated": ("emulated",)}
-
-
-class Tier(StrEnum):
-    """How lanes are made (ADR 21)."""
-
-    GREEN_CONTEXTS = "green-contexts"
-    MPS_CONTEXTS = "mps-contexts"
-    MPS_PROCESSES = "mps-processes"
-    SM_PARTITIONS = "sm-partitions"
-
-    @property
-    def has_pools(self) -> bool:
-        """Whether a lane is one thing that runs one batch at a time, so that several may have one GPU%."""
-        return self is not Tier.GREEN_CONTEXTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
 
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 
 #: The longest string that a ResourceSlice attribute may hold (k8s.io/api resource/v1).
 _ATTRIBUTE_LENGTH = 64

@@ -7,7 +7,7 @@ from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.nvml import NvmlLibrary
 from kneescale.agent.settings import Settings
 from kneescale.api import vocabulary
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 
 
 def make_backend(settings: Settings) -> Backend:

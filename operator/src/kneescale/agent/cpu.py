@@ -19,8 +19,8 @@ from kneescale.agent.backend import (
     attribute_text,
     node_uuid,
 )
-from kneescale.api.vocabulary import Tier
 from kneescale.core.cpu_lanes import lane_percent_step
+from kneescale.core.tiers import Tier
 
 #: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
 _CLIENTS = 48

@@ -23,8 +23,8 @@ from kneescale.agent.gpu_health import GPU_LOST
 from kneescale.agent.gpu_library import GpuLibrary, Version
 from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
-from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path

@@ -7,8 +7,8 @@ from threading import Event
 
 from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Share, Trouble, node_uuid
 from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
-from kneescale.api.vocabulary import Tier
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 _GIB = 1024**3
 

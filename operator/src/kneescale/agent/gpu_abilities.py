@@ -1,7 +1,7 @@
 """What follows from a GPU's compute capability and its driver: SMs, limits of MPS, the tier of lanes."""
 
 from kneescale.agent.gpu_library import Version
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 
 #: CUDA cores of one SM: NVIDIA, CUDA samples, helper_cuda.h, and the architectures' white papers.
 #: NVML counts cores alone (nvmlDeviceGetNumGpuCores); its count of SMs is for MIG devices only.

@@ -13,7 +13,7 @@ from pathlib import Path
 from kneescale.agent.backend import Device
 from kneescale.agent.files import write_atomically
 from kneescale.api.codec import encode
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.mps.wanted import WantedDaemon, wanted_files, wanted_path
 
 log = logging.getLogger(__name__)

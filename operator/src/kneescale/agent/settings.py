@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneescale.api.names import DRIVER, WORKER_UID
-from kneescale.api.vocabulary import Backend, Tier
+from kneescale.api.vocabulary import Backend
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 NODE_NAME = "KNEESCALE_NODE_NAME"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Tier
+from kneescale.core.tiers import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 

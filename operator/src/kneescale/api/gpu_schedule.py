@@ -28,10 +28,10 @@ from kneescale.api.vocabulary import (
     Role,
     SloMilliseconds,
     SurfacePoint,
-    Tier,
     Weight,
 )
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.tiers import Tier
 
 KIND = "GPUSchedule"
 

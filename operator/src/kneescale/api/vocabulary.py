@@ -43,19 +43,6 @@ class Backend(StrEnum):
     CUDA_MPS = "cuda-mps"
 
 
-class Tier(StrEnum):
-    """How a worker makes its lanes, the best first; on the cpu and emulated backends what is imitated."""
-
-    #: One process; any GPU% per batch, several batches at once.
-    GREEN_CONTEXTS = "green-contexts"
-    #: One process with contexts of fixed GPU%, made up front, each with its own copy of the weights.
-    MPS_CONTEXTS = "mps-contexts"
-    #: One process, with its own copy of the weights, for each lane.
-    MPS_PROCESSES = "mps-processes"
-    #: One process with one lane, whose SMs no other has; only where it is asked for (ADR 30).
-    SM_PARTITIONS = "sm-partitions"
-
-
 class ModelFormat(StrEnum):
     """How a model is stored; Emulated ones have no weights, only a latency surface."""
 

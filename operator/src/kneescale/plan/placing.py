@@ -14,7 +14,7 @@ from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, 
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.inventory import Inventory
-from kneescale.plan.pools import Resident, choose_worker_lanes, has_pools
+from kneescale.plan.pools import Resident, choose_worker_lanes
 from kneescale.plan.sizing import Size, Sizing, has_grown, size_on_lanes
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.workloads import Claim, ModelKey, Pod
@@ -178,7 +178,7 @@ def _is_fresh(claim: Claim, model: InferenceModel, inventory: Inventory, setting
     site = inventory.by_uuid.get(claim.device_uuid)
     if site is None:
         return False
-    lanes = claim.lanes if has_pools(site.device) else worker_lanes(model, site.device)
+    lanes = claim.lanes if site.device.tier.has_pools else worker_lanes(model, site.device)
     return claim.metadata.name == _partition_name(model, site.device, lanes, settings)
 
 
@@ -253,7 +253,7 @@ def _missing_gpus(outcome: Placed, model: InferenceModel, settings: Settings) ->
 def _squeezed_in_words(squeezed: str, model: InferenceModel, missing: int) -> str:
     if not missing:
         most = model.spec.scaling.bounds[1]
-        return f"{squeezed}; it may have {most} replicas and no more: raise spec.scaling.maxReplicas"
+        return f"{squeezed}; raise spec.scaling.maxReplicas, which is {most}"
     return f"{squeezed}; {missing} more GPU{'s' if missing > 1 else ''} would do"
 
 
@@ -271,7 +271,7 @@ def _target(
     replicas: int,
     settings: Settings,
 ) -> Target:
-    is_pool = has_pools(device)
+    is_pool = device.tier.has_pools
     size = size_on_lanes(model, size, lanes) if is_pool else size
     return Target(
         name=_partition_name(model, device, lanes, settings),

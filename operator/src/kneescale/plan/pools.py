@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kneescale.api.footprint import footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Role, Tier
+from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
@@ -62,11 +62,6 @@ class _Tenant:
         return self.workload.name
 
 
-def has_pools(device: GpuDevice) -> bool:
-    """Whether workers on the device hold a pool of lanes, be it one."""
-    return device.tier is not Tier.GREEN_CONTEXTS
-
-
 def choose_worker_lanes(
     device: GpuDevice, residents: Sequence[Resident], claims: Iterable[Claim], settings: Settings
 ) -> Mapping[ModelKey, tuple[int, ...]]:
@@ -75,7 +70,7 @@ def choose_worker_lanes(
     Pools that run are kept as long as they carry the expected rates beside the rest, and else as long as no
     other choice for all carries a fifth more.
     """
-    if not has_pools(device):
+    if not device.tier.has_pools:
         return {each.model.metadata.key: worker_lanes(each.model, device) for each in residents}
     running = {
         claim.model: claim.lanes
