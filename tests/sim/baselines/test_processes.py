@@ -8,13 +8,13 @@ from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
 from kneescale.sim.baselines.gslice import Gslice
 from kneescale.sim.baselines.processes import largest_within
 from kneescale.sim.baselines.static_partitions import Partition, StaticPartitions, best_partition
-from kneescale.sim.baselines.triton import Triton
+from kneescale.sim.baselines.triton import ModelConfig, Triton
 from kneescale.sim.engine import SchedulerFactory
 from tests.sim.serving import flat, mix, serve, shown, surface, tenant
 
 
 def triton(instances: int = 1, delay: float = 0.0) -> SchedulerFactory:
-    return partial(Triton, instances=instances, budget=1, delay=delay)
+    return partial(Triton, configs=[ModelConfig(instances, 1, delay)])
 
 
 def test_triton_takes_what_is_queued_when_an_instance_is_free() -> None:
@@ -32,6 +32,13 @@ def test_tritons_instances_run_at_once_and_share_the_gpu() -> None:
     assert shown(record) == [("a", 2, 100, 0, 10)]
     record = serve(triton(instances=2), [tenant(of=flat(10, 1)), tenant("b", of=flat(10))], [0, 0], [0])
     assert shown(record) == [("a", 1, 100, 0, 30), ("a", 1, 100, 0, 30), ("b", 1, 100, 0, 30)]
+
+
+def test_tritons_models_are_configured_one_by_one() -> None:
+    one_by_one = partial(Triton, configs=[ModelConfig(2, 1, 0), ModelConfig(1, 1, 0)])
+    record = serve(one_by_one, [tenant(of=flat(10, 1)), tenant("b", of=flat(10, 1))], [0, 0], [0, 0])
+    assert shown(record)[:3] == [("a", 1, 100, 0, 30), ("a", 1, 100, 0, 30), ("b", 1, 100, 0, 30)]
+    assert shown(record)[3:] == [("b", 1, 100, 30, 40)]
 
 
 def test_triton_rejects_what_has_waited_until_no_batch_would_be_in_time() -> None:

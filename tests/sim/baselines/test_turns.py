@@ -14,7 +14,7 @@ from tests.sim.serving import flat, serve, shown, surface, tenant
 
 #: 10 ms for each item of a batch on the whole GPU.
 SERIAL = surface(host_ms=1, work=1000, fixed_work=0)
-CLIPPER = partial(Clipper, objective=1)
+CLIPPER = partial(Clipper, objective=1, in_turns=True)
 
 
 def test_temporal_sharing_runs_the_earliest_deadline_with_what_it_allows() -> None:
@@ -35,7 +35,7 @@ def test_clippers_batches_grow_by_one_while_they_are_in_time() -> None:
 
 
 def test_clippers_batches_shrink_by_a_tenth_when_they_are_late() -> None:
-    record = serve(partial(Clipper, objective=0.35), [tenant(slo_ms=100, of=SERIAL)], [0] * 20)
+    record = serve(partial(Clipper, objective=0.35, in_turns=True), [tenant(slo_ms=100, of=SERIAL)], [0] * 20)
     # 4 items take 40 ms: over the objective of 35 ms, so the largest batch falls to 3.6.
     assert [run.batch for run in record.runs] == [1, 2, 3, 4, 3, 4, 3]
 
@@ -44,6 +44,12 @@ def test_clippers_containers_take_turns_in_the_order_of_their_batches() -> None:
     tenants = [tenant("a", slo_ms=500, of=flat(10)), tenant("b", slo_ms=500, of=flat(10))]
     record = serve(CLIPPER, tenants, [0, 0, 0], [1, 1, 1])
     assert [run.model for run in record.runs] == [0, 1, 0, 1]
+
+
+def test_clippers_containers_share_the_gpu_where_they_run_at_once() -> None:
+    tenants = [tenant("a", slo_ms=500, of=flat(10)), tenant("b", slo_ms=500, of=flat(10))]
+    record = serve(partial(Clipper, objective=1, in_turns=False), tenants, [0, 0], [0])
+    assert shown(record) == [("a", 1, 100, 0, 20), ("b", 1, 100, 0, 20), ("a", 1, 100, 20, 30)]
 
 
 def test_clockwork_runs_the_earliest_latest_start() -> None:

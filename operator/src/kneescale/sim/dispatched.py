@@ -8,8 +8,9 @@ from kneescale.core.dispatching.policy import Policy
 from kneescale.core.dispatching.spatio_temporal import WHOLE, Settings, SpatioTemporal
 from kneescale.core.dispatching.temporal import Temporal
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.configuration import efficient_configuration
+from kneescale.core.planning.configuration import choose_configuration
 from kneescale.core.planning.lanes import choose_lanes
+from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.sim.gpu import Gpu
@@ -18,8 +19,9 @@ from kneescale.sim.run import Run
 from kneescale.sim.scheduler import Command, Drop, Start
 from kneescale.sim.tenant import Tenant, workloads_of
 
-#: Which lanes a worker has: any GPU% for each batch, or the one that D-STACK's efficacy chooses.
-FREE, PAPER = "free", "paper"
+#: Which lanes a worker has: any GPU% for each batch, or as D-STACK has it the one of the highest efficacy, or
+#: the one at its knee.
+FREE, EFFICACY, KNEE = "free", "efficacy", "knee"
 
 #: A simulated GPU needs no name for its product.
 _PRODUCT = ""
@@ -90,7 +92,7 @@ def dispatched(
     settings: Settings = WHOLE,
     refuses: bool = True,
 ) -> Dispatched:
-    """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or the PAPER's one."""
+    """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or one by that rule."""
     pools = _pools(tenants, lanes)
     terms = {
         tenant.name: replace(_terms(tenant, pools.get(tenant.name)), refuses_late=refuses)
@@ -107,12 +109,24 @@ def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:
 def _pools(tenants: tuple[Tenant, ...], lanes: int | str) -> Mapping[str, Sequence[int]]:
     if isinstance(lanes, int):
         return choose_lanes(workloads_of(tenants, _PRODUCT), _PRODUCT, lanes)
-    return {tenant.name: (_plan(tenant)[0],) for tenant in tenants} if lanes == PAPER else {}
+    if lanes == FREE:
+        return {}
+    one_of = _at_knee if lanes == KNEE else _most_efficient
+    return {tenant.name: (one_of(tenant),) for tenant in tenants}
+
+
+def _at_knee(tenant: Tenant) -> int:
+    return find_knee(tenant.surface) or tenant.surface.gpu_percents[-1]
+
+
+def _most_efficient(tenant: Tenant) -> int:
+    return _plan(tenant, tenant.surface.gpu_percents)[0]
 
 
 def _terms(tenant: Tenant, pool: Sequence[int] | None) -> PartitionTerms:
     """The terms of a worker with a pool of lanes, or without one with any GPU% of the surface."""
-    gpu_percent, batch = _plan(tenant)
+    percents = pool if pool and len(pool) == 1 else tenant.surface.gpu_percents
+    gpu_percent, batch = _plan(tenant, percents)
     if pool and gpu_percent not in pool:
         gpu_percent = max(pool)
     return terms_of(tenant, gpu_percent, batch, pool)
@@ -134,13 +148,20 @@ def terms_of(
     )
 
 
-def _plan(tenant: Tenant) -> tuple[int, int]:
-    """The GPU% and batch of the highest efficacy, as in D-STACK (arXiv 2304.13541).
+def _plan(tenant: Tenant, percents: Sequence[int]) -> tuple[int, int]:
+    """Of these GPU%s the one, and its batch, of the highest efficacy, as in D-STACK (arXiv 2304.13541).
 
-    Where not even one item takes half the SLO: single items on the whole GPU.
+    Where not even one item takes half the SLO: single items on the largest.
     """
+    surface = tenant.surface
     try:
-        plan = efficient_configuration(tenant.surface, slo_ms=tenant.slo_ms, rate_rps=tenant.rate_rps)
+        plan = choose_configuration(
+            surface,
+            slo_ms=tenant.slo_ms,
+            rate_rps=tenant.rate_rps,
+            lanes=percents,
+            max_batch=surface.batches[-1],
+        )
     except InfeasibleError:
-        return tenant.surface.gpu_percents[-1], 1
+        return max(percents), 1
     return plan.gpu_percent, plan.batch

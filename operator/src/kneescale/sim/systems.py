@@ -1,9 +1,11 @@
 """The systems that can be compared, by name, each with the parameters to choose from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import product, starmap
+from operator import ne
+from typing import TypeVar
 
 from kneescale.core.dispatching.spatio_temporal import Settings
 from kneescale.sim.baselines.clipper import Clipper
@@ -17,20 +19,32 @@ from kneescale.sim.baselines.max_throughput import MaxThroughput
 from kneescale.sim.baselines.nexus import Nexus
 from kneescale.sim.baselines.static_partitions import StaticPartitions
 from kneescale.sim.baselines.temporal import Temporal
-from kneescale.sim.baselines.triton import Triton
-from kneescale.sim.dispatched import dispatched, dispatched_in_turns
+from kneescale.sim.baselines.triton import ModelConfig, Triton
+from kneescale.sim.dispatched import EFFICACY, KNEE, dispatched, dispatched_in_turns
 from kneescale.sim.engine import System, scheduled
 from kneescale.sim.scheduler import Scheduler
 from kneescale.sim.tenant import Tenant
 from kneescale.sim.trial import Trial, capacity
 
+T = TypeVar("T")
+
+
+def _nothing_of_one(number: int, models: int) -> Iterable["Variant"]:
+    """All models of a variant have the same parameters."""
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A system with its parameters fixed; `parameters` says which, for people."""
+    """A system with its parameters fixed; `parameters` says which, for people.
+
+    Where models have parameters of their own, `of_one` gives the variants in which the model with that number
+    among so many has others.
+    """
 
     parameters: str
     system: System
+    of_one: Callable[[int, int], Iterable["Variant"]] = _nothing_of_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,19 @@ def best_of(
         load = capacity(tenants, variant.system, trial, attainment, above=best.load)
         if load > best.load:
             best = Best(load, variant)
+    return _climbed(best, tenants, trial, attainment)
+
+
+def _climbed(best: Best, tenants: tuple[Tenant, ...], trial: Trial, attainment: float) -> Best:
+    """Other parameters for one model after the other, as long as that carries more."""
+    before = -1.0
+    while best.load > before:
+        before = best.load
+        for number in range(len(tenants)):
+            for variant in best.variant.of_one(number, len(tenants)):
+                load = capacity(tenants, variant.system, trial, attainment, above=best.load, near=best.load)
+                if load > best.load:
+                    best = Best(load, variant)
     return best
 
 
@@ -73,6 +100,36 @@ def _variant(make: Callable[..., Scheduler], parameters: Mapping[str, object]) -
     return Variant(shown, scheduled(partial(make, **parameters)))
 
 
+def _as_published(tenants: tuple[Tenant, ...], *, lane_by: str) -> Scheduler:
+    """D-STACK's own lane and batch for each model, neither of which changes."""
+    return dispatched(tenants, lanes=lane_by, settings=Settings(free_batch=False))
+
+
+#: What may stand in a model's configuration, and what a search for those of each model starts from.
+_TRITON_CONFIGS = tuple(starmap(ModelConfig, product((1, 2, 3, 4, 5, 8), (0.5, 0.25), (0, 0.1, 0.25, 0.5))))
+_TRITON_STARTS = tuple(starmap(ModelConfig, product((1, 3, 5), (0.5,), (0, 0.25))))
+
+
+def _triton(configs: tuple[ModelConfig, ...]) -> Variant:
+    """With one configuration for all models, or one for each."""
+    columns = zip(ModelConfig._fields, zip(*configs, strict=True), strict=True)
+    shown = [f"{name} {'/'.join(map(str, _one_if_equal(values)))}" for name, values in columns]
+    of_one = partial(_tritons_of_one, configs)
+    return Variant(", ".join(shown), scheduled(partial(Triton, configs=configs)), of_one)
+
+
+def _tritons_of_one(configs: tuple[ModelConfig, ...], number: int, models: int) -> Iterator[Variant]:
+    """Those in which one figure of one model's configuration is another."""
+    of_each = configs if len(configs) == models else configs * models
+    for other in _TRITON_CONFIGS:
+        if sum(map(ne, other, of_each[number])) == 1:
+            yield _triton((*of_each[:number], other, *of_each[number + 1 :]))
+
+
+def _one_if_equal(values: tuple[T, ...]) -> tuple[T, ...]:
+    return values[:1] if len(set(values)) == 1 else values
+
+
 #: `static-partitions` and the two `-free` ones were never published: they show how far fixed GPU%s can go,
 #: and what a simple order makes of the product's lanes.
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
@@ -84,15 +141,15 @@ SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack-no-fill": _alone(dispatched, settings=Settings(fill=False)),
     "dstack-no-fairness": _alone(dispatched, settings=Settings(fairness=False)),
     "dstack-fixed-batch": _alone(dispatched, settings=Settings(free_batch=False)),
-    "dstack-paper": _alone(dispatched, lanes="paper", settings=Settings(free_batch=False)),
+    "dstack-paper": _variants(_as_published, lane_by=(EFFICACY, KNEE)),
     "temporal": (*_variants(Temporal), Variant("Kneescale's own", scheduled(dispatched_in_turns))),
     "fixed-batch-mps": _variants(FixedBatchMps, budget=(0.5, 0.25), delay=(0.5, 0.25)),
     "gslice": _variants(Gslice, budget=(0.5, 0.35, 0.7), headroom=(0, 1, 2, 4)),
     "static-partitions": _variants(
         StaticPartitions, most_instances=(1, 2, 4, 8), budget=(0.5, 0.35), headroom=(0, 1, 2)
     ),
-    "triton": _variants(Triton, instances=(1, 2, 3, 4, 5), budget=(0.5, 0.25), delay=(0, 0.1, 0.25, 0.5)),
-    "clipper": _variants(Clipper, objective=(1, 0.5, 0.25)),
+    "triton": tuple(_triton((config,)) for config in _TRITON_STARTS),
+    "clipper": _variants(Clipper, in_turns=(True, False), objective=(1, 0.5, 0.25)),
     "nexus": _variants(Nexus, headroom=(1, 1.5, 2, 4)),
     "gpulet": _variants(Gpulet, partitions=((100,), (50, 50), (40, 60), (20, 80)), headroom=(1, 1.5, 2, 4)),
     "clockwork": _variants(Clockwork),

@@ -70,6 +70,15 @@ RATE_ARRIVALS = 50
 #: A run for items that may still arrive is planned to leave this part of the SLO for finding room.
 ROOM_PART_OF_SLO = 0.15
 
+#: A batch ripens as if items came further apart than they do, by this part of their mean deviation.
+GAP_MARGIN = 0.7
+
+#: So many gaps without an arrival are chance; after more of them the next items are further off.
+SURE_GAPS = 1e9
+
+#: A queue goes up to this part of its SLO after its turn, the more so the more of its area waiting saves.
+GROWTH_FIRST = 0.1
+
 #: This part of the runs is to end by the time that was planned; the estimate moves by such steps.
 ON_TIME = 0.95
 SLOWNESS_STEP = 0.01
@@ -102,6 +111,8 @@ class Partition:
     lost_ns: int = 0
     #: From then on there is nothing in waiting for more items.
     ripe_ns: int = 0
+    #: How far its queue goes behind the others, as a part of its SLO: what it gains by growing.
+    behind: float = 0.0
     #: Most runs take up to this many times as long as the surface says; at least 1.
     slowness: float = 1.0
     drift: Drift = field(default_factory=Drift)
@@ -109,6 +120,7 @@ class Partition:
     budget: ErrorBudget = field(default_factory=ErrorBudget)
     _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     _gap_ns: float = 0.0
+    _gap_deviation_ns: float = 0.0
     _gaps: int = 0
     _last_arrival_ns: int = 0
     _expected: Option | None = None
@@ -131,7 +143,10 @@ class Partition:
         """`count` items join the tail of the queue."""
         if self._last_arrival_ns:
             self._gaps += self._gaps < RATE_ARRIVALS
-            self._gap_ns += ((arrived_ns - self._last_arrival_ns) / count - self._gap_ns) / self._gaps
+            more_ns = (arrived_ns - self._last_arrival_ns) / count - self._gap_ns
+            self._gap_ns += more_ns / self._gaps
+            if self._gaps > 1:
+                self._gap_deviation_ns += (abs(more_ns) - self._gap_deviation_ns) / (self._gaps - 1)
         self._last_arrival_ns = arrived_ns
         self._arrivals.append((arrived_ns, count))
         self.queued += count
@@ -203,7 +218,7 @@ class Partition:
                 break
         else:
             latency_ns = left_ns
-        return self.end_by_ns - latency_ns - int(self.budget.ahead * self.ready_terms.slo_ns)
+        return self.end_by_ns - latency_ns - int((self.budget.ahead - self.behind) * self.ready_terms.slo_ns)
 
     def is_open(self, option: Option) -> bool:
         """Whether a lane of that GPU% is not taken."""
@@ -287,9 +302,30 @@ class Partition:
         self.end_by_ns = self.end_by_of(arrived_ns)
         self.due_ns = self.end_by_ns - int(self.cheap_run.latency_ns * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
-        growths = costs.growths[self.items] if self._gaps else ()
-        needs_ns = [more * self._gap_ns + latency_ns * self.slowness for more, latency_ns in growths]
-        self.ripe_ns = self.end_by_ns - int(min(needs_ns, default=self.end_by_ns))
+        self.ripe_ns = self._worth_waiting_until_ns()
+        self.behind = self._gains_by_growing()
+
+    def _worth_waiting_until_ns(self) -> int:
+        """Until when the items that the rate promises are worth waiting for, if none arrives meanwhile."""
+        until_ns = 0.0
+        if not self._gaps:
+            return 0
+        gap_ns = self._gap_ns + GAP_MARGIN * self._gap_deviation_ns
+        last_ns = self._arrivals[-1][0]
+        for more, latency_ns in self.ready_costs.growths[self.items]:
+            start_ns = self.end_by_ns - latency_ns * self.slowness
+            gaps = more / SURE_GAPS
+            of_silence_ns = (start_ns + gaps * last_ns) / (1 + gaps)
+            until_ns = max(until_ns, min(start_ns - more * gap_ns, of_silence_ns))
+        return int(until_ns)
+
+    def _gains_by_growing(self) -> float:
+        """What the items of one SLO save of a run's area, each as much as the next one does, up to a limit."""
+        costs = self.ready_costs
+        if not self._gap_ns or self.items >= costs.max_batch:
+            return 0.0
+        saved = 1 - costs.least[self.items + 1] / costs.least[self.items]
+        return GROWTH_FIRST * min(1.0, saved * self.ready_terms.slo_ns / self._gap_ns)
 
     def _slack_ns(self, latency_ns: int) -> int:
         """How long an item can wait for a run of that latency."""

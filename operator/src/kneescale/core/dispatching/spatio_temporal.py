@@ -28,7 +28,7 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 CALM = 0.3
 
 #: More than this part of the device refused of late is an overload...
-OVERLOAD = 0.01
+OVERLOAD = 0.005
 #: ...and from this on nothing is spent on dear runs, and it is borne first by those who had more than their
 #: share.
 LASTING_OVERLOAD = 0.05

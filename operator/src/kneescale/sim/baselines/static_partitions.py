@@ -28,7 +28,7 @@ class Partition:
 class StaticPartitions(Processes):
     """Up to `most_instances` processes per model, in the best partition that planning finds.
 
-    No published system, but the most that any one with fixed GPU%s could be given in advance.
+    No published system, but about the most that any one with fixed GPU%s could be given in advance.
     Batches are as large as the oldest request's deadline allows. A request that not even a batch of its own
     would answer in time is refused.
 

@@ -1,8 +1,23 @@
 """NVIDIA Triton Inference Server: a dynamic batcher for each model, and instances that know no GPU%."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.baselines.processes import Process, Processes, largest_within
 from kneescale.sim.tenant import Tenant
+
+
+class ModelConfig(NamedTuple):
+    """What Triton's configuration of one model says.
+
+    `budget` and `delay` are parts of the SLO: what the largest batch may take alone on the GPU, and how
+    long to wait for it; the timeout is what such a batch leaves.
+    """
+
+    instances: int
+    budget: float
+    delay: float
 
 
 class Triton(Processes):
@@ -15,23 +30,23 @@ class Triton(Processes):
     many instances a model has (one by default), which run in parallel if the GPU has room. Each may use
     the whole GPU, so that they slow each other down when they run at once.
 
-    `budget` and `delay` are parts of the SLO: what the largest batch may take alone on the GPU, and how
-    long to wait for it; the timeout is what such a batch leaves. Which of them and how many instances
-    suit a mix is for a search to find, as Triton's own Model Analyzer does, which tries 1 to 5 instances
-    unless told otherwise.
+    Which configurations suit a mix is for a search to find, model by model, as Triton's own Model
+    Analyzer does, which tries 1 to 5 instances unless told otherwise. `configs` are one for all models or
+    one for each.
     """
 
-    def __init__(self, tenants: tuple[Tenant, ...], *, instances: int, budget: float, delay: float) -> None:
-        super().__init__(tenants, [_process(tenant, instances, budget, delay) for tenant in tenants])
+    def __init__(self, tenants: tuple[Tenant, ...], *, configs: Sequence[ModelConfig]) -> None:
+        of_each = configs if len(configs) == len(tenants) else [*configs] * len(tenants)
+        super().__init__(tenants, list(map(_process, tenants, of_each)))
 
 
-def _process(tenant: Tenant, instances: int, budget: float, delay: float) -> Process:
-    most = largest_within(budget, tenant)
+def _process(tenant: Tenant, config: ModelConfig) -> Process:
+    most = largest_within(config.budget, tenant)
     return Process(
         gpu_percent=WHOLE_GPU_PERCENT,
         most=most,
-        wanted=most if delay else 1,
-        delay_ns=round(delay * tenant.slo_ns),
+        wanted=most if config.delay else 1,
+        delay_ns=round(config.delay * tenant.slo_ns),
         timeout_ns=max(0, tenant.slo_ns - tenant.latency_ns(WHOLE_GPU_PERCENT, most)),
-        instances=instances,
+        instances=config.instances,
     )
