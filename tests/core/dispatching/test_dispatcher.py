@@ -297,7 +297,7 @@ def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
     [
         (65, 0.03, []),
         (65, 0.2, ["spent"]),
-        (75, 0.005, []),
+        (75, 0.003, []),
         (75, 0.03, ["owed", "spent"]),
         (85, 0.0, ["owed", "spent"]),
     ],

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from kneescale.core.dispatching.arrival_rate import ArrivalRate
 from kneescale.core.dispatching.drift import Drift
 from kneescale.core.dispatching.error_budget import ErrorBudget
 from kneescale.core.dispatching.punctuality import Punctuality
@@ -64,17 +65,8 @@ class ProbeRequest:
     asked_ns: int
 
 
-#: A rate is the mean over about this many arrivals.
-RATE_ARRIVALS = 50
-
 #: A run for items that may still arrive is planned to leave this part of the SLO for finding room.
 ROOM_PART_OF_SLO = 0.15
-
-#: A batch ripens as if items came further apart than they do, by this part of their mean deviation.
-GAP_MARGIN = 0.7
-
-#: So many gaps without an arrival are chance; after more of them the next items are further off.
-SURE_GAPS = 1e9
 
 #: A queue goes up to this part of its SLO after its turn, the more so the more of its area waiting saves.
 GROWTH_FIRST = 0.1
@@ -111,18 +103,15 @@ class Partition:
     lost_ns: int = 0
     #: From then on there is nothing in waiting for more items.
     ripe_ns: int = 0
-    #: How far its queue goes behind the others, as a part of its SLO: what it gains by growing.
+    #: How far its queue goes behind the others, as a part of its SLO, for what it gains by growing.
     behind: float = 0.0
     #: Most runs take up to this many times as long as the surface says; at least 1.
     slowness: float = 1.0
     drift: Drift = field(default_factory=Drift)
     punctuality: Punctuality = field(default_factory=Punctuality)
     budget: ErrorBudget = field(default_factory=ErrorBudget)
+    rate: ArrivalRate = field(default_factory=ArrivalRate)
     _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
-    _gap_ns: float = 0.0
-    _gap_deviation_ns: float = 0.0
-    _gaps: int = 0
-    _last_arrival_ns: int = 0
     _expected: Option | None = None
     _expected_until_ns: int = 0
     _expected_slack_ns: int = 0
@@ -141,13 +130,7 @@ class Partition:
 
     def push(self, count: int, arrived_ns: int) -> None:
         """`count` items join the tail of the queue."""
-        if self._last_arrival_ns:
-            self._gaps += self._gaps < RATE_ARRIVALS
-            more_ns = (arrived_ns - self._last_arrival_ns) / count - self._gap_ns
-            self._gap_ns += more_ns / self._gaps
-            if self._gaps > 1:
-                self._gap_deviation_ns += (abs(more_ns) - self._gap_deviation_ns) / (self._gaps - 1)
-        self._last_arrival_ns = arrived_ns
+        self.rate.arrived(count, arrived_ns)
         self._arrivals.append((arrived_ns, count))
         self.queued += count
         if self.items == 0 or self.costs is None or self.items < self.costs.max_batch:
@@ -226,12 +209,6 @@ class Partition:
         taken = self.held_lanes[option.gpu_percent]
         return not terms.is_pool or taken < terms.lanes.count(option.gpu_percent)
 
-    def promised_items(self, now_ns: int, duration_ns: int) -> float:
-        """How many items arrive in so long at the rate of late, which fades while nothing arrives."""
-        if not self._gaps:
-            return 0.0
-        return duration_ns / max(self._gap_ns, now_ns - self._last_arrival_ns, 1)
-
     def end_by_of(self, arrived_ns: int) -> int:
         """By when a run should end for an item that arrives then to be in time; there are terms."""
         return arrived_ns + self._slack_ns(0)
@@ -302,30 +279,26 @@ class Partition:
         self.end_by_ns = self.end_by_of(arrived_ns)
         self.due_ns = self.end_by_ns - int(self.cheap_run.latency_ns * self.slowness)
         self.lost_ns = self.end_by_ns - costs.fastest_ns
-        self.ripe_ns = self._worth_waiting_until_ns()
-        self.behind = self._gains_by_growing()
+        self.ripe_ns = self._ripens_ns()
+        self.behind = self._put_behind()
 
-    def _worth_waiting_until_ns(self) -> int:
-        """Until when the items that the rate promises are worth waiting for, if none arrives meanwhile."""
-        until_ns = 0.0
-        if not self._gaps:
+    def _ripens_ns(self) -> int:
+        """Until when the items that the rate promises are worth waiting for."""
+        if not self.rate.is_known:
             return 0
-        gap_ns = self._gap_ns + GAP_MARGIN * self._gap_deviation_ns
-        last_ns = self._arrivals[-1][0]
+        until_ns = 0.0
         for more, latency_ns in self.ready_costs.growths[self.items]:
             start_ns = self.end_by_ns - latency_ns * self.slowness
-            gaps = more / SURE_GAPS
-            of_silence_ns = (start_ns + gaps * last_ns) / (1 + gaps)
-            until_ns = max(until_ns, min(start_ns - more * gap_ns, of_silence_ns))
+            until_ns = max(until_ns, self.rate.last_start_ns(more, start_ns))
         return int(until_ns)
 
-    def _gains_by_growing(self) -> float:
-        """What the items of one SLO save of a run's area, each as much as the next one does, up to a limit."""
+    def _put_behind(self) -> float:
+        """How far the queue goes behind: for what an SLO's items would save, each as much as the next one."""
         costs = self.ready_costs
-        if not self._gap_ns or self.items >= costs.max_batch:
+        if not self.rate.gap_ns or self.items == costs.max_batch:
             return 0.0
-        saved = 1 - costs.least[self.items + 1] / costs.least[self.items]
-        return GROWTH_FIRST * min(1.0, saved * self.ready_terms.slo_ns / self._gap_ns)
+        saved = 1 - costs.least_areas[self.items + 1] / costs.least_areas[self.items]
+        return GROWTH_FIRST * min(1.0, saved * self.ready_terms.slo_ns / self.rate.gap_ns)
 
     def _slack_ns(self, latency_ns: int) -> int:
         """How long an item can wait for a run of that latency."""
@@ -335,7 +308,7 @@ class Partition:
     def _cheapest_expected(self) -> Option:
         costs = self.ready_costs
         slack_ns = self._slack_ns(int(ROOM_PART_OF_SLO * self.ready_terms.slo_ns))
-        sizes = doubling_batches(costs.max_batch) if self._gaps else (1,)
-        runs = (costs.best(size, slack_ns - int((size - 1) * self._gap_ns)) for size in sizes)
+        sizes = doubling_batches(costs.max_batch) if self.rate.is_known else (1,)
+        runs = (costs.best(size, slack_ns - int((size - 1) * self.rate.gap_ns)) for size in sizes)
         fastest = Option(0.0, costs.lanes[-1], 1, costs.fastest_ns)
         return min((run for run in runs if run), key=lambda run: run.price, default=fastest)

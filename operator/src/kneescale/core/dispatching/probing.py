@@ -85,7 +85,7 @@ def _claims(device: DeviceState, until_ns: int, now_ns: int) -> Iterator[_Claim]
     for partition in device.partitions.values():
         if partition.costs is None or not partition.connected:
             continue
-        promised = partition.promised_items(now_ns, until_ns - now_ns)
+        promised = partition.rate.promised_items(now_ns, until_ns - now_ns)
         if partition.queued or promised >= NEGLIGIBLE_ITEMS:
             items = partition.queued + ceil(promised + SPREAD * sqrt(promised))
             yield _claim(partition, items, until_ns, now_ns)

@@ -75,7 +75,7 @@ class RunCosts:
         self.calm_options = self._by_items(CALM_PRICE_OF_TIME)
         self._shortest = [_ShortestByArea(options) for options in self.options]
         #: By number of items: the least area per item.
-        least = self.least = [0.0, *map(self._least_area, self.options[1:])]
+        least = self.least_areas = [0.0, *map(self._least_area, self.options[1:])]
         #: By number of items: the runs that are left one after the other as time runs out, each the shortest
         #: of those about as cheap as it.
         self.steps = [tuple(_steps(options, area)) for options, area in zip(self.options, least, strict=True)]
