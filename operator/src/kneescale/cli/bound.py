@@ -18,7 +18,8 @@ from kneescale.sim.scenario import Scenario
 
 _HELP = """\
 Reads a scenario and says by what factor all of its rates could grow before no schedule whatever could carry
-them: the optimum of a linear programme over each model's GPU% and batch, in runs that end within the SLO.
+them: the optimum of a linear programme over each model's GPU% and batch, in runs that end within the SLO,
+at the GPU%s that its profile has: of a coarse one, those in between may carry a little more.
 Loads of 1 and more are carried by some schedule at best; a load below 1 by none.
 
   fluid bound        GPU area (GPU% x time), and memory where it is given, are the only limits
