@@ -14,7 +14,7 @@ from kneescale.sim.mixes import PAPER_MIXES
 from kneescale.sim.systems import SYSTEMS
 from tools.results.autoscaling import run_autoscaling, with_section
 from tools.results.figures import Results
-from tools.results.mixes import Models, measured_mixes, unseen_mixes
+from tools.results.mixes import Models, fresh_mixes, measured_mixes, unseen_mixes
 from tools.results.page import Page
 from tools.results.pictures import draw_capacities, draw_knees, draw_timelines
 from tools.results.study import jobs
@@ -41,13 +41,21 @@ def main() -> None:
 def _whole_page(profiles: Path | None, source: str) -> str:
     """Everything, with its pictures and scenarios."""
     surfaces = _measured(profiles) if profiles else _shipped()
-    measured, unseen = measured_mixes(surfaces), unseen_mixes()
-    _write_scenarios({**measured, **unseen})
-    results = Results(run_all(jobs(measured, unseen)))
+    measured, unseen, fresh = measured_mixes(surfaces), unseen_mixes(), fresh_mixes()
+    _write_scenarios({**measured, **unseen, **fresh})
+    results = Results(run_all(jobs(measured, unseen, fresh)))
     draw_capacities(results, [*measured, *unseen], DOCS / "capacity.png")
     draw_timelines(measured["C-4"], DOCS / "schedules.png")
     draw_knees({name: surfaces[name] for name in PAPER_MIXES["C-7"]}, DOCS / "knees.png")
-    page = Page(results, source, list(measured), list(unseen), list(SYSTEMS), run_autoscaling(DOCS))
+    page = Page(
+        results=results,
+        source=source,
+        measured=list(measured),
+        unseen=list(unseen),
+        fresh=list(fresh),
+        systems=list(SYSTEMS),
+        autoscaling=run_autoscaling(DOCS),
+    )
     return page.text()
 
 

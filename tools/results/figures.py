@@ -46,9 +46,9 @@ class Results:
         """The system that carries most of the mix."""
         return max(among, key=lambda system: self.capacity(mix, system))
 
-    def ratio(self, mix: str, over: str) -> float:
-        """How many times the load of a system dstack carries of a mix."""
-        return self.capacity(mix, "dstack") / max(LEAST_FRACTION, self.capacity(mix, over))
+    def ratio(self, mix: str, over: str, system: str = "dstack") -> float:
+        """How many times the load of another system one carries of a mix."""
+        return self.capacity(mix, system) / max(LEAST_FRACTION, self.capacity(mix, over))
 
     def gain(self, mixes: Iterable[str], over: str) -> float:
         """The ratio to a system: the geometric mean over mixes."""

@@ -12,8 +12,9 @@ from tools.results.compiled import compiled_surfaces
 
 Models = tuple[ScenarioModel, ...]
 
-#: Which random mixes: another number, others.
+#: Which random mixes: another number, others. By the second ones no constant was chosen, and none may be.
 SEED = 2026
+FRESH_SEED = 2027
 
 RANDOM_SIZES = (5, 8)
 COMPILED_SIZES = (2, 3, 4)
@@ -34,16 +35,26 @@ def measured_mixes(surfaces: Mapping[str, LatencySurface]) -> dict[str, Models]:
 
 
 def unseen_mixes() -> dict[str, Models]:
-    """Models of other stacks and GPUs, which nothing was tuned on: compiled engines, and random ones."""
+    """Models of other stacks and GPUs than the measured ones: compiled engines, and random ones."""
     compiled = list(compiled_surfaces().items())
     mixes = {}
     for size in COMPILED_SIZES:
         rng = np.random.default_rng([SEED, size])
         mixes[f"T-{size}"] = _unseen(dict(compiled[:size]), rng)
+    return {**mixes, **_random_mixes("U", SEED)}
+
+
+def fresh_mixes() -> dict[str, Models]:
+    """Random ones as the unseen, which nobody has looked at before they are tried."""
+    return _random_mixes("V", FRESH_SEED)
+
+
+def _random_mixes(letter: str, seed: int) -> dict[str, Models]:
+    mixes = {}
     for size in RANDOM_UNSEEN_SIZES:
-        rng = np.random.default_rng([SEED, size])
-        random = {f"u{number}": LatencySurface.from_points(_points(rng)) for number in range(size)}
-        mixes[f"U-{size}"] = _unseen(random, rng)
+        rng = np.random.default_rng([seed, size])
+        surfaces = {f"u{number}": LatencySurface.from_points(_points(rng)) for number in range(size)}
+        mixes[f"{letter}-{size}"] = _unseen(surfaces, rng)
     return mixes
 
 

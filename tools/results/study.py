@@ -51,7 +51,9 @@ class Capacity:
 Job = Callable[[], Capacity | Outcome]
 
 
-def jobs(measured: Mapping[str, Models], unseen: Mapping[str, Models]) -> dict[str, Job]:
+def jobs(
+    measured: Mapping[str, Models], unseen: Mapping[str, Models], fresh: Mapping[str, Models]
+) -> dict[str, Job]:
     """Everything, by a name of the form study/mix/system, the slowest first."""
     found: dict[str, Job] = {}
     for name, models in {**measured, **unseen}.items():
@@ -63,6 +65,8 @@ def jobs(measured: Mapping[str, Models], unseen: Mapping[str, Models]) -> dict[s
         found[f"bound/{name}/dstack-3-lanes"] = partial(_lane_bound, models, 3)
     for name, models in measured.items():
         found |= _further(name, models)
+    for name, models in fresh.items():
+        found[f"capacity/{name}/dstack"] = partial(_capacity, models, "dstack", POISSON, SEEDS)
     return found
 
 
