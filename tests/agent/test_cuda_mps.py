@@ -43,7 +43,9 @@ def test_the_slice_says_what_is_known_of_a_gpu() -> None:
     assert attributes["driverVersion"] == {"version": "550.71.0"}
     assert attributes["cudaDriverVersion"] == {"version": "12.4.0"}
     assert (attributes["mpsProtocol"], attributes["mpsStaticPartitions"]) == ({"int": 2}, {"bool": False})
-    (parsed,) = parse_resource_slice(published)
+    ours = parse_resource_slice(published)
+    assert ours
+    (parsed,) = ours.devices()
     assert (parsed.tier, parsed.clients, parsed.backend) == (Tier.MPS_PROCESSES, 48, "cuda-mps")
 
 

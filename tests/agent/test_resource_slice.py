@@ -10,7 +10,7 @@ import pytest
 from kneescale.agent.cluster_api import ClusterError
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.resource_slice import SlicePublisher
-from kneescale.api.resource_slice import parse_resource_slice
+from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
 from kneescale.core.tiers import Tier
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
@@ -29,9 +29,15 @@ def publisher(api: FakeClusterApi, tmp_path: Path) -> SlicePublisher:
     return SlicePublisher(api, NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB", tmp_path))
 
 
+def published_by(api: FakeClusterApi) -> tuple[GpuDevice, ...]:
+    published = parse_resource_slice(api.slices[NAME])
+    assert published
+    return published.devices()
+
+
 def test_a_slice_says_what_the_operator_reads(api: FakeClusterApi, publisher: SlicePublisher) -> None:
     publisher.publish()
-    first, second = parse_resource_slice(api.slices[NAME])
+    first, second = published_by(api)
     assert (first.name, first.uuid, second.uuid) == ("gpu0", "EMU-node1-0", "EMU-node1-1")
     assert (first.memory_bytes, first.clients, first.tier) == (16 * 1024**3, 48, Tier.GREEN_CONTEXTS)
     assert first.lanes == tuple(range(10, 101, 10))
@@ -114,7 +120,7 @@ def test_a_device_that_falls_sick_is_tainted_and_a_removed_one_withdrawn(
     finally:
         stop.set()
         thread.join(10)
-    (device,) = parse_resource_slice(api.slices[NAME])
+    (device,) = published_by(api)
     assert (device.name, device.sickness) == ("gpu0", "XidError")
 
 

@@ -1,10 +1,12 @@
 """Devices as agents publish them."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import pytest
 
-from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
+from kneescale.api.resource_slice import GpuDevice, PublishedSlice, parse_resource_slice
 from kneescale.api.vocabulary import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
@@ -31,8 +33,14 @@ SLICE = {
 }
 
 
+def published(obj: Mapping[str, Any]) -> PublishedSlice:
+    parsed = parse_resource_slice(obj)
+    assert parsed
+    return parsed
+
+
 def test_a_device() -> None:
-    (device,) = parse_resource_slice(SLICE)
+    (device,) = published(SLICE).devices()
     assert device == GpuDevice(
         node="node1",
         name="gpu0",
@@ -49,7 +57,7 @@ def test_a_device() -> None:
 
 
 def test_another_drivers_devices_are_not_ours() -> None:
-    assert parse_resource_slice({"metadata": {"name": "x"}, "spec": {"driver": "gpu.example.org"}}) == ()
+    assert parse_resource_slice({"metadata": {"name": "x"}, "spec": {"driver": "gpu.example.org"}}) is None
 
 
 @pytest.mark.parametrize(
@@ -74,8 +82,15 @@ def test_a_device_that_lacks_something_is_refused(group: str, name: str, value: 
         del members[name]
     else:
         members[name] = value
+    read = published(broken)
+    assert read.node == "node1"
     with pytest.raises(InvalidInputError, match=error):
-        parse_resource_slice(broken)
+        read.devices()
+
+
+def test_a_slice_without_a_node_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="nodeName"):
+        parse_resource_slice({"metadata": {"name": "x"}, "spec": {"driver": "gpu.kneescale.dev"}})
 
 
 def test_a_tainted_device_says_what_ails_it() -> None:
@@ -84,4 +99,4 @@ def test_a_tainted_device_says_what_ails_it() -> None:
         {"key": "example.org/other", "value": "x", "effect": "NoSchedule"},
         {"key": "gpu.kneescale.dev/sick", "value": "XidError", "effect": "NoSchedule"},
     ]
-    assert [device.sickness for device in parse_resource_slice(sick)] == ["XidError"]
+    assert [device.sickness for device in published(sick).devices()] == ["XidError"]

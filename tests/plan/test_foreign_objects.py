@@ -171,6 +171,27 @@ def test_a_claim_of_another_shape_is_rejected(path: Path, value: object) -> None
     assert rejected.ref.name == claim["metadata"]["name"]
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("spec", "nodeName"), None), (("spec", "devices", 0, "attributes", "uuid"), {"string": None})],
+)
+def test_a_slice_that_cannot_be_read_is_rejected_once(path: Path, value: object) -> None:
+    world = deepcopy(WORLD)
+    (published, *_) = world.find("ResourceSlice")
+    parent_of(published, path)[path[-1]] = value
+    (rejected,) = world.observe().rejected
+    assert rejected.ref.name == published["metadata"]["name"]
+
+
+def test_a_node_publishes_although_its_devices_cannot_be_read() -> None:
+    world = deepcopy(WORLD)
+    (published, *_) = world.find("ResourceSlice")
+    published["spec"]["devices"][0]["attributes"] = {}
+    observed = world.observe()
+    assert published["spec"]["nodeName"] in observed.publishing_nodes
+    assert published["spec"]["nodeName"] not in {device.node for device in observed.devices}
+
+
 def foreign(obj: Manifest) -> Manifest:
     """The same under another name, with all labels, but made by somebody else."""
     copy = deepcopy(obj)

@@ -97,28 +97,31 @@ class _SliceSpec:
     devices: tuple[_Device, ...] = ()
 
 
-def parse_resource_slice(obj: Mapping[str, Any]) -> tuple[GpuDevice, ...]:
-    """Our driver's devices of a ResourceSlice; none when the slice is another driver's.
+@dataclass(frozen=True, slots=True)
+class PublishedSlice:
+    """What the agent of a node publishes, be it nothing."""
 
-    Raises InvalidInputError when a device lacks an attribute or capacity that an agent publishes.
+    node: str
+    _devices: tuple[_Device, ...]
+
+    def devices(self) -> tuple[GpuDevice, ...]:
+        """Its devices; that one cannot be read does not make the node one that publishes nothing.
+
+        Raises InvalidInputError when a device lacks an attribute or capacity that an agent publishes.
+        """
+        return tuple(_parse_device(device, self.node) for device in self._devices)
+
+
+def parse_resource_slice(obj: Mapping[str, Any]) -> PublishedSlice | None:
+    """Our driver's ResourceSlice; None when it is another driver's, which have other shapes.
+
+    Raises InvalidInputError when it names no node.
     """
-    spec = _our_spec(obj)
-    return tuple(_parse_device(device, spec.node_name) for device in spec.devices) if spec else ()
-
-
-def publishing_node(obj: Mapping[str, Any]) -> str | None:
-    """The node whose agent publishes this ResourceSlice, be it empty; None when it is another driver's.
-
-    Raises InvalidInputError when it names none.
-    """
-    spec = _our_spec(obj)
-    return spec.node_name if spec else None
-
-
-def _our_spec(obj: Mapping[str, Any]) -> _SliceSpec | None:
-    """Other drivers have slices of other shapes."""
     spec = obj.get("spec") or {}
-    return decode(_SliceSpec, spec, "spec") if decode(_Driver, spec, "spec").driver == DRIVER else None
+    if decode(_Driver, spec, "spec").driver != DRIVER:
+        return None
+    ours = decode(_SliceSpec, spec, "spec")
+    return PublishedSlice(ours.node_name, ours.devices)
 
 
 def _parse_device(device: _Device, node: str) -> GpuDevice:

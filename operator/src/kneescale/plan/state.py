@@ -15,7 +15,7 @@ from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.model_profile import ModelProfile, parse_model_profile
 from kneescale.api.names import GROUP, PREDICT, SLICE_MANAGER_LABEL, WANT
 from kneescale.api.node import Node, parse_node
-from kneescale.api.resource_slice import GpuDevice, parse_resource_slice, publishing_node
+from kneescale.api.resource_slice import GpuDevice, parse_resource_slice
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
@@ -134,16 +134,16 @@ class Observed:
     ) -> "Observed":
         """Objects as the API server gives them; of pods, jobs and claims our own ones count."""
         reader = _Reader()
-        pods, slices, claims = tuple(pods), tuple(slices), tuple(claims)
+        pods, claims = tuple(pods), tuple(claims)
         all_pods = reader.read(parse_pod, pods)
-        slice_devices = reader.read(parse_resource_slice, slices)
+        devices, publishing_nodes = reader.read_slices(slices)
         return cls(
             now=now,
             models=reader.read(parse_inference_model, models),
             profiles=reader.read(parse_model_profile, profiles),
             schedules=reader.read(parse_gpu_schedule, schedules),
-            devices=tuple(device for devices in slice_devices for device in devices),
-            publishing_nodes=frozenset(filter(None, reader.read(publishing_node, slices))),
+            devices=devices,
+            publishing_nodes=publishing_nodes,
             pods=tuple(pod for pod in all_pods if is_made_for_a_model(pod.metadata, Role.SERVE)),
             jobs=reader.read_own(_job_parser(all_pods), jobs, Role.PROFILE, PREDICT),
             claims=reader.read_own(parse_claim, claims, *Role),
@@ -206,6 +206,20 @@ class _Reader:
             return parse(obj) if is_made_for_a_model(parse_metadata(obj), *roles) else None
 
         return tuple(found for found in self._readable(parse_own, objects) if found is not None)
+
+    def read_slices(self, slices: Iterable[RawObject]) -> tuple[tuple[GpuDevice, ...], frozenset[str]]:
+        """Our devices, and the nodes that publish: also those whose devices cannot be read."""
+        nodes = set()
+
+        def devices_of(obj: RawObject) -> tuple[GpuDevice, ...]:
+            published = parse_resource_slice(obj)
+            if not published:
+                return ()
+            nodes.add(published.node)
+            return published.devices()
+
+        by_slice = self.read(devices_of, slices)
+        return tuple(device for devices in by_slice for device in devices), frozenset(nodes)
 
     def _readable(self, parse: Callable[[RawObject], T], objects: Iterable[RawObject]) -> Iterator[T]:
         for obj in sorted(objects, key=_place):
