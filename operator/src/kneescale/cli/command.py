@@ -1,7 +1,8 @@
-"""What every command has: a parser with a help worth reading, and JSON to write."""
+"""What commands have in common: a parser with a help worth reading, and options and output of one kind."""
 
 import argparse
 import json
+from pathlib import Path
 from typing import TextIO, TypeAlias
 
 #: What `argparse.ArgumentParser.add_subparsers` returns, which has no public name.
@@ -19,6 +20,23 @@ def new_parser(
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_plot_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--plot`, which draws `what`; see `check_plot`."""
+    parser.add_argument("--plot", metavar="FILE", type=Path, help=f"{what}: a .png, .svg or .pdf")
+
+
+def check_plot(arguments: argparse.Namespace) -> None:
+    """Whether the picture that was asked for, if any, can be drawn, before the work that it is to show.
+
+    Raises InvalidInputError where it cannot.
+    """
+    if arguments.plot:
+        # matplotlib is an extra that takes a second to import, and only pictures need it.
+        from kneescale.cli.plotting import check_picture
+
+        check_picture(arguments.plot)
 
 
 def write_json(value: object, out: TextIO) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import Subcommands, add_plot_argument, check_plot, new_parser, write_json
 from kneescale.cli.limits import RATE_RPS, SLO_MS, number
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
@@ -83,12 +83,7 @@ def add_to(subcommands: Subcommands) -> None:
         "--rate", metavar="R", type=number(*RATE_RPS), help="requests per second (default: not known)"
     )
     parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        type=Path,
-        help="also draw each model's latency over GPU%%, to a .png or .svg",
-    )
+    add_plot_argument(parser, "also draw each model's latency over GPU%%")
     parser.set_defaults(run=run)
 
 
@@ -97,11 +92,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the file cannot be read or does not hold the model or product asked for.
     """
-    if arguments.plot:
-        # matplotlib takes a second to import, and only pictures need it.
-        from kneescale.cli.plotting import check_picture
-
-        check_picture(arguments.plot)
+    check_plot(arguments)
     profiles = _chosen(arguments)
     surfaces = [LatencySurface.from_points(profile.points) for profile in profiles]
     rows = [_row(profile, surface, arguments) for profile, surface in zip(profiles, surfaces, strict=True)]

@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
 from kneescale.cli.autoscale import HELP, add_autoscale_arguments, refuse_autoscale_arguments, run_autoscale
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import Subcommands, add_plot_argument, check_plot, new_parser, write_json
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
@@ -71,7 +70,7 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--load", metavar="X", type=number(*_LOAD), default=1.0, help="factor on all rates (default: 1)"
     )
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw what ran when: a .png, .svg or .pdf")
+    add_plot_argument(parser, "draw what ran when")
     add_autoscale_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -81,11 +80,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
     Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
     """
-    if arguments.plot:
-        # matplotlib takes a second to import, and only pictures need it.
-        from kneescale.cli.plotting import check_picture
-
-        check_picture(arguments.plot)
+    check_plot(arguments)
     if arguments.autoscale:
         run_autoscale(arguments, out)
         return
