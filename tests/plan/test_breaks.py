@@ -55,7 +55,7 @@ def test_without_another_gpu_the_old_worker_ends_first_and_that_is_said() -> Non
     world.reconcile()
     assert placed(world, "resnet50")["reason"] == "MakingRoom"
     assert placed(world, "resnet50")["message"] == (
-        "no GPU has room for a new worker beside the old one, which needs 9 GiB and a client of node1/gpu0: "
+        "no GPU has room for a new worker beside the old one, which needs 9 GiB and 1 client of node1/gpu0: "
         "the old one finishes its queue and goes, then the new one starts; no worker serves until then"
     )
     assert (world.events[0].type, world.events[0].reason) == ("Warning", "MakingRoom")

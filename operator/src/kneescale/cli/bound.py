@@ -14,6 +14,7 @@ from kneescale.cli.table import write_table
 from kneescale.core.planning.fluid import FluidBound, fluid_bound, temporal_bound
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import StaticPartitions, best_static_partitions
+from kneescale.plan.words import counted
 from kneescale.sim.scenario import Scenario
 
 _HELP = """\
@@ -134,10 +135,7 @@ def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
             ("fluid bound", bounds.bound.load, f"limited by {', '.join(bounds.bound.limits)}"),
             ("temporal", bounds.temporal.load, ""),
             ("static partitions", bounds.static_partitions.load, partitions or "not all models find room"),
-            *(
-                (f"{lanes} lanes" if lanes > 1 else "1 lane", load, "")
-                for lanes, load in bounds.lanes.items()
-            ),
+            *((counted(lanes, "lane"), load, "") for lanes, load in bounds.lanes.items()),
         ],
         out,
     )

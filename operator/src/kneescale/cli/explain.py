@@ -15,6 +15,7 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.plan.outlook import knee_in_words
 from kneescale.plan.state import Observed, Settings
 from kneescale.plan.what_if import Outcome, WhatIf, outcome_now, what_if
+from kneescale.plan.words import counted
 
 _HELP = """\
 Says in plain words why an InferenceModel is as it is: what was asked for, what is known of the model, what
@@ -128,13 +129,13 @@ def _write(model: InferenceModel, now: Outcome, changes: Sequence[WhatIf], out: 
 def _asked(model: InferenceModel) -> str:
     spec = model.spec
     fewest, most = spec.scaling.bounds
-    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    range_ = "" if fewest == most else f"{fewest} to "
     rate = spec.expected_requests_per_second
     expected = f", at least {rate} items/s to be provided for" if rate else ""
     slo = spec.slo
     return (
         f"{spec.model.uri}: {slo.percentile} % of requests within {slo.latency_milliseconds} ms{expected}; "
-        f"{count} replica{'s' if most > 1 else ''}"
+        f"{range_}{counted(most, 'replica')}"
     )
 
 

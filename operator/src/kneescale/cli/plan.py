@@ -19,6 +19,7 @@ from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.planning.placement import Demand
 from kneescale.core.units import GIB, PERMILLE
+from kneescale.plan.words import counted
 from kneescale.sim.outcome import ModelOutcome
 from kneescale.sim.scenario import Scenario
 
@@ -248,9 +249,8 @@ def _utilization(plan: Plan) -> float:
 
 def _write(plan: Plan, out: TextIO) -> None:
     kind = f"{plan.product} GPU" if plan.product else "GPU"
-    plural = "" if len(plan.gpus) == 1 else "s"
     out.write(
-        f"{len(plan.gpus)} {kind}{plural} needed, {100 * _utilization(plan):.3g} % of their area in use; "
+        f"{counted(len(plan.gpus), kind)} needed, {100 * _utilization(plan):.3g} % of their area in use; "
         f"no fewer than {plan.bound} by the fluid bound at this load, {plan.bound_any_schedule} at any\n\n"
     )
     titles = ("MODEL", "GPUS", "GPU%", "BATCH", "LATENCY (ms)", "GATHER (ms)", "GPU AREA (%)")

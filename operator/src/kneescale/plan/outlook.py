@@ -17,6 +17,7 @@ from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import Scaling
 from kneescale.plan.scaling_words import asleep, scaled
 from kneescale.plan.sizing import Size, Sizing
+from kneescale.plan.words import counted
 from kneescale.plan.workloads import Pod, Problem
 
 ACCEPTED, PROFILED, PLACED, READY, SLO_MET = "Accepted", "Profiled", "Placed", "Ready", "SLOMet"
@@ -145,7 +146,8 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
     site = outlook.inventory.by_uuid[target.device.uuid]
     if site.standing is not Standing.OPEN:
         return not_yet("GPUAway", f"a new worker cannot start on {target.place} for now: {site.why}")
-    needs = f"{target.memory_bytes / GIB:.3g} GiB and {_clients(target)} of {target.place}"
+    clients = counted(target.footprint.clients, "client")
+    needs = f"{target.memory_bytes / GIB:.3g} GiB and {clients} of {target.place}"
     if any(pod.device_uuid == target.device.uuid for pod in _ending(outlook)):
         staying = _serve(len(outlook.partitions.staying))
         return fails(
@@ -155,11 +157,6 @@ def _waiting(target: Target, outlook: Outlook) -> Finding:
         )
     message = f"a new worker needs {needs} beside what runs there; it starts when they are free"
     return not_yet("WaitingForMemory", message)
-
-
-def _clients(target: Target) -> str:
-    clients = target.footprint.clients
-    return "a client" if clients == 1 else f"{clients} clients"
 
 
 def _ending(outlook: Outlook) -> Iterator[Pod]:

@@ -17,6 +17,7 @@ from kneescale.plan.inventory import Inventory
 from kneescale.plan.pools import Resident, choose_worker_lanes
 from kneescale.plan.sizing import Size, Sizing, has_grown, size_on_lanes
 from kneescale.plan.state import Observed, Settings
+from kneescale.plan.words import counted
 from kneescale.plan.workloads import Claim, ModelKey, Pod
 
 
@@ -254,7 +255,7 @@ def _squeezed_in_words(squeezed: str, model: InferenceModel, missing: int) -> st
     if not missing:
         most = model.spec.scaling.bounds[1]
         return f"{squeezed}; raise spec.scaling.maxReplicas, which is {most}"
-    return f"{squeezed}; {missing} more GPU{'s' if missing > 1 else ''} would do"
+    return f"{squeezed}; {counted(missing, 'more GPU')} would do"
 
 
 def _closed_in_words(inventory: Inventory) -> str:
