@@ -37,7 +37,7 @@ def profiling() -> PartitionTerms:
 def dispatcher(policy: str = "SpatioTemporal", **terms: PartitionTerms) -> Dispatcher:
     """A dispatcher with these partitions, the worker of each connected, at time 0."""
     made = Dispatcher(policy_named(policy))
-    made.configure(terms, 0)
+    made.configure(terms)
     for name in terms:
         made.joined(name, 0)
     return made

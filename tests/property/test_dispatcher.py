@@ -56,12 +56,12 @@ def test_an_idle_device_refuses_nothing_that_has_just_come(
 ) -> None:
     """Whatever was refused of late: else an overload would go on by itself, and for ever."""
     dispatcher = Dispatcher(policy_named("SpatioTemporal"))
-    dispatcher.configure({"a": replace(terms, refuses_late=True)}, 0)
+    dispatcher.configure({"a": replace(terms, refuses_late=True)})
     dispatcher.joined("a", 0)
     scoreboard = dispatcher.scoreboard
     scoreboard.refuse(refused_share * 100 * scoreboard.window_ns, 0)
     scoreboard.charge("a", 95 if had_its_share else 0, scoreboard.window_ns, 0)
-    dispatcher.arrived("a", 1, 0, 0)
+    dispatcher.arrived("a", 1, 0)
     assert dispatcher.refuse(0) == []
 
 
@@ -82,7 +82,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.now_ns = 0
         self.dispatcher = Dispatcher(policy_named(policy))
         self.schedule = schedule
-        self.dispatcher.configure(schedule, 0)
+        self.dispatcher.configure(schedule)
         self.workers: dict[str, Worker] = {}
         self.in_flight: dict[int, Granted] = {}
         self.next_item = 0
@@ -96,7 +96,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(schedule=schedules)
     def schedule_changes(self, schedule: dict[str, PartitionTerms]) -> None:
         self.schedule = schedule
-        self.dispatcher.configure(schedule, self.now_ns)
+        self.dispatcher.configure(schedule)
         self.tick()
 
     @rule(name=st.sampled_from(NAMES))
@@ -116,7 +116,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES[:3]), count=st.integers(1, 40), ago_ms=st.integers(0, 300))
     def items_arrive(self, name: str, count: int, ago_ms: int) -> None:
         arrived_ns = max(0, self.now_ns - ago_ms * NS_PER_MS)
-        self.dispatcher.arrived(name, count, arrived_ns, self.now_ns)
+        self.dispatcher.arrived(name, count, arrived_ns)
         if name in self.workers:
             self.workers[name].queue.extend(range(self.next_item, self.next_item + count))
             self.next_item += count

@@ -38,16 +38,16 @@ def run_to_end(device: Dispatcher, granted: Granted, now_ns: int) -> Ran:
 def queue_one_on_a_busy_device(device: Dispatcher, name: str, *, busy_with: str) -> None:
     """At 20 ms, one item of a partition that had one each millisecond, all of which ran."""
     for ms in range(1, 20):
-        device.arrived(name, 1, ms * MS, ms * MS)
+        device.arrived(name, 1, ms * MS)
         for granted in device.tick(ms * MS):
             run_to_end(device, granted, ms * MS)
     device.scoreboard.charge(busy_with, 95, device.scoreboard.window_ns, 20 * MS)
-    device.arrived(name, 1, 20 * MS, 20 * MS)
+    device.arrived(name, 1, 20 * MS)
 
 
 def test_work_on_an_idle_device_runs_at_once() -> None:
     device = dispatcher(a=serving())
-    device.arrived("a", 3, 0, 0)
+    device.arrived("a", 3, 0)
     (granted,) = device.tick(0)
     assert (granted.partition, granted.grant.batch) == ("a", 3)
     assert device.free_percent == 100 - granted.grant.gpu_percent
@@ -56,14 +56,14 @@ def test_work_on_an_idle_device_runs_at_once() -> None:
 
 def test_a_grant_names_the_time_by_which_it_ends() -> None:
     device = dispatcher(a=whole())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (granted,) = device.tick(5 * MS)
     assert granted.grant.finish_by_ns == 15 * MS
 
 
 def test_a_grant_that_is_done_gives_its_gpu_percent_back() -> None:
     device = dispatcher(a=serving())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (granted,) = device.tick(0)
     ran = device.done("a", granted.grant.grant_id, 1 * MS, 3 * MS, 4 * MS)
     assert ran == Ran("a", granted.grant.grant_id, granted.grant.gpu_percent, 1, 0, 1 * MS, 3 * MS)
@@ -72,8 +72,8 @@ def test_a_grant_that_is_done_gives_its_gpu_percent_back() -> None:
 
 def test_the_earliest_deadline_goes_first() -> None:
     device = dispatcher(late=whole(slo_ms=90), soon=whole(slo_ms=60))
-    device.arrived("late", 8, 0, 0)
-    device.arrived("soon", 8, 0, 0)
+    device.arrived("late", 8, 0)
+    device.arrived("soon", 8, 0)
     assert [granted.partition for granted in device.tick(0)] == ["soon"]
 
 
@@ -82,14 +82,14 @@ def test_a_run_takes_the_least_area_that_is_in_time() -> None:
     relaxed = dispatcher(a=serving(slo_ms=100, lanes=(20, 100), batch=1, surface=surface))
     pressed = dispatcher(a=serving(slo_ms=20, lanes=(20, 100), batch=1, surface=surface))
     for device in (relaxed, pressed):
-        device.arrived("a", 1, 0, 0)
+        device.arrived("a", 1, 0)
     assert [granted.grant.gpu_percent for granted in relaxed.tick(0)] == [20]
     assert [granted.grant.gpu_percent for granted in pressed.tick(0)] == [100]
 
 
 def test_several_batches_of_one_model_run_at_once() -> None:
     device = dispatcher(a=serving(batch=8, lanes=(10, 20, 30)))
-    device.arrived("a", 48, 0, 0)
+    device.arrived("a", 48, 0)
     grants = device.tick(0)
     assert len(grants) >= 3
     assert sum(granted.grant.batch for granted in grants) == 48
@@ -99,7 +99,7 @@ def test_several_batches_of_one_model_run_at_once() -> None:
 def test_a_batch_is_cut_where_the_deadline_asks_for_it() -> None:
     surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
     device = dispatcher(a=serving(slo_ms=50, lanes=WHOLE, surface=surface))
-    device.arrived("a", 8, 0, 0)
+    device.arrived("a", 8, 0)
     assert [granted.grant.batch for granted in device.tick(0)] == [6]
 
 
@@ -107,20 +107,20 @@ def test_a_run_is_planned_to_end_a_margin_before_the_deadline() -> None:
     surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
     terms = serving(slo_ms=50, lanes=WHOLE, surface=surface)
     device = dispatcher(a=replace(terms, margin_ns=5 * MS))
-    device.arrived("a", 8, 0, 0)
+    device.arrived("a", 8, 0)
     assert [granted.grant.batch for granted in device.tick(0)] == [5]
 
 
 def test_late_work_is_still_served_in_batches_as_large_as_they_come() -> None:
     device = dispatcher(a=whole())
-    device.arrived("a", 8, 0, 1 * NS_PER_S)
+    device.arrived("a", 8, 0)
     assert [granted.grant.batch for granted in device.tick(1 * NS_PER_S)] == [8]
 
 
 def test_late_work_goes_behind_what_can_be_in_time() -> None:
     device = dispatcher(a=whole(), b=whole())
-    device.arrived("a", 8, 0, 200 * MS)
-    device.arrived("b", 8, 190 * MS, 200 * MS)
+    device.arrived("a", 8, 0)
+    device.arrived("b", 8, 190 * MS)
     assert [granted.partition for granted in device.tick(200 * MS)] == ["b"]
 
 
@@ -133,7 +133,7 @@ def test_a_long_run_leaves_room_for_what_may_arrive() -> None:
     )
     alone, beside = dispatcher(long=long()), dispatcher(long=long(), short=short)
     for device in (alone, beside):
-        device.arrived("long", 1, 0, 0)
+        device.arrived("long", 1, 0)
     assert [granted.grant.gpu_percent for granted in alone.tick(0)] == [100]
     assert [granted.grant.gpu_percent for granted in beside.tick(0)] == [40]
 
@@ -145,10 +145,10 @@ def test_a_due_run_that_does_not_fit_has_its_gpu_percent_kept() -> None:
         fill=serving(slo_ms=500, lanes=(50,), batch=1, surface=surface),
         wide=serving(slo_ms=60, lanes=(80,), batch=1, surface=wide),
     )
-    device.arrived("fill", 1, 0, 0)
+    device.arrived("fill", 1, 0)
     (running,) = device.tick(0)
-    device.arrived("wide", 1, 0, 1 * MS)
-    device.arrived("fill", 1, 0, 1 * MS)
+    device.arrived("wide", 1, 0)
+    device.arrived("fill", 1, 0)
     assert device.tick(1 * MS) == []
     run_to_end(device, running, 20 * MS)
     assert [granted.partition for granted in device.tick(20 * MS)] == ["wide"]
@@ -167,10 +167,10 @@ def test_many_narrow_runs_do_not_keep_a_wide_one_out() -> None:
         for running in device.running:
             if running.grant.finish_by_ns <= now_ns:
                 device.done(running.partition, running.grant.grant_id, now_ns, now_ns, now_ns)
-        device.arrived("narrow", 1, now_ns, now_ns)
+        device.arrived("narrow", 1, now_ns)
         if now_ns == 100 * MS:
             assert device.free_percent == 5, "the narrow runs that end one by one fill the device"
-            device.arrived("wide", 1, now_ns, now_ns)
+            device.arrived("wide", 1, now_ns)
         if "wide" in [granted.partition for granted in device.tick(now_ns)]:
             granted_wide_ns = now_ns
     assert granted_wide_ns is not None
@@ -186,8 +186,8 @@ def test_waiting_has_a_reason_and_an_end() -> None:
 
 def test_a_full_device_needs_no_look_before_a_run_ends() -> None:
     device = dispatcher(a=whole(), b=whole())
-    device.arrived("a", 1, 0, 0)
-    device.arrived("b", 1, 0, 0)
+    device.arrived("a", 1, 0)
+    device.arrived("b", 1, 0)
     assert len(device.tick(0)) == 1
     assert device.next_wake_ns(0) is None
 
@@ -196,9 +196,9 @@ def test_what_waits_for_a_lane_is_looked_at_again_when_a_run_should_have_ended()
     slow_but_whole = LatencySurface.from_points([Point(20, 1, 60.0), Point(100, 1, 10.0)])
     wide = serving(lanes=(20, 100), batch=1, surface=slow_but_whole)
     device = dispatcher(narrow=serving(lanes=(20,)), wide=wide)
-    device.arrived("narrow", 1, 0, 0)
+    device.arrived("narrow", 1, 0)
     (running,) = device.tick(0)
-    device.arrived("wide", 1, 1 * MS, 1 * MS)
+    device.arrived("wide", 1, 1 * MS)
     assert device.tick(1 * MS) == []
     assert device.next_wake_ns(1 * MS) == running.grant.finish_by_ns
 
@@ -221,7 +221,7 @@ def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
     lanes = []
     for second in range(30):
         start_ns = second * NS_PER_S
-        device.arrived("a", 1, start_ns, start_ns)
+        device.arrived("a", 1, start_ns)
         (granted,) = device.tick(start_ns)
         lanes.append(granted.grant.gpu_percent)
         took_ns = (granted.grant.finish_by_ns - start_ns) * 6 // 5
@@ -232,8 +232,8 @@ def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
 @pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
 def test_what_cannot_be_in_time_is_refused(policy: str) -> None:
     device = dispatcher(policy, a=whole())
-    device.arrived("a", 3, 0, 45 * MS)
-    device.arrived("a", 2, 40 * MS, 45 * MS)
+    device.arrived("a", 3, 0)
+    device.arrived("a", 2, 40 * MS)
     assert device.refuse(40 * MS) == []
     assert device.refuse(45 * MS) == [Refused("a", 3)]
     assert [granted.grant.batch for granted in device.tick(45 * MS)] == [2]
@@ -242,13 +242,13 @@ def test_what_cannot_be_in_time_is_refused(policy: str) -> None:
 def test_of_what_cannot_be_in_time_by_any_run_one_runs_at_a_time() -> None:
     """Surfaces are corrected by what runs take: without any, a GPU that is well again would not be known."""
     device = dispatcher(a=whole(slo_ms=8))
-    device.arrived("a", 3, 0, 0)
+    device.arrived("a", 3, 0)
     assert device.refuse(0) == [Refused("a", 2)]
     (granted,) = device.tick(0)
-    device.arrived("a", 1, 5 * MS, 5 * MS)
+    device.arrived("a", 1, 5 * MS)
     assert device.refuse(5 * MS) == [Refused("a", 1)]
     run_to_end(device, granted, 10 * MS)
-    device.arrived("a", 1, 10 * MS, 10 * MS)
+    device.arrived("a", 1, 10 * MS)
     assert device.refuse(10 * MS) == []
 
 
@@ -259,18 +259,18 @@ def test_who_has_but_dear_runs_left_goes_behind_who_has_little_time_left() -> No
         spared=serving(slo_ms=90, lanes=(20, 100), batch=1, surface=spared),
         pressed=whole(slo_ms=60),
     )
-    device.arrived("spared", 1, 0, 50 * MS)
-    device.arrived("pressed", 8, 0, 50 * MS)
+    device.arrived("spared", 1, 0)
+    device.arrived("pressed", 8, 0)
     device.scoreboard.charge("spared", 95, device.scoreboard.window_ns, 50 * MS)
     assert [granted.partition for granted in device.tick(50 * MS)] == ["pressed"]
 
 
 def test_who_had_to_refuse_too_many_goes_first() -> None:
     device = dispatcher(soon=whole(slo_ms=60), unlucky=whole(slo_ms=70))
-    device.arrived("unlucky", 20, 0, 65 * MS)
+    device.arrived("unlucky", 20, 0)
     assert device.refuse(65 * MS) == [Refused("unlucky", 20)]
     for name in ("soon", "unlucky"):
-        device.arrived(name, 8, 10 * NS_PER_S, 10 * NS_PER_S)
+        device.arrived(name, 8, 10 * NS_PER_S)
     assert [granted.partition for granted in device.tick(10 * NS_PER_S)] == ["unlucky"]
 
 
@@ -279,7 +279,7 @@ def test_what_grows_its_batch_has_room_left_for_it() -> None:
     grows = LatencySurface.from_points(Point(60, batch, 10.0) for batch in (1, 8))
     device = dispatcher(long=long(), grows=serving(slo_ms=25, lanes=(60,), surface=grows))
     queue_one_on_a_busy_device(device, "grows", busy_with="long")
-    device.arrived("long", 1, 20 * MS, 20 * MS)
+    device.arrived("long", 1, 20 * MS)
     (granted,) = device.tick(20 * MS)
     assert (granted.partition, granted.grant.gpu_percent) == ("long", 40)
 
@@ -287,7 +287,7 @@ def test_what_grows_its_batch_has_room_left_for_it() -> None:
 @pytest.mark.parametrize("policy", ["SpatioTemporal", "Temporal"])
 def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
     device = dispatcher(policy, a=replace(whole(), refuses_late=False))
-    device.arrived("a", 3, 0, 60 * MS)
+    device.arrived("a", 3, 0)
     assert device.refuse(60 * MS) == []
     assert [granted.grant.batch for granted in device.tick(60 * MS)] == [3]
 
@@ -310,7 +310,7 @@ def test_the_longer_an_overload_the_less_a_run_may_cost(
     terms = serving(slo_ms=100, lanes=(20, 28, 48), batch=1, surface=surface)
     device, now_ns = dispatcher(owed=terms, spent=terms), waited_ms * MS
     for name in ("owed", "spent"):
-        device.arrived(name, 1, 0, 0)
+        device.arrived(name, 1, 0)
     device.scoreboard.charge("spent", 95, device.scoreboard.window_ns, now_ns)
     device.scoreboard.refuse(refused_share * 100 * device.scoreboard.window_ns, now_ns)
     assert [refusal.partition for refusal in device.refuse(now_ns)] == refused
@@ -319,18 +319,18 @@ def test_the_longer_an_overload_the_less_a_run_may_cost(
 def test_in_an_overload_who_had_its_share_goes_behind() -> None:
     device = dispatcher(a=whole(slo_ms=50), b=whole(slo_ms=60))
     for name in "ab":
-        device.arrived(name, 500, 0, 55 * MS)
+        device.arrived(name, 500, 0)
     device.refuse(55 * MS)
     device.scoreboard.charge("a", 100, 30 * MS, 55 * MS)
     for name in "ab":
-        device.arrived(name, 8, 55 * MS, 55 * MS)
+        device.arrived(name, 8, 55 * MS)
     assert [granted.partition for granted in device.tick(55 * MS)] == ["b"]
 
 
 def test_on_a_busy_device_a_full_batch_does_not_wait() -> None:
     device = dispatcher(a=serving(slo_ms=50, batch=8), b=serving())
     device.scoreboard.charge("b", 95, device.scoreboard.window_ns, 0)
-    device.arrived("a", 8, 0, 0)
+    device.arrived("a", 8, 0)
     assert [granted.grant.batch for granted in device.tick(0)] == [8]
 
 
@@ -338,14 +338,14 @@ def test_fill_goes_to_who_had_the_least_weighted_area() -> None:
     device = dispatcher(a=whole(slo_ms=100, weight=4), b=whole(slo_ms=100))
     device.scoreboard.charge("a", 100, 30 * MS, 0)
     device.scoreboard.charge("b", 100, 10 * MS, 0)
-    device.arrived("b", 1, 0, 0)
-    device.arrived("a", 1, 0, 0)
+    device.arrived("b", 1, 0)
+    device.arrived("a", 1, 0)
     assert [granted.partition for granted in device.tick(0)] == ["a"]
 
 
 def test_a_worker_that_leaves_frees_its_queue_and_its_grants() -> None:
     device = dispatcher(a=serving(batch=1))
-    device.arrived("a", 30, 0, 0)
+    device.arrived("a", 30, 0)
     grants = device.tick(0)
     freed = device.left("a", 7 * MS)
     assert [ran.grant_id for ran in freed] == [granted.grant.grant_id for granted in grants]
@@ -355,17 +355,17 @@ def test_a_worker_that_leaves_frees_its_queue_and_its_grants() -> None:
 
 def test_a_second_worker_of_a_name_starts_afresh() -> None:
     device = dispatcher(a=serving())
-    device.arrived("a", 2, 0, 0)
+    device.arrived("a", 2, 0)
     device.tick(0)
     assert len(device.joined("a", 1)) == 1
     assert device.free_percent == 100
-    device.arrived("a", 2, 0, 1)
+    device.arrived("a", 2, 0)
     assert len(device.tick(1)) == 1
 
 
 def test_done_for_a_grant_that_is_not_in_flight_changes_nothing() -> None:
     device = dispatcher(a=serving(), b=serving())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (granted,) = device.tick(0)
     assert device.done("a", granted.grant.grant_id + 1, 0, 1, 1) is None
     assert device.done("b", granted.grant.grant_id, 0, 1, 1) is None
@@ -374,9 +374,9 @@ def test_done_for_a_grant_that_is_not_in_flight_changes_nothing() -> None:
 
 def test_an_overrun_keeps_its_gpu_percent() -> None:
     device = dispatcher(a=whole())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     device.tick(0)
-    device.arrived("a", 1, 1 * NS_PER_S, 1 * NS_PER_S)
+    device.arrived("a", 1, 1 * NS_PER_S)
     assert device.tick(1 * NS_PER_S) == []
     assert device.waiting.reason == "all GPU% is granted"
 
@@ -384,46 +384,46 @@ def test_an_overrun_keeps_its_gpu_percent() -> None:
 def test_items_of_a_worker_that_is_not_connected_are_not_taken() -> None:
     device = dispatcher(a=serving())
     device.left("a", 0)
-    device.arrived("a", 1, 0, 0)
-    device.arrived("unknown", 1, 0, 0)
+    device.arrived("a", 1, 0)
+    device.arrived("unknown", 1, 0)
     assert (device.tick(0), device.queued("a"), device.queued("unknown")) == ([], 0, 0)
 
 
 def test_a_worker_may_join_before_its_partition_is_in_the_schedule() -> None:
     device = dispatcher()
     device.joined("a", 0)
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     assert device.tick(0) == []
-    device.configure({"a": serving()}, 1)
+    device.configure({"a": serving()})
     assert len(device.tick(1)) == 1
 
 
 def test_a_partition_that_left_the_schedule_is_served_until_its_worker_leaves() -> None:
     device = dispatcher(a=serving())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (running,) = device.tick(0)
-    device.configure({}, 1)
+    device.configure({})
     assert device.free_percent < 100
-    device.arrived("a", 1, 1, 1)
+    device.arrived("a", 1, 1)
     assert len(device.tick(1)) == 1
     run_to_end(device, running, 2)
     device.left("a", 3)
     assert device.free_percent == 100
-    device.arrived("a", 1, 4, 4)
+    device.arrived("a", 1, 4)
     assert device.queued("a") == 0
 
 
 def test_new_terms_hold_from_the_next_grant_on() -> None:
     device = dispatcher(a=serving(lanes=(20, 100), gpu_percent=20, surface=None))
-    device.configure({"a": whole()}, 0)
-    device.arrived("a", 1, 0, 0)
+    device.configure({"a": whole()})
+    device.arrived("a", 1, 0)
     assert [granted.grant.gpu_percent for granted in device.tick(0)] == [100]
 
 
 def test_temporal_sharing_gives_the_whole_gpu_to_one_batch_at_a_time() -> None:
     device = dispatcher("Temporal", a=serving(), b=serving())
-    device.arrived("a", 20, 0, 0)
-    device.arrived("b", 20, 0, 0)
+    device.arrived("a", 20, 0)
+    device.arrived("b", 20, 0)
     (granted,) = device.tick(0)
     assert granted.grant.gpu_percent == 100
     assert device.waiting.reason == "a batch has the whole GPU"

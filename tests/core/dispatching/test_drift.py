@@ -89,7 +89,7 @@ def test_grants_are_planned_with_the_corrected_latency() -> None:
     device = dispatcher(a=whole())
     now_ns = 0
     for _ in range(200):
-        device.arrived("a", 8, now_ns, now_ns)
+        device.arrived("a", 8, now_ns)
         (granted,) = device.tick(now_ns)
         planned_ns = granted.grant.finish_by_ns - now_ns
         started_ns, now_ns = now_ns, now_ns + 15 * NS_PER_MS
@@ -101,11 +101,11 @@ def test_grants_are_planned_with_the_corrected_latency() -> None:
 def test_a_new_surface_starts_without_corrections() -> None:
     device = dispatcher(a=whole())
     for _ in range(LEAST_RUNS):
-        device.arrived("a", 1, 0, 0)
+        device.arrived("a", 1, 0)
         (granted,) = device.tick(0)
         device.done("a", granted.grant.grant_id, 0, 15 * NS_PER_MS, 15 * NS_PER_MS)
-    device.configure({"a": whole(slo_ms=60)}, 0)
+    device.configure({"a": whole(slo_ms=60)})
     assert device.timing("a").latency_ratio is not None
     other = LatencySurface.from_points([Point(100, 8, 12.0)])
-    device.configure({"a": whole(surface=other)}, 0)
+    device.configure({"a": whole(surface=other)})
     assert device.timing("a").latency_ratio is None

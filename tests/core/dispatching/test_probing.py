@@ -16,7 +16,7 @@ def ask(device: Dispatcher, lasts_ms: int, now_ns: int = 0) -> list[Granted]:
 
 def serve(device: Dispatcher, at_ns: int) -> None:
     """One item of "a" comes and is answered."""
-    device.arrived("a", 1, at_ns, at_ns)
+    device.arrived("a", 1, at_ns)
     (granted,) = device.tick(at_ns)
     ended_ns = granted.grant.finish_by_ns
     device.done("a", granted.grant.grant_id, at_ns, ended_ns, ended_ns)
@@ -26,7 +26,7 @@ def test_a_probe_runs_at_once_on_an_idle_device_and_alone() -> None:
     device = dispatcher(a=serving(), p=profiling())
     (granted,) = ask(device, lasts_ms=2000)
     assert (granted.partition, granted.grant.gpu_percent, granted.grant.batch) == ("p", 30, 4)
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     assert device.tick(0) == []
     assert device.waiting.reason == "a profile probe has the device to itself"
     device.done("p", granted.grant.grant_id, 0, 5 * MS, 5 * MS)
@@ -38,7 +38,7 @@ def test_work_goes_first_that_a_probe_would_make_late(lasts_ms: int, first: str)
     # One item takes 2 ms at 30 GPU% and more, and has 50 ms; a quarter of them is kept in reserve.
     device = dispatcher(a=serving(slo_ms=50), p=profiling())
     device.probe("p", 30, 4, lasts_ms * MS, 0)
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     assert device.tick(0)[0].partition == first
 
 
@@ -47,7 +47,7 @@ def test_the_oldest_probe_goes_first_of_those_that_leave_time(older_lasts_ms: in
     device = dispatcher(a=serving(slo_ms=50), q=profiling(), p=profiling())
     device.probe("p", 30, 4, older_lasts_ms * MS, 0)
     device.probe("q", 30, 4, 20 * MS, 1)
-    device.arrived("a", 1, 1, 1)
+    device.arrived("a", 1, 1)
     assert device.tick(1)[0].partition == first
 
 
@@ -55,9 +55,9 @@ def test_all_models_together_must_be_in_time_behind_a_probe() -> None:
     names = ("a", "b", "c", "d")
     crowd = dispatcher("SpatioTemporal", **dict.fromkeys(names, serving(slo_ms=60)), p=profiling())
     for name in names:
-        crowd.arrived(name, 16, 0, 0)
+        crowd.arrived(name, 16, 0)
     one = dispatcher(a=serving(slo_ms=60), p=profiling())
-    one.arrived("a", 16, 0, 0)
+    one.arrived("a", 16, 0)
     # 16 items take 5 ms of the whole device, which is 7 ms in lanes; 15 ms are kept in reserve.
     assert ask(one, lasts_ms=30)[0].partition == "p"
     assert ask(crowd, lasts_ms=30)[0].partition != "p"
@@ -65,10 +65,10 @@ def test_all_models_together_must_be_in_time_behind_a_probe() -> None:
 
 def test_the_device_drains_for_a_probe_that_leaves_time() -> None:
     device = dispatcher(a=serving(slo_ms=50), b=serving(slo_ms=50), p=profiling())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (running,) = device.tick(0)
     assert ask(device, lasts_ms=15) == []
-    device.arrived("b", 1, 1 * MS, 1 * MS)
+    device.arrived("b", 1, 1 * MS)
     assert device.tick(1 * MS) == []
     assert device.waiting.reason == "the device drains for a profile probe"
     ended_ns = running.grant.finish_by_ns
@@ -78,11 +78,11 @@ def test_the_device_drains_for_a_probe_that_leaves_time() -> None:
 
 def test_a_drain_ends_when_work_comes_that_it_would_make_late() -> None:
     device = dispatcher(a=serving(slo_ms=50), b=serving(slo_ms=50), p=profiling())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     device.tick(0)
     assert ask(device, lasts_ms=45) == []
     assert device.waiting.reason == "the device drains for a profile probe"
-    device.arrived("b", 1, 1 * MS, 1 * MS)
+    device.arrived("b", 1, 1 * MS)
     assert [granted.partition for granted in device.tick(1 * MS)] == ["b"]
 
 
@@ -102,7 +102,7 @@ def test_what_a_rate_promises_has_its_time_kept_although_nothing_waits() -> None
 
 def test_a_probe_takes_the_place_of_the_one_that_waits() -> None:
     device = dispatcher(a=serving(slo_ms=50), p=profiling())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     device.tick(0)
     assert ask(device, lasts_ms=2000, now_ns=1) == []
     device.probe("p", 100, 1, 1 * MS, 2)
@@ -121,7 +121,7 @@ def test_a_profiling_worker_that_leaves_frees_the_device() -> None:
     device.probe("p", 30, 4, MS, 0)
     device.tick(0)
     device.probe("p", 40, 4, MS, 0)
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     device.left("p", 1)
     assert [granted.partition for granted in device.tick(1)] == ["a"]
     assert device.next_wake_ns(1) is None, "no probe waits any more"

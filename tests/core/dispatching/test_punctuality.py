@@ -42,7 +42,7 @@ def test_a_run_is_hung_after_ten_times_its_planned_time_but_not_within_two_secon
 
 def test_the_dispatcher_says_whose_run_is_hung() -> None:
     device = dispatcher(a=whole(), b=whole())
-    device.arrived("a", 1, 0, 0)
+    device.arrived("a", 1, 0)
     (granted,) = device.tick(0)
     hung_ns = hung_after_ns(0, granted.grant.finish_by_ns)
     assert device.hung(hung_ns) == set()
@@ -67,12 +67,12 @@ def test_overruns_are_told_by_partition() -> None:
 
 def test_a_batch_that_starts_before_its_grant_is_none_of_ours() -> None:
     device = dispatcher(a=whole())
-    device.arrived("a", 1, 5 * MS, 5 * MS)
+    device.arrived("a", 1, 5 * MS)
     (granted,) = device.tick(5 * MS)
     assert device.done("a", granted.grant.grant_id, 5 * MS - 1, 6 * MS, 6 * MS) is None
 
 
 def _run(device: Dispatcher, name: str, took_ns: int) -> None:
-    device.arrived(name, 1, 0, 0)
+    device.arrived(name, 1, 0)
     (granted,) = device.tick(0)
     assert device.done(name, granted.grant.grant_id, 0, took_ns, took_ns) is not None

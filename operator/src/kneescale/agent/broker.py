@@ -83,7 +83,7 @@ class GrantBroker:
         """
         self._assigned = {partition.name: partition for partition in assignment.partitions}
         dropped = self._change_policy(assignment.policy, now_ns)
-        self._dispatcher.configure({p.name: p.terms for p in assignment.partitions}, now_ns)
+        self._dispatcher.configure({p.name: p.terms for p in assignment.partitions})
         # A schedule may be deleted and made again while its workers stay connected.
         self._keep_only(self._assigned.keys() | self._workers.keys())
         return {**self._new_terms(), **dict.fromkeys(dropped)}
@@ -220,7 +220,7 @@ class GrantBroker:
             raise ProtocolError("items that arrive in the future")
         if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
             raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
-        self._dispatcher.arrived(name, count, arrived_ns, now_ns)
+        self._dispatcher.arrived(name, count, arrived_ns)
         self._meters[name].add(count, now_ns)
 
     def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:

@@ -47,7 +47,7 @@ class Dispatched:
 
     def configure(self, terms: Mapping[str, PartitionTerms], now_ns: int) -> None:
         """Take new terms: new models join, and those without terms are served on until they leave."""
-        self._dispatcher.configure(terms, now_ns)
+        self._dispatcher.configure(terms)
         for name, of_one in terms.items():
             self._least_lane = min(self._least_lane, *of_one.lanes)
             if name not in self._connected:
@@ -61,7 +61,7 @@ class Dispatched:
 
     def arrived(self, model: int, arrived_ns: int) -> None:
         """Tell the dispatcher."""
-        self._dispatcher.arrived(self._names[model], 1, arrived_ns, arrived_ns)
+        self._dispatcher.arrived(self._names[model], 1, arrived_ns)
 
     def ended(self, run: Run, queues: Queues) -> None:
         """Tell the dispatcher."""

@@ -101,7 +101,7 @@ class DeviceLoop:
         terms = {name: load.terms for name, load in self._loads.items()}
         if self._probe_ns is not None:
             terms[PROFILER] = _PROFILER_TERMS
-        self._dispatcher.configure(terms, 0)
+        self._dispatcher.configure(terms)
         self._dispatcher.joined(PROFILER, 0)
         self._ask_for_probe(0)
         for name, load in self._loads.items():
@@ -134,7 +134,7 @@ class DeviceLoop:
         if isinstance(event, Arrival):
             self._queues[event.name].append(event.arrived_ns)
             self.result.outcomes[event.name].arrived += 1
-            self._dispatcher.arrived(event.name, 1, event.arrived_ns, now_ns)
+            self._dispatcher.arrived(event.name, 1, event.arrived_ns)
             return
         name, grant = event.granted.partition, event.granted.grant
         self._held_percent -= grant.gpu_percent

@@ -112,7 +112,7 @@ class Dispatcher:
         running = self._device.running.values()
         return {each.partition for each in running if now_ns > each.hung_after_ns}
 
-    def configure(self, partitions: Mapping[str, PartitionTerms], now_ns: int) -> None:
+    def configure(self, partitions: Mapping[str, PartitionTerms]) -> None:
         """Take a new schedule.
 
         A partition that it no longer names but whose worker is still connected is served on, on its last
@@ -148,7 +148,7 @@ class Dispatcher:
         self._forget_if_gone(name)
         return freed
 
-    def arrived(self, name: str, count: int, arrived_ns: int, now_ns: int) -> None:
+    def arrived(self, name: str, count: int, arrived_ns: int) -> None:
         """`count` items joined the tail of a connected worker's queue at `arrived_ns`."""
         partition = self._device.partitions.get(name)
         if partition is not None and partition.connected and count > 0:
