@@ -16,7 +16,7 @@ from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.planning.configuration import choose_configuration
 from kneescale.core.surfaces.catalog import CatalogModel, catalog
 from kneescale.core.surfaces.surface import doubling_batches
-from kneescale.core.units import NS_PER_US, ms_to_ns
+from kneescale.core.units import MS_PER_S, NS_PER_US, ms_to_ns
 from kneescale.core.wire import Role
 from kneescale.testing.device_loop import DeviceLoop, Load
 
@@ -70,7 +70,7 @@ def _load(model: CatalogModel, area_share: float) -> Load:
     surface = model.surface(LANES, doubling_batches(MAX_BATCH))
     slo_ms = SLO_FACTOR * surface.latency_ms(40, 4)
     plan = choose_configuration(surface, slo_ms=slo_ms, rate_rps=None, lanes=LANES, max_batch=MAX_BATCH)
-    rate_rps = area_share * 1000 * plan.batch / (plan.latency_ms * plan.gpu_percent / 100)
+    rate_rps = area_share * MS_PER_S * plan.batch / (plan.latency_ms * plan.gpu_percent / 100)
     terms = PartitionTerms(Role.SERVE, ms_to_ns(slo_ms), 1, plan.gpu_percent, plan.batch, LANES, surface)
     return Load(terms, rate_rps)
 

@@ -32,7 +32,7 @@ from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
-from kneescale.core.units import NS_PER_S, NS_PER_US
+from kneescale.core.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kneescale.core.wire import Role, Terms
 from kneescale.testing.node import running_host, running_worker
 from kneescale.testing.spans import Span, edges, peak_percent
@@ -196,7 +196,7 @@ def _partition(name: str, seconds: float) -> AssignedPartition:
 
 
 def _batch_ns() -> int:
-    return round(lookup(MODEL, PRODUCT).latency_ms(LANE_PERCENT, 1) * 1_000_000)
+    return round(lookup(MODEL, PRODUCT).latency_ms(LANE_PERCENT, 1) * NS_PER_MS)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from kneescale.core.planning.fluid import Pool, Workload, least_area_per_item
 from kneescale.core.planning.placement import Demand
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT
 
 GPU_PERCENTS = range(5, 101, 5)
 BATCHES = (1, 2, 4, 8)
@@ -34,7 +34,7 @@ def main() -> int:
     for models in SIZES:
         workloads = _workloads(models)
         before_s = perf_counter()
-        bound = gpus_at_least(workloads, POOL, AREA_LIMIT_PERMILLE / 1000)
+        bound = gpus_at_least(workloads, POOL, AREA_LIMIT_PERMILLE / PERMILLE)
         bounded_s = perf_counter()
         fleet = size_fleet(
             [_demand(workload) for workload in workloads],
@@ -68,7 +68,7 @@ def _workload(name: str, surface: LatencySurface, draw: random.Random) -> Worklo
 def _demand(workload: Workload) -> Demand:
     surface = workload.surfaces[PRODUCT]
     configuration = cheapest_configuration(surface, slo_ms=workload.limit_ms, rate_rps=workload.rate_rps)
-    return Demand(workload.name, {PRODUCT: configuration}, round(workload.memory_gib * (1 << 30)), 1, 1)
+    return Demand(workload.name, {PRODUCT: configuration}, round(workload.memory_gib * GIB), 1, 1)
 
 
 if __name__ == "__main__":

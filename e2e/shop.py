@@ -10,6 +10,7 @@ from typing import Any
 from e2e.cluster.kubectl import Kubectl
 from e2e.wait import wait_until
 from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.units import US_PER_MS
 
 Object = dict[str, Any]
 
@@ -52,7 +53,7 @@ def imported_profile(catalog_name: str) -> Object:
         {
             "gpuPercent": point.gpu_percent,
             "batch": point.batch,
-            "latencyMicroseconds": round(point.latency_ms * 1000),
+            "latencyMicroseconds": round(point.latency_ms * US_PER_MS),
         }
         for point in surface.points
     ]

@@ -16,6 +16,7 @@ from e2e.demo.samples import EMULATED_ITEMS, echoes
 from e2e.demo.services import reach
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
+from kneescale.core.units import MS_PER_S
 
 pytestmark = pytest.mark.cluster
 
@@ -64,7 +65,7 @@ async def _crowd(endpoint: Endpoint) -> Sequence[Reply]:
 
     async def ask(client: ModelClient, due_s: float) -> None:
         outcome = await ask_for_outcome(client, due_s)
-        replies.append(Reply(outcome, 1e3 * (loop.time() - due_s)))
+        replies.append(Reply(outcome, MS_PER_S * (loop.time() - due_s)))
 
     times_s = poisson_times_s(CROWD_RPS, CROWD_S, np.random.default_rng(1))
     async with (

@@ -21,6 +21,7 @@ from e2e.demo.system import Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import let_pass, wait_until
+from kneescale.core.units import ns_to_ms
 
 pytestmark = pytest.mark.cluster
 
@@ -34,7 +35,6 @@ AT_ONCE = 16
 #: What the plan takes on one GPU, with room for bursts; the load here has none.
 PLANNED_ITEMS_PER_SECOND = 250
 STEADY_S = 10.0
-MS = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def test_in_a_swap_the_gpu_goes_on(shop: Shop, kubectl: Kubectl) -> None:
     before = idle_ns(grants, begin_ns - span_ns, begin_ns)
     during = idle_ns(grants, begin_ns, end_ns)
     note(
-        f"both workers ran batches for {span_ns / MS:.0f} ms: the GPU was idle for {during / MS:.2f} ms, "
-        f"and for {before / MS:.2f} ms in as long a time before"
+        f"both workers ran batches for {ns_to_ms(span_ns):.0f} ms: the GPU was idle "
+        f"for {ns_to_ms(during):.2f} ms, and for {ns_to_ms(before):.2f} ms in as long a time before"
     )
     assert failures(outcomes) == []
 

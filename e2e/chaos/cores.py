@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from kneescale.core.units import US_PER_S
+
 _PRESSURE = Path("/proc/pressure/cpu")
 #: Between two looks.
 PERIOD_S = 1.0
 #: Where some task had to wait for this part of a period or more, the cores were short.
 _SHORT = 0.8
-_US_PER_S = 1_000_000
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def watched_cores() -> Iterator[Sequence[float]]:
 def waited_s(pressure: str) -> float:
     """For how long some task has waited since the machine started, of the text of /proc/pressure/cpu."""
     (some,) = (line for line in pressure.splitlines() if line.startswith("some "))
-    return int(some.rpartition("total=")[2]) / _US_PER_S
+    return int(some.rpartition("total=")[2]) / US_PER_S
 
 
 def _watch(before: tuple[float, float], short_s: list[float], stop: Event) -> None:

@@ -23,6 +23,7 @@ from e2e.progress import Progress
 from e2e.runner import CommandError, Shell
 from e2e.shop import Object, Shop, imported_profile, inference_model, opened
 from e2e.wait import let_pass
+from kneescale.core.units import PERMILLE
 
 #: Few large requests keep the GPUs busy, so that the machine's own cores have time for the cluster.
 ITEMS = 32
@@ -141,7 +142,7 @@ def _planned_area(shop: Shop) -> float:
     """The part of all GPUs' area that the plan needs."""
     specs = shop.schedules().values()
     areas: list[int] = [sum(p["areaPermille"] for p in spec["partitions"]) for spec in specs]
-    return sum(areas) / len(areas) / 1000
+    return sum(areas) / len(areas) / PERMILLE
 
 
 def _left_over(world: World) -> list[str]:

@@ -13,8 +13,8 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import SHORT_BACK_OFF, USUAL_BACK_OFF, Node
 from e2e.runner import CommandError
+from kneescale.core.units import MIB
 
-MIB = 1024**2
 #: The most memory of a control group, and what it uses now: cgroup v1, v2.
 _MEMORY_FILES = (
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),

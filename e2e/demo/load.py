@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from e2e.demo.figures import Outcome
 from e2e.demo.oip import REQUEST_ERRORS, REST_EVERY, Endpoint, ModelClient
 from e2e.demo.samples import Sample
+from kneescale.core.units import MS_PER_S
 
 LEAD_S = 0.5
 
@@ -74,7 +75,7 @@ async def ask_for_outcome(client: ModelClient, due_s: float) -> Outcome:
         sample, answer = await client.ask()
     except REQUEST_ERRORS as error:
         return Outcome(due_s, latency_ms=None, correct=False, error=str(error) or type(error).__name__)
-    latency_ms = (asyncio.get_running_loop().time() - due_s) * 1e3
+    latency_ms = (asyncio.get_running_loop().time() - due_s) * MS_PER_S
     if sample.is_right(answer):
         return Outcome(due_s, latency_ms, correct=True)
     return Outcome(due_s, latency_ms, correct=False, error=f"a wrong answer to {sample.name}")

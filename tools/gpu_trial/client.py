@@ -12,7 +12,7 @@ import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 import tritonclient.grpc.aio as grpc_aio  # type: ignore[import-untyped]
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype  # type: ignore[import-untyped]
 
-from kneescale.core.units import NS_PER_S
+from kneescale.core.units import NS_PER_MS, NS_PER_S
 from kneescale.sim.arrivals import poisson
 
 _LONGEST_WAIT_S = 10.0
@@ -34,7 +34,7 @@ async def ask(model: str, address: str, due_ns: Callable[[], Sequence[int]]) -> 
                 await client.infer(model, inputs, client_timeout=_LONGEST_WAIT_S)
             except InferenceServerException:
                 return None
-            return (time.monotonic_ns() - at_ns) / 1e6
+            return (time.monotonic_ns() - at_ns) / NS_PER_MS
 
         tasks = []
         for at_ns in due_ns():

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from kneescale.core.units import ceil_div
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.tensors import DTYPES, Array, TensorSpec
 
@@ -54,5 +55,5 @@ def _offsets(specs: Sequence[TensorSpec], max_batch: int) -> Iterator[int]:
     for spec in specs:
         yield offset
         size = max_batch * prod(spec.shape[1:]) * DTYPES[spec.datatype].itemsize
-        offset += -(-size // _ALIGNMENT) * _ALIGNMENT
+        offset += ceil_div(size, _ALIGNMENT) * _ALIGNMENT
     yield offset

@@ -7,7 +7,7 @@ each process splits the device for itself, from the same first SM on (ADR 21).
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import WHOLE_GPU_PERCENT, ceil_div
 from kneescale_worker.cuda_driver import CudaDriver, SmResource
 from kneescale_worker.errors import ExecutorError
 from kneescale_worker.lanes import LaneUse, check_sms, sms_for
@@ -58,7 +58,7 @@ class GreenContextLanes:
 
     def _make_lane(self, gpu_percent: int, whole: SmResource, groups: Sequence[SmResource]) -> None:
         unit = groups[0].sm_count
-        size = min(len(groups), -(-sms_for(gpu_percent, whole.sm_count) // unit))
+        size = min(len(groups), ceil_div(sms_for(gpu_percent, whole.sm_count), unit))
         lane_places = places(len(groups), size)
         # The groups leave some SMs over, which the whole GPU has too.
         resources = (

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kneescale.core.surfaces.gpu_products import CLUSTER_SMS, client_sms
 from kneescale.core.tiers import Tier
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import WHOLE_GPU_PERCENT, ceil_div
 from kneescale_worker.errors import LoadError
 
 
@@ -55,7 +55,7 @@ class Lanes(Protocol):
 
 def sms_for(gpu_percent: int, sm_count: int) -> int:
     """The SMs to ask for: the share, rounded up."""
-    return -(-sm_count * gpu_percent // WHOLE_GPU_PERCENT)
+    return ceil_div(sm_count * gpu_percent, WHOLE_GPU_PERCENT)
 
 
 def served_sms(tier: Tier, gpu_percent: int, sm_count: int) -> int | None:
@@ -65,7 +65,7 @@ def served_sms(tier: Tier, gpu_percent: int, sm_count: int) -> int | None:
             return client_sms(sm_count, gpu_percent)
         case Tier.MPS_CONTEXTS:
             # Seen on an H200: 14 SMs where 14 were asked for, 28 for 27, 94 for 93.
-            return -(-sms_for(gpu_percent, sm_count) // CLUSTER_SMS) * CLUSTER_SMS
+            return ceil_div(sms_for(gpu_percent, sm_count), CLUSTER_SMS) * CLUSTER_SMS
         case Tier.GREEN_CONTEXTS | Tier.SM_PARTITIONS:
             # In SM partitions nothing is measured.
             return None

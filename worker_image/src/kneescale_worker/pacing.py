@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
-from kneescale.core.units import NS_PER_S
+from kneescale.core.units import NS_PER_S, PERMILLE, ceil_div
 from kneescale.core.wire import Terms
 from kneescale_worker.batches import BatchRunner
 from kneescale_worker.grants import GrantClient
 from kneescale_worker.queue import ItemQueue, Slice
 
-_PERMILLE = 1000
 #: Before the agent said anything: single items, a tenth of the time.
 _FIRST_BATCH = 1
 _FIRST_SHARE_PERMILLE = 100
@@ -54,7 +53,7 @@ class SelfPacer:
 
 def lanes_at_once(share_permille: int) -> int:
     """On how many lanes at once a share of the time is spent, of which each has at most all of it."""
-    return max(1, -(-share_permille // _PERMILLE))
+    return max(1, ceil_div(share_permille, PERMILLE))
 
 
 def pause_ns(busy_ns: int, terms: Terms) -> int:
@@ -71,5 +70,5 @@ def idle_ns(busy_ns: int, share_permille: int) -> int:
 
     A share of nothing counts as one permille: slow, but nothing waits for ever.
     """
-    share = min(_PERMILLE, max(1, share_permille))
-    return busy_ns * (_PERMILLE - share) // share
+    share = min(PERMILLE, max(1, share_permille))
+    return busy_ns * (PERMILLE - share) // share

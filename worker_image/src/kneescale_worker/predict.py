@@ -10,9 +10,8 @@ from typing import Any
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.prediction import KERNELS_PREDICT_TO, TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
+from kneescale.core.units import PERCENT
 from kneescale_worker.profile import lanes_to_measure, triples
-
-_PERCENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +41,5 @@ def predict(request: PredictionRequest) -> dict[str, Any]:
     surface = predicted_surface(executor.kernels(), product, TORCHSCRIPT, lanes, batches)
     return {
         "points": triples(surface.points),
-        "expectedErrorPercent": ceil(_PERCENT * KERNELS_PREDICT_TO),
+        "expectedErrorPercent": ceil(PERCENT * KERNELS_PREDICT_TO),
     }

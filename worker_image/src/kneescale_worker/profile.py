@@ -17,7 +17,7 @@ from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.prediction import TORCHSCRIPT, predicted_to_measured
 from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, SequentialDesign
 from kneescale.core.surfaces.surface import Point, doubling_batches
-from kneescale.core.units import NS_PER_S, NS_PER_US, ms_to_ns, ns_to_ms
+from kneescale.core.units import NS_PER_S, NS_PER_US, PERCENT, PERMILLE, US_PER_MS, ms_to_ns, ns_to_ms
 from kneescale.core.wire import Progress
 from kneescale_worker.errors import AgentError, LoadError
 from kneescale_worker.executor import Executor, LocalExecutor
@@ -40,8 +40,6 @@ _FEWEST_REPEATS = 3
 _MOST_REPEATS = 25
 #: Beside its batches, a run takes the waits for its probes on a device that serves others.
 _COST = MeasuringCost(set_up_s=1, batches=_MOST_REPEATS + 1)
-_US_PER_MS = 1000
-_PERCENT, _PERMILLE = 100, 1000
 #: What is as good as not known at all is told as this.
 _MOST_PERMILLE = 10_000
 
@@ -64,9 +62,9 @@ class Profile:
         message: dict[str, Any] = {"points": triples(self.measured)}
         if self.fitted:
             message["fitted"] = triples(self.fitted)
-            message["expectedErrorPercent"] = ceil(_PERCENT * self.expected_error)
+            message["expectedErrorPercent"] = ceil(PERCENT * self.expected_error)
         if self.prediction_error is not None:
-            message["predictionErrorPercent"] = round(_PERCENT * self.prediction_error)
+            message["predictionErrorPercent"] = round(PERCENT * self.prediction_error)
         return message
 
 
@@ -162,7 +160,7 @@ class Profiler:
             ) from error
 
     def _progress(self) -> Progress:
-        error_permille = min(round(_PERMILLE * self._design.expected_error()), _MOST_PERMILLE)
+        error_permille = min(round(PERMILLE * self._design.expected_error()), _MOST_PERMILLE)
         return Progress(len(self._design.points), len(self._grid), error_permille)
 
     def _left_ns(self) -> int:
@@ -181,7 +179,7 @@ async def profile(settings: Settings, executor: LocalExecutor) -> Profile:
     design = await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
     served = partial(as_served, design, settings, executor.lane_sms)
     measured, fitted, error = served(design.points), served(design.fitted_points()), design.expected_error()
-    _log.info("%d runs measured, %d fitted: known to %.1f %%", len(measured), len(fitted), _PERCENT * error)
+    _log.info("%d runs measured, %d fitted: known to %.1f %%", len(measured), len(fitted), PERCENT * error)
     return Profile(measured, fitted, error, _prediction_error(executor, settings.product, measured))
 
 
@@ -203,7 +201,7 @@ def _as_served(
     if not measured or not served:
         return point
     run = (point.gpu_percent, point.batch)
-    slowdown = design.slowdown(run, _PERCENT * measured / whole, _PERCENT * served / whole)
+    slowdown = design.slowdown(run, PERCENT * measured / whole, PERCENT * served / whole)
     return replace(point, latency_ms=point.latency_ms * slowdown)
 
 
@@ -218,15 +216,13 @@ def _prediction_error(executor: LocalExecutor, product_name: str, measured: Sequ
         _log.exception("there is no prediction to compare with: the model's kernels cannot be read")
         return None
     off = np.abs(predicted_to_measured(kernels, gpu, TORCHSCRIPT, measured) - 1)
-    _log.info("predicted from its kernels: %.1f %% off at the median", _PERCENT * np.median(off))
+    _log.info("predicted from its kernels: %.1f %% off at the median", PERCENT * np.median(off))
     return float(np.median(off))
 
 
 def triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
     """Points as the operator reads them: GPU%, batch, latency in us."""
-    return [
-        (point.gpu_percent, point.batch, max(1, round(_US_PER_MS * point.latency_ms))) for point in points
-    ]
+    return [(point.gpu_percent, point.batch, max(1, round(US_PER_MS * point.latency_ms))) for point in points]
 
 
 def _sample_inputs(executor: Executor, batch: int) -> list[Array]:

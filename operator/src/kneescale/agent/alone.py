@@ -1,10 +1,9 @@
 """What workers are told for when their agent is away: how each paces itself, and sees none of the others."""
 
 from kneescale.core.dispatching.dispatcher import PartitionTerms
-from kneescale.core.units import WHOLE_GPU_PERCENT, ns_to_ms
+from kneescale.core.units import PERMILLE, WHOLE_GPU_PERCENT, ns_to_ms
 from kneescale.core.wire import Terms
 
-_PERMILLE = 1_000
 #: Twice its planned share, so that a worker can work off a queue...
 _MOST_OF_PLAN = 2
 #: ...and as much as Terms can say.
@@ -21,14 +20,14 @@ def terms_alone(terms: PartitionTerms, area_permille: int, planned_permille: int
     """
     lane = terms.gpu_percent
     lanes = terms.lanes.count(lane) if terms.is_pool else WHOLE_GPU_PERCENT // lane
-    fair_permille = area_permille * _PERMILLE // max(1, planned_permille)
+    fair_permille = area_permille * PERMILLE // max(1, planned_permille)
     wanted_permille = max(area_permille, min(_MOST_OF_PLAN * area_permille, fair_permille))
     return Terms(
         slo_ns=terms.slo_ns,
         batch=_batch(terms),
         gpu_percent=lane,
         share_permille=min(
-            max(1, wanted_permille * WHOLE_GPU_PERCENT // lane), lanes * _PERMILLE, _LARGEST_SHARE_PERMILLE
+            max(1, wanted_permille * WHOLE_GPU_PERCENT // lane), lanes * PERMILLE, _LARGEST_SHARE_PERMILLE
         ),
     )
 

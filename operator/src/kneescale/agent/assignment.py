@@ -10,9 +10,8 @@ from kneescale.api.vocabulary import LateRequests, Role
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.surface import LatencySurface, Point
-from kneescale.core.units import NS_PER_MS
+from kneescale.core.units import NS_PER_MS, US_PER_MS
 
-_US_PER_MS = 1_000
 #: The dispatcher does not see a request's way to the queue and back, on CPUs that do other things too: it may
 #: take this much, and where that is more this part of the SLO.
 _LEAST_MARGIN_NS = NS_PER_MS
@@ -76,7 +75,7 @@ def _assigned(partition: Partition, planned_permille: int, claim_uid: str) -> As
 
 def _dispatcher_terms(partition: Partition) -> PartitionTerms:
     points = [
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / _US_PER_MS)
+        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS)
         for point in partition.surface
     ]
     slo_ns = partition.slo_milliseconds * NS_PER_MS

@@ -9,8 +9,7 @@ from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Share
 from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
-
-_GIB = 1024**3
+from kneescale.core.units import GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class _Product:
 
 
 #: Memory and SMs from NVIDIA's Tesla V100 data sheet.
-_PRODUCTS = {"V100-SXM2-16GB": _Product(memory_bytes=16 * _GIB, sm_count=80)}
+_PRODUCTS = {"V100-SXM2-16GB": _Product(memory_bytes=16 * GIB, sm_count=80)}
 #: MPS clients per device before CUDA 13.1 (NVIDIA MPS documentation).
 _CLIENTS = 48
 #: SMs in a chunk of the tier of SM partitions, as on Ampere: a real V100 has no such partitions.

@@ -7,11 +7,11 @@ from typing import Any
 from kneescale.agent.backend import Backend, Device, GpuDetails
 from kneescale.agent.cluster_api import ClusterApi, ClusterError, ConflictError, Manifest, NotFoundError
 from kneescale.api.names import DRIVER, MANAGED_BY, MANAGED_BY_LABEL, TAINT
+from kneescale.core.units import MIB
 
 log = logging.getLogger(__name__)
 
 _API_VERSION = "resource.k8s.io/v1"
-_MIB = 1024**2
 #: The pool is this one slice; as long as it says otherwise, nothing can be allocated here.
 _SLICE_COUNT = 1
 #: The kubelet deletes the slice when it restarts; until the next look nothing can be allocated here.
@@ -173,7 +173,7 @@ def _shared(value: str, *, default: str, step: str) -> dict[str, Any]:
 
 def _binary_quantity(value: int) -> str:
     """Whole Mi in the canonical form in which the API server gives it back ("16Gi", "24001Mi")."""
-    mebibytes = value // _MIB
+    mebibytes = value // MIB
     for unit in ("Mi", "Gi", "Ti"):
         if mebibytes % 1024:
             return f"{mebibytes}{unit}"

@@ -26,7 +26,7 @@ from kneescale.api.gpu_schedule import (
 from kneescale.api.vocabulary import Role
 from kneescale.core.scaling.area_use import AreaUse
 from kneescale.core.scaling.arrivals import Traffic
-from kneescale.core.units import NS_PER_S
+from kneescale.core.units import MS_PER_S, NS_PER_S, PERMILLE, US_PER_MS, ceil_div
 from kneescale.core.wire import Measured, Progress
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 _PERIOD_S = 2.0
 #: Told again after this long even when nothing changed, in case somebody else wrote the status.
 _REPEAT_NS = 10 * NS_PER_S
-_US_PER_MS = 1_000
 _MAX_SUMMARY = 1024
 
 
@@ -166,11 +165,12 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
     if view is None:
         return PartitionStatus(name=name, state=PartitionState.WAITING)
     timing, traffic = view.timing, view.traffic
+    ratio = timing.latency_ratio
     status = PartitionStatus(
         name=name,
         state=_state(view),
         overruns=timing.overruns,
-        latency_ratio_permille=None if timing.latency_ratio is None else round(1000 * timing.latency_ratio),
+        latency_ratio_permille=None if ratio is None else round(PERMILLE * ratio),
         profiling=None if view.progress is None else _profiling(view.progress),
         traffic=_traffic(traffic) if traffic else None,
     )
@@ -179,7 +179,7 @@ def _partition_status(name: str, view: PartitionView | None) -> PartitionStatus:
 
 def _profiling(progress: Progress) -> ProfilingProgress:
     """The error rounded up: no profile is told to be surer than it is."""
-    return ProfilingProgress(progress.measured, progress.runs, -(-progress.error_permille // 10))
+    return ProfilingProgress(progress.measured, progress.runs, ceil_div(progress.error_permille, 10))
 
 
 def _traffic(traffic: Traffic) -> PartitionTraffic:
@@ -188,8 +188,8 @@ def _traffic(traffic: Traffic) -> PartitionTraffic:
         steady_items_per_second=f"{traffic.steady_ips:.2f}",
         steady_seconds=f"{traffic.steady_s:.1f}",
         trend_items_per_second=f"{traffic.trend_ips2:.3f}",
-        dispersion_permille=round(1000 * traffic.dispersion),
-        slow_dispersion_permille=round(1000 * traffic.slow_dispersion),
+        dispersion_permille=round(PERMILLE * traffic.dispersion),
+        slow_dispersion_permille=round(PERMILLE * traffic.slow_dispersion),
         long_items_per_second=f"{traffic.long_ips:.2f}",
         long_seconds=f"{traffic.long_s:.1f}",
     )
@@ -205,7 +205,7 @@ def _with_measured(status: PartitionStatus, measured: Measured) -> PartitionStat
         failed=measured.failed,
         p50_milliseconds=_whole_ms(measured.p50_us) if measured.answered else None,
         p99_milliseconds=_whole_ms(measured.p99_us) if measured.answered else None,
-        window_seconds=round(measured.window_ms / 1000),
+        window_seconds=round(measured.window_ms / MS_PER_S),
     )
 
 
@@ -218,9 +218,9 @@ def _state(view: PartitionView) -> PartitionState:
 
 
 def _rate(measured: Measured) -> str:
-    return f"{1000 * measured.requests / max(1, measured.window_ms):.1f}"
+    return f"{MS_PER_S * measured.requests / max(1, measured.window_ms):.1f}"
 
 
 def _whole_ms(us: int) -> int:
     """Rounded up: no latency is reported shorter than it was."""
-    return -(-us // _US_PER_MS)
+    return ceil_div(us, US_PER_MS)

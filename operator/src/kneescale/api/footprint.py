@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.core.tiers import Tier
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import WHOLE_GPU_PERCENT, ceil_div
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +41,4 @@ def footprint(device: GpuDevice, lanes: Sequence[int]) -> Footprint:
 
 def _chunks(gpu_percent: int, chunks: int) -> int:
     """A GPU% in whole chunks, of so many; rounded up."""
-    return -(-gpu_percent * chunks // WHOLE_GPU_PERCENT)
+    return ceil_div(gpu_percent * chunks, WHOLE_GPU_PERCENT)

@@ -14,6 +14,7 @@ from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.surfaces.knee import find_efficacy_knee, find_knee
 from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import MS_PER_S
 
 _DEFAULT_SLO_MS = 100.0
 
@@ -130,7 +131,7 @@ def _row(profile: Profile, surface: LatencySurface, arguments: argparse.Namespac
         latency_ms=round(chosen.latency_ms, 3),
         latency_between_ms=(round(estimate.low_ms, 3), round(estimate.high_ms, 3)),
         is_extrapolated=estimate.is_extrapolated,
-        throughput_rps=round(1000 * chosen.batch / chosen.latency_ms, 1),
+        throughput_rps=round(MS_PER_S * chosen.batch / chosen.latency_ms, 1),
         area_percent=chosen.area_permille / 10,
     )
 

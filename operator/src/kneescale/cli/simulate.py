@@ -12,6 +12,7 @@ from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
 from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of
+from kneescale.core.units import MS_PER_S
 from kneescale.sim.fleet import SimulatedGpu, serve
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.spans import Span, spans_of
@@ -124,7 +125,7 @@ def _draw(outcomes: Mapping[str, Best], fleet: Sequence[SimulatedGpu], arguments
         for gpu, spans in zip(fleet, best.spans, strict=True)
     ]
     longest_slo_ms = max(tenant.slo_ms for gpu in fleet for tenant in gpu.tenants)
-    detail_s = SESSIONS_SHOWN * longest_slo_ms / 1000
+    detail_s = SESSIONS_SHOWN * longest_slo_ms / MS_PER_S
     title = f"GPU% in use at load {arguments.load:g}, simulated"
     draw_timeline(panels, title, detail_s, arguments.plot)
 

@@ -3,12 +3,14 @@
 #: As people and profiles write times.
 US_PER_MS = 1_000
 MS_PER_S = 1_000
+US_PER_S = 1_000_000
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
-#: Bytes of a GiB, as GPUs' memory is told.
+#: Bytes, as memory is told.
+MIB = 1 << 20
 GIB = 1 << 30
 
 #: Parts of a whole.
@@ -27,3 +29,8 @@ def ms_to_ns(ms: float) -> int:
 def ns_to_ms(ns: int) -> float:
     """Nanoseconds to milliseconds."""
     return ns / NS_PER_MS
+
+
+def ceil_div(number: int, by: int) -> int:
+    """The quotient, rounded up."""
+    return -(-number // by)

@@ -11,6 +11,7 @@ from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.core.planning.configuration import Configuration
 from kneescale.core.planning.placement import Demand, Device, Placed, Unplaced, place
+from kneescale.core.units import ceil_div
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.finding import Finding, fails
 from kneescale.plan.inventory import Inventory
@@ -247,7 +248,7 @@ def _missing_gpus(outcome: Placed, model: InferenceModel, settings: Settings) ->
     """GPUs for what the model lacks, in as many replicas as it may have at the most."""
     fewest, most = model.spec.scaling.bounds
     placed = len(outcome.devices)
-    for_area = -(-outcome.missing_permille // settings.area_limit_permille)
+    for_area = ceil_div(outcome.missing_permille, settings.area_limit_permille)
     return min(most - placed, max(for_area, fewest - placed))
 
 
@@ -281,7 +282,7 @@ def _target(
         lanes=lanes,
         is_pool=is_pool,
         size=size,
-        area_permille=-(-size.configuration.area_permille // replicas),
+        area_permille=ceil_div(size.configuration.area_permille, replicas),
     )
 
 

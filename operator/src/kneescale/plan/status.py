@@ -24,6 +24,7 @@ from kneescale.api.model_profile import (
     render_model_profile_status,
 )
 from kneescale.api.names import API_VERSION
+from kneescale.core.units import PERMILLE
 from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.manifests import HTTP_PORT, serving_labels
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
@@ -135,7 +136,7 @@ def _ratio_permille(profile: ModelProfile, used: Profile | None) -> int | None:
     """How much slower workers are of late than the profile says, if it is the one in use and they are."""
     if used is None or used.name != profile.metadata.name or used.slowness == 1:
         return None
-    return round(1000 * used.slowness)
+    return round(PERMILLE * used.slowness)
 
 
 def _complete(profile: ModelProfile, to_measure: Finding | None) -> Finding:

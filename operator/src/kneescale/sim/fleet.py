@@ -7,7 +7,7 @@ from math import inf
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
-from kneescale.core.units import GIB
+from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.engine import System
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Scenario, ScenarioGpu, ScenarioModel, Trace
@@ -79,7 +79,7 @@ def _placement(scenario: Scenario) -> Mapping[str, Sequence[str]]:
         if len(placed) == len(demands):
             return placed
         limit *= _FULLER
-        if limit > 1000 * sum(_area_permille(demand) for demand in demands) + 1000:
+        if limit > PERMILLE * (1 + sum(_area_permille(demand) for demand in demands)):
             model, why = next((name, to) for name, to in outcome.items() if not isinstance(to, Placed))
             raise InfeasibleError(f"model {model}: {why.reason}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Times, poisson
 
 #: The day's course is drawn with so many corners.
@@ -42,7 +43,7 @@ def sampled(shape: Shape, peak_rps: float, duration_s: float, rng: np.random.Gen
     By thinning (Lewis and Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", 1979).
     """
     times = poisson(peak_rps, duration_s, rng)
-    kept = rng.random(len(times)) < shape.at(times / (duration_s * 1e9))
+    kept = rng.random(len(times)) < shape.at(times / (duration_s * NS_PER_S))
     return times[kept]
 
 

@@ -79,4 +79,4 @@ def workloads_of(tenants: "Sequence[Tenant]", product: str) -> list[Workload]:
 
 def load_of(tenants: "tuple[Tenant, ...]") -> float:
     """The part of a GPU's area that the tenants' rates take, each at its cheapest: 1 is the fluid bound."""
-    return sum(tenant.rate_rps * tenant.area_per_item for tenant in tenants) / (WHOLE_GPU_PERCENT * 1e9)
+    return sum(tenant.rate_rps * tenant.area_per_item for tenant in tenants) / (WHOLE_GPU_PERCENT * NS_PER_S)

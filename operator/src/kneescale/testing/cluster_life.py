@@ -10,6 +10,7 @@ from typing import Any
 
 from kneescale.api.conditions import format_time
 from kneescale.api.names import DEVICE_ANNOTATION, MODEL_LABEL, PREDICT, ROLE_LABEL
+from kneescale.core.units import US_PER_MS
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
 
@@ -20,7 +21,7 @@ _BATCHES = (1, 2, 4, 8, 16)
 def surface(knee_percent: int, base_ms: float) -> list[tuple[int, int, int]]:
     """Points (GPU%, batch, microseconds) of a model that takes `base_ms` for one item past its knee."""
     return [
-        (percent, batch, round(1000 * base_ms * batch**0.5 * max(1.0, knee_percent / percent)))
+        (percent, batch, round(US_PER_MS * base_ms * batch**0.5 * max(1.0, knee_percent / percent)))
         for percent in _GPU_PERCENTS
         for batch in _BATCHES
     ]

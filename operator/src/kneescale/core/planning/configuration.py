@@ -7,9 +7,7 @@ from typing import NamedTuple
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.surfaces.knee import efficacy
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT
-
-_MS_PER_S = 1000
+from kneescale.core.units import MS_PER_S, PERMILLE, WHOLE_GPU_PERCENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Configuration:
 
 def gather_ms(batch: int, rate_rps: float | None) -> float:
     """How long the first item of a batch waits for the last one; 0 where the rate is not known."""
-    return (batch - 1) * _MS_PER_S / rate_rps if rate_rps else 0.0
+    return (batch - 1) * MS_PER_S / rate_rps if rate_rps else 0.0
 
 
 def choose_configuration(
@@ -108,8 +106,8 @@ def _runs(surface: LatencySurface, gpu_percents: Sequence[int], batches: Sequenc
 
 
 def _configuration(run: _Run, slo_ms: float, rate_rps: float | None) -> Configuration:
-    period_ms = run.batch * _MS_PER_S / rate_rps if rate_rps else slo_ms
-    area_permille = round(1000 * run.latency_ms / period_ms * run.gpu_percent / WHOLE_GPU_PERCENT)
+    period_ms = run.batch * MS_PER_S / rate_rps if rate_rps else slo_ms
+    area_permille = round(PERMILLE * run.latency_ms / period_ms * run.gpu_percent / WHOLE_GPU_PERCENT)
     return Configuration(*run, efficacy(*run), area_permille)
 
 

@@ -10,7 +10,7 @@ from math import ceil, floor
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
 from kneescale.core.planning.placement import Demand, Device, Placed, pack
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import GIB, WHOLE_GPU_PERCENT
 
 #: MPS clients of one GPU before CUDA 13.1 (60 since): one for each model on it.
 MPS_CLIENTS = 48
@@ -19,8 +19,6 @@ MPS_CLIENTS = 48
 _SLACK = 0.05
 _MOST_PARTS = 6
 
-_PERMILLE = 1000
-_GIB = 1 << 30
 #: What stands for memory that is not known: more than any GPU has.
 _ENDLESS_GIB = 1 << 20
 
@@ -84,9 +82,9 @@ def size_fleet(demands: Sequence[Demand], pool: Pool, *, area_limit_permille: in
 
 def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
     largest = max(demands, key=lambda demand: demand.memory_bytes)
-    if largest.memory_bytes > pool.memory_gib * _GIB:
+    if largest.memory_bytes > pool.memory_gib * GIB:
         raise InfeasibleError(
-            f"model {largest.model}: needs {largest.memory_bytes / _GIB:.1f} GiB of GPU memory; "
+            f"model {largest.model}: needs {largest.memory_bytes / GIB:.1f} GiB of GPU memory; "
             f"a GPU has {pool.memory_gib:g}"
         )
 
@@ -102,7 +100,7 @@ def _replicas(demand: Demand, product: str, most_permille: int) -> int:
 
 
 def _placer(demands: Sequence[Demand], pool: Pool, area_limit_permille: int) -> Callable[[int], Fleet | None]:
-    memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * _GIB)
+    memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * GIB)
 
     def placed(gpus: int) -> Fleet | None:
         devices = [

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.planning.linear_programme import LinearProgramme
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT
-
-_MS_PER_S = 1000
+from kneescale.core.units import MS_PER_S, WHOLE_GPU_PERCENT
 
 #: Below this a rate or a dual price is the solver's rounding.
 _NEGLIGIBLE = 1e-9
@@ -66,7 +64,7 @@ class RunMix:
     @property
     def area_percent(self) -> float:
         """The GPU% that these runs hold in the mean: 100 is one GPU."""
-        return self.runs_per_s * self.gpu_percent * self.latency_ms / _MS_PER_S
+        return self.runs_per_s * self.gpu_percent * self.latency_ms / MS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ def fastest_batch(surface: LatencySurface, limit_ms: float, gpu_percent: int) ->
 def most_items_per_s(surface: LatencySurface, limit_ms: float) -> dict[int, float]:
     """What one batch after the other carries on each GPU%, of those on which any ends in time."""
     return {
-        percent: batch * _MS_PER_S / surface.latency_ms(percent, batch)
+        percent: batch * MS_PER_S / surface.latency_ms(percent, batch)
         for percent in surface.gpu_percents
         if (batch := fastest_batch(surface, limit_ms, percent))
     }
@@ -144,7 +142,7 @@ def least_area_per_item(surface: LatencySurface, limit_ms: float) -> float:
     Raises InfeasibleError where none does.
     """
     areas = [
-        percent * surface.latency_ms(percent, batch) / batch / _MS_PER_S
+        percent * surface.latency_ms(percent, batch) / batch / MS_PER_S
         for percent in surface.gpu_percents
         if (batch := fastest_batch(surface, limit_ms, percent))
     ]
@@ -166,7 +164,7 @@ class _Column:
     @property
     def seconds(self) -> float:
         """How long one run takes."""
-        return self.latency_ms / _MS_PER_S
+        return self.latency_ms / MS_PER_S
 
     @property
     def area(self) -> float:

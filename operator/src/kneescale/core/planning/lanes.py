@@ -17,7 +17,7 @@ from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.planning.fluid import Workload, least_area_per_item
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import MS_PER_S, WHOLE_GPU_PERCENT
 
 T = TypeVar("T")
 
@@ -259,7 +259,7 @@ class Chooser:
         surface = demand.surface
         self.name = demand.name
         self._slo_ms = demand.slo_ms
-        self._rate = demand.rate_rps / 1000
+        self._rate = demand.rate_rps / MS_PER_S
         self._max_batch = surface.batches[-1]
         self._percents = surface.gpu_percents
         self._surface = surface
@@ -273,7 +273,7 @@ class Chooser:
     @cached_property
     def least_area_percent(self) -> float:
         """The GPU% that the rate takes at best."""
-        return 1000 * self._rate * least_area_per_item(self._surface, self._slo_ms)
+        return MS_PER_S * self._rate * least_area_per_item(self._surface, self._slo_ms)
 
     @cached_property
     def _least_percent(self) -> int:

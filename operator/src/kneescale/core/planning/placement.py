@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kneescale.core.planning.configuration import Configuration
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT, ceil_div
 
 #: The rest of a GPU's area is left for bursts and for gaps that no batch fits.
 DEFAULT_AREA_LIMIT_PERMILLE = 850
 
 #: Each pass can only use what the one before set free; more passes than this changed nothing in any test.
 _MAX_PASSES = 8
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +260,7 @@ def _squeeze(demand: Demand, rooms: Sequence[_Room], held: Sequence[str], why: s
 def _wanted_replicas(demand: Demand, products: Collection[str], area_limit_permille: int) -> int:
     """As few replicas as carry the rate on otherwise empty devices, within the demand's bounds."""
     needed = [
-        -(-configuration.area_permille // area_limit_permille)
+        ceil_div(configuration.area_permille, area_limit_permille)
         for product, configuration in demand.configurations.items()
         if product in products
     ]
@@ -304,7 +303,7 @@ def _occupy(demand: Demand, rooms: Sequence[_Room]) -> None:
 
 
 def _share_permille(configuration: Configuration, replicas: int) -> int:
-    return -(-configuration.area_permille // replicas)
+    return ceil_div(configuration.area_permille, replicas)
 
 
 def _largest_area(demand: Demand) -> int:
@@ -331,8 +330,8 @@ def _why_not(demand: Demand, replicas: int, rooms: Sequence[_Room], exclude: Seq
     free_bytes = max(room.free_bytes for room in others)
     if free_bytes < demand.memory_bytes:
         return (
-            f"needs {demand.memory_bytes / _GIB:.1f} GiB of GPU memory; "
-            f"the freest GPU has {free_bytes / _GIB:.1f} GiB left"
+            f"needs {demand.memory_bytes / GIB:.1f} GiB of GPU memory; "
+            f"the freest GPU has {free_bytes / GIB:.1f} GiB left"
         )
     return _why_no_area(demand, replicas, others)
 
@@ -344,7 +343,7 @@ def _why_no_area(demand: Demand, replicas: int, rooms: Sequence[_Room]) -> str:
     period_ms = (
         configuration.latency_ms
         * configuration.gpu_percent
-        * 1000
+        * PERMILLE
         / (WHOLE_GPU_PERCENT * max(1, area_permille))
     )
     each = f" in each of {replicas} replicas" if replicas > 1 else ""

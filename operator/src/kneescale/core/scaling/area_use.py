@@ -2,10 +2,9 @@
 
 from collections import deque
 
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S, PERMILLE, WHOLE_GPU_PERCENT
 
 _WINDOW_NS = 10 * NS_PER_S
-_PERMILLE = 1000
 
 
 class AreaUse:
@@ -27,4 +26,4 @@ class AreaUse:
         (start_ns, before), (end_ns, after) = self._samples[0], self._samples[-1]
         if end_ns == start_ns:
             return 0
-        return round(_PERMILLE * (after - before) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))
+        return round(PERMILLE * (after - before) / (WHOLE_GPU_PERCENT * (end_ns - start_ns)))

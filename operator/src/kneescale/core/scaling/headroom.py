@@ -14,10 +14,7 @@ from math import log
 
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import WHOLE_GPU_PERCENT
-
-_PERMILLE = 1000
-_MS_PER_S = 1000
+from kneescale.core.units import MS_PER_S, PERMILLE, WHOLE_GPU_PERCENT
 
 
 def needed_permille(
@@ -33,7 +30,7 @@ def needed_permille(
     # where requests wait, at some more area.
     slack_ms = max(slo_ms - run.latency_ms, slo_ms / 2)
     k = dispersion * area_per_item_ms * log(1 / (1 - percentile / 100)) / (2 * slack_ms)
-    return _PERMILLE * rate_ips * area_per_item_ms / _MS_PER_S * (1 + k)
+    return PERMILLE * rate_ips * area_per_item_ms / MS_PER_S * (1 + k)
 
 
 def burst_factor(
@@ -55,4 +52,4 @@ def burst_factor(
     needed = needed_permille(
         run, rate_ips=rate_ips, dispersion=dispersion, slo_ms=slo_ms, percentile=percentile
     )
-    return max(1.0, needed * area_limit_permille / _PERMILLE / max(1, planned.area_permille))
+    return max(1.0, needed * area_limit_permille / PERMILLE / max(1, planned.area_permille))

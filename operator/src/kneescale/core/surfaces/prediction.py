@@ -15,9 +15,7 @@ from kneescale.core.surfaces.gpu_products import GpuProduct
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.surfaces.latency_model import Floats, Runs
 from kneescale.core.surfaces.surface import LatencySurface, Point
-
-_US_PER_S = 1_000_000
-_MS_PER_S = 1000
+from kneescale.core.units import MS_PER_S, US_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,8 @@ def predict_latency_ms(
     on_gpu_s = _on_gpu_s(kernels, product, stack, runs)
     # A kernel and all after it take at least their time, from when it was issued; the last one rules.
     from_here_s = np.cumsum(on_gpu_s[::-1], axis=0)[::-1]
-    issued_s = np.arange(1, len(kernels) + 1) * stack.launch_us / _US_PER_S
-    latency_ms: Floats = _MS_PER_S * np.max(issued_s[:, None] + from_here_s, axis=0)
+    issued_s = np.arange(1, len(kernels) + 1) * stack.launch_us / US_PER_S
+    latency_ms: Floats = MS_PER_S * np.max(issued_s[:, None] + from_here_s, axis=0)
     return latency_ms
 
 

@@ -14,8 +14,8 @@ from kneescale.core.surfaces.latency_model import Floats, Prior, Runs
 from kneescale.core.surfaces.population import POPULATION
 from kneescale.core.surfaces.surface import Point
 from kneescale.core.surfaces.surface_fit import FittedSurface, fit_surface
+from kneescale.core.units import MS_PER_S
 
-_MS_PER_S = 1000
 #: So many of the grid's runs must be known well enough.
 _SHARE_KNOWN = 0.9
 #: Without batches of one and of two items nothing is known of the larger ones: they may take however long.
@@ -34,7 +34,7 @@ class MeasuringCost:
 
     def seconds(self, latency_ms: Floats) -> Floats:
         """For each run of the given batch latency."""
-        seconds: Floats = self.set_up_s + self.batches * latency_ms / _MS_PER_S
+        seconds: Floats = self.set_up_s + self.batches * latency_ms / MS_PER_S
         return seconds
 
 
