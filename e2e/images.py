@@ -62,20 +62,6 @@ def build_images(progress: Progress, models: Sequence[str] = (), runner: Runner 
     return Images(builder.operator(), builder.worker(), {model: builder.model(model) for model in models})
 
 
-def build_image(
-    name: str,
-    dockerfile: Path,
-    context: Path,
-    build_args: Mapping[str, str],
-    inputs_to_hash: Sequence[Path],
-    progress: Progress,
-    runner: Runner | None = None,
-) -> ImageRef:
-    """Build any other image, once for each content of `inputs_to_hash`, its Dockerfile and its arguments."""
-    builder = ImageBuilder(runner or Shell(), progress)
-    return builder.build(name, dockerfile, context, build_args, inputs_to_hash)
-
-
 def cpu_torch_site(progress: Progress | None = None, runner: Runner | None = None) -> Path:
     """Return a folder to put into PYTHONPATH, with torch for CPUs and all that it needs, for this Python."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

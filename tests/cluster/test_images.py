@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.buildah import KEPT, Buildah, ImageRef
-from e2e.images import build_image
+from e2e.images import ImageBuilder
 from e2e.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
@@ -38,9 +38,8 @@ def context(tmp_path: Path) -> Path:
 
 
 def _build(context: Path, runner: RecordingRunner, args: dict[str, str] | None = None) -> ImageRef:
-    return build_image(
-        "thing", context / "Dockerfile", context, args or {}, [context / "input"], PROGRESS, runner
-    )
+    builder = ImageBuilder(runner, PROGRESS)
+    return builder.build("thing", context / "Dockerfile", context, args or {}, [context / "input"])
 
 
 def test_an_image_is_built_once(context: Path) -> None:
@@ -64,16 +63,9 @@ def test_every_input_names_the_image(context: Path) -> None:
 
 def test_a_failed_build_is_not_kept_and_its_log_is_named(context: Path) -> None:
     stream = io.StringIO()
+    builder = ImageBuilder(FakeBuildah(failing=(" build ",)), Progress(stream))
     with pytest.raises(RuntimeError, match="refused"):
-        build_image(
-            "thing",
-            context / "Dockerfile",
-            context,
-            {},
-            [],
-            Progress(stream),
-            FakeBuildah(failing=(" build ",)),
-        )
+        builder.build("thing", context / "Dockerfile", context, {}, [])
     assert "FAILED" in stream.getvalue()
     assert "image-thing-" in stream.getvalue()
     assert _build(context, FakeBuildah()).archive.exists()

@@ -15,7 +15,7 @@ def test_the_utilisations_come_close_to_the_papers(name: str, utilization: float
 @pytest.mark.parametrize("timeline", STUDY.values(), ids=STUDY)
 def test_nothing_passes_100_gpu_percent(timeline: Timeline) -> None:
     changes = [(slot.start_ms, slot.step.gpu_percent) for slot in timeline.slots]
-    changes += [(slot.end_ms, -slot.step.gpu_percent) for slot in timeline.slots]
+    changes += [(slot.start_ms + slot.step.ms, -slot.step.gpu_percent) for slot in timeline.slots]
     used = 0
     for _, percent in sorted(changes):
         used += percent

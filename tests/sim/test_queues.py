@@ -9,7 +9,6 @@ def test_requests_leave_in_the_order_in_which_they_came() -> None:
     queues = Queues((tenant(slo_ms=1),), [[5, 7, 9]])
     assert [queues.push(0) for _ in range(3)] == [5, 7, 9]
     assert (queues.length(0), queues.oldest_ns(0), queues.deadline_ns(0)) == (3, 5, 5 + MS)
-    assert queues.arrived_ns(0, 2) == 9
     assert queues.pop(0, 2) == 0
     assert (queues.length(0), queues.oldest_ns(0)) == (1, 9)
     assert queues.pop(0, 1) == 2

@@ -78,11 +78,6 @@ class Slot:
     step: Step
     start_ms: float
 
-    @property
-    def end_ms(self) -> float:
-        """When it ends."""
-        return self.start_ms + self.step.ms
-
 
 @dataclass(frozen=True, slots=True)
 class Timeline:

@@ -26,10 +26,6 @@ class Queues:
         """How many requests wait."""
         return self._tails[model] - self._heads[model]
 
-    def arrived_ns(self, model: int, place: int) -> int:
-        """When the request at that place of the queue arrived, the oldest at 0; there is one."""
-        return self._arrivals_ns[model][self._heads[model] + place]
-
     def oldest_ns(self, model: int) -> int:
         """When the oldest waiting request arrived; there is one."""
         return self._arrivals_ns[model][self._heads[model]]

@@ -48,11 +48,6 @@ class Estimate:
     high_ms: float
     is_extrapolated: bool
 
-    @property
-    def relative_error(self) -> float:
-        """How far off the latency can be: 0.1 is 10 %."""
-        return max(self.high_ms - self.latency_ms, self.latency_ms - self.low_ms) / self.latency_ms
-
 
 @dataclass(frozen=True, slots=True)
 class LatencySurface:
