@@ -27,9 +27,8 @@ Send = Callable[[ModelClient, list[Outcome], Event], Awaitable[None]]
 def steady_load(shop: Shop, model: str, rate_rps: float, items: int = 1) -> Iterator[list[Outcome]]:
     """Send requests of so many items over REST (keep-alive) and gRPC until the block ends.
 
-    The outcomes grow meanwhile.
-
-    The block begins when the first answer is there, and all requests have an outcome when it has ended.
+    The block begins when the first answer is there. The outcomes grow meanwhile, and all requests have one
+    when it has ended.
     """
     with _load(shop, model, items, partial(_send_steadily, rate_rps)) as outcomes:
         yield outcomes

@@ -69,7 +69,7 @@ def tidy(kubectl: Kubectl, local_cluster: LocalCluster, shop: Shop) -> Iterator[
     wait_until_tidy(local_cluster, kubectl, TIDY_S)
 
 
-def grants_since(kubectl: Kubectl, node: Node) -> bool:
+def grants_again(kubectl: Kubectl, node: Node) -> bool:
     """Whether the node's agent of now, whose trace began with it, grants the model batches."""
     try:
         traces = Kneescale(kubectl).traces(seconds=5)
@@ -93,7 +93,7 @@ def test_a_killed_agent_costs_no_request(
     local_cluster: LocalCluster, kubectl: Kubectl, shop: Shop, small_disk: Node
 ) -> None:
     killed = Container.of(local_cluster, Kneescale(kubectl).agent_on(small_disk.name))
-    again = partial(grants_since, kubectl, small_disk)
+    again = partial(grants_again, kubectl, small_disk)
     seen = come_through(
         shop, MOBILENET, killed.kill, lambda: not killed.exists and again(), "an agent is killed"
     )
@@ -146,7 +146,7 @@ def test_an_upgrade_and_a_wall_clock_that_jumps_cost_no_request(
             ("agents are downgraded", ROLLED_OUT_S, upgraded.close),
         ]
         for what, bound_s, fault in faults:
-            grants = partial(grants_since, kubectl, small_disk)
+            grants = partial(grants_again, kubectl, small_disk)
             seen = come_through(shop, MOBILENET, fault, grants, what)
             assert seen.failed == 0
             assert seen.is_back_within(bound_s)

@@ -39,9 +39,10 @@ _GRACE_SECONDS = 30
 _SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
 #: A load that has not ended by then is one that hangs.
 _LOADING_SECONDS = 600
-#: A profile is to be measured in 60 s at most; the rest is for starting.
+#: For measuring: with starting and warming up a profile is to take a minute.
 _PROFILE_SECONDS = 45
-_PROFILE_DEADLINE_SECONDS = 180
+#: A Job that measures or predicts and has not ended by then, with all its tries, is one that hangs.
+_JOB_DEADLINE_SECONDS = 180
 #: A worker that measures loads and warms up beside workers that serve, whose work the GPU takes first then
 #: (NVIDIA, Multi-Process Service, CUDA_MPS_CLIENT_PRIORITY: 0 is normal); its batches are alone anyway.
 _BELOW_NORMAL_PRIORITY = {"name": "CUDA_MPS_CLIENT_PRIORITY", "value": "1"}
@@ -99,7 +100,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         pod_spec["containers"][0]["env"].append(_BELOW_NORMAL_PRIORITY)
     job_spec = {
         "backoffLimit": 1,
-        "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
+        "activeDeadlineSeconds": _JOB_DEADLINE_SECONDS,
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return [
@@ -131,7 +132,7 @@ def render_prediction(run: PredictionRun, settings: Settings) -> Manifest:
     container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     job_spec = {
         "backoffLimit": 1,
-        "activeDeadlineSeconds": _PROFILE_DEADLINE_SECONDS,
+        "activeDeadlineSeconds": _JOB_DEADLINE_SECONDS,
         "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod_spec},
     }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": job_metadata, "spec": job_spec}
@@ -355,7 +356,7 @@ def _serving_container() -> dict[str, Any]:
 
 
 def _probe(path: str) -> dict[str, Any]:
-    """Asked every second, and answered within one."""
+    """Asked every second, and answered within one unless that is overridden."""
     return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 1}
 
 

@@ -89,7 +89,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A profiling Job; `message` is the termination message of its last pod, or why the Job failed."""
+    """A Job that measures or predicts; `message` is how its last pod ended, or why the Job failed."""
 
     metadata: Metadata
     succeeded: bool
@@ -174,7 +174,7 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
 
 
 def parse_job(obj: Mapping[str, Any], pods: Sequence[Pod]) -> Job:
-    """A profiling Job as the API server gives it, with its pods. Raises InvalidInputError."""
+    """A Job as the API server gives it, with its pods. Raises InvalidInputError."""
     metadata = parse_metadata(obj)
     spec = decode(JobSpec, obj.get("spec"), "spec")
     status = decode(JobStatus, obj.get("status") or {}, "status")
