@@ -141,14 +141,10 @@ def least_area_per_item(surface: LatencySurface, limit_ms: float) -> float:
 
     Raises InfeasibleError where none does.
     """
-    areas = [
-        percent * surface.latency_ms(percent, batch) / batch / MS_PER_S
-        for percent in surface.gpu_percents
-        if (batch := fastest_batch(surface, limit_ms, percent))
-    ]
-    if not areas:
+    most_per_s = most_items_per_s(surface, limit_ms)
+    if not most_per_s:
         raise InfeasibleError(f"no run ends in {limit_ms:g} ms")
-    return min(areas)
+    return min(percent / items for percent, items in most_per_s.items())
 
 
 @dataclass(frozen=True, slots=True)
