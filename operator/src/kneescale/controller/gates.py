@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 
 from kneescale.controller.observe import Key
-from kneescale.plan.manifests import GRPC_PORT, HTTP_PORT
+from kneescale.plan.manifests.pods import GRPC_PORT, HTTP_PORT
 from kneescale.plan.state import Gate
 
 logger = logging.getLogger(__name__)

@@ -11,15 +11,17 @@ from kneescale.api.model_profile import ModelProfile, render_model_profile
 from kneescale.api.names import API_VERSION, MODEL_LABEL, model_identity, schedule_name, want_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import ModelFormat, Role
-from kneescale.plan.manifests import (
+from kneescale.plan.manifests.services import (
     ENTRANCE_API_VERSION,
     ENTRANCE_KIND,
     render_disruption_budget,
     render_entrance,
+    render_service,
+)
+from kneescale.plan.manifests.workers import (
     render_partition,
     render_prediction,
     render_profiling,
-    render_service,
     render_want,
 )
 from kneescale.plan.outlook import Outlook

@@ -1,0 +1,1 @@
+"""Manifests of what runs a model, as the plan wants them."""
