@@ -12,6 +12,7 @@ from kneescale.agent.cluster_api import AwayError, ClusterApi, ClusterError, Not
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.node_state import KnownSchedule, NodeState
 from kneescale.agent.trace import Trace
+from kneescale.api.codec import render_status
 from kneescale.api.conditions import Condition, ConditionStatus, carried_over, format_time
 from kneescale.api.gpu_schedule import (
     GPUScheduleSpec,
@@ -21,7 +22,6 @@ from kneescale.api.gpu_schedule import (
     PartitionStatus,
     PartitionTraffic,
     ProfilingProgress,
-    render_gpu_schedule_status,
 )
 from kneescale.api.vocabulary import Role
 from kneescale.core.scaling.area_use import AreaUse
@@ -65,7 +65,7 @@ class StatusReporter:
                 continue
             try:
                 written = replace(status, measured_at=format_time(now))
-                self._api.patch_gpu_schedule_status(schedule.name, render_gpu_schedule_status(written))
+                self._api.patch_gpu_schedule_status(schedule.name, render_status(written))
             except NotFoundError:
                 continue  # deleted meanwhile; the watch will say so
             except ClusterError as error:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from kneescale.api.codec import DateTime, Items, JsonName
-from kneescale.api.vocabulary import GpuPercent
-
-Time = Annotated[str, DateTime()]
+from kneescale.api.codec import Items, JsonName
+from kneescale.api.vocabulary import GpuPercent, Time
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,12 @@ def encode(value: object) -> Json:
     return value
 
 
+def render_status(status: object) -> dict[str, Any]:
+    """The JSON below `.status`, of the dataclass of a resource's status."""
+    rendered: dict[str, Any] = encode(status)
+    return rendered
+
+
 def _attribute(field: Field[Any], annotation: Annotation) -> Attribute:
     bare, markers, nullable = split_annotation(annotation)
     named = [marker.name for marker in markers if isinstance(marker, JsonName)]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from kneescale.api.codec import DateTime, Range, Text
+from kneescale.api.codec import Items, Range, Text
+from kneescale.api.vocabulary import Time
 
 
 class ConditionStatus(StrEnum):
@@ -23,10 +24,13 @@ class Condition:
 
     type: Annotated[str, Text(max_length=316, min_length=1)]
     status: ConditionStatus
-    last_transition_time: Annotated[str, DateTime()]
+    last_transition_time: Time
     reason: Annotated[str, Text(max_length=1024, min_length=1)]
     message: Annotated[str, Text(max_length=32768)]
     observed_generation: Annotated[int | None, Range(0)] = None
+
+
+Conditions = Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))]
 
 
 def find_condition(conditions: Iterable[Condition], kind: str) -> Condition | None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from kneescale.api.codec import DateTime, Items, JsonName, Range, Text, decode, encode
-from kneescale.api.conditions import Condition
+from kneescale.api.codec import Items, JsonName, Range, Text, decode, encode
+from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
 from kneescale.api.vocabulary import (
@@ -28,6 +28,7 @@ from kneescale.api.vocabulary import (
     Role,
     SloMilliseconds,
     SurfacePoint,
+    Time,
     Weight,
 )
 from kneescale.core.errors import InvalidInputError
@@ -159,9 +160,9 @@ class GPUScheduleStatus:
     """What the agent applied and measured."""
 
     observed_generation: Generation | None = None
-    conditions: Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))] = ()
+    conditions: Conditions = ()
     #: When this was written; an agent writes at least every ten seconds.
-    measured_at: Annotated[str | None, DateTime()] = None
+    measured_at: Time | None = None
     #: One line for people: "lite0 40%x8, vad 10%x4".
     summary: Annotated[str | None, Text(max_length=1024)] = None
     #: GPU area of the partitions' plans, in permille of the GPU.
@@ -204,12 +205,6 @@ def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner) -> dict[
     labels = {MANAGED_BY_LABEL: MANAGED_BY}
     metadata = {"name": name, "labels": labels, "ownerReferences": [owner.render()]}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": encode(spec)}
-
-
-def render_gpu_schedule_status(status: GPUScheduleStatus) -> dict[str, Any]:
-    """The JSON below `.status` that the agent writes."""
-    rendered: dict[str, Any] = encode(status)
-    return rendered
 
 
 def _read_status(obj: Mapping[str, Any], spec: GPUScheduleSpec) -> GPUScheduleStatus:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
-from kneescale.api.conditions import Condition
+from kneescale.api.codec import Items, Range, Text, decode
+from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MAX_MODEL_NAME
 from kneescale.api.quantity import parse_quantity
@@ -28,6 +28,7 @@ from kneescale.api.vocabulary import (
     Permille,
     ProductName,
     SloMilliseconds,
+    Time,
     Weight,
 )
 from kneescale.core.errors import InvalidInputError
@@ -153,7 +154,7 @@ class Measured:
 class ScalingPeak:
     """The most that traffic needed in the ten seconds from `since` on."""
 
-    since: Annotated[str, DateTime()]
+    since: Time
     items_per_second: Number
 
 
@@ -161,7 +162,7 @@ class ScalingPeak:
 class ScalingDecision:
     """One change of what is provided for."""
 
-    at: Annotated[str, DateTime()]
+    at: Time
     reason: Annotated[str, Text(max_length=64, min_length=1)]
     message: Annotated[str, Text(max_length=1024)]
 
@@ -174,11 +175,11 @@ class ScalingStatus:
     provided_items_per_second: Number | None = None
     #: By how much late requests on a busy GPU have raised it.
     boost_permille: Permille = 1000
-    changed_at: Annotated[str | None, DateTime()] = None
+    changed_at: Time | None = None
     #: When it first rose after it last fell.
-    rose_at: Annotated[str | None, DateTime()] = None
+    rose_at: Time | None = None
     #: Since when nothing came; only of a model that may sleep.
-    idle_since: Annotated[str | None, DateTime()] = None
+    idle_since: Time | None = None
     peaks: Annotated[tuple[ScalingPeak, ...], Items(max_items=16)] = ()
     #: The last decisions, the latest first.
     decisions: Annotated[tuple[ScalingDecision, ...], Items(max_items=5)] = ()
@@ -189,7 +190,7 @@ class InferenceModelStatus:
     """What the operator decided and what came of it."""
 
     observed_generation: Generation | None = None
-    conditions: Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))] = ()
+    conditions: Conditions = ()
     backend: Backend | None = None
     profile: ObjectName | None = None
     knee_percent: GpuPercent | None = None
@@ -246,12 +247,6 @@ def may_sleep(obj: Mapping[str, Any]) -> bool:
         return decode(_ScalingAlone, obj.get("spec"), "spec").scaling.may_sleep
     except InvalidInputError:
         return False
-
-
-def render_inference_model_status(status: InferenceModelStatus) -> dict[str, Any]:
-    """The JSON below `.status`."""
-    rendered: dict[str, Any] = encode(status)
-    return rendered
 
 
 def _check_name(name: str) -> None:

@@ -52,6 +52,11 @@ class Metadata:
         return self.namespace, self.name
 
 
+def full_name(key: tuple[str, str]) -> str:
+    """The namespace and the name, for people and where one string is a key."""
+    return "/".join(key)
+
+
 @dataclass(frozen=True, slots=True)
 class _OwnedField:
     """A field with an owner; which parts of it are owned does not matter here."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from kneescale.api.codec import Items, JsonName, Text, decode, encode
-from kneescale.api.conditions import Condition
+from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.names import API_VERSION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
 from kneescale.api.vocabulary import (
@@ -74,7 +74,7 @@ class ModelProfileStatus:
     """What the operator found in the points, and how far it is with them."""
 
     observed_generation: Generation | None = None
-    conditions: Annotated[tuple[Condition, ...], Items(max_items=8, map_keys=("type",))] = ()
+    conditions: Conditions = ()
     #: The GPU% past which latency hardly falls.
     knee_percent: GpuPercent | None = None
     #: How far measuring is, while it goes on: "5 of at most 40 points, known to 12 %".
@@ -130,12 +130,6 @@ def render_model_profile(namespace: str, name: str, spec: ModelProfileSpec) -> d
         },
         "spec": encode(spec),
     }
-
-
-def render_model_profile_status(status: ModelProfileStatus) -> dict[str, Any]:
-    """The JSON below `.status`."""
-    rendered: dict[str, Any] = encode(status)
-    return rendered
 
 
 def _check_points(spec: ModelProfileSpec) -> None:

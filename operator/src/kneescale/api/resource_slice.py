@@ -1,6 +1,6 @@
 """The devices that Kneescale's agents publish in ResourceSlices (resource.k8s.io/v1)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -56,6 +56,11 @@ class GpuDevice:
     def lanes(self) -> tuple[int, ...]:
         """Every GPU% that a worker on this device may be granted, rising."""
         return tuple(range(self.lane_percent_step, WHOLE_GPU_PERCENT + 1, self.lane_percent_step))
+
+
+def one_of_each_kind(devices: Iterable[GpuDevice]) -> dict[str, GpuDevice]:
+    """By its kind, the last device of it."""
+    return {device.kind: device for device in devices}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from kneescale.api.codec import Range, Text
+from kneescale.api.codec import DateTime, Range, Text
 
 #: The longest time of a batch that an API object may say.
 LONGEST_LATENCY_US = 600_000_000
@@ -19,6 +19,7 @@ Count = Annotated[int, Range(0)]
 ErrorPercent = Annotated[int, Range(0)]
 Permille = Annotated[int, Range(0)]
 Generation = Annotated[int, Range(0)]
+Time = Annotated[str, DateTime()]
 #: A measured number for people, with one decimal: "5.2".
 Decimal1 = Annotated[str, Text(max_length=16)]
 #: A measured number for programs: "-0.125".

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from kneescale.api.conditions import ConditionStatus
 from kneescale.api.inference_model import KIND, InferenceModel
+from kneescale.api.meta import full_name
 from kneescale.cli.cluster import read_cluster, read_objects
 from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.table import write_table
@@ -76,7 +77,7 @@ def _find(observed: Observed, namespace: str, name: str) -> InferenceModel:
         ref = rejected.ref
         if (ref.kind, ref.namespace, ref.name) == (KIND, namespace, name):
             raise InvalidInputError(f"{namespace}/{name}: {rejected.message}")
-    there = ", ".join("/".join(model.metadata.key) for model in observed.models) or "none"
+    there = ", ".join(full_name(model.metadata.key) for model in observed.models) or "none"
     raise InvalidInputError(f"there is no InferenceModel {namespace}/{name}; there is {there}")
 
 
@@ -96,7 +97,7 @@ def _worker_image(observed: Observed) -> str:
 
 def _write(model: InferenceModel, now: Outcome, changes: Sequence[WhatIf], out: TextIO) -> None:
     spec, status = model.spec, model.status
-    out.write(f"{model.metadata.namespace}/{model.metadata.name}\n\n")
+    out.write(f"{full_name(model.metadata.key)}\n\n")
     _paragraph(out, "asked", _asked(model))
     if status.profile:
         known = f"{knee_in_words(status.knee_percent)} (ModelProfile {status.profile}"

@@ -14,7 +14,7 @@ from functools import cached_property
 from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import GPUScheduleSpec
 from kneescale.api.node import Node
-from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.resource_slice import GpuDevice, one_of_each_kind
 from kneescale.plan.state import Observed
 
 #: The node lifecycle controller says NotReady after 50 s without a sign of life; this is for a control plane
@@ -63,7 +63,7 @@ class Inventory:
     @cached_property
     def by_kind(self) -> Mapping[str, GpuDevice]:
         """One device of each kind."""
-        return {device.kind: device for device in self.devices}
+        return one_of_each_kind(self.devices)
 
     @cached_property
     def open(self) -> tuple[GpuDevice, ...]:

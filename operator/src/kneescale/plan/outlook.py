@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kneescale.api.conditions import ConditionStatus
 from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import InferenceModel
+from kneescale.api.resource_slice import one_of_each_kind
 from kneescale.core.units import GIB
 from kneescale.plan.eligibility import Eligibility
 from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, not_yet, unknown
@@ -59,7 +60,7 @@ def find_all(outlook: Outlook) -> Mapping[str, Finding]:
 
 
 def _profiled(outlook: Outlook) -> Finding:
-    devices = {device.kind: device for device in outlook.eligibility.devices}
+    devices = one_of_each_kind(outlook.eligibility.devices)
     if not devices:
         return unknown("NotPlaceable", "there is no GPU that the model may use")
     subjects = {kind: subject_of(outlook.model, device) for kind, device in devices.items()}

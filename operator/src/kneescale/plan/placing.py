@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from kneescale.api.footprint import Footprint, footprint
 from kneescale.api.inference_model import InferenceModel
+from kneescale.api.meta import full_name
 from kneescale.api.names import partition_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
@@ -96,7 +97,7 @@ def place_models(
         _current(sizings, inventory, observed, settings),
         area_limit_permille=settings.area_limit_permille,
     )
-    outcomes = {key: outcome[_name(key)] for key in sizings}
+    outcomes = {key: outcome[full_name(key)] for key in sizings}
     lanes = _lanes(outcomes, sizings, inventory, observed, settings)
     return {
         key: _placing(outcomes[key], model, sizing, inventory, lanes, settings)
@@ -109,7 +110,7 @@ def _demand(
 ) -> Demand:
     fewest, most = model.spec.scaling.bounds
     return Demand(
-        model=_name(model.metadata.key),
+        model=full_name(model.metadata.key),
         configurations={
             kind: _configuration(size, inventory.by_kind[kind], settings)
             for kind, size in sizing.by_kind.items()
@@ -170,7 +171,7 @@ def _current(
     pods = [pod for pod in observed.pods if not pod.metadata.deleting]
     devices = _devices_by_model(claims) | _devices_by_model(pods)
     return {
-        _name(key): tuple(sorted(uuids, key=lambda uuid: ((key, uuid) not in fresh, uuid)))
+        full_name(key): tuple(sorted(uuids, key=lambda uuid: ((key, uuid) not in fresh, uuid)))
         for key, uuids in devices.items()
     }
 
@@ -301,7 +302,3 @@ def _partition_name(
         model.spec.gpu.memory_bytes,
         settings.worker_image,
     )
-
-
-def _name(key: ModelKey) -> str:
-    return "/".join(key)

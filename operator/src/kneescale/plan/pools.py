@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kneescale.api.footprint import footprint
 from kneescale.api.inference_model import InferenceModel
+from kneescale.api.meta import full_name
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
@@ -79,7 +80,7 @@ def choose_worker_lanes(
     }
     tenants = [_tenant(each, device, running.get(each.model.metadata.key), settings) for each in residents]
     pools = (_reserve if device.reserves_sms else _choose)(tenants, device)
-    return {each.model.metadata.key: pools["/".join(each.model.metadata.key)] for each in residents}
+    return {each.model.metadata.key: pools[full_name(each.model.metadata.key)] for each in residents}
 
 
 def _may_keep(claim: Claim, device: GpuDevice) -> bool:
@@ -96,7 +97,7 @@ def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, setting
     lanes = planned_lanes(worker_lanes(resident.model, device), settings.policy)
     return _Tenant(
         workload=Workload(
-            "/".join(resident.model.metadata.key),
+            full_name(resident.model.metadata.key),
             rate_rps / resident.replicas,
             slo_ms,
             {device.product_name: surface},

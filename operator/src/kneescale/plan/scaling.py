@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from kneescale.api.conditions import format_time, parse_time
 from kneescale.api.gpu_schedule import GPUSchedule, PartitionStatus, PartitionTraffic
 from kneescale.api.inference_model import InferenceModel, ScalingDecision, ScalingPeak, ScalingStatus
-from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.resource_slice import GpuDevice, one_of_each_kind
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.scaling.arrivals import Traffic, together
@@ -229,7 +229,7 @@ def _factors(
     demand_ips = forecast_ips(traffic) if traffic else 0.0
     if traffic is None or not demand_ips:
         return
-    for device in {device.kind: device for device in devices}.values():
+    for device in one_of_each_kind(devices).values():
         if profile := profiles.get(subject_of(model, device)):
             try:
                 yield _factor(model, device, profile, demand_ips, traffic.dispersion, settings)

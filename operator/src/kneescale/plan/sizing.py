@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kneescale.api.gpu_schedule import Policy
 from kneescale.api.inference_model import InferenceModel, Overrides
-from kneescale.api.resource_slice import GpuDevice
+from kneescale.api.resource_slice import GpuDevice, one_of_each_kind
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, choose_configuration
 from kneescale.core.planning.fluid import Workload
@@ -46,7 +46,7 @@ def size_model(
     """Choose the configuration for each kind of device among `devices` that has a profile."""
     by_kind: dict[str, Size] = {}
     infeasible: list[str] = []
-    for kind, device in {device.kind: device for device in devices}.items():
+    for kind, device in one_of_each_kind(devices).items():
         profile = profiles.get(subject_of(model, device))
         if profile is None:
             continue

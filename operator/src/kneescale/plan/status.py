@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 from typing import Any
 
+from kneescale.api.codec import render_status
 from kneescale.api.conditions import Condition, carried_over, format_time
 from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import KIND as MODEL_KIND
@@ -13,7 +14,6 @@ from kneescale.api.inference_model import (
     Measured,
     Placement,
     PlacementState,
-    render_inference_model_status,
 )
 from kneescale.api.model_profile import KIND as PROFILE_KIND
 from kneescale.api.model_profile import (
@@ -21,7 +21,6 @@ from kneescale.api.model_profile import (
     ModelProfileSpec,
     ModelProfileStatus,
     ProfileSource,
-    render_model_profile_status,
 )
 from kneescale.api.names import API_VERSION
 from kneescale.core.units import PERMILLE
@@ -95,7 +94,7 @@ def conditions_of(
 
 def render_model_status(model: InferenceModel, status: InferenceModelStatus) -> Manifest:
     """The manifest to apply to the status subresource."""
-    return _manifest(MODEL_KIND, model.metadata.key, render_inference_model_status(status))
+    return _manifest(MODEL_KIND, model.metadata.key, render_status(status))
 
 
 def rejected_statuses(observed: Observed) -> Iterator[Manifest]:
@@ -109,7 +108,7 @@ def rejected_statuses(observed: Observed) -> Iterator[Manifest]:
                 reason=_short(rejected.message),
             )
             key = rejected.ref.namespace, rejected.ref.name
-            yield _manifest(MODEL_KIND, key, render_inference_model_status(status))
+            yield _manifest(MODEL_KIND, key, render_status(status))
 
 
 def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manifest]:
@@ -130,7 +129,7 @@ def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manif
             progress=profiling.progress.get(subject),
             latency_ratio_permille=_ratio_permille(profile, profiling.profiles.get(subject)),
         )
-        yield _manifest(PROFILE_KIND, profile.metadata.key, render_model_profile_status(status))
+        yield _manifest(PROFILE_KIND, profile.metadata.key, render_status(status))
 
 
 def _ratio_permille(profile: ModelProfile, used: Profile | None) -> int | None:

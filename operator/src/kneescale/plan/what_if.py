@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from kneescale.api.inference_model import InferenceModel
+from kneescale.api.resource_slice import one_of_each_kind
 from kneescale.plan.inventory import take_inventory
 from kneescale.plan.outlook import PLACED, find_all
 from kneescale.plan.planner import outlooks_of
@@ -68,7 +69,7 @@ def _changes(observed: Observed, model: InferenceModel) -> Iterator[tuple[str, O
     most = spec.scaling.max_replicas
     more = replace(spec.scaling, max_replicas=most + 1)
     yield f"maxReplicas {most + 1}", _with(observed, model, scaling=more)
-    for kind, device in {device.kind: device for device in take_inventory(observed).open}.items():
+    for kind, device in one_of_each_kind(take_inventory(observed).open).items():
         another = replace(device, name=_NEW, uuid=_NEW)
         yield f"one more {kind}", replace(observed, devices=(*observed.devices, another))
 

@@ -54,10 +54,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """A worker's pod; of one that serves the name is its partition's."""
+class _Made:
+    """What the operator makes for a model and, but for predictions, a device."""
 
     metadata: Metadata
+
+    @property
+    def model(self) -> ModelKey:
+        """The model that it was made for."""
+        return self.metadata.namespace, self.metadata.labels.get(MODEL_LABEL, "")
+
+    @property
+    def device_uuid(self) -> str:
+        """The device that the planner chose for it."""
+        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Pod(_Made):
+    """A worker's pod; of one that serves the name is its partition's."""
+
     phase: str
     ready: bool
     problem: Problem | None
@@ -72,26 +88,15 @@ class Pod:
     image: str = ""
 
     @property
-    def model(self) -> ModelKey:
-        """The model that it serves."""
-        return _model_of(self.metadata)
-
-    @property
-    def device_uuid(self) -> str:
-        """The device that the planner chose for it."""
-        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
-
-    @property
     def lost(self) -> bool:
         """Whether it ended for good: evicted, or its node gone."""
         return self.phase in ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(_Made):
     """A Job that measures or predicts; `message` is how its last pod ended, or why the Job failed."""
 
-    metadata: Metadata
     succeeded: bool
     #: None while it has yet to end.
     ended_at: datetime | None
@@ -103,19 +108,9 @@ class Job:
     attempt: int = 1
 
     @property
-    def model(self) -> ModelKey:
-        """The model that it was made for."""
-        return _model_of(self.metadata)
-
-    @property
     def profile(self) -> tuple[str, str]:
         """(namespace, name) of the ModelProfile that it fills."""
         return self.metadata.namespace, self.metadata.labels.get(PROFILE_LABEL, "")
-
-    @property
-    def device_uuid(self) -> str:
-        """The device that it measures on."""
-        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
 
     @property
     def predicts(self) -> bool:
@@ -124,25 +119,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(_Made):
     """A ResourceClaim: memory and clients of one device, for a worker with these lanes."""
 
-    metadata: Metadata
     #: What its partition is for.
     role: Role
     memory_bytes: int
     clients: int
     lanes: tuple[int, ...]
-
-    @property
-    def model(self) -> ModelKey:
-        """The model that it was made for."""
-        return _model_of(self.metadata)
-
-    @property
-    def device_uuid(self) -> str:
-        """The device that it asks for."""
-        return self.metadata.annotations.get(DEVICE_ANNOTATION, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +217,6 @@ def worker_error(termination_message: str) -> str | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return " ".join(str(error).split())
-
-
-def _model_of(metadata: Metadata) -> ModelKey:
-    return metadata.namespace, metadata.labels.get(MODEL_LABEL, "")
 
 
 def _attempt(text: str) -> int:
