@@ -10,13 +10,14 @@ import pytest
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome, summarise
-from e2e.demo.load import ask_for_outcome, poisson_times_s
+from e2e.demo.load import ask_for_outcome
 from e2e.demo.oip import Endpoint, ModelClient
 from e2e.demo.samples import EMULATED_ITEMS, echoes
 from e2e.demo.services import reach
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
-from kneescale.core.units import MS_PER_S
+from kneescale.core.units import MS_PER_S, NS_PER_S
+from kneescale.sim.arrivals import poisson
 
 pytestmark = pytest.mark.cluster
 
@@ -67,7 +68,7 @@ async def _crowd(endpoint: Endpoint) -> Sequence[Reply]:
         outcome = await ask_for_outcome(client, due_s)
         replies.append(Reply(outcome, MS_PER_S * (loop.time() - due_s)))
 
-    times_s = poisson_times_s(CROWD_RPS, CROWD_S, np.random.default_rng(1))
+    times_s = poisson(CROWD_RPS, CROWD_S, np.random.default_rng(1)) / NS_PER_S
     async with (
         ModelClient(MODEL, endpoint, echoes(MODEL, EMULATED_ITEMS)) as client,
         asyncio.TaskGroup() as sent,

@@ -25,11 +25,6 @@ class Stream:
     samples: Sequence[Sample]
 
 
-def poisson_times_s(rate_rps: float, duration_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the arrival times of a Poisson process in [0, duration_s), ascending."""
-    return np.sort(rng.uniform(0, duration_s, rng.poisson(rate_rps * duration_s)))
-
-
 async def try_each_sample(stream: Stream) -> None:
     """Ask for every sample over REST and gRPC. Raises RuntimeError if one gets no right answer."""
     async with ModelClient(stream.model, stream.endpoint, stream.samples) as client:

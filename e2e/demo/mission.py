@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2e.demo.figures import Outcome, summarise
 from e2e.demo.inference_models import DemoModel, demo_models
-from e2e.demo.load import apply_load, poisson_times_s
+from e2e.demo.load import apply_load
 from e2e.demo.report import BACKENDS, GrantCount, ModelReport, Report, Run
 from e2e.demo.samples import Sample, samples_for
 from e2e.demo.speech import recording
@@ -18,6 +19,8 @@ from e2e.demo.timeline import draw
 from e2e.demo.trace import DeviceTrace, overcommitted
 from e2e.demo.watch import watch_while
 from e2e.images import Images
+from kneescale.core.units import NS_PER_S
+from kneescale.sim.arrivals import poisson
 
 SEED = 20230413
 #: Where the schedule as it ran is drawn, by scheduling policy.
@@ -51,19 +54,20 @@ class Mission:
             temporal=temporal,
         )
 
+    def _times_s(self, models: Sequence[DemoModel]) -> Mapping[str, NDArray[np.float64]]:
+        times_s = {}
+        for number, model in enumerate(models):
+            rng = np.random.default_rng([SEED, number])
+            times_s[model.name] = poisson(model.rate_rps, self.duration_s, rng) / NS_PER_S
+        return times_s
+
     def _measure(self, models: Sequence[DemoModel], policy: str) -> Run:
         stage = self.stage
         with ExitStack() as stack:
             streams = [stage.reach(model, self._samples(model), stack) for model in models]
             stage.try_all(streams)
             with stage.progress.step(f"load, under schedule {policy}", about_s=self.duration_s):
-                times_s = {
-                    model.name: poisson_times_s(
-                        model.rate_rps, self.duration_s, np.random.default_rng([SEED, number])
-                    )
-                    for number, model in enumerate(models)
-                }
-                load = apply_load(streams, times_s)
+                load = apply_load(streams, self._times_s(models))
                 outcomes = asyncio.run(watch_while(load, stage.view, stage.stream))
         for model, of_one in outcomes.items():
             if errors := [outcome.error for outcome in of_one if outcome.error]:

@@ -1,35 +1,13 @@
-"""Arrival times, and what is counted of what became of them."""
+"""What is counted of what became of requests."""
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from e2e.demo.figures import Outcome, summarise
-from e2e.demo.load import poisson_times_s
 
 outcomes = st.builds(
     Outcome, latency_ms=st.none() | st.floats(min_value=0, max_value=1e4), correct=st.booleans()
 )
-
-
-def test_arrivals_have_the_mean_and_the_variance_of_a_poisson_process() -> None:
-    rng = np.random.default_rng(1)
-    counts = [len(poisson_times_s(5.0, 20.0, rng)) for _ in range(400)]
-    assert np.mean(counts) == pytest.approx(100, rel=0.03)
-    assert np.var(counts) == pytest.approx(100, rel=0.25)
-
-
-def test_arrivals_are_ascending_and_within_the_duration() -> None:
-    times_s = poisson_times_s(50.0, 10.0, np.random.default_rng(2))
-    assert np.all(np.diff(times_s) >= 0)
-    assert times_s[0] >= 0
-    assert times_s[-1] < 10.0
-
-
-def test_the_same_seed_gives_the_same_load() -> None:
-    first, second = (poisson_times_s(7.0, 30.0, np.random.default_rng([9, 1])) for _ in range(2))
-    assert np.array_equal(first, second)
 
 
 def test_only_right_answers_in_time_attain_the_slo() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kneescale.sim.baselines.base import WholeGpu
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
-from kneescale.sim.scheduler import Command, Drop, Start
+from kneescale.sim.scheduler import Command, Start
 
 
 class Clockwork(WholeGpu):
@@ -25,9 +25,7 @@ class Clockwork(WholeGpu):
         """The most urgent strategy, once the GPU is free."""
         if gpu.asked_percent:
             return
-        for model, tenant in enumerate(self.tenants):
-            if late := queues.count_before(model, now_ns + tenant.latency_ns(100, 1) - tenant.slo_ns):
-                yield Drop(model, late)
+        yield from self.refuse_late(queues, now_ns)
         strategies = [
             self._strategy(model, queues, now_ns) for model in range(len(queues)) if queues.length(model)
         ]
