@@ -20,8 +20,6 @@ from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT
 
-GPU_PERCENTS = range(5, 101, 5)
-BATCHES = (1, 2, 4, 8)
 PRODUCT = "V100"
 POOL = Pool(PRODUCT, 1, 16)
 AREA_LIMIT_PERMILLE = 800
@@ -53,7 +51,7 @@ def main() -> int:
 def _workloads(models: int) -> list[Workload]:
     draw = random.Random(1)
     return [
-        _workload(f"{model.name}-{number}", model.surface(GPU_PERCENTS, BATCHES), draw)
+        _workload(f"{model.name}-{number}", model.surface(), draw)
         for number, model in enumerate(islice(cycle(catalog()), models))
     ]
 

@@ -14,7 +14,7 @@ from kneescale.sim.trial import Trial, keeps
 
 NEAR = 0.06
 PERCENTILE = 99
-SURFACES = {model.name: model.surface(range(5, 101, 5), (1, 2, 4, 8)) for model in catalog()}
+SURFACES = {model.name: model.surface() for model in catalog()}
 
 
 def tenants_of(slos_ms: Mapping[str, float]) -> tuple[Tenant, ...]:

@@ -5,7 +5,7 @@ from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.sim.mixes import knee_percent, mix, mix_slo_ms
 
-SURFACES = {model.name: model.surface(range(5, 101, 5), (1, 2, 4, 8)) for model in catalog()}
+SURFACES = {model.name: model.surface() for model in catalog()}
 
 
 @pytest.mark.parametrize("shares", [None, [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]])

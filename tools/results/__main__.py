@@ -64,7 +64,7 @@ def _measured(path: Path) -> dict[str, LatencySurface]:
 
 
 def _shipped() -> dict[str, LatencySurface]:
-    return {model.name: model.surface(range(5, 101, 5), (1, 2, 4, 8)) for model in catalog()}
+    return {model.name: model.surface() for model in catalog()}
 
 
 def _write_scenarios(mixes: Mapping[str, Models]) -> None:

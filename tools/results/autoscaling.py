@@ -64,7 +64,7 @@ def _scene(arrivals: Arrivals, seed: int, load: float = 1.0) -> Scene:
     catalogued = {model.name: model for model in catalog()}
     models = []
     for name, slo_ms, rate_rps in _MODELS:
-        surface = catalogued[name].surface(range(5, 101, 5), (1, 2, 4, 8))
+        surface = catalogued[name].surface()
         surfaces = {catalogued[name].product: surface}
         models.append(ScenarioModel(name, slo_ms, rate_rps, 1, surface, surfaces))
     (product,) = {product for model in models for product in model.surfaces}

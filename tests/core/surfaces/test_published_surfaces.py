@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kneescale.cli.profiles import read_profiles
+from kneescale.core.surfaces.catalog import BATCHES, GPU_PERCENTS
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.surfaces.prediction import EAGER_PYTORCH, predicted_surface
@@ -42,8 +43,7 @@ def test_predicted_knees_are_near_the_measured_ones(surfaces: Mapping[str, Seque
     near = 0
     for name, kernels in ARCHITECTURES.items():
         measured = find_knee(LatencySurface.from_points(surfaces[name]))
-        lanes, batches = range(5, 101, 5), (1, 2, 4, 8)
-        predicted = find_knee(predicted_surface(kernels(), product, EAGER_PYTORCH, lanes, batches))
+        predicted = find_knee(predicted_surface(kernels(), product, EAGER_PYTORCH, GPU_PERCENTS, BATCHES))
         assert measured
         assert predicted
         near += abs(measured - predicted) <= 10

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.catalog import BATCHES, GPU_PERCENTS
 from kneescale.core.surfaces.latency_model import Runs
 from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import Point
 from kneescale.core.surfaces.surface_fit import fit_surface
 
-GRID = tuple(product(range(5, 101, 5), (1, 2, 4, 8)))
+GRID = tuple(product(GPU_PERCENTS, BATCHES))
 #: Two GPU%s for each batch.
 EIGHT = ((10, 1), (50, 1), (10, 2), (70, 2), (10, 4), (40, 4), (10, 8), (100, 8))
 

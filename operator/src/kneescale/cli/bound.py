@@ -4,10 +4,15 @@ import argparse
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import (
+    Subcommands,
+    add_output_argument,
+    add_scenario_argument,
+    new_parser,
+    write_json,
+)
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.cli.table import write_table
@@ -63,8 +68,8 @@ def add_to(subcommands: Subcommands) -> None:
         description=_HELP,
         examples=_EXAMPLES,
     )
-    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_scenario_argument(parser)
+    add_output_argument(parser)
     parser.set_defaults(run=run)
 
 

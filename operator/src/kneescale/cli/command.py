@@ -22,6 +22,16 @@ def new_parser(
     )
 
 
+def add_scenario_argument(parser: argparse.ArgumentParser) -> None:
+    """Add SCENARIO, the path of one."""
+    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
+
+
+def add_output_argument(parser: argparse.ArgumentParser, default: str = "table") -> None:
+    """Add `--output`: the default or json."""
+    parser.add_argument("--output", choices=(default, "json"), default=default, help="default: %(default)s")
+
+
 def add_plot_argument(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--plot`, which draws `what`; see `check_plot`."""
     parser.add_argument("--plot", metavar="FILE", type=Path, help=f"{what}: a .png, .svg or .pdf")

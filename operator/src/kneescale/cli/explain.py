@@ -10,7 +10,7 @@ from kneescale.api.conditions import ConditionStatus
 from kneescale.api.inference_model import KIND, InferenceModel
 from kneescale.api.meta import full_name
 from kneescale.cli.cluster import read_cluster, read_objects
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import Subcommands, add_output_argument, new_parser, write_json
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.outlook import knee_in_words
@@ -49,7 +49,7 @@ def add_to(subcommands: Subcommands) -> None:
     source.add_argument(
         "--objects", metavar="FILE", type=Path, help="what kubectl get wrote, in place of a cluster"
     )
-    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: %(default)s")
+    add_output_argument(parser, "text")
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from kneescale.cli.command import Subcommands, add_plot_argument, check_plot, new_parser, write_json
+from kneescale.cli.command import (
+    Subcommands,
+    add_output_argument,
+    add_plot_argument,
+    check_plot,
+    new_parser,
+    write_json,
+)
 from kneescale.cli.limits import RATE_RPS, SLO_MS, number
 from kneescale.cli.profiles import Profile, read_profiles
 from kneescale.cli.table import write_table
@@ -83,7 +90,7 @@ def add_to(subcommands: Subcommands) -> None:
     parser.add_argument(
         "--rate", metavar="R", type=number(*RATE_RPS), help="requests per second (default: not known)"
     )
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_output_argument(parser)
     add_plot_argument(parser, "also draw each model's latency over GPU%%")
     parser.set_defaults(run=run)
 

@@ -4,10 +4,15 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
-from pathlib import Path
 from typing import TextIO
 
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import (
+    Subcommands,
+    add_output_argument,
+    add_scenario_argument,
+    new_parser,
+    write_json,
+)
 from kneescale.cli.expectation import MOST_GPUS, expect
 from kneescale.cli.limits import whole
 from kneescale.cli.scenario_file import faults_of, no_surface, read_scenario
@@ -96,7 +101,7 @@ def add_to(subcommands: Subcommands) -> None:
         description=_HELP,
         examples=_EXAMPLES,
     )
-    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
+    add_scenario_argument(parser)
     parser.add_argument("--product", metavar="P", help="GPU product to plan for (default: the first GPU's)")
     parser.add_argument(
         "--lanes",
@@ -105,7 +110,7 @@ def add_to(subcommands: Subcommands) -> None:
         default="free",
         help="any GPU%% per batch, K lanes per model, or the paper's single one (default: %(default)s)",
     )
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_output_argument(parser)
     parser.set_defaults(run=run)
 
 

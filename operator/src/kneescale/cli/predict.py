@@ -7,15 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from kneescale.cli.command import Subcommands, new_parser, write_json
+from kneescale.cli.command import Subcommands, add_output_argument, new_parser, write_json
 from kneescale.cli.text_files import read_json
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.catalog import GPU_PERCENTS
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.surfaces.prediction import TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
 
-_GPU_PERCENTS = range(5, 101, 5)
 _BATCHES = doubling_batches(128)
 _COLUMNS = ("model", "product", "batch", "gpu_percent", "latency_ms")
 _FIELDS = tuple(field.name for field in fields(KernelWork))
@@ -50,7 +50,7 @@ def add_to(subcommands: Subcommands) -> None:
     )
     parser.add_argument("kernels", metavar="KERNELS", type=Path, nargs="+", help="JSON, one file a model")
     parser.add_argument("--product", metavar="P", required=True, help="a GPU product, like V100-SXM2-16GB")
-    parser.add_argument("--output", choices=("csv", "json"), default="csv", help="default: %(default)s")
+    add_output_argument(parser, "csv")
     parser.set_defaults(run=run)
 
 
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:
     product = gpu_product(product_name)
     for path in paths:
-        surface = predicted_surface(_kernels(path), product, TORCHSCRIPT, _GPU_PERCENTS, _BATCHES)
+        surface = predicted_surface(_kernels(path), product, TORCHSCRIPT, GPU_PERCENTS, _BATCHES)
         for point in surface.points:
             values = (path.stem, product.name, point.batch, point.gpu_percent, round(point.latency_ms, 3))
             yield dict(zip(_COLUMNS, values, strict=True))

@@ -15,7 +15,7 @@ from kneescale.cli.yaml_values import Value, read_yaml
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S
 from kneescale.sim.scenario import (
     Arrivals,
     Bursty,
@@ -29,11 +29,8 @@ from kneescale.sim.scenario import (
 )
 from kneescale.sim.shapes import SHAPES
 
-#: What to write as `profiles` for the figures that come with the product, and the runs they are asked for:
-#: their sources measured no larger batches.
+#: What to write as `profiles` for the figures that come with the product.
 SHIPPED = "shipped"
-_SHIPPED_GPU_PERCENTS = range(5, WHOLE_GPU_PERCENT + 1, 5)
-_SHIPPED_BATCHES = (1, 2, 4, 8)
 
 _PATTERNS: Mapping[str, Arrivals] = {
     "uniform": Uniform(),
@@ -120,8 +117,7 @@ def _profiles(value: Value) -> _ByName:
 def _shipped() -> _ByName:
     profiles: _ByName = {}
     for model in catalog():
-        surface = model.surface(_SHIPPED_GPU_PERCENTS, _SHIPPED_BATCHES)
-        profiles.setdefault(model.name, []).append((model.product, surface))
+        profiles.setdefault(model.name, []).append((model.product, model.surface()))
     return profiles
 
 

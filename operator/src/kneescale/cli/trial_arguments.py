@@ -2,8 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from kneescale.cli.command import add_output_argument, add_scenario_argument
 from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
@@ -36,7 +36,7 @@ LANES = {
 
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add them."""
-    parser.add_argument("scenario", metavar="SCENARIO", type=Path, help="scenario YAML")
+    add_scenario_argument(parser)
     parser.add_argument(
         "--policy",
         metavar="P,...",
@@ -73,7 +73,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="standard deviation of batch times, as a part of them (default: 0)",
     )
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_output_argument(parser)
 
 
 def is_usual_policy(arguments: argparse.Namespace) -> bool:

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import WHOLE_GPU_PERCENT
+
+#: The runs that surfaces of these figures have unless others are asked for: their sources measured no larger
+#: batches.
+GPU_PERCENTS = range(5, WHOLE_GPU_PERCENT + 1, 5)
+BATCHES = (1, 2, 4, 8)
 
 _V100 = "V100-SXM2-16GB"
 
@@ -29,7 +35,9 @@ class CatalogModel:
         """f(p, b)."""
         return self.parameters.latency_ms(gpu_percent, batch)
 
-    def surface(self, lanes: Sequence[int], batches: Sequence[int]) -> LatencySurface:
+    def surface(
+        self, lanes: Sequence[int] = GPU_PERCENTS, batches: Sequence[int] = BATCHES
+    ) -> LatencySurface:
         """The surface with a point at each lane and batch."""
         return self.parameters.surface(lanes, batches)
 
