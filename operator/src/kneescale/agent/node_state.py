@@ -123,16 +123,16 @@ class NodeState:
             if self._unsaved:
                 self._try_save()
 
-    def _take_claims(self, claims: dict[str, PreparedClaim]) -> None:
-        self._save(claims)
-        self._claims = claims
-        self._assign()
-
     def devices_changed(self) -> None:
         """There are other hosts now: schedules that could not be applied may be, and the other way round."""
         with self._lock:
             self._schedules = self._read()
             self._assign()
+
+    def _take_claims(self, claims: dict[str, PreparedClaim]) -> None:
+        self._save(claims)
+        self._claims = claims
+        self._assign()
 
     def _read(self) -> dict[str, KnownSchedule]:
         schedules: dict[str, KnownSchedule] = {}
@@ -140,7 +140,8 @@ class NodeState:
         taken = self._holders(manifests)
         for name, manifest in sorted(manifests.items()):
             try:
-                schedule = self._check(parse_gpu_schedule(manifest), taken)
+                schedule = parse_gpu_schedule(manifest)
+                self._check(schedule, taken)
             except InvalidInputError as error:
                 schedules[name] = self._kept(manifest, str(error))
                 continue
@@ -162,7 +163,8 @@ class NodeState:
             if known.applied and known.name in names
         }
 
-    def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> GPUSchedule:
+    def _check(self, schedule: GPUSchedule, taken: Mapping[str, str]) -> None:
+        """Raises InvalidInputError where the schedule cannot be applied here."""
         spec = schedule.spec
         if spec.device not in self._hosts:
             there_are = ", ".join(self._hosts) or "none"
@@ -174,8 +176,8 @@ class NodeState:
             self._check_lanes(partition)
         if twice := _first_repeated(partition.name for partition in spec.partitions):
             raise InvalidInputError(f"partition {twice} is there twice; a claim has one partition")
+        # Its surfaces are read when it is assigned, which must not fail then.
         assign(spec, ())
-        return schedule
 
     def _check_lanes(self, partition: Partition) -> None:
         """A worker has the lanes that its claim had when it started, and no others."""

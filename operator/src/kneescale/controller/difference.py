@@ -111,9 +111,8 @@ def holds(found: object, wanted: object) -> bool:
 def _member_holds(found: Mapping[str, Any], name: str, wanted: object) -> bool:
     if name not in found:  # the server leaves empty lists and objects out
         return wanted in ({}, [])
-    if name == "ownerReferences" and isinstance(
-        wanted, list
-    ):  # a list-map by uid, in an order of the server's own
+    if name == "ownerReferences" and isinstance(wanted, list):
+        # A list-map by uid, in an order of the server's own.
         return _by_uid(found[name]) == _by_uid(wanted)
     if name == "selector":  # one more label, and it selects nothing
         return bool(found[name] == wanted)

@@ -1,8 +1,7 @@
 """What Prometheus reads of the operator: its work, and what it decided for each model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,7 +13,9 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from kneescale.api.inference_model import KIND, InferenceModel, PlacementState
+from kneescale.api.codec import decode
+from kneescale.api.conditions import ConditionStatus
+from kneescale.api.inference_model import KIND, InferenceModel, InferenceModelStatus, PlacementState
 from kneescale.core.units import MS_PER_S, PERCENT
 from kneescale.plan.state import Desired, EventNote, Observed
 from kneescale.telemetry import declared
@@ -147,7 +148,7 @@ def _add_models(page: Families, observed: Observed, desired: Desired) -> None:
         key = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         if manifest["kind"] == KIND and key in models:
             _add_spec(page, models[key])
-            _add_status(page, manifest["status"], *key)
+            _add_status(page, decode(InferenceModelStatus, manifest["status"], "status"), *key)
 
 
 def _add_spec(page: Families, model: InferenceModel) -> None:
@@ -158,19 +159,18 @@ def _add_spec(page: Families, model: InferenceModel) -> None:
     page.add(SLO_TARGET, spec.slo.percentile / PERCENT, *key)
 
 
-def _add_status(page: Families, status: Mapping[str, Any], *key: str) -> None:
+def _add_status(page: Families, status: InferenceModelStatus, *key: str) -> None:
     """What the plan decided, from the status that tells it."""
-    page.add(INFO, 1, *key, status.get("backend", ""))
-    page.add(DESIRED, status.get("replicas", 0), *key)
-    states = [placement["state"] for placement in status.get("placements", ())]
+    page.add(INFO, 1, *key, status.backend or "")
+    page.add(DESIRED, status.replicas or 0, *key)
+    states = [placement.state for placement in status.placements]
     for state in PlacementState:
         page.add(REPLICAS, states.count(state), *key, state)
-    provided = status.get("scaling", {}).get("providedItemsPerSecond")
-    if provided is not None:
-        page.add(PROVIDED, float(provided), *key)
-    for condition in status.get("conditions", ()):
-        page.add(CONDITION, condition["status"] == "True", *key, condition["type"])
-    if "gpuPercent" in status:
-        page.add(PLANNED_GPU, status["gpuPercent"] / PERCENT, *key)
-        page.add(PLANNED_BATCH, status["batch"], *key)
-        page.add(PLANNED_SECONDS, status["predictedLatencyMilliseconds"] / MS_PER_S, *key)
+    if status.scaling and status.scaling.provided_items_per_second is not None:
+        page.add(PROVIDED, float(status.scaling.provided_items_per_second), *key)
+    for condition in status.conditions:
+        page.add(CONDITION, condition.status is ConditionStatus.TRUE, *key, condition.type)
+    if status.gpu_percent and status.batch and status.predicted_latency_milliseconds is not None:
+        page.add(PLANNED_GPU, status.gpu_percent / PERCENT, *key)
+        page.add(PLANNED_BATCH, status.batch, *key)
+        page.add(PLANNED_SECONDS, status.predicted_latency_milliseconds / MS_PER_S, *key)

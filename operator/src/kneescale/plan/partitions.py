@@ -103,12 +103,15 @@ def plan_all_partitions(
     told = Told(_serving(observed), frozenset(_hung(observed)))
     serving = Counter(pod.model for pod in observed.pods if pod.metadata.name in told.serving)
     by_need = sorted(targets, key=lambda key: serving[key] >= len(targets[key]))
-    found = {key: plan_partitions(key, targets[key], observed, told, rooms, key in asleep) for key in by_need}
+    found = {
+        key: plan_partitions(key, targets[key], observed, told, rooms, is_asleep=key in asleep)
+        for key in by_need
+    }
     return {key: found[key] for key in targets}
 
 
 def plan_partitions(
-    key: ModelKey, targets: Sequence[Target], observed: Observed, told: Told, rooms: Rooms, is_asleep: bool
+    key: ModelKey, targets: Sequence[Target], observed: Observed, told: Told, rooms: Rooms, *, is_asleep: bool
 ) -> Partitions:
     """Take one model's partitions a step closer to `targets`.
 
@@ -129,9 +132,10 @@ def plan_partitions(
     serving = ready & told.serving
     hung = told.hung & {pod.metadata.name for pod in pods}
     useless = hung | {pod.metadata.name for pod in pods if pod.lost or pod.is_held_back}
-    released = _released(pods, wanted, serving, useless, waiting)
     if is_asleep:
-        released = (pod for pod in pods if not pod.metadata.deleting)
+        released = tuple(pod for pod in pods if not pod.metadata.deleting)
+    else:
+        released = tuple(_released(pods, wanted, serving, useless, waiting))
     return Partitions(
         started=started,
         waiting=waiting,
@@ -139,7 +143,7 @@ def plan_partitions(
         ready=ready - hung,
         serving=serving,
         hung=hung,
-        released_pods=tuple(released),
+        released_pods=released,
         released_claims=tuple(
             claim
             for claim in claims
