@@ -6,7 +6,6 @@ They run as an administrator; the API server finds the adapter through a Service
 import base64
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from e2e.cluster.golang import GoPrograms, sources
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.pki import Pki
+from e2e.ports import free_ports
 from e2e.progress import Progress
 from e2e.runner import Runner
 from e2e.wait import wait_until
@@ -62,7 +62,7 @@ class Keda:
     def running(self, cluster: LocalCluster, kubectl: Kubectl, folder: Path) -> Iterator[None]:
         """KEDA on a cluster, with its logs in a folder; external metrics are served when this begins."""
         host, pki = str(cluster.addresses().host), cluster.control_plane().pki
-        grpc, https = _free_ports(2)
+        grpc, https = free_ports(2)
         certificates = _certificates(pki, folder / "certs", host)
         self._apply(kubectl, folder, host, https, pki.certificate("ca"))
         commands = {
@@ -135,9 +135,3 @@ def _certificates(pki: Pki, folder: Path, host: str) -> Path:
     shutil.copy(pki.certificate("keda"), folder / "tls.crt")
     shutil.copy(pki.key("keda"), folder / "tls.key")
     return folder
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]

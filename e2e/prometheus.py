@@ -4,7 +4,6 @@ Built from its Go module: Debian's package is built without the discovery of tar
 """
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import yaml
 
 from e2e.cluster.golang import GoPrograms
 from e2e.demo.system import ROOT
+from e2e.ports import free_ports
 from e2e.progress import Progress
 from e2e.runner import Runner
 from e2e.wait import wait_until
@@ -84,8 +84,8 @@ def watching(program: Path, kubeconfig: Path, folder: Path) -> Iterator[Promethe
     """
     config = folder / "prometheus.yml"
     config.write_text(yaml.safe_dump(_configuration(kubeconfig)))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     argv = [
         str(program),
         f"--config.file={config}",

@@ -126,6 +126,17 @@ class Shop:
         """The names of the pods that are ready."""
         return {pod["metadata"]["name"] for pod in self.get("pods")["items"] if _is_ready(pod)}
 
+    def scale_of(self, model: str) -> Any:  # noqa: ANN401
+        """The model's scale subresource."""
+        models = f"/apis/kneescale.dev/v1alpha1/namespaces/{self.name}/inferencemodels"
+        return json.loads(self.run("get", f"--raw={models}/{model}/scale"))
+
+    def serve_exactly(self, model: str, replicas: int) -> bool:
+        """Whether the model has so many workers by its scale, and so many of its pods are there and ready."""
+        status = self.scale_of(model)["status"]
+        pods = self.get("pods", f"--selector={status['selector']}")["items"]
+        return {status["replicas"], len(pods), sum(map(_is_ready, pods))} == {replicas}
+
     def schedules(self) -> dict[str, Object]:
         """The spec of each GPUSchedule, by name."""
         return {item["metadata"]["name"]: item["spec"] for item in self.get("gpuschedules")["items"]}

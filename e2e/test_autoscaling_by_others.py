@@ -1,6 +1,5 @@
 """Others scale a model by its scale subresource: KEDA with the real HorizontalPodAutoscaler controller."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -99,6 +98,5 @@ def test_the_real_autoscaler_read_the_metric(scaled_object: None, shop: Shop) ->
 
 def scale(shop: Shop) -> dict[str, int]:
     """The replicas of the scale subresource, as any autoscaler sees them."""
-    path = f"/apis/kneescale.dev/v1alpha1/namespaces/{shop.name}/inferencemodels/{MOBILENET}/scale"
-    found = json.loads(shop.kubectl.run("get", f"--raw={path}"))
+    found = shop.scale_of(MOBILENET)
     return {part: found[part]["replicas"] for part in ("spec", "status")}

@@ -56,9 +56,8 @@ def small_disk(local_cluster: LocalCluster, kubectl: Kubectl) -> Iterator[Node]:
 
 def new_agent(kubectl: Kubectl, node: Node) -> None:
     """Put another agent's pod in the place of a node's."""
-    old = Kneescale(kubectl).agent_on(node.name)["metadata"]["name"]
-    kubectl.run(f"--namespace={NAMESPACE}", "delete", "pod", old)
-    kubectl.run(f"--namespace={NAMESPACE}", "rollout", "status", f"daemonset/{AGENT}", "--timeout=60s")
+    kneescale = Kneescale(kubectl)
+    kneescale.roll_out_agents("delete", "pod", kneescale.agent_on(node.name)["metadata"]["name"])
 
 
 @pytest.fixture(autouse=True)

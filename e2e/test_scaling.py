@@ -10,7 +10,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.load import Stream, try_each_sample
 from e2e.demo.samples import echoes
 from e2e.demo.services import reach
-from e2e.demo.system import NAMESPACE, OPERATOR, ROLLOUT_TIMEOUT
+from e2e.demo.system import Kneescale
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
 
@@ -46,11 +46,6 @@ def wait_for_workers(shop: Shop, number: int, timeout_s: float) -> None:
     wait_until(lambda: len(shop.ready_pods()) == number, f"{number} workers serve", timeout_s)
 
 
-def restart_operator(kubectl: Kubectl) -> None:
-    kubectl.run("--namespace", NAMESPACE, "rollout", "restart", f"deployment/{OPERATOR}")
-    kubectl.run("--namespace", NAMESPACE, "rollout", "status", f"deployment/{OPERATOR}", ROLLOUT_TIMEOUT)
-
-
 def test_a_step_is_followed_in_replicas_and_given_back_and_no_request_fails(
     shop: Shop, kubectl: Kubectl
 ) -> None:
@@ -62,7 +57,7 @@ def test_a_step_is_followed_in_replicas_and_given_back_and_no_request_fails(
             wait_until(lambda: provided_ips(shop) > 3 * before_ips, "the step is decided on", DECIDED_S)
             wait_until(lambda: len(shop.ready_pods()) > 1, "more workers serve", STARTED_S)
             during_ips, workers = provided_ips(shop), shop.uids("pods")
-            restart_operator(kubectl)
+            Kneescale(kubectl).restart_operator()
             assert provided_ips(shop) >= during_ips
             assert workers.items() <= shop.uids("pods").items()
         wait_for_workers(shop, 1, GIVEN_BACK_S)

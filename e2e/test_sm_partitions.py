@@ -7,7 +7,7 @@ import pytest
 
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
-from e2e.demo.system import AGENT, NAMESPACE, ROLLOUT_TIMEOUT
+from e2e.demo.system import AGENT, Kneescale
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.wait import wait_until
 from kneescale.api.names import MODEL_LABEL
@@ -37,9 +37,7 @@ def partitioned(kubectl: Kubectl) -> Iterator[None]:
 
 
 def set_on_agents(kubectl: Kubectl, variable: str) -> None:
-    agents = f"daemonset/{AGENT}"
-    kubectl.run("--namespace", NAMESPACE, "set", "env", agents, variable)
-    kubectl.run("--namespace", NAMESPACE, "rollout", "status", agents, ROLLOUT_TIMEOUT)
+    Kneescale(kubectl).roll_out_agents("set", "env", f"daemonset/{AGENT}", variable)
 
 
 def test_each_model_has_one_lane_claims_its_chunks_and_serves(shop: Shop) -> None:

@@ -1,6 +1,5 @@
 """Changing a model that serves: a new plan, and a swap of workers that no client notices."""
 
-import json
 from collections.abc import Collection
 from functools import partial
 
@@ -71,16 +70,10 @@ def test_kubectl_scale_adds_and_removes_workers_without_a_failure(shop: Shop) ->
     with steady_load(shop, MOBILENET, RATE_RPS) as outcomes:
         for replicas in (3, 1):
             shop.run("scale", "inferencemodel", MOBILENET, f"--replicas={replicas}")
-            wait_until(partial(serve_exactly, shop, replicas), f"{replicas} workers serve", STARTED_S)
+            wait_until(
+                partial(shop.serve_exactly, MOBILENET, replicas), f"{replicas} workers serve", STARTED_S
+            )
     assert failures(outcomes) == []
-
-
-def serve_exactly(shop: Shop, replicas: int) -> bool:
-    """Whether so many workers are there by the scale subresource, and by the pods that its selector finds."""
-    path = f"/apis/kneescale.dev/v1alpha1/namespaces/{shop.name}/inferencemodels/{MOBILENET}/scale"
-    status = json.loads(shop.run("get", f"--raw={path}"))["status"]
-    pods = shop.get("pods", f"--selector={status['selector']}")["items"]
-    return {status["replicas"], len(pods), len(shop.ready_pods())} == {replicas}
 
 
 def test_at_no_time_was_more_than_a_whole_gpu_granted(kubectl: Kubectl, shop: Shop) -> None:

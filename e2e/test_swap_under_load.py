@@ -137,16 +137,12 @@ def test_scaling_up_and_down_costs_no_request(shop: Shop) -> None:
         shop.change(MODEL, scaling={"maxReplicas": 2})
         for replicas in (2, 1):
             shop.run("scale", "inferencemodel", MODEL, f"--replicas={replicas}")
-            wait_until(partial(serve_exactly, shop, replicas), f"{replicas} workers serve", STARTED_S)
+            wait_until(partial(shop.serve_exactly, MODEL, replicas), f"{replicas} workers serve", STARTED_S)
         ended_s = time.monotonic()
         after = steady(outcomes)
     during = attainment(outcomes, began_s, ended_s)
     note(f"scaling 1, 2, 1: {ended_s - began_s:.1f} s, attainment {before:.4f}, {during:.4f}, {after:.4f}")
     assert failures(outcomes) == []
-
-
-def serve_exactly(shop: Shop, replicas: int) -> bool:
-    return len(shop.ready_pods()) == len(shop.uids("pods")) == replicas
 
 
 def test_through_all_that_no_agent_granted_more_than_a_whole_gpu(kubectl: Kubectl) -> None:

@@ -84,8 +84,16 @@ class Kneescale:
 
     def roll_out_agents(self, *change: str) -> None:
         """Have kubectl make a change, and return once the agents run as it says."""
+        self._roll_out(f"daemonset/{AGENT}", *change)
+
+    def restart_operator(self) -> None:
+        """Return once another operator runs."""
+        operator = f"deployment/{OPERATOR}"
+        self._roll_out(operator, "rollout", "restart", operator)
+
+    def _roll_out(self, workload: str, *change: str) -> None:
         self._run(*change)
-        self._run("rollout", "status", f"daemonset/{AGENT}", ROLLOUT_TIMEOUT)
+        self._run("rollout", "status", workload, ROLLOUT_TIMEOUT)
 
     def explain(self) -> str:
         """Return the pods of the system and the latest lines of their logs."""

@@ -87,6 +87,7 @@ def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir:
         worker.connect()
         host.turn()
         worker.wait_for_hang_up()
+    assert host.views() == ()
     host.stop()
     host.run()
 
@@ -148,7 +149,7 @@ def test_the_newest_connection_of_a_partition_counts(host: DispatcherHost, path:
         new.hello()
         old.wait_for_hang_up()
         new.arrive(8)
-        new.next_grant()
+        assert new.next_grant().batch == 8
 
 
 def test_a_new_host_takes_over_the_socket_and_the_queue(
@@ -258,6 +259,7 @@ def test_a_stale_socket_file_is_replaced(short_dir: Path) -> None:
     listen(path, os.getuid()).close()
     with listen(path, os.getuid()), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
+        assert client.getpeername() == str(path)
 
 
 def test_a_wake_up_is_late_by_a_fraction_of_a_millisecond(

@@ -2,13 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
+from kneescale.api.inference_model import PlacementState
+from kneescale.api.vocabulary import Backend
+from kneescale.controller.difference import Verb
+from kneescale.plan.finding import EventType
+from kneescale.plan.outlook import ACCEPTED, PLACED, PROFILED, READY, SCALED, SLO_MET
 from kneescale.telemetry.declared import LABELS, Kind, Metric
+from kneescale_worker.metrics import Outcome
 from tests.monitoring.pages import agent_page, operator_page, worker_page
 from tests.monitoring.promtool import Promtool
 from tools.monitoring.parts import PARTS, Part
@@ -25,6 +31,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "agent": agent_page(tmp_path_factory.mktemp("agent")),
         "worker": worker_page(),
     }
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [
+        ("backend", Backend),
+        ("condition", (ACCEPTED, PROFILED, PLACED, READY, SLO_MET, SCALED)),
+        ("outcome", Outcome),
+        ("state", PlacementState),
+        ("type", EventType),
+        ("verb", Verb),
+    ],
+)
+def test_a_label_is_documented_with_all_its_values(label: str, values: Iterable[str]) -> None:
+    assert set(re.findall("`([^`]+)`", LABELS[label])) >= set(values)
 
 
 def test_no_two_metrics_have_one_name() -> None:

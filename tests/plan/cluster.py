@@ -122,6 +122,13 @@ def model(name: str, **spec: object) -> Manifest:
     }
 
 
+def check_made_anew(world: World, pod: Manifest) -> None:
+    """Another pod, and no other, has this one's name."""
+    (again,) = world.find("Pod")
+    assert again["metadata"]["name"] == pod["metadata"]["name"]
+    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+
+
 def device_of(obj: Manifest) -> str:
     """The uuid of the device that a pod, claim or Job is for; empty where it is for none yet."""
     return str(obj["metadata"].get("annotations", {}).get("kneescale.dev/device", ""))

@@ -13,6 +13,7 @@ from kneescale.testing.cluster_life import agents_report, evictions, moves, read
 from kneescale.testing.world import World
 from tests.plan.cluster import (
     UNHEARD_OF,
+    check_made_anew,
     condition,
     cordon,
     cure,
@@ -292,9 +293,7 @@ def test_a_hung_worker_is_made_anew() -> None:
     (deletion,) = plan(world.observe(), world.settings).delete
     assert (deletion.ref.kind, deletion.grace_s) == ("Pod", 1), "it can neither drain nor end by itself"
     settle(world)
-    (again,) = world.find("Pod")
-    assert again["metadata"]["name"] == pod["metadata"]["name"]
-    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+    check_made_anew(world, pod)
     assert (world.events[0].type, world.events[0].reason) == ("Warning", "WorkerHung")
     assert "has a batch that does not end, and is made anew" in world.events[0].message
 

@@ -7,7 +7,15 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, ready_pods, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import UNHEARD_OF, add_node, condition, emulated_world, model, serving_world
+from tests.plan.cluster import (
+    UNHEARD_OF,
+    add_node,
+    check_made_anew,
+    condition,
+    emulated_world,
+    model,
+    serving_world,
+)
 
 
 def status_of(world: World, name: str) -> Manifest:
@@ -217,9 +225,7 @@ def test_a_lost_pod_is_made_anew_where_it_was() -> None:
     (pod,) = world.find("Pod")
     pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}
     settle(world)
-    (again,) = world.find("Pod")
-    assert again["metadata"]["name"] == pod["metadata"]["name"]
-    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+    check_made_anew(world, pod)
     assert ready_pods(world, "resnet50") == [pod["metadata"]["name"]]
 
 
@@ -237,9 +243,7 @@ def test_a_killed_worker_that_the_kubelet_makes_wait_is_made_anew() -> None:
         "containerStatuses": [{"state": {"waiting": waiting}, "lastState": {"terminated": ended}}],
     }
     settle(world)
-    (again,) = world.find("Pod")
-    assert again["metadata"]["name"] == pod["metadata"]["name"]
-    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+    check_made_anew(world, pod)
     assert ready_pods(world, "resnet50") == [pod["metadata"]["name"]]
 
 

@@ -1,5 +1,7 @@
 """A placement keeps every limit, and does not move what it placed."""
 
+from collections.abc import Mapping, Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,15 +61,14 @@ def is_squeezed(found: Placed | Unplaced) -> bool:
     return isinstance(found, Placed) and found.squeezed is not None
 
 
-@given(demand_lists(), devices, currents)
-def test_no_limit_is_passed(demands: list[Demand], gpus: list[Device], current: dict[str, list[str]]) -> None:
-    outcome = place(demands, gpus, current, area_limit_permille=LIMIT_PERMILLE)
-    assert set(outcome) == {demand.model for demand in demands}
-    placed = {model: found.devices for model, found in outcome.items() if isinstance(found, Placed)}
-    for demand in demands:
-        assert (
-            len(set(placed.get(demand.model, ()))) == len(placed.get(demand.model, ())) <= demand.max_replicas
-        )
+def devices_by_model(outcome: Mapping[str, Placed | Unplaced]) -> Mapping[str, Sequence[str]]:
+    return {model: found.devices for model, found in outcome.items() if isinstance(found, Placed)}
+
+
+def check_limits(
+    demands: Sequence[Demand], gpus: Sequence[Device], outcome: Mapping[str, Placed | Unplaced]
+) -> None:
+    placed = devices_by_model(outcome)
     for gpu in gpus:
         tenants = [demand for demand in demands if gpu.uuid in placed.get(demand.model, ())]
         area = sum(
@@ -81,11 +82,23 @@ def test_no_limit_is_passed(demands: list[Demand], gpus: list[Device], current: 
 
 
 @given(demand_lists(), devices, currents)
+def test_no_limit_is_passed(demands: list[Demand], gpus: list[Device], current: dict[str, list[str]]) -> None:
+    outcome = place(demands, gpus, current, area_limit_permille=LIMIT_PERMILLE)
+    assert set(outcome) == {demand.model for demand in demands}
+    placed = devices_by_model(outcome)
+    for demand in demands:
+        assert (
+            len(set(placed.get(demand.model, ()))) == len(placed.get(demand.model, ())) <= demand.max_replicas
+        )
+    check_limits(demands, gpus, outcome)
+
+
+@given(demand_lists(), devices, currents)
 def test_placing_again_changes_nothing(
     demands: list[Demand], gpus: list[Device], current: dict[str, list[str]]
 ) -> None:
     first = place(demands, gpus, current, area_limit_permille=LIMIT_PERMILLE)
-    settled = {model: found.devices for model, found in first.items() if isinstance(found, Placed)}
+    settled = devices_by_model(first)
     assert place(demands, gpus, settled, area_limit_permille=LIMIT_PERMILLE) == first
 
 
@@ -98,15 +111,4 @@ def test_the_order_of_what_is_asked_does_not_matter(
 
 @given(demand_lists(), devices)
 def test_packing_passes_no_limit(demands: list[Demand], gpus: list[Device]) -> None:
-    outcome = pack(demands, gpus, area_limit_permille=LIMIT_PERMILLE)
-    placed = {model: found.devices for model, found in outcome.items() if isinstance(found, Placed)}
-    for gpu in gpus:
-        tenants = [demand for demand in demands if gpu.uuid in placed.get(demand.model, ())]
-        area = sum(
-            demand.configurations[gpu.product].area_permille / len(placed[demand.model])
-            for demand in tenants
-            if not is_squeezed(outcome[demand.model])
-        )
-        assert area <= LIMIT_PERMILLE
-        assert sum(demand.memory_bytes for demand in tenants) <= gpu.memory_bytes
-        assert len(tenants) <= gpu.clients
+    check_limits(demands, gpus, pack(demands, gpus, area_limit_permille=LIMIT_PERMILLE))

@@ -1,6 +1,5 @@
 """Workers and the folder that a worker and its agent share."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +11,8 @@ StartWorker = Callable[..., Worker]
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder whose path is short: a Unix socket's is limited to 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="kns-") as path:
-        yield Path(path)
+def folder(short_dir: Path) -> Path:
+    return short_dir
 
 
 @pytest.fixture

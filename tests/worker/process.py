@@ -6,7 +6,6 @@ Never in the test's process: tritonclient and the worker both define the protobu
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,6 +17,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from e2e.ports import free_ports
 from kneescale.core.wire import Terms
 from tests.waiting import wait_until
 
@@ -42,7 +42,7 @@ class Worker:
         env: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "kneescale_worker"),
     ) -> None:
-        self._ports = _free_ports(3)
+        self._ports = free_ports(3)
         self.socket = folder / f"{self._ports[0]}.sock"
         self._termination = folder / f"termination-{self._ports[0]}"
         self._log = (folder / f"log-{self._ports[0]}").open("w")
@@ -166,12 +166,3 @@ def _fetch(request: urllib.request.Request) -> tuple[int, str]:
             return error.code, error.read().decode()
     except OSError:
         return 0, ""
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [listener.getsockname()[1] for listener in sockets]
-    finally:
-        for listener in sockets:
-            listener.close()

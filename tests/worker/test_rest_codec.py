@@ -1,5 +1,5 @@
 import json
-from contextlib import suppress
+import re
 
 import numpy as np
 import pytest
@@ -74,8 +74,16 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_any_json_is_a_call_or_a_clear_refusal(document: object) -> None:
-    with suppress(InvalidInputError):
+    said = _refusal(document)
+    assert said is None or re.search(r"\b(body|inputs?|outputs?|parameters|id)\b", said)
+
+
+def _refusal(document: object) -> str | None:
+    try:
         decode(json.dumps(document).encode(), None)
+    except InvalidInputError as error:
+        return str(error)
+    return None
 
 
 def test_an_output_too_large_for_json_is_to_be_asked_for_as_binary() -> None:
