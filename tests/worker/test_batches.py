@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kneescale_worker.batches import Batch, BatchRun, BatchRunner
-from kneescale_worker.errors import BatchFailedError, UnavailableError
+from kneescale_worker.errors import BatchFailedError, ContextLostError, UnavailableError
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request
 from tests.worker.fake_executor import DoublingExecutor
@@ -60,6 +60,21 @@ async def test_a_failed_batch_fails_its_requests_and_no_other(
     for request in (bad, mate):
         with pytest.raises(BatchFailedError):
             await request.answer
+
+
+async def test_a_worker_whose_context_is_lost_is_to_end() -> None:
+    rig = _Rig()
+    request = rig.push(1)
+
+    def lose_context() -> None:
+        raise ContextLostError("device-side assert triggered")
+
+    rig.executor.before_run = lose_context
+    await rig.run(100, 1)
+    with pytest.raises(BatchFailedError):
+        await request.answer
+    with pytest.raises(ContextLostError, match="device-side assert"):
+        await asyncio.wait_for(rig.runner.watch(), timeout=5)
 
 
 async def test_the_sms_of_lanes_are_shown_and_logged(caplog: pytest.LogCaptureFixture) -> None:

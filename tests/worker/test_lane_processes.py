@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.wire import Probe
 from kneescale.testing.fake_agent import FakeAgent
 from kneescale_worker.emulated_executor import EmulatedExecutor
-from kneescale_worker.errors import ExecutorError, LoadError
+from kneescale_worker.errors import ContextLostError, ExecutorError, LoadError
 from kneescale_worker.executor import make_executor
+from kneescale_worker.lane_pool import LanePool
 from kneescale_worker.lane_processes import LaneDiedError, LaneProcess, LaneProcesses
 from kneescale_worker.settings import parse_settings
 from tests.waiting import wait_until
@@ -70,6 +73,28 @@ def _children() -> dict[int, str]:
     return found
 
 
+def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> None:
+    """Kill the process of the only lane of that GPU%, and have a batch find out."""
+    (victim,) = (pid for pid, value in _children().items() if value.endswith(f"={gpu_percent}"))
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(LaneDiedError):
+        pool.run(gpu_percent, _INPUTS)
+
+
+def _serves(pool: LaneProcesses, gpu_percent: int) -> bool:
+    with suppress(ExecutorError):
+        return np.array_equal(pool.run(gpu_percent, _INPUTS)[0], _INPUTS[0])
+    return False
+
+
+def _is_lost(pool: LaneProcesses) -> bool:
+    try:
+        pool.run(20, _INPUTS)
+    except ContextLostError:
+        return True
+    return False
+
+
 def test_each_entry_is_a_process_with_its_percentage_and_runs_batches(pool: LaneProcesses) -> None:
     percentages = sorted(value.partition("=")[2] for value in _children().values())
     assert percentages == ["20", "20", "50"]
@@ -96,21 +121,50 @@ def test_a_process_that_died_fails_its_batch_and_is_started_again(pool: LaneProc
     with pytest.raises(LaneDiedError, match="the process of the lane of 50 GPU% ended"):
         pool.run(50, _INPUTS)
     assert np.array_equal(pool.run(20, _INPUTS)[0], _INPUTS[0])
-    # Waits until the new process is ready.
-    assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
+    wait_until(lambda: _serves(pool, 50), "the new process is ready")
     assert victim not in _children()
 
 
-class _NoRoomAtFirst:
-    """A machine that has no memory for a process the first time it is asked for one."""
+def test_a_batch_for_a_lane_that_is_started_again_fails_at_once(
+    pool: LaneProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Event()
+    wait_ready = LaneProcess.wait_ready
+    monkeypatch.setattr(LaneProcess, "wait_ready", lambda lane: loaded.wait() and wait_ready(lane))
+    _kill_lane(pool, 50)
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(pool.run, 50, _INPUTS)
+        wait([run], timeout=5)
+        loaded.set()
+        with pytest.raises(ExecutorError, match="no lane of 50 GPU% is alive"):
+            run.result()
+    wait_until(lambda: _serves(pool, 50), "the new process is ready")
 
-    def __init__(self) -> None:
+
+def test_a_batch_that_waits_for_a_lane_fails_when_the_last_one_dies() -> None:
+    pool = LanePool([(20, "first"), (20, "second"), (50, "other")])
+    assert [pool.take(20), pool.take(20)] == ["first", "second"]
+    pool.lose(20)
+    with ThreadPoolExecutor(1) as threads:
+        waits = threads.submit(pool.take, 20)
+        pool.lose(20)
+        with pytest.raises(ExecutorError, match="no lane of 20 GPU% is alive"):
+            waits.result()
+    assert pool.take(50) == "other"
+    pool.revive(20, "second")
+    assert pool.take(20) == "second"
+
+
+class _NoRoomAtFirst:
+    """A machine that has no memory for a process the first times it is asked for one."""
+
+    def __init__(self, times: int = 1) -> None:
         self._popen = subprocess.Popen
-        self.is_full = True
+        self.refuses = times
 
     def __call__(self, *arguments: Any, **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
-        if self.is_full:
-            self.is_full = False
+        if self.refuses:
+            self.refuses -= 1
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return self._popen(*arguments, **options)
 
@@ -119,14 +173,21 @@ def test_a_lane_that_could_not_be_started_again_at_once_is_later(
     pool: LaneProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = _NoRoomAtFirst()
-    monkeypatch.setattr("kneescale_worker.lane_pool._LONGEST_WAIT_S", 20)
     monkeypatch.setattr(subprocess, "Popen", machine)
-    (victim,) = (pid for pid, value in _children().items() if value.endswith("=50"))
-    os.kill(victim, signal.SIGKILL)
-    with pytest.raises(LaneDiedError):
-        pool.run(50, _INPUTS)
-    assert np.array_equal(pool.run(50, _INPUTS)[0], _INPUTS[0])
-    assert not machine.is_full
+    _kill_lane(pool, 50)
+    wait_until(lambda: _serves(pool, 50), "the new process is ready")
+    assert not machine.refuses
+
+
+def test_a_worker_whose_lane_does_not_start_again_is_to_start_anew(
+    pool: LaneProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kneescale_worker.lane_processes._PAUSES_S", (0, 0))
+    monkeypatch.setattr(subprocess, "Popen", _NoRoomAtFirst(times=2))
+    _kill_lane(pool, 50)
+    wait_until(lambda: _is_lost(pool), "the lane is given up")
+    with pytest.raises(ContextLostError, match=r"50 GPU% does not start again: .*Cannot allocate memory"):
+        pool.run(20, _INPUTS)
 
 
 def test_a_worker_without_room_for_a_lane_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import KneescaleError
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale_worker.dataplane import CLOSING_GRACE_S
-from kneescale_worker.errors import BatchFailedError, HungError, UnavailableError
+from kneescale_worker.errors import BatchFailedError, ContextLostError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request, Slice
@@ -81,6 +81,8 @@ class BatchRunner:
         self._threads = ThreadPoolExecutor(self._lanes + 1, thread_name_prefix="lane")
         #: The batches that run, and when each is hung.
         self._running: dict[Batch, int] = {}
+        #: What a batch failed with, where all others will too.
+        self._lost: ContextLostError | None = None
         self._is_closing = False
         #: Set whenever a batch is over while closing.
         self._ended = asyncio.Event()
@@ -113,9 +115,11 @@ class BatchRunner:
             self._threads.submit(self._listen, next_batch)
 
     async def watch(self) -> None:
-        """Return never; raises HungError once a batch is hung."""
+        """Return never; raises HungError once a batch is hung, ContextLostError once none can run."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
+            if self._lost is not None:
+                raise self._lost
             now_ns = time.monotonic_ns()
             for batch, hung_ns in tuple(self._running.items()):
                 if now_ns > hung_ns:
@@ -150,7 +154,7 @@ class BatchRunner:
         now_ns = time.monotonic_ns()
         # A grant that was long on its way is no reason to give up a batch that has only begun.
         self._running[batch] = hung_after_ns(now_ns, max(now_ns, batch.finish_by_ns))
-        run = _run(self._executor, batch) if batch.slices else BatchRun(now_ns, now_ns)
+        run = self._execute(batch) if batch.slices else BatchRun(now_ns, now_ns)
         batch.on_end(run)
         if batch.slices:
             self._hand_out(run, batch.slices)
@@ -161,6 +165,22 @@ class BatchRunner:
         if batch.slices:
             self._count(batch, run)
         return run
+
+    def _execute(self, batch: Batch) -> BatchRun:
+        """The batch itself."""
+        started_ns = time.monotonic_ns()
+        try:
+            # Always a copy, so that the executor owns its inputs: a request's arrays are views of its bytes.
+            columns = zip(*(part.inputs for part in batch.slices), strict=True)
+            inputs = [np.concatenate(arrays) for arrays in columns]
+            outputs = self._executor.run(batch.gpu_percent, inputs)
+            _check_rows(outputs, len(inputs[0]))
+        except Exception as error:  # noqa: BLE001  (whatever a model raises is its requests' error)
+            _log.exception("a batch of %d requests failed", len(batch.slices))
+            if isinstance(error, ContextLostError):
+                self._lost = error
+            return BatchRun(started_ns, time.monotonic_ns())
+        return BatchRun(started_ns, time.monotonic_ns(), outputs)
 
     def _count(self, batch: Batch, run: BatchRun) -> None:
         self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
@@ -174,21 +194,6 @@ class BatchRunner:
             self._loop.call_soon_threadsafe(_fail, slices, error)
         elif whole := _deliver(run.outputs, slices):
             self._loop.call_soon_threadsafe(_finish, whole)
-
-
-def _run(executor: Executor, batch: Batch) -> BatchRun:
-    """The batch itself."""
-    started_ns = time.monotonic_ns()
-    try:
-        # Always a copy, so that the executor owns its inputs: a request's arrays are views of its bytes.
-        columns = zip(*(part.inputs for part in batch.slices), strict=True)
-        inputs = [np.concatenate(arrays) for arrays in columns]
-        outputs = executor.run(batch.gpu_percent, inputs)
-        _check_rows(outputs, len(inputs[0]))
-    except Exception:  # noqa: BLE001  (whatever a model raises is its requests' error, and logged)
-        _log.exception("a batch of %d requests failed", len(batch.slices))
-        return BatchRun(started_ns, time.monotonic_ns())
-    return BatchRun(started_ns, time.monotonic_ns(), outputs)
 
 
 def _check_rows(outputs: Sequence[Array], batch: int) -> None:

@@ -46,7 +46,7 @@ class Executor(Protocol):
         """Run one batch on a lane: inputs and outputs in the metadata's order, batch first.
 
         The inputs belong to the callee, which may overwrite them. Raises ExecutorError when the lane fails,
-        and whatever the model raises.
+        ContextLostError when no batch can run here any more, and whatever the model raises.
         """
 
     def close(self) -> None:

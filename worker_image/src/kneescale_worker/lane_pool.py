@@ -1,39 +1,55 @@
 """Lanes that run one batch at a time, several perhaps with the same GPU%."""
 
+from collections import deque
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
+from threading import Condition
 from typing import Generic, TypeVar
 
 from kneescale_worker.errors import ExecutorError
 
 T = TypeVar("T")
-#: So long may a lane take to be free: the time in which a process that died is started again.
-_LONGEST_WAIT_S = 60.0
 
 
 class LanePool(Generic[T]):
-    """Free lanes by their GPU%."""
+    """Free lanes by their GPU%, and how many there are alive."""
 
     def __init__(self, lanes: Iterable[tuple[int, T]]) -> None:
-        self._free: dict[int, SimpleQueue[T]] = {}
+        self._free: dict[int, deque[T]] = {}
         for gpu_percent, lane in lanes:
-            self._free.setdefault(gpu_percent, SimpleQueue()).put(lane)
+            self._free.setdefault(gpu_percent, deque()).append(lane)
+        self._alive = {gpu_percent: len(free) for gpu_percent, free in self._free.items()}
+        self._changed = Condition()
 
     def take(self, gpu_percent: int) -> T:
-        """Take a free lane out, waiting for one.
+        """Take a free lane out, waiting for one that is alive.
 
-        Raises ExecutorError where there is no such lane, or none gets free.
+        Raises ExecutorError where there is no such lane, or none alive: one that is started again takes
+        longer than a batch may.
         """
         if gpu_percent not in self._free:
             lanes = ", ".join(str(percent) for percent in sorted(self._free))
             raise ExecutorError(f"there is no lane of {gpu_percent} GPU%; there are {lanes}")
-        try:
-            return self._free[gpu_percent].get(timeout=_LONGEST_WAIT_S)
-        except Empty as error:
-            raise ExecutorError(
-                f"no lane of {gpu_percent} GPU% got free in {_LONGEST_WAIT_S:.0f} s"
-            ) from error
+        free = self._free[gpu_percent]
+        with self._changed:
+            self._changed.wait_for(lambda: free or not self._alive[gpu_percent])
+            if not free:
+                raise ExecutorError(f"no lane of {gpu_percent} GPU% is alive; it is started again")
+            return free.popleft()
 
     def give_back(self, gpu_percent: int, lane: T) -> None:
-        """Put a lane in, for whoever waits for one."""
-        self._free[gpu_percent].put(lane)
+        """Put a lane in that was taken, for whoever waits for one."""
+        with self._changed:
+            self._free[gpu_percent].append(lane)
+            self._changed.notify_all()
+
+    def lose(self, gpu_percent: int) -> None:
+        """Count a lane that was taken as dead."""
+        with self._changed:
+            self._alive[gpu_percent] -= 1
+            self._changed.notify_all()
+
+    def revive(self, gpu_percent: int, lane: T) -> None:
+        """Put a lane in that was lost."""
+        with self._changed:
+            self._alive[gpu_percent] += 1
+        self.give_back(gpu_percent, lane)

@@ -20,15 +20,15 @@ import numpy as np
 
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.batch_memory import BatchMemory
-from kneescale_worker.errors import ExecutorError, LoadError
+from kneescale_worker.errors import ContextLostError, ExecutorError, LoadError
 from kneescale_worker.lane_child import Answer, Failed, Ran, Ready, Run
 from kneescale_worker.lane_pool import LanePool
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
 
 _log = logging.getLogger(__name__)
-_FIRST_BACKOFF_S = 0.5
-_LONGEST_BACKOFF_S = 30.0
+#: Before each attempt to start a dead lane again; after the last, a new worker may do better or tell why not.
+_PAUSES_S = (0, 0.5, 1, 2, 4, 8, 16)
 
 
 class LaneDiedError(ExecutorError):
@@ -125,7 +125,10 @@ class LaneProcess:
 
 
 class LaneProcesses:
-    """An Executor whose lanes are processes; one that dies fails its batch and is started again."""
+    """An Executor whose lanes are processes; one that dies fails its batch and is started again.
+
+    Until it is, batches fail at once where no other lane has its GPU%.
+    """
 
     def __init__(self, settings: Settings, metadata: ModelMetadata) -> None:
         self.metadata = metadata
@@ -133,6 +136,8 @@ class LaneProcesses:
         self.lane_sms: dict[int, int] = {}
         self._lanes = [LaneProcess(percent, metadata, settings.max_batch) for percent in settings.lanes]
         self._pool = LanePool((lane.gpu_percent, lane) for lane in self._lanes)
+        #: Why a lane does not start again.
+        self._lost: ContextLostError | None = None
 
     def load(self) -> None:
         """Start all processes at once, and wait until each has its weights and is warm."""
@@ -145,11 +150,17 @@ class LaneProcesses:
         """Each process has warmed up on its own."""
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
-        """Run one batch in a free process of that GPU%."""
+        """Run one batch in a free process of that GPU%.
+
+        Raises ContextLostError when a lane, this one or another, does not start again.
+        """
+        if self._lost is not None:
+            raise self._lost
         lane = self._pool.take(gpu_percent)
         try:
             outputs = lane.run(inputs)
         except LaneDiedError:
+            self._pool.lose(gpu_percent)
             Thread(target=self._revive, args=(lane,), name=f"revive-{gpu_percent}", daemon=True).start()
             raise
         except BaseException:
@@ -164,16 +175,16 @@ class LaneProcesses:
             lane.close()
 
     def _revive(self, lane: LaneProcess) -> None:
-        """Start a lane's process again, for as long as it takes; it is nobody's until then."""
-        backoff_s = _FIRST_BACKOFF_S
-        while True:
+        """Start a lane's process again, if need be several times; it is nobody's until then."""
+        for pause_s in _PAUSES_S:
+            time.sleep(pause_s)
             try:
                 lane.start()
                 lane.wait_ready()
             except LoadError as error:
-                _log.error("the lane of %d GPU%% does not start: %s", lane.gpu_percent, error)
-                time.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+                reason = f"the lane of {lane.gpu_percent} GPU% does not start again: {error}"
+                _log.error("%s", reason)
             else:
-                self._pool.give_back(lane.gpu_percent, lane)
+                self._pool.revive(lane.gpu_percent, lane)
                 return
+        self._lost = ContextLostError(reason)
