@@ -59,6 +59,7 @@ class FakeDriver:
         self.current.append(context)
 
     def pop(self) -> None:
+        self._check("pop")
         self.current.pop()
 
     def _handle(self) -> int:

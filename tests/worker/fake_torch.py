@@ -45,13 +45,17 @@ class Tensor:
 
 
 class FakeTorch(types.ModuleType):
-    """`model` stands for every module that is loaded; `ran` lists (stream, module, items) of each call."""
+    """`model` stands for every module that is loaded; `ran` lists (stream, module, items) of each call.
+
+    `sticky` is an error of a kernel, which CUDA tells at every wait from then on.
+    """
 
     def __init__(self, model: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         super().__init__("torch")
         self.model = model
         self.ran: list[tuple[int, int, int]] = []
         self.loaded = 0
+        self.sticky = ""
         self.host_threads = os.cpu_count()
         self.pending: list[Callable[[], None]] = []
         self.stream_now = 0
@@ -108,6 +112,8 @@ class FakeTorch(types.ModuleType):
         return types.SimpleNamespace(handle=handle, synchronize=self._arrive)
 
     def _arrive(self) -> None:
+        if self.sticky:
+            raise RuntimeError(f"{self.sticky}\nmore lines")
         for copy in self.pending:
             copy()
         self.pending.clear()

@@ -1,6 +1,6 @@
 """A worker whose model takes up to two items, and fails in a way of its own where its kernels are read.
 
-`python faulty_model.py profile`.
+`python faulty_model.py profile|serve`.
 """
 
 import sys

@@ -5,12 +5,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import pytest
 
-from kneescale_worker.errors import LoadError
+from kneescale_worker.errors import ContextLostError, LoadError
 from kneescale_worker.green_contexts import GreenContextLanes
 from kneescale_worker.lanes import Lanes
 from kneescale_worker.mps_contexts import MpsContextLanes
@@ -26,6 +26,10 @@ MakeExecutor = Callable[[Lanes], CudaExecutor]
 
 def _twice(array: Array) -> Array:
     return 2 * array
+
+
+def _fails(_: Array) -> NoReturn:
+    raise RuntimeError("shape is invalid")
 
 
 @pytest.fixture
@@ -66,6 +70,40 @@ def test_a_batch_comes_back_when_its_copies_have_arrived(make_executor: MakeExec
     (output,) = executor.run(20, [np.ones((4, 3), np.float32)])
     assert output.tolist() == [[2, 2, 2]] * 4
     assert dict(executor.lane_sms) == {20: 16, 100: 80}
+
+
+def test_an_error_of_the_model_is_its_batchs_alone(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    executor = _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (100,))))
+    torch.model = _fails
+    with pytest.raises(RuntimeError, match="shape is invalid"):
+        executor.run(100, [np.ones((1, 3), np.float32)])
+
+
+def test_an_error_that_stays_with_the_context_is_the_loss_of_it(
+    make_executor: MakeExecutor, torch: FakeTorch
+) -> None:
+    executor = _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (100,))))
+    torch.sticky = "CUDA error: device-side assert triggered"
+    with pytest.raises(ContextLostError, match=r"context is lost: .*device-side assert triggered$"):
+        executor.run(100, [np.ones((1, 3), np.float32)])
+
+
+def test_a_context_that_the_driver_takes_no_more_is_lost(make_executor: MakeExecutor) -> None:
+    driver = FakeDriver(80)
+    executor = _loaded(make_executor(MpsContextLanes(driver, (20, 50))))
+    driver.fails = "pop"
+    with pytest.raises(ContextLostError, match="context is lost: pop failed"):
+        executor.run(50, [np.ones((1, 3), np.float32)])
+
+
+def test_a_model_that_costs_the_context_does_not_run_on_zeros(
+    make_executor: MakeExecutor, torch: FakeTorch
+) -> None:
+    executor = make_executor(GreenContextLanes(FakeDriver(80, 2), (100,)))
+    executor.load()
+    torch.sticky = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(LoadError, match=r"does not run on a batch of zeros: .*illegal memory access"):
+        executor.warm_up()
 
 
 def test_every_lane_is_warmed_up_on_a_stream_of_its_own(

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -153,6 +153,26 @@ def test_a_batch_that_waits_for_a_lane_fails_when_the_last_one_dies() -> None:
     assert pool.take(50) == "other"
     pool.revive(20, "second")
     assert pool.take(20) == "second"
+
+
+def test_a_lane_that_lost_its_context_ends_and_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(
+        f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("faulty_lane.py")} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    executor = _lanes(monkeypatch, "50")
+    executor.load()
+    with closing(executor):
+        with pytest.raises(ExecutorError, match="too large"):
+            executor.run(50, [_INPUTS[0] + 1001])
+        assert _serves(executor, 50)
+        with pytest.raises(LaneDiedError):
+            executor.run(50, [_INPUTS[0] - 100])
+        wait_until(lambda: _serves(executor, 50), "the new process is ready")
 
 
 class _NoRoomAtFirst:

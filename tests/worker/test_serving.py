@@ -113,6 +113,20 @@ def test_a_grant_without_items_ends_at_once(worker: Worker) -> None:
         assert done.started_ns == done.ended_ns
 
 
+def test_a_batch_that_failed_says_nothing_of_how_long_one_takes(start_worker: StartWorker) -> None:
+    worker = start_worker(program=_FAULTY_MODEL)
+    worker.wait_ready()
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        request = pool.submit(infer, grpc, worker.grpc, rows(3))
+        agent.wait_for(Arrived)
+        agent.grant(batch=3, gpu_percent=40)
+        [done] = agent.wait_for(Done)
+        assert done.started_ns == done.ended_ns
+        with pytest.raises(InferenceServerException, match="the batch of this request failed"):
+            request.result()
+
+
 def test_batches_on_several_lanes_run_at_once(worker: Worker) -> None:
     with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
         worker.wait_connected()

@@ -11,8 +11,8 @@ import torch
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.surfaces.surface import doubling_batches
 from kneescale_worker.artefact import ModelMetadata, read_metadata
-from kneescale_worker.errors import LoadError
-from kneescale_worker.lanes import Lanes
+from kneescale_worker.errors import ContextLostError, LoadError
+from kneescale_worker.lanes import Lanes, LaneUse
 from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import WEIGHTS_FILE, check_outputs, one_line, zeros
 
@@ -20,7 +20,7 @@ _DEVICE = "cuda:0"
 #: Of torch on the host, which only copies batches: by itself it would take a thread for each core of the
 #: node, in each lane's process, and those spin for a while after each copy.
 _HOST_THREADS = 1
-_RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error)
+_RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error, ContextLostError)
 
 
 class CudaExecutor:
@@ -67,23 +67,41 @@ class CudaExecutor:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
-        """Copy the inputs to the device, run, copy the outputs back; over when they have arrived."""
-        with self._lanes.use(gpu_percent) as lane:
-            stream = torch.cuda.ExternalStream(lane.stream, device=_DEVICE)
-            with (
-                torch.inference_mode(),
-                # TorchScript would compile the model anew for one batch size after the other, up to 0.3 s
-                # each for a ResNet-50 on an H200, and gain nothing.
-                torch.jit.optimized_execution(False),
-                torch.cuda.stream(stream),
-                self._memory_of(lane.home),
-            ):
-                answer = self._modules[lane.home](*(_to_device(array) for array in inputs))
-                tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
-                outputs = [_to_host(tensor) for tensor in tensors]
+        """Copy the inputs to the device, run, copy the outputs back; over when they have arrived.
+
+        Raises ContextLostError where every batch after this one would fail as well.
+        """
+        try:
+            with self._lanes.use(gpu_percent) as lane:
+                return self._run_on(lane, inputs)
+        except LoadError as error:
+            # The driver refuses to make a dead context current, or to take it off.
+            raise _lost(error) from error
+
+    def _run_on(self, lane: LaneUse, inputs: Sequence[Array]) -> list[Array]:
+        stream = torch.cuda.ExternalStream(lane.stream, device=_DEVICE)
+        try:
+            tensors = self._launch(lane.home, stream, inputs)
             # This thread alone waits: torch lets go of the interpreter meanwhile.
             stream.synchronize()
-        return [tensor.numpy() for tensor in outputs]
+        except Exception:
+            _check_context(stream)
+            raise
+        return [tensor.numpy() for tensor in tensors]
+
+    def _launch(self, home: int, stream: Any, inputs: Sequence[Array]) -> list[Any]:  # noqa: ANN401
+        """The outputs, which hold their values once the stream has got so far."""
+        with (
+            torch.inference_mode(),
+            # TorchScript would compile the model anew for one batch size after the other, up to 0.3 s
+            # each for a ResNet-50 on an H200, and gain nothing.
+            torch.jit.optimized_execution(False),
+            torch.cuda.stream(stream),
+            self._memory_of(home),
+        ):
+            answer = self._modules[home](*(_to_device(array) for array in inputs))
+            tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
+            return [_to_host(tensor) for tensor in tensors]
 
     def kernels(self) -> list[KernelWork]:
         """The work of the kernels that a batch launches, in their order.
@@ -126,6 +144,22 @@ class CudaExecutor:
         """Memory of this home alone: torch keeps one store for a device, and would mix that of contexts."""
         pool = self._pools[home]
         return nullcontext() if pool is None else torch.cuda.use_mem_pool(pool)
+
+
+def _check_context(stream: Any) -> None:  # noqa: ANN401
+    """Raise ContextLostError after a failure of CUDA that every later call is told again.
+
+    Such are errors of kernels, as a device-side assertion ("The context cannot be used anymore, and must be
+    destroyed"; NVIDIA, CUDA Driver API, CUDA_ERROR_ASSERT), and faults of MPS; one of torch itself is not.
+    """
+    try:
+        stream.synchronize()
+    except RuntimeError as error:
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> ContextLostError:
+    return ContextLostError(f"the CUDA context is lost: {one_line(error)}")
 
 
 def _to_device(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)

@@ -153,7 +153,9 @@ class GrantClient:
 
 
 def _send_done(link: AgentLink, grant: Grant, run: BatchRun) -> None:
-    link.send_from_any_thread(Done(grant.grant_id, run.started_ns, run.ended_ns))
+    # One that failed is told as one that took no time: it says nothing of how long a batch takes.
+    started_ns = run.ended_ns if run.outputs is None else run.started_ns
+    link.send_from_any_thread(Done(grant.grant_id, started_ns, run.ended_ns))
 
 
 def _too_late(terms: Terms) -> TooLateError:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kneescale.core.errors import KneescaleError
 from kneescale_worker.batch_memory import BatchMemory
-from kneescale_worker.errors import ExecutorError
+from kneescale_worker.errors import ContextLostError, ExecutorError
 from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import one_line
 
@@ -62,6 +62,8 @@ Answer: TypeAlias = Ready | Ran | Failed
 def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batch: int) -> None:
     """Load the model and run batches until the serving worker closes the pipe, between two batches.
 
+    A batch that cost the CUDA context ends it too.
+
     SIGTERM ends it while it loads, and never later: none is cut off in the middle of a kernel.
     """
     with Connection(link.connection) as connection:
@@ -75,18 +77,26 @@ def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batc
             return
         memory = BatchMemory(link.memory, executor.metadata, max_batch)
         connection.send(Ready(sum(executor.lane_sms.values())))
+        _run_batches(connection, executor, memory)
+
+
+def _run_batches(connection: Connection, executor: "Executor", memory: BatchMemory) -> None:
+    try:
         while True:
-            try:
-                request = connection.recv()
-            except EOFError:
-                return
-            connection.send(_answer(executor, memory, request))
+            connection.send(_answer(executor, memory, connection.recv()))
+    except EOFError:
+        return
+    except ContextLostError as error:
+        # Without an answer: the serving worker starts a process that ended anew.
+        _log.error("ending: %s", error)
 
 
 def _answer(executor: "Executor", memory: BatchMemory, request: Run) -> Answer:
     try:
         outputs = executor.run(request.gpu_percent, memory.inputs(request.batch))
         _store(outputs, memory.outputs(request.batch))
+    except ContextLostError:
+        raise
     except Exception as error:  # noqa: BLE001  (whatever a model raises is its batch's error, not the lane's)
         _log.exception("a batch failed")
         return Failed(one_line(error))

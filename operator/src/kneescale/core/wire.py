@@ -79,7 +79,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Worker to agent: the batch of this grant ran from `started_ns` to `ended_ns`; its lane is free."""
+    """Worker to agent: the batch of this grant ran from `started_ns` to `ended_ns`; its lane is free.
+
+    One that failed, or whose requests were all given up, is told as one that took no time.
+    """
 
     layout: ClassVar[struct.Struct] = struct.Struct("<QQQ")
     grant_id: int

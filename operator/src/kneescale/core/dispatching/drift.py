@@ -17,7 +17,7 @@ FIRST_STEP, LAST_STEP = 0.1, 0.01
 #: So many runs are evidence; with fewer, a region is as the whole surface.
 LEAST_RUNS = 20
 
-#: What is measured is believed within these bounds. A batch whose requests were given up, or failed, is over
+#: What is measured is believed within these bounds. A batch of which some requests were given up is over
 #: early, and says nothing of the GPU.
 LEAST_RATIO, MOST_RATIO = 0.5, 4.0
 

@@ -154,7 +154,7 @@ class Partition:
         # A quantile by stochastic approximation (Robbins and Monro, 1951).
         up = took_ns > self.slowness * planned_ns
         self.slowness = max(1.0, self.slowness + SLOWNESS_STEP * (ON_TIME if up else ON_TIME - 1))
-        # A batch whose requests were all given up takes no time.
+        # A batch that failed, or whose requests were all given up, takes no time.
         if self.terms and self.terms.surface and took_ns:
             predicted_ns = ms_to_ns(self.terms.surface.latency_ms(grant.gpu_percent, grant.batch))
             if self.drift.observe(grant.gpu_percent, grant.batch, predicted_ns, took_ns):
