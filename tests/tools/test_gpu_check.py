@@ -80,6 +80,8 @@ class FakeBench:
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         if "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" in env:
             return [Client({}, int(self.off != "memory-limit"))]
+        if "CUDA_MPS_PIPE_DIRECTORY" in env:
+            return [Client({"mps": self.off == "mps-client"}, 0)]
         return [self._ran(command, percent, len(commands)) for command in commands]
 
     def start(self, program: str, *arguments: str, percent: int = 100) -> FakeClient:
@@ -99,6 +101,8 @@ class FakeBench:
         match command[0]:
             case "sms":
                 said = {"sms": self._sms(percent)}
+            case "mps_client":
+                said = {"mps": True}
             case "green":
                 rounded = int if self.off == "green" else math.ceil
                 sms = {percent: rounded(_SMS * int(percent) / 100) for percent in command[1:]}

@@ -13,11 +13,14 @@ class FakeDriver:
     `green[stream]` is which groups a stream's context has. `fails` names a call that shall fail.
     """
 
-    def __init__(self, sm_count: int, unit: int = 8, cap: int | None = None, fails: str = "") -> None:
+    def __init__(
+        self, sm_count: int, unit: int = 8, cap: int | None = None, fails: str = "", *, mps: bool = True
+    ) -> None:
         self.sm_count = sm_count
         self.unit = unit
         self.cap = sm_count if cap is None else cap
         self.fails = fails
+        self.mps = mps
         self.green: dict[int, list[int]] = {}
         self._current = threading.local()
         self._handles = 0
@@ -27,6 +30,9 @@ class FakeDriver:
         """Contexts that were made current in this thread, the last one in effect."""
         stack: list[int] = self._current.__dict__.setdefault("stack", [])
         return stack
+
+    def is_mps_client(self) -> bool:
+        return self.mps
 
     def visible_sms(self) -> int:
         return self.cap

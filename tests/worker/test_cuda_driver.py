@@ -18,8 +18,9 @@ _DEVICE, _SMS, _UNIT = 0, 132, 8
 class FakeLibrary:
     """Functions of libcuda that write to what their arguments point at, as ctypes passes them."""
 
-    def __init__(self, *, v4: bool = True, fails: str = "") -> None:
+    def __init__(self, *, v4: bool = True, fails: str = "", mps: bool = True) -> None:
         self.calls: list[str] = []
+        self._attributes = {16: _SMS, 133: int(mps)}
         self._fails = fails
         self._handles = 0x1000
         self.current = 0
@@ -69,8 +70,8 @@ class FakeLibrary:
         device._obj.value = _DEVICE + ordinal.value
 
     def _cuDeviceGetAttribute(self, value: Arg, attribute: Arg, device: Arg) -> None:
-        assert (attribute.value, device.value) == (16, _DEVICE)
-        value._obj.value = _SMS
+        assert device.value == _DEVICE
+        value._obj.value = self._attributes[attribute.value]
 
     def _cuDeviceGetDevResource(self, device: Arg, resource: Arg, kind: Arg) -> None:
         assert (device.value, kind.value) == (_DEVICE, 1)
@@ -169,6 +170,15 @@ def test_a_context_is_made_current_and_taken_off() -> None:
     driver.pop()
     assert library.current == 0
     assert driver.visible_sms() == _SMS
+
+
+@pytest.mark.parametrize("mps", [True, False])
+def test_whether_it_is_a_client_of_mps(mps: bool) -> None:
+    assert LibCuda(FakeLibrary(mps=mps)).is_mps_client() is mps
+
+
+def test_a_driver_that_cannot_tell_is_no_reason_not_to_start() -> None:
+    assert LibCuda(FakeLibrary(fails="cuDeviceGetAttribute")).is_mps_client()
 
 
 def test_a_failure_is_said_in_the_drivers_words() -> None:

@@ -6,16 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kneescale.core.tiers import Tier
+from kneescale_worker import cuda_lanes
 from kneescale_worker.client_lane import ClientLane
 from kneescale_worker.errors import ExecutorError, LoadError
 from kneescale_worker.green_contexts import GreenContextLanes
 from kneescale_worker.lanes import Lanes, check_sms, sms_for
 from kneescale_worker.mps_contexts import MpsContextLanes
+from kneescale_worker.settings import parse_settings
 from kneescale_worker.sm_partition import LARGEST_CHUNK_SMS
 from kneescale_worker.sm_places import PlaceBoard, places
 from tests.worker.fake_driver import FakeDriver
 
 _H100, _V100 = 132, 80
+_ENV = {
+    "KNEESCALE_MODEL_NAME": "resnet50",
+    "KNEESCALE_MODEL_URI": "oci://models/resnet50",
+    "KNEESCALE_MODEL_FORMAT": "TorchScript",
+    "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_BACKEND": "cuda-mps",
+    "KNEESCALE_PRODUCT": "H100-SXM5-80GB",
+    "KNEESCALE_SM_COUNT": str(_H100),
+    "KNEESCALE_LANES": "100",
+}
 _TENS = tuple(range(10, 101, 10))
 
 
@@ -78,6 +91,16 @@ def test_a_lane_whose_sms_are_others_than_asked_for_is_an_error() -> None:
         ClientLane(FakeDriver(_V100), 50, _V100).open()
     with pytest.raises(LoadError, match=r"lane of 90 GPU% has 20 SMs of 80"):
         check_sms(90, 20, _V100, 8)
+
+
+@pytest.mark.parametrize("tier", [Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS, Tier.GREEN_CONTEXTS])
+def test_without_an_mps_daemon_there_are_no_lanes(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = parse_settings({**_ENV, "KNEESCALE_TIER": tier})
+    monkeypatch.setattr(cuda_lanes, "LibCuda", lambda: FakeDriver(_H100))
+    cuda_lanes.make_lanes(settings).open()
+    monkeypatch.setattr(cuda_lanes, "LibCuda", lambda: FakeDriver(_H100, mps=False))
+    with pytest.raises(LoadError, match="no MPS daemon answers"):
+        cuda_lanes.make_lanes(settings)
 
 
 @pytest.mark.parametrize("fails", ["split", "green"])

@@ -25,6 +25,7 @@ _HELD_S = "25"
 #: Of the partition that is tried, of 4 or 8 SMs each.
 _CHUNKS = 3
 _FIRST_WITH_PARTITIONS = 8.0
+_NO_DAEMON = "/nonexistent"
 #: SMs come in eights at the coarsest.
 _UNIT_SMS = 8
 
@@ -51,6 +52,12 @@ def _server_state(bench: Bench) -> Finding:
         state = protocol.parse_server_state(bench.control.ask(protocol.server_status(server)))
     known = state in (ServerState.ACTIVE, ServerState.UNKNOWN)
     return held(known, f"{state}, with client {ours.running[0].pid} of ours")
+
+
+def _mps_client(bench: Bench) -> Finding:
+    said = bench.client("mps_client").said["mps"]
+    outside = bench.client("mps_client", CUDA_MPS_PIPE_DIRECTORY=_NO_DAEMON).said["mps"]
+    return held(said and not outside, f"{said} beside a daemon, {outside} without one")
 
 
 def _sms_by_percentage(bench: Bench) -> Finding:
@@ -278,6 +285,12 @@ CHECKS = (
         "a server is ACTIVE, and its clients are listed by the host's PIDs",
         _MPS,
         _server_state,
+    ),
+    Check(
+        "mps-client",
+        "the driver tells whether a process is a client of MPS",
+        "cuda.h, CU_DEVICE_ATTRIBUTE_MPS_ENABLED",
+        _mps_client,
     ),
     Check(
         "datasheet",

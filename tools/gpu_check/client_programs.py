@@ -41,6 +41,13 @@ def sms() -> Mapping[str, Any]:
     return {"sms": LibCuda().visible_sms()}
 
 
+def mps_client() -> Mapping[str, Any]:
+    """Whether the driver says that this is a client of MPS."""
+    from kneescale_worker.cuda_driver import LibCuda
+
+    return {"mps": LibCuda().is_mps_client()}
+
+
 def green(*percents: str) -> Mapping[str, Any]:
     """SMs of a green context for each GPU%, and how many groups the device has."""
     from kneescale_worker.cuda_driver import LibCuda
@@ -193,6 +200,7 @@ PROGRAMS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
     program.__name__: program
     for program in (
         sms,
+        mps_client,
         green,
         contexts,
         multiply,

@@ -16,6 +16,7 @@ _LIBRARY = "libcuda.so.1"
 _SM_RESOURCE = 1  # CU_DEV_RESOURCE_TYPE_SM
 _SM_COUNT_AFFINITY = 0  # CU_EXEC_AFFINITY_TYPE_SM_COUNT
 _MULTIPROCESSOR_COUNT = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+_MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED, in cuda.h since CUDA 12.3
 _GREEN_CONTEXT_DEFAULT_STREAM = 1  # CU_GREEN_CTX_DEFAULT_STREAM, the one flag that must be set
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, the one flag that a green context's stream may have
 #: Where an SM resource's data begins, and how long a CUdevResource is, in every version so far.
@@ -67,6 +68,9 @@ class CappedContext:
 class CudaDriver(Protocol):
     """Every call raises LoadError with the driver's own words when it fails."""
 
+    def is_mps_client(self) -> bool:
+        """Whether contexts of this process go through an MPS daemon; True where the driver cannot tell."""
+
     def visible_sms(self) -> int:
         """SMs of the device as this process may use it: under MPS, its percentage of them."""
 
@@ -105,11 +109,17 @@ class LibCuda:
         self._call("cuDeviceGet", byref(device), c_int(0))
         self._device = device
 
+    def is_mps_client(self) -> bool:
+        """Ask whether contexts "created on this device will be shared via MPS" (cuda.h); see CudaDriver."""
+        try:
+            return self._attribute(_MPS_ENABLED) == 1
+        except LoadError:
+            # It is older than the attribute.
+            return True
+
     def visible_sms(self) -> int:
         """Ask for the attribute; see CudaDriver."""
-        count = c_int()
-        self._call("cuDeviceGetAttribute", byref(count), c_int(_MULTIPROCESSOR_COUNT), self._device)
-        return count.value
+        return self._attribute(_MULTIPROCESSOR_COUNT)
 
     def all_sms(self) -> SmResource:
         """See CudaDriver."""
@@ -174,6 +184,11 @@ class LibCuda:
     def pop(self) -> None:
         """See CudaDriver."""
         self._call("cuCtxPopCurrent_v2", byref(c_void_p()))
+
+    def _attribute(self, attribute: int) -> int:
+        value = c_int()
+        self._call("cuDeviceGetAttribute", byref(value), c_int(attribute), self._device)
+        return value.value
 
     def _call(self, name: str, *arguments: object) -> None:
         try:
