@@ -1,17 +1,22 @@
 """A lane's process that loses its CUDA context to a batch of negative values, and fails one above 1000.
 
-Called as `python -m kneescale_worker.lane_main` is.
+Called as `python -m kneescale_worker.lane_main` is. When a warm-up begins and ends it says so in the file
+that the environment names.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.errors import ContextLostError
 from kneescale_worker.lane_child import LaneLink
 from kneescale_worker.lane_main import main
 from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import zeros
 
+NOTES = "FAULTY_LANE_NOTES"
 _run = EmulatedExecutor.run
 
 
@@ -23,7 +28,21 @@ def _run_or_fail(executor: EmulatedExecutor, gpu_percent: int, inputs: Sequence[
     return _run(executor, gpu_percent, inputs)
 
 
+def _warm_up(executor: EmulatedExecutor) -> None:
+    _note("begins")
+    # Long enough for another lane to begin beside it.
+    executor.run(10, zeros(executor.metadata, 16))
+    _note("ends")
+
+
+def _note(word: str) -> None:
+    if NOTES in os.environ:
+        with Path(os.environ[NOTES]).open("a") as notes:
+            notes.write(f"{word}\n")
+
+
 if __name__ == "__main__":
     EmulatedExecutor.run = _run_or_fail  # type: ignore[assignment,method-assign]
+    EmulatedExecutor.warm_up = _warm_up  # type: ignore[assignment,method-assign]
     percent, connection, memory = map(int, sys.argv[-3:])
     main(percent, LaneLink(connection, memory))

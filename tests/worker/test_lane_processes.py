@@ -73,6 +73,14 @@ def _children() -> dict[int, str]:
     return found
 
 
+def _with_faulty_lanes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have all processes that are lanes from here on run `faulty_lane.py`."""
+    program, faulty = folder / "python", Path(__file__).with_name("faulty_lane.py")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {faulty} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
 def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> None:
     """Kill the process of the only lane of that GPU%, and have a batch find out."""
     (victim,) = (pid for pid, value in _children().items() if value.endswith(f"={gpu_percent}"))
@@ -103,6 +111,15 @@ def test_each_entry_is_a_process_with_its_percentage_and_runs_batches(pool: Lane
     assert pool.emulated
 
 
+def test_lanes_warm_up_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _with_faulty_lanes(monkeypatch, tmp_path)
+    notes = tmp_path / "warm-ups"
+    executor = _lanes(monkeypatch, "20,20,50", FAULTY_LANE_NOTES=str(notes))
+    with closing(executor):
+        executor.load()
+    assert notes.read_text().split() == ["begins", "ends"] * 3
+
+
 def test_of_three_batches_for_a_pool_of_two_the_third_waits(pool: LaneProcesses) -> None:
     lasts_s = lookup("alexnet", _ENV["KNEESCALE_PRODUCT"]).latency_ms(20, 2) / 1000
     with ThreadPoolExecutor(3) as threads:
@@ -128,14 +145,14 @@ def test_a_process_that_died_fails_its_batch_and_is_started_again(pool: LaneProc
 def test_a_batch_for_a_lane_that_is_started_again_fails_at_once(
     pool: LaneProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = Event()
-    wait_ready = LaneProcess.wait_ready
-    monkeypatch.setattr(LaneProcess, "wait_ready", lambda lane: loaded.wait() and wait_ready(lane))
+    warm = Event()
+    warm_up = LaneProcess.warm_up
+    monkeypatch.setattr(LaneProcess, "warm_up", lambda lane: warm.wait() and warm_up(lane))
     _kill_lane(pool, 50)
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(pool.run, 50, _INPUTS)
         wait([run], timeout=5)
-        loaded.set()
+        warm.set()
         with pytest.raises(ExecutorError, match="no lane of 50 GPU% is alive"):
             run.result()
     wait_until(lambda: _serves(pool, 50), "the new process is ready")

@@ -1,20 +1,19 @@
 """TorchScript on an NVIDIA GPU, in lanes; seen to work on an H200 (docs/gpu-checklist.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale.core.surfaces.surface import doubling_batches
 from kneescale_worker.artefact import ModelMetadata, read_metadata
 from kneescale_worker.errors import ContextLostError, LoadError
 from kneescale_worker.lanes import Lanes, LaneUse
 from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import WEIGHTS_FILE, check_outputs, one_line, zeros
+from kneescale_worker.warm_up import warm_up_runs
 
 _DEVICE = "cuda:0"
 #: Of torch on the host, which only copies batches: by itself it would take a thread for each core of the
@@ -55,13 +54,13 @@ class CudaExecutor:
             raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
 
     def warm_up(self) -> None:
-        """Run batches of all sizes in every home, some on every lane, and compare with the metadata.
+        """Run batches of many sizes in every home, some on every lane, and compare with the metadata.
 
         The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200, where others take
         3 ms.
         """
         try:
-            for gpu_percent, batch in self._warm_up_runs():
+            for gpu_percent, batch in warm_up_runs(self._lanes, self._max_batch):
                 check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
         except _RUN_ERRORS as error:
             raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
@@ -122,15 +121,6 @@ class CudaExecutor:
 
     def close(self) -> None:
         """The process's end frees all; Python ends after the threads whose batches still run."""
-
-    def _warm_up_runs(self) -> Iterator[tuple[int, int]]:
-        """(GPU%, batch); once for each home of a lane, which takes its homes in turn."""
-        lanes = self._lanes.sms
-        of_each_home = lanes if self._lanes.homes > 1 else (max(lanes),)
-        every, some = range(1, self._max_batch + 1), doubling_batches(self._max_batch)
-        for gpu_percent in lanes:
-            for batch in every if gpu_percent in of_each_home else some:
-                yield from repeat((gpu_percent, batch), self._lanes.homes_of(gpu_percent))
 
     def _load_at(self, home: int) -> None:
         self._pools.append(torch.cuda.MemPool() if self._lanes.homes > 1 else None)

@@ -30,10 +30,20 @@ class LaneLink:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The model is loaded and warm; `sms` is 0 where there are none."""
+class Loaded:
+    """The model is loaded; `sms` is 0 where there are none."""
 
     sms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Warm the model up, once, before anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,8 @@ class Failed:
     reason: str
 
 
-Answer: TypeAlias = Ready | Ran | Failed
+Request: TypeAlias = WarmUp | Run
+Answer: TypeAlias = Loaded | Ready | Ran | Failed
 
 
 def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batch: int) -> None:
@@ -71,12 +82,17 @@ def serve_lane(make_executor: "Callable[[], Executor]", link: LaneLink, max_batc
             executor = make_executor()
             executor.load()
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            connection.send(Loaded(sum(executor.lane_sms.values())))
+            # Its turn to warm up.
+            connection.recv()
             executor.warm_up()
         except KneescaleError as error:
             connection.send(Failed(str(error)))
             return
+        except EOFError:
+            return
         memory = BatchMemory(link.memory, executor.metadata, max_batch)
-        connection.send(Ready(sum(executor.lane_sms.values())))
+        connection.send(Ready())
         _run_batches(connection, executor, memory)
 
 
@@ -91,7 +107,7 @@ def _run_batches(connection: Connection, executor: "Executor", memory: BatchMemo
         _log.error("ending: %s", error)
 
 
-def _answer(executor: "Executor", memory: BatchMemory, request: Run) -> Answer:
+def _answer(executor: "Executor", memory: BatchMemory, request: Run) -> Ran | Failed:
     try:
         outputs = executor.run(request.gpu_percent, memory.inputs(request.batch))
         _store(outputs, memory.outputs(request.batch))

@@ -11,21 +11,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from threading import Thread
+from typing import TypeVar
 
 import numpy as np
 
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.batch_memory import BatchMemory
 from kneescale_worker.errors import ContextLostError, ExecutorError, LoadError
-from kneescale_worker.lane_child import Answer, Failed, Ran, Ready, Run
+from kneescale_worker.lane_child import Answer, Failed, Loaded, Ran, Ready, Request, Run, WarmUp
 from kneescale_worker.lane_pool import LanePool
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
 
+A = TypeVar("A", Loaded, Ready, Ran)
 _log = logging.getLogger(__name__)
 #: Before each attempt to start a dead lane again; after the last, a new worker may do better or tell why not.
 _PAUSES_S = (0, 0.5, 1, 2, 4, 8, 16)
@@ -68,18 +71,22 @@ class LaneProcess:
             )
         self._connection = ours
 
-    def wait_ready(self) -> int:
-        """Its SMs, once it is loaded and warm.
+    def wait_loaded(self) -> int:
+        """Its SMs, once it has its weights.
 
         Raises LoadError.
         """
-        try:
-            answer = self._answer()
-        except LaneDiedError as error:
-            raise LoadError(str(error)) from error
-        if not isinstance(answer, Ready):
-            raise LoadError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
-        return answer.sms
+        with _as_load_error():
+            return self._answer(Loaded).sms
+
+    def warm_up(self) -> None:
+        """Have it run what makes the first batches slow, after it has loaded.
+
+        Raises LoadError.
+        """
+        with _as_load_error():
+            self._send(WarmUp())
+            self._answer(Ready)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run a batch.
@@ -89,7 +96,8 @@ class LaneProcess:
         batch = len(inputs[0])
         for array, place in zip(inputs, self._memory.inputs(batch), strict=True):
             np.copyto(place, array)
-        self._ask(Run(self.gpu_percent, batch))
+        self._send(Run(self.gpu_percent, batch))
+        self._answer(Ran)
         # Copies, since the next batch overwrites the memory.
         return [place.copy() for place in self._memory.outputs(batch)]
 
@@ -105,23 +113,33 @@ class LaneProcess:
         self._connection.close()
         self._connection = self._process = None
 
-    def _ask(self, request: Run) -> None:
+    def _send(self, request: Request) -> None:
         assert self._connection is not None
         try:
             self._connection.send(request)
         except OSError as error:
-            raise LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended") from error
-        answer = self._answer()
-        if not isinstance(answer, Ran):
-            raise ExecutorError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
+            raise self._died() from error
 
-    def _answer(self) -> Answer:
+    def _answer(self, kind: type[A]) -> A:
         assert self._connection is not None
         try:
             answer: Answer = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended") from error
+            raise self._died() from error
+        if not isinstance(answer, kind):
+            raise ExecutorError(answer.reason if isinstance(answer, Failed) else f"it answered {answer}")
         return answer
+
+    def _died(self) -> LaneDiedError:
+        return LaneDiedError(f"the process of the lane of {self.gpu_percent} GPU% ended")
+
+
+@contextmanager
+def _as_load_error() -> Iterator[None]:
+    try:
+        yield
+    except ExecutorError as error:
+        raise LoadError(str(error)) from error
 
 
 class LaneProcesses:
@@ -140,10 +158,12 @@ class LaneProcesses:
         self._lost: ContextLostError | None = None
 
     def load(self) -> None:
-        """Start all processes at once, and wait until each has its weights and is warm."""
+        """Start all processes, which load at once, and have them warm up in turn: nobody granted that."""
         for lane in self._lanes:
             lane.start()
-        sms = {lane.gpu_percent: lane.wait_ready() for lane in self._lanes}
+        sms = {lane.gpu_percent: lane.wait_loaded() for lane in self._lanes}
+        for lane in self._lanes:
+            lane.warm_up()
         self.lane_sms = {percent: count for percent, count in sms.items() if count}
 
     def warm_up(self) -> None:
@@ -180,7 +200,8 @@ class LaneProcesses:
             time.sleep(pause_s)
             try:
                 lane.start()
-                lane.wait_ready()
+                lane.wait_loaded()
+                lane.warm_up()
             except LoadError as error:
                 reason = f"the lane of {lane.gpu_percent} GPU% does not start again: {error}"
                 _log.error("%s", reason)
