@@ -170,10 +170,14 @@ def test_sm_partitions_are_only_where_driver_and_gpu_have_them() -> None:
     assert "it needs CUDA 13.1 in the driver and compute capability 8.0" in trouble.message
 
 
-def test_a_gpu_whose_sms_are_not_known_is_not_parted() -> None:
-    library = FakeGpuLibrary(gpu(compute_capability=Version(99, 0)), cuda=Version(13, 1))
-    (trouble,) = _backend(library, Tier.SM_PARTITIONS).troubles()
+@pytest.mark.parametrize("tier", [None, *Tier])
+def test_a_gpu_whose_sms_are_not_known_is_left_alone(tier: Tier | None) -> None:
+    unknown = gpu(compute_capability=Version(99, 0))
+    backend = _backend(FakeGpuLibrary(unknown, gpu(H100), cuda=Version(13, 1)), tier)
+    (trouble,) = backend.troubles()
     assert trouble.reason == "SmsNotKnown"
+    assert f"GPU {A100} of compute capability 99.0" in trouble.message
+    assert [device.uuid for device in backend.devices()] == [H100]
 
 
 def test_without_a_claimed_memory_there_is_no_limit() -> None:

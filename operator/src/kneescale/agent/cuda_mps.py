@@ -182,11 +182,11 @@ class CudaMpsBackend:
                 f"{reading.compute_capability}: it needs {gpu_abilities.needs(self._forced_tier)}; else set "
                 f"KNEESCALE_TIER to {' or '.join(allowed)}",
             )
-        if self._forced_tier is Tier.SM_PARTITIONS and not _sm_count(gpu):
+        if not _sm_count(gpu):
             return Trouble(
                 "SmsNotKnown",
                 f"how many SMs GPU {reading.uuid} of compute capability {reading.compute_capability} has is "
-                "not known here, so it cannot be shared by SM partitions; set KNEESCALE_TIER to another tier",
+                "not known here, so it cannot be shared; a newer agent may know",
             )
         return None
 
