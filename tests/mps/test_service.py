@@ -39,6 +39,12 @@ def _is(state_dir: Path, uuid: str, state: DaemonState) -> bool:
     return status is not None and status.state is state
 
 
+def _restarts(state_dir: Path) -> int:
+    status = read_status(status_path(state_dir, UUID))
+    assert status is not None
+    return status.restarts
+
+
 @pytest.fixture
 def running(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MpsService]:
     monkeypatch.setattr(service, "_TURN_S", 0.02)
@@ -71,6 +77,21 @@ def test_a_daemon_asked_for_otherwise_is_another_daemon(state_dir: Path) -> None
     assert status is not None
     # Whoever was a client of the first daemon has to start again.
     assert status.losses == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_a_memory_limit_that_changes_ends_no_daemon_and_is_for_the_next(state_dir: Path) -> None:
+    _want(state_dir, WANTED)
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
+    control = ControlProgram(pipe_dir(state_dir, UUID))
+    control.ask("fake server 100 ACTIVE 7")
+    _want(state_dir, WantedDaemon(UUID, 8 * 1024))
+    _want(state_dir, OTHER)
+    wait_until(lambda: _is(state_dir, OTHER.uuid, DaemonState.RUNNING), "the files were read again")
+    assert control.ask("get_client_list 100") == "7"
+    control.ask("fake die 3")
+    wait_until(lambda: _restarts(state_dir) == 1 and _is(state_dir, UUID, DaemonState.RUNNING), "it is back")
+    assert control.ask("get_default_device_pinned_mem_limit 0") == "8G"
 
 
 @pytest.mark.usefixtures("running")

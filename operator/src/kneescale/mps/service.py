@@ -84,8 +84,8 @@ class MpsService:
         """Begin and end daemons as the files of now ask."""
         files = {path: self._read(path) for path in wanted_files(self._state_dir)}
         for path, kept in list(self._kept.items()):
-            # A file that is wrong changes nothing; one that is gone, or asks for something else, does.
-            if path not in files or (files[path] or kept.keeper.wanted) != kept.keeper.wanted:
+            # A file that is wrong changes nothing; one that is gone, or asks for another daemon, does.
+            if path not in files or not kept.takes(files[path]):
                 kept.stop()
             if not kept.thread.is_alive() and not kept.has_failed:
                 del self._kept[path]
@@ -115,6 +115,15 @@ class _Kept:
         self._ending = Event()
         self.thread = Thread(target=self._run, name=keeper.wanted.uuid, daemon=True)
         self.thread.start()
+
+    def takes(self, wanted: WantedDaemon | None) -> bool:
+        """Go on with what is asked for now, unless that is another daemon; None: nothing new is known."""
+        if wanted is None:
+            return True
+        if wanted.is_met_by(self.keeper.wanted):
+            self.keeper.wanted = wanted
+            return True
+        return False
 
     def stop(self) -> None:
         """Make the thread end, once the daemon's clients have."""

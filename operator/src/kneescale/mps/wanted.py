@@ -21,7 +21,8 @@ _UUID = r"^GPU-[0-9a-fA-F-]{1,59}$"
 class WantedDaemon:
     """The control daemon that a GPU shall have.
 
-    `memory_limit_mebibytes`: device memory that a client may use which was given no limit of its own.
+    `memory_limit_mebibytes`: device memory that a client may use which was given no limit of its own; a new
+    one is for the daemon's next start, since the driver's count of its memory differs a little now and then.
     `is_static`: whether clients have SMs of their own, by partition (`partition_files`); else they share them
     by their percentages.
     """
@@ -29,6 +30,10 @@ class WantedDaemon:
     uuid: Annotated[str, Text(64, 1, _UUID)]
     memory_limit_mebibytes: Annotated[int, Range(1)]
     is_static: bool = False
+
+    def is_met_by(self, running: "WantedDaemon") -> bool:
+        """Whether a daemon that runs as was asked then may go on."""
+        return (self.uuid, self.is_static) == (running.uuid, running.is_static)
 
 
 def wanted_path(state_dir: Path, uuid: str) -> Path:
