@@ -111,11 +111,12 @@ int nvmlDeviceGetRetiredPagesPendingStatus(struct gpu *device, unsigned *pending
     *pending = device->retired_pending;
     return SUCCESS;
 }
+/* Below 0: minus the error that it returns. */
 int nvmlDeviceGetRemappedRows(struct gpu *device, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
                               unsigned *failed) {
     *corrected = *uncorrected = *pending = 0;
-    *failed = device->remap_failed;
-    return SUCCESS;
+    *failed = device->remap_failed > 0;
+    return device->remap_failed < 0 ? -device->remap_failed : SUCCESS;
 }
 /* -1: a driver that does not know the field. */
 int nvmlDeviceGetFieldValues(struct gpu *device, int count, struct field *fields) {

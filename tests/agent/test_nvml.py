@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 A, B = "GPU-aaaaaaaa-1", "GPU-bbbbbbbb-2"
 HEALTHY = "0 0 0 0 0 0"
-GPU_IS_LOST, NOT_LOADED, MISMATCH, TOO_OLD, UNKNOWN = 15, 9, 18, 13, 999
+GPU_IS_LOST, NOT_LOADED, MISMATCH, TOO_OLD, TIMED_OUT, UNKNOWN = 15, 9, 18, 13, 10, 999
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +130,17 @@ def test_faults_are_read_and_what_a_gpu_does_not_know_is_none(driver: Driver) ->
         "recovery_needed": True,
     }
     assert not any(plain.values())
+
+
+@pytest.mark.parametrize(("code", "lost"), [(TIMED_OUT, 0), (UNKNOWN, 0), (GPU_IS_LOST, 1)])
+def test_a_question_about_faults_that_fails_makes_no_gpu_lost_that_is_not(
+    driver: Driver, code: int, lost: int
+) -> None:
+    driver.install()
+    driver.says(f"gpu {A} 0 0 0 0 -{code} 0")
+    driver.ask("open")
+    inventory = driver.ask("inventory")
+    assert (inventory["lost"], len(inventory["gpus"])) == (lost, 1 - lost)
 
 
 def test_a_gpu_in_mig_mode_is_read_though_its_cores_are_not(driver: Driver) -> None:

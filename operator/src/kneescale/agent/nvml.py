@@ -184,10 +184,15 @@ def _recovery_action(handle: Handle) -> int:
 
 
 def _known(ask: Callable[[], T], otherwise: T) -> T:
-    """What NVML answers; `otherwise` where this GPU has no such thing."""
+    """What NVML answers; `otherwise` where this GPU has no such thing, or does not say it this time.
+
+    Only what every GPU answers tells whether it can be reached.
+    """
     try:
         return ask()
-    except pynvml.NVMLError_NotSupported:
+    except pynvml.NVMLError_GpuIsLost:
+        raise
+    except pynvml.NVMLError:
         return otherwise
 
 
