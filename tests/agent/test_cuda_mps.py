@@ -3,21 +3,22 @@
 import json
 import os
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 
 from kneescale.agent.backend import Mount, Share
 from kneescale.agent.cuda_mps import CudaMpsBackend, product_name
-from kneescale.agent.gpu_library import Version, XidEvent
+from kneescale.agent.gpu_library import LibraryError, Version, XidEvent
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
 from kneescale.core.tiers import Tier
+from kneescale.core.units import NS_PER_S
 from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.wanted import wanted_files
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
 from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
-from tests.waiting import wait_until
 
 STATE = Path("/var/lib/kneescale")
 CLAIM = "aa-1"
@@ -186,22 +187,89 @@ def test_without_a_claimed_memory_there_is_no_limit() -> None:
     assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in backend.container_edits(device, Share(CLAIM, 0, 3)).env
 
 
-def test_a_daemon_is_wanted_for_each_gpu_that_can_be_reached(tmp_path: Path) -> None:
-    library = FakeGpuLibrary(gpu(A100), gpu(H100), wait_s=0.05)
-    backend, stop = _backend(library, state_dir=tmp_path), Event()
-    wanted = {uuid: tmp_path / "mps" / uuid / "wanted.json" for uuid in (A100, H100)}
-    thread = Thread(target=backend.run, args=(stop,))
-    thread.start()
-    try:
-        wait_until(lambda: all(path.exists() for path in wanted.values()), "both files")
-        assert json.loads(wanted[A100].read_text()) == {
-            "uuid": A100,
-            "memoryLimitMebibytes": 39 * 1024,
-            "isStatic": False,
-        }
-        library.events.append(XidEvent(H100, 79))
-        wait_until(lambda: not wanted[H100].exists(), "the lost one's to go")
-        assert wanted[A100].exists()
-    finally:
-        stop.set()
-        thread.join(10)
+class Clock:
+    """Nanoseconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = NS_PER_S
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+class AfterOneTurn(Event):
+    """Stops a thread's loop, once it came round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set()
+        self._answers = iter((False, True))
+
+    def is_set(self) -> bool:
+        return next(self._answers)
+
+
+class Node:
+    """A backend whose every step is one look at the driver, 5 s after the last."""
+
+    def __init__(self, library: FakeGpuLibrary, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self.clock = Clock()
+        self.backend = CudaMpsBackend(library, state_dir, os.getuid(), None, self.clock)
+        self.look()
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.now_ns += 5 * NS_PER_S
+            self.backend.run(AfterOneTurn())
+
+    @property
+    def wanted(self) -> dict[str, dict[str, object]]:
+        """What is asked of the daemons' program, by GPU."""
+        return {path.parent.name: json.loads(path.read_text()) for path in wanted_files(self._state_dir)}
+
+
+def test_a_daemon_is_wanted_for_each_gpu(tmp_path: Path) -> None:
+    node = Node(FakeGpuLibrary(gpu(A100), gpu(H100)), tmp_path)
+    assert set(node.wanted) == {A100, H100}
+    assert node.wanted[A100] == {"uuid": A100, "memoryLimitMebibytes": 39 * 1024, "isStatic": False}
+
+
+def test_a_gpu_that_stays_away_has_no_daemon_in_the_end(tmp_path: Path) -> None:
+    library = FakeGpuLibrary(gpu(A100), gpu(H100))
+    node = Node(library, tmp_path)
+    library.events.append(XidEvent(H100, 79))
+    node.look(3)
+    assert set(node.wanted) == {A100, H100}, "it may be back in a moment, and its daemon's clients live"
+    node.look(6)
+    assert set(node.wanted) == {A100}
+
+
+def test_a_gpu_that_one_look_misses_keeps_its_daemon(tmp_path: Path) -> None:
+    library = FakeGpuLibrary(gpu(A100), gpu(H100))
+    node = Node(library, tmp_path)
+    for _ in range(10):
+        missed, library.lost = library.gpus.pop(), 1
+        node.look()
+        assert set(node.wanted) == {A100, H100}
+        library.gpus.append(missed)
+        library.lost = 0
+        node.look()
+
+
+def test_a_driver_that_does_not_answer_ends_no_daemon(tmp_path: Path) -> None:
+    library = FakeGpuLibrary(gpu(A100))
+    node = Node(library, tmp_path)
+    library.error = LibraryError("DriverFailed", "an unknown error")
+    node.look(20)
+    assert node.backend.devices() == ()
+    assert set(node.wanted) == {A100}
+
+
+def test_one_answer_that_fails_withdraws_no_gpu(tmp_path: Path) -> None:
+    library = FakeGpuLibrary(gpu(A100))
+    node = Node(library, tmp_path)
+    library.error = LibraryError("DriverFailed", "an unknown error")
+    node.look(2)
+    assert [device.uuid for device in node.backend.devices()] == [A100]
+    assert [trouble.reason for trouble in node.backend.troubles()] == ["DriverFailed"]

@@ -136,8 +136,13 @@ def test_a_driver_without_gpus_is_asked_through_a_new_session_each_time(
     assert _sicknesses(monitor) == {A100: "", H100: ""}
 
 
-def test_a_driver_that_is_missing_is_asked_again(monitor: GpuMonitor, library: FakeGpuLibrary) -> None:
+def test_a_driver_that_is_missing_is_asked_again(
+    monitor: GpuMonitor, library: FakeGpuLibrary, clock: Clock
+) -> None:
     library.error = NOT_LOADED
+    monitor.look()
+    assert (monitor.state.error, len(monitor.state.gpus)) == (NOT_LOADED, 2), "it may answer in a moment"
+    clock.now_ns += 15 * NS_PER_S
     monitor.look()
     assert (monitor.state.error, monitor.state.gpus) == (NOT_LOADED, ())
     library.error = None

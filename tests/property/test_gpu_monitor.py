@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from kneescale.agent.gpu_library import LibraryError, XidEvent
 from kneescale.agent.gpu_monitor import GpuMonitor
+from kneescale.core.units import NS_PER_S
 from tests.agent.fake_gpu_library import NOT_LOADED, FakeGpuLibrary, gpu
 
 UUIDS = [f"GPU-{index}" for index in range(3)]
@@ -20,12 +21,14 @@ class Node:
 
     def __init__(self) -> None:
         self.library = FakeGpuLibrary(*map(gpu, UUIDS))
-        self.monitor = GpuMonitor(self.library)
+        self._now_ns = 0
+        self.monitor = GpuMonitor(self.library, lambda: self._now_ns)
         self.lost: set[str] = set()
         self.monitor.look()
 
     def happen(self, kind: str, what: object) -> None:
-        """One event, and the monitor's next steps."""
+        """One event, a minute later, and the monitor's next steps."""
+        self._now_ns += 60 * NS_PER_S
         library = self.library
         present = {reading.uuid for reading in library.gpus}
         match kind, what:

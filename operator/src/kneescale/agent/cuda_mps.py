@@ -4,7 +4,8 @@ Written to NVIDIA's documents; docs/gpu-checklist.md says what was seen on a GPU
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from threading import Event
 
@@ -54,13 +55,18 @@ class CudaMpsBackend:
     name = "cuda-mps"
 
     def __init__(
-        self, library: GpuLibrary, state_dir: Path, worker_uid: int, forced_tier: Tier | None
+        self,
+        library: GpuLibrary,
+        state_dir: Path,
+        worker_uid: int,
+        forced_tier: Tier | None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._monitor = GpuMonitor(library)
+        self._monitor = GpuMonitor(library, now_ns)
         self._monitor.look()
         self._state_dir = state_dir
         self._worker_uid = worker_uid
-        self._daemons = WantedDaemons(state_dir, worker_uid)
+        self._daemons = WantedDaemons(state_dir, worker_uid, now_ns)
         self._forced_tier = forced_tier
 
     def devices(self) -> tuple[Device, ...]:
@@ -126,8 +132,12 @@ class CudaMpsBackend:
         self._monitor.run(stop, self._want_daemons)
 
     def _want_daemons(self) -> None:
-        """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved."""
-        self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
+        """A daemon for each GPU that can be reached, also a sick one: its workers are still being moved.
+
+        A driver that cannot be asked tells nothing: daemons that run go on.
+        """
+        if self._monitor.state.error is None:
+            self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
 
     def _shared(self, state: GpuState) -> Iterator[MonitoredGpu]:
         return (gpu for gpu in state.gpus if self._obstacle(gpu, state) is None)

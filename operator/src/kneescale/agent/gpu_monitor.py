@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from kneescale.agent.gpu_health import GPU_LOST, sickness_of_faults, sickness_of_xid
@@ -19,6 +19,8 @@ _LOOK_NS = 5 * NS_PER_S
 _STUCK_NS = 60 * NS_PER_S
 #: A driver that cannot be asked is asked again after this long.
 _RETRY_S = 5.0
+#: One answer that fails tells nothing of the GPUs; a driver that answers none for so long has none.
+_PATIENCE_NS = 15 * NS_PER_S
 #: A session does not see GPUs that came later, so now and then there is a new one.
 _SESSION_NS = 300 * NS_PER_S
 
@@ -36,7 +38,10 @@ class MonitoredGpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """What the last look found; `error` says why nothing could be looked at."""
+    """What the last look found; `error` says why nothing could be looked at.
+
+    With an error, `gpus` are those of before, until there has been one for a while.
+    """
 
     driver: Version = _UNKNOWN
     cuda: Version = _UNKNOWN
@@ -56,6 +61,7 @@ class GpuMonitor:
         self._now_ns = now_ns
         self._opened_ns: int | None = None
         self._looked_ns = 0
+        self._answered_ns = 0
         #: Sickness by uuid, from Xid errors.
         self._marks: dict[str, str] = {}
         self.state = GpuState()
@@ -92,12 +98,13 @@ class GpuMonitor:
         had_session = self._opened_ns is not None
         try:
             self._set(self._judged(self._read()))
+            self._answered_ns = self._now_ns()
         except LibraryError as error:
             self._close()
             if had_session:
                 self.look()
             else:
-                self._set(GpuState(error=error))
+                self._set(self._unanswered(error))
         if not self.state.gpus:
             self._close()  # only a new session would see any
         self._looked_ns = self._now_ns()
@@ -139,6 +146,11 @@ class GpuMonitor:
             before = (gpu.reading for gpu in self.state.gpus)
             gpus += [MonitoredGpu(reading, GPU_LOST) for reading in before if reading.uuid not in present]
         return GpuState(inventory.driver, inventory.cuda, tuple(gpus))
+
+    def _unanswered(self, error: LibraryError) -> GpuState:
+        if self._now_ns() - self._answered_ns < _PATIENCE_NS:
+            return replace(self.state, error=error)
+        return GpuState(error=error)
 
     def _sickness(self, gpu: GpuReading) -> str:
         return self._marks.get(gpu.uuid) or sickness_of_faults(gpu.faults, gpu.compute_capability)

@@ -7,37 +7,51 @@ user, who is the workers' too, and holds what the daemon makes there.
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 from kneescale.agent.backend import Device
 from kneescale.agent.files import write_atomically
 from kneescale.api.codec import encode
 from kneescale.core.tiers import Tier
+from kneescale.core.units import NS_PER_S
 from kneescale.mps.wanted import WantedDaemon, wanted_files, wanted_path
 
 log = logging.getLogger(__name__)
 
 _MIB = 1024**2
+#: A daemon that ends takes its clients along, so a GPU that is away for a moment keeps its own: several looks
+#: at the driver must have missed it.
+_MISSED_NS = 30 * NS_PER_S
 
 
 class WantedDaemons:
     """Keeps those files as the devices are."""
 
-    def __init__(self, state_dir: Path, worker_uid: int) -> None:
+    def __init__(self, state_dir: Path, worker_uid: int, now_ns: Callable[[], int]) -> None:
         self._state_dir = state_dir
         self._worker_uid = worker_uid
+        self._now_ns = now_ns
+        #: Since when each file is there for a GPU that is not.
+        self._missed_ns: dict[Path, int] = {}
 
     def update(self, devices: Iterable[Device]) -> None:
-        """Ask for a daemon for each of these devices, and for no others."""
+        """Ask for a daemon for each of these devices, and soon for no others."""
         wanted = {wanted_path(self._state_dir, device.uuid): _content(device) for device in devices}
         try:
-            for path in set(wanted_files(self._state_dir)) - wanted.keys():
-                path.unlink()
+            self._remove_others(wanted.keys())
             for path, content in wanted.items():
                 self._write(path, content)
         except OSError as error:
             log.warning("the MPS daemons are not told of all GPUs: %s", error)
+
+    def _remove_others(self, wanted: Set[Path]) -> None:
+        now_ns = self._now_ns()
+        others = set(wanted_files(self._state_dir)) - wanted
+        self._missed_ns = {path: self._missed_ns.get(path, now_ns) for path in others}
+        for path, since_ns in self._missed_ns.items():
+            if now_ns - since_ns >= _MISSED_NS:
+                path.unlink()
 
     def _write(self, path: Path, content: str) -> None:
         if path.exists() and path.read_text() == content:
