@@ -4,7 +4,8 @@
 With -f it is the daemon, without it passes a command on. Commands of its own, for tests: `fake server PID
 STATE CLIENT...` sets its server, `fake log TEXT` logs, `fake hang` answers nothing any more,
 `fake die STATUS` ends it, `fake occupy ID...` puts clients into
-SM partitions. Started with FAKE_DEAF in its environment, it ignores percentages.
+SM partitions; after `fake stay` it ends, when told to quit, only with `fake leave`. Started with FAKE_DEAF in
+its environment, it ignores percentages.
 """
 
 import os
@@ -31,6 +32,7 @@ class Daemon:
         self._partitions: dict[str, int] = {}
         self._partitions_made = 0
         self._occupied: list[str] = []
+        self._clients_stay = False
         self.hangs = False
 
     def answer(self, command: str) -> str:
@@ -39,6 +41,8 @@ class Daemon:
         match command.split():
             case ["fake", *rest]:
                 return self._fake(rest)
+            case ["quit"] if self._clients_stay:
+                return ""
             case ["quit"]:
                 raise SystemExit(0)
             case ["get_server_list"]:
@@ -94,12 +98,20 @@ class Daemon:
                 self.log(" ".join(words))
             case ["hang"]:
                 self.hangs = True
+            case ["stay"]:
+                self._clients_stay = True
+            case ["leave"]:
+                raise SystemExit(0)
             case ["die", status]:
                 raise SystemExit(int(status))
         return ""
 
 
 def _serve(daemon: Daemon, path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            daemon.log("An instance of this daemon is already running")
+            sys.exit(1)
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

@@ -12,6 +12,7 @@ from kneescale.mps.control import PROGRAM, ControlProgram, DaemonSilentError
 from kneescale.mps.keeper import DaemonKeeper
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
+from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 from kneescale.mps.supervisor import LONGEST_SILENCE_NS
 from kneescale.mps.wanted import WantedDaemon
@@ -217,6 +218,53 @@ def test_a_program_that_is_started_again_tells_nobody_of_partitions_that_are_gon
     files.tell("one", f"{UUID}/Old1")
     make_keeper(WantedDaemon(UUID, 16 * 1024, is_static=True))
     assert told(files, "one") is None
+
+
+class SecondProcess:
+    """A daemon that ends at once, since there is one already, but is found to have ended a little late."""
+
+    def __init__(self) -> None:
+        self._looks: list[int | None] = []
+
+    def start(self) -> None:
+        self._looks = [None, 1]
+
+    def exit_status(self) -> int | None:
+        return self._looks.pop(0) if self._looks else None
+
+    def new_lines(self) -> list[str]:
+        return []
+
+    def kill(self) -> None: ...
+
+    def wait(self, deadline_s: float) -> bool:
+        return True
+
+
+def test_another_daemons_answers_are_not_taken_for_those_of_one_that_ended(
+    rig: Rig, files: PartitionFiles
+) -> None:
+    rig.reach(DaemonState.RUNNING)
+    told: list[DaemonStatus] = []
+    partitions = SmPartitions(UUID, files, rig.control)
+    second = DaemonKeeper(WANTED, SecondProcess(), rig.control, partitions, told.append)
+    for seconds in range(6):
+        second.turn(time.monotonic_ns() + 2 * seconds * NS_PER_S)
+    assert {status.state for status in told} == {DaemonState.STARTING, DaemonState.DOWN}
+    assert {status.losses for status in told} == {0}
+
+
+def test_a_daemon_that_hangs_is_ended_when_it_is_wanted_no_more(
+    state_dir: Path, make_keeper: MakeKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = make_keeper(WANTED)
+    rig = Rig(state_dir, keeper)
+    rig.reach(DaemonState.RUNNING)
+    rig.control.ask("fake hang")
+    monkeypatch.setattr("kneescale.mps.control._DEADLINE_S", 0.2)
+    monkeypatch.setattr("kneescale.mps.keeper._QUIT_S", 0.1)
+    keeper.quit()
+    assert keeper.has_ended(deadline_s=20)
 
 
 def test_a_program_that_is_not_there_is_tried_again_later(

@@ -10,7 +10,7 @@ import pytest
 
 from kneescale.api.codec import encode
 from kneescale.core.errors import InvalidInputError
-from kneescale.mps import service
+from kneescale.mps import keeper, service
 from kneescale.mps.control import ControlProgram
 from kneescale.mps.daemon_process import LocalProcess
 from kneescale.mps.keeper import DaemonKeeper
@@ -18,7 +18,7 @@ from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.service import MpsService, keeper_of
 from kneescale.mps.sm_partitions import SmPartitions
-from kneescale.mps.status import DaemonState, read_status, status_path
+from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_path
 from tests.mps.conftest import UUID, WANTED
 from tests.waiting import wait_until
@@ -39,10 +39,18 @@ def _is(state_dir: Path, uuid: str, state: DaemonState) -> bool:
     return status is not None and status.state is state
 
 
-def _restarts(state_dir: Path) -> int:
+def _status(state_dir: Path) -> DaemonStatus:
     status = read_status(status_path(state_dir, UUID))
     assert status is not None
-    return status.restarts
+    return status
+
+
+def _restarts(state_dir: Path) -> int:
+    return _status(state_dir).restarts
+
+
+def _losses(state_dir: Path) -> int:
+    return _status(state_dir).losses
 
 
 @pytest.fixture
@@ -73,10 +81,8 @@ def test_a_daemon_asked_for_otherwise_is_another_daemon(state_dir: Path) -> None
     files.ask("one", 3, os.getuid())
     _want(state_dir, WantedDaemon(UUID, 16 * 1024, is_static=True))
     wait_until((files.folder("one") / "id").exists, "there is a partition")
-    status = read_status(status_path(state_dir, UUID))
-    assert status is not None
     # Whoever was a client of the first daemon has to start again.
-    assert status.losses == 1
+    assert _losses(state_dir) == 1
 
 
 @pytest.mark.usefixtures("running")
@@ -92,6 +98,27 @@ def test_a_memory_limit_that_changes_ends_no_daemon_and_is_for_the_next(state_di
     control.ask("fake die 3")
     wait_until(lambda: _restarts(state_dir) == 1 and _is(state_dir, UUID, DaemonState.RUNNING), "it is back")
     assert control.ask("get_default_device_pinned_mem_limit 0") == "8G"
+
+
+@pytest.mark.usefixtures("running")
+def test_a_daemon_that_ends_with_its_clients_is_followed_by_another_only_then(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_QUIT_S", 0.1)
+    _want(state_dir, WANTED)
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
+    control = ControlProgram(pipe_dir(state_dir, UUID))
+    control.ask("fake stay")
+    wanted_path(state_dir, UUID).unlink()
+    wait_until(lambda: _losses(state_dir) == 1, "those who stay are told to leave")
+    _want(state_dir, WANTED)
+    _want(state_dir, OTHER)
+    wait_until(lambda: _is(state_dir, OTHER.uuid, DaemonState.RUNNING), "the files were read again")
+    assert _is(state_dir, UUID, DaemonState.DOWN)
+    control.ask("fake leave")
+    wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "the next one runs")
+    # Whoever was started while there was none has to start again.
+    assert (_losses(state_dir), _restarts(state_dir)) == (2, 0)
 
 
 @pytest.mark.usefixtures("running")

@@ -20,6 +20,7 @@ from kneescale.mps.supervisor import (
     Configure,
     Configured,
     EndDaemon,
+    Ending,
     Event,
     Exited,
     Refused,
@@ -122,6 +123,8 @@ EVENTS = st.sampled_from(
         Refused("no"),
         Loss("fatal"),
         Loss("fatal"),
+        Ending("quit"),
+        Ending("leave", 1),
     ]
 )
 

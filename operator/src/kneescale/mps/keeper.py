@@ -1,6 +1,7 @@
 """One daemon, kept: its process and its answers on one side, the supervisor on the other."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -63,25 +64,54 @@ class DaemonKeeper:
         self._try(self._tell)
 
     def quit(self) -> None:
-        """Ask the daemon to end when its clients have; it takes no new ones from now on."""
+        """Have the daemon end when its clients have; it takes no new ones from now on.
+
+        Those that stay for long are told to leave, by a loss: nobody but them holds up the next daemon.
+        """
+        heard = self._asked_to_quit()
+        self._end(supervisor.Ending("the control daemon was told to end"))
+        if self._process.wait(_QUIT_S):
+            return
+        if not heard:
+            self._process.kill()
+            return
+        self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
+        self._end(supervisor.Ending("the control daemon was told to end, and its clients are to leave it", 1))
+
+    def has_ended(self, deadline_s: float) -> bool:
+        """Whether the daemon's process has, after `deadline_s` at the latest."""
+        return self._process.wait(deadline_s)
+
+    def _asked_to_quit(self) -> bool:
         try:
             self._control.ask(protocol.QUIT)
         except DaemonSilentError as error:
             self._log.info("%s: %s", self.wanted.uuid, error)
-        if not self._process.wait(_QUIT_S):
-            self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
+            return False
+        return True
+
+    def _end(self, event: supervisor.Ending) -> None:
+        self._step(event, time.monotonic_ns())
+        self._try(self._tell)
 
     def _events(self) -> Iterator[Event]:
         for line in self._process.new_lines():
             self._log.info("%s: %s", self.wanted.uuid, line)
             if (loss := parse_line(line)) is not None:
                 yield loss
-        status = self._process.exit_status()
-        if status is not None:
-            yield supervisor.Exited(status)
+        if (ended := self._exited()) is not None:
+            yield ended
+        is_old = self._now.state is not DaemonState.DOWN
         yield supervisor.Tick()
-        if self._now.state is not DaemonState.DOWN:
-            yield self._asked()
+        # One that ends at once, since another is there, would have its answers from that one: it gets a turn
+        # to do so, and counts as ended whatever was answered meanwhile.
+        if is_old:
+            answer = self._asked()
+            yield self._exited() or answer
+
+    def _exited(self) -> supervisor.Exited | None:
+        status = self._process.exit_status()
+        return None if status is None else supervisor.Exited(status)
 
     def _asked(self) -> Event:
         try:

@@ -63,7 +63,7 @@ class MpsService:
         return len(self._kept)
 
     def run(self, ending: Event) -> bool:
-        """Serve until `ending` is set, then let every daemon end once its clients have.
+        """Serve until `ending` is set, then let every daemon end, if its clients do so in time.
 
         Whether no keeper failed: one that does ends the whole, since its daemon lives on without it, and
         a second keeper would not get another.
@@ -71,7 +71,7 @@ class MpsService:
         while not self._has_failed and not ending.wait(_TURN_S):
             self.turn()
         for kept in self._kept.values():
-            kept.stop()
+            kept.leave()
         for kept in self._kept.values():
             kept.thread.join()
         return not self._has_failed
@@ -113,6 +113,7 @@ class _Kept:
         self.keeper = keeper
         self.has_failed = False
         self._ending = Event()
+        self._leaving = Event()
         self.thread = Thread(target=self._run, name=keeper.wanted.uuid, daemon=True)
         self.thread.start()
 
@@ -126,7 +127,15 @@ class _Kept:
         return False
 
     def stop(self) -> None:
-        """Make the thread end, once the daemon's clients have."""
+        """Make the thread end once the daemon has, as it does with the last of its clients.
+
+        Not before: the next daemon would find this one in its place.
+        """
+        self._ending.set()
+
+    def leave(self) -> None:
+        """Make the thread end soon, whether or not clients stay."""
+        self._leaving.set()
         self._ending.set()
 
     def _run(self) -> None:
@@ -142,3 +151,5 @@ class _Kept:
         while not self._ending.wait(_TURN_S):
             self.keeper.turn(time.monotonic_ns())
         self.keeper.quit()
+        while not self._leaving.is_set() and not self.keeper.has_ended(_TURN_S):
+            pass

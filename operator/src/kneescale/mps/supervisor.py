@@ -58,6 +58,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """The daemon was told to end, and takes no new clients; `losses` as it counts for those that it has."""
+
+    line: str
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start the daemon."""
 
@@ -72,7 +80,7 @@ class EndDaemon:
     """End the daemon, which hangs; Exited comes of it."""
 
 
-Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Loss
+Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Ending | Loss
 Action: TypeAlias = Start | Configure | EndDaemon
 
 
@@ -112,6 +120,8 @@ def step(now: Supervision, event: Event, now_ns: int) -> Step:
             return replace(now, state=DaemonState.RUNNING), ()
         case Refused(reason):
             return replace(now, state=DaemonState.MISCONFIGURED, line=reason), ()
+        case Ending(line, losses):
+            return replace(now, state=DaemonState.DOWN, line=line, losses=now.losses + losses), ()
         case Loss():
             return _lost(now, event)
 
