@@ -131,6 +131,7 @@ def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> N
         (DaemonState.RUNNING, "", []),
         (DaemonState.MISCONFIGURED, "MpsMisconfigured", []),
         (DaemonState.DOWN, "", ["MpsDaemonDown"]),
+        (DaemonState.SERVERLESS, "", ["MpsDaemonDown"]),
     ],
 )
 def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(

@@ -85,6 +85,8 @@ def test_a_fault_is_told_with_its_line_and_nobody_is_terminated_for_it(rig: Rig)
 
 def test_a_server_that_died_is_known_from_the_log_alone(rig: Rig) -> None:
     rig.reach(DaemonState.RUNNING)
+    rig.control.ask("fake server 100 ACTIVE 7")
+    rig.turn()
     rig.control.ask("fake log Server 100 exited with status 1")
     wait_until(lambda: rig.turn().losses == 1, "the line is read")
     assert rig.turn().line.endswith("Server 100 exited with status 1")

@@ -1,20 +1,24 @@
 import pytest
 
-from kneescale.mps.log_lines import Loss, parse_line
+from kneescale.mps.log_lines import Loss, ServerFailed, parse_line
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "[2026-11-25 23:19:49.461 Control 22040] Server 22128 exited with status 1",
         "[2024-12-10 06:38:01.158 Control    64] Server encountered a fatal exception. Shutting down",
         "[2026-11-26 06:47:53.096 Server  2518] Client {PID: 2829, Context: 1} encountered a fatal GPU "
         "error.",
         "[2026-11-26 06:47:53.096 Server  2518] Server is handling a fatal GPU error.",
     ],
 )
-def test_a_dead_server_or_a_fault_is_a_loss(line: str) -> None:
+def test_a_fault_is_a_loss(line: str) -> None:
     assert parse_line(line) == Loss(line)
+
+
+def test_a_server_that_failed_is_named() -> None:
+    line = "[2026-11-25 23:19:49.461 Control 22040] Server 22128 exited with status 1"
+    assert parse_line(line) == ServerFailed(22128, line)
 
 
 @pytest.mark.parametrize(

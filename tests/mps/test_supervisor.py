@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.units import NS_PER_S
 from kneescale.mps import supervisor
-from kneescale.mps.log_lines import Loss
+from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
 from kneescale.mps.status import DaemonState
 from kneescale.mps.supervisor import (
@@ -97,6 +97,39 @@ def test_a_fault_is_one_loss_however_many_tell_of_it(first: Event) -> None:
     assert (state.state, state.losses, state.clients) == (DaemonState.FAULTED, 1, (7, 8))
 
 
+@pytest.mark.parametrize("state", [ServerState.ACTIVE, ServerState.UNKNOWN])
+def test_a_server_that_died_took_its_clients_along(state: ServerState) -> None:
+    known, _ = run(RUNNING, Answered((replace(ACTIVE, state=state),)))
+    died, _ = run(known, ServerFailed(100, "Server 100 exited with status 1"))
+    assert (died.state, died.losses, died.line) == (DaemonState.FAULTED, 1, "Server 100 exited with status 1")
+
+
+def _failed_starts(state: Supervision, count: int) -> Supervision:
+    """After so many servers that never had a client, though the daemon listed them."""
+    for pid in range(200, 200 + count):
+        starting = Server(pid, ServerState.INITIALIZING, ())
+        state, actions = run(state, Answered((starting,)), ServerFailed(pid, f"Server {pid} exited"))
+        assert actions == []
+    return state
+
+
+def test_servers_that_cannot_start_lose_nobody_and_say_what_to_do() -> None:
+    idle = replace(RUNNING, clients=(), servers=())
+    assert _failed_starts(idle, 2).state is DaemonState.RUNNING
+    state = _failed_starts(idle, 3)
+    assert (state.state, state.losses) == (DaemonState.SERVERLESS, 0)
+    assert (
+        "3 servers in a row did not start (Server 202 exited): delete the pod of kneescale-mps" in state.line
+    )
+    assert run(state, Exited(1))[0].losses == 0
+
+
+def test_a_server_that_starts_after_all_serves() -> None:
+    state, _ = run(_failed_starts(replace(RUNNING, servers=()), 3), Answered(()), Answered((ACTIVE,)))
+    assert (state.state, state.clients) == (DaemonState.RUNNING, (7, 8))
+    assert _failed_starts(replace(state, servers=()), 2).state is DaemonState.RUNNING, "counted anew"
+
+
 def test_a_fault_is_over_when_its_clients_are_gone_and_the_server_takes_new_ones() -> None:
     faulted, _ = run(RUNNING, Answered((FAULTY,)))
     still, _ = run(faulted, Answered((replace(ACTIVE, clients=(8,)),)))
@@ -123,6 +156,8 @@ EVENTS = st.sampled_from(
         Refused("no"),
         Loss("fatal"),
         Loss("fatal"),
+        ServerFailed(100, "served"),
+        ServerFailed(200, "never did"),
         Ending("quit"),
         Ending("leave", 1),
     ]

@@ -156,7 +156,7 @@ class CudaMpsBackend:
 
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:
         status = self._daemon_status(gpu.reading.uuid)
-        if status is None or status.state is not DaemonState.DOWN:
+        if status is None or status.state not in (DaemonState.DOWN, DaemonState.SERVERLESS):
             return None
         return Trouble("MpsDaemonDown", f"the MPS daemon of GPU {gpu.reading.uuid} is down: {status.line}")
 

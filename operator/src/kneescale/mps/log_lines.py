@@ -32,7 +32,15 @@ class Loss:
     line: str
 
 
-def parse_line(line: str) -> Loss | None:
+@dataclass(frozen=True, slots=True)
+class ServerFailed:
+    """A server ended by itself, says this line: its clients, if it had any, lost their contexts."""
+
+    pid: int
+    line: str
+
+
+def parse_line(line: str) -> Loss | ServerFailed | None:
     """What a line of the log tells of a loss; None for nearly all of them."""
     found = _LINE.match(line.strip())
     if found is None:
@@ -40,5 +48,5 @@ def parse_line(line: str) -> Loss | None:
     text = found["text"]
     ended = _SERVER_ENDED.match(text)
     if ended is not None:
-        return Loss(line.strip()) if int(ended["status"]) else None
+        return ServerFailed(int(ended["server"]), line.strip()) if int(ended["status"]) else None
     return Loss(line.strip()) if _FAULT.search(text) else None

@@ -24,6 +24,8 @@ class DaemonState(StrEnum):
     FAULTED = "Faulted"
     #: It did not take a limit; no client should start.
     MISCONFIGURED = "Misconfigured"
+    #: Its servers do not start, so that nobody can be a client.
+    SERVERLESS = "Serverless"
     #: It ended, and is started again after a while.
     DOWN = "Down"
 

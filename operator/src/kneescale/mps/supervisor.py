@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kneescale.core.units import NS_PER_S
-from kneescale.mps.log_lines import Loss
+from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
 from kneescale.mps.status import DaemonState
 
@@ -19,6 +19,8 @@ LONGEST_BACKOFF_NS = 60 * NS_PER_S
 _STEADY_NS = 60 * NS_PER_S
 #: A daemon that answered nothing for so long hangs: its answers are a matter of milliseconds.
 LONGEST_SILENCE_NS = 20 * NS_PER_S
+#: So many servers in a row that did not start are no accident.
+_FAILED_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class EndDaemon:
     """End the daemon, which hangs; Exited comes of it."""
 
 
-Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Ending | Loss
+Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Ending | Loss | ServerFailed
 Action: TypeAlias = Start | Configure | EndDaemon
 
 
@@ -100,6 +102,8 @@ class Supervision:
     line: str = ""
     clients: tuple[int, ...] = ()
     servers: tuple[Server, ...] = ()
+    #: Servers that did not start since one did.
+    failed_starts: int = 0
 
 
 Step: TypeAlias = tuple[Supervision, tuple[Action, ...]]
@@ -124,6 +128,8 @@ def step(now: Supervision, event: Event, now_ns: int) -> Step:
             return replace(now, state=DaemonState.DOWN, line=line, losses=now.losses + losses), ()
         case Loss():
             return _lost(now, event)
+        case ServerFailed():
+            return _server_failed(now, event)
 
 
 def _tick(now: Supervision, now_ns: int) -> Step:
@@ -163,7 +169,9 @@ def _answered(now: Supervision, servers: tuple[Server, ...]) -> Step:
         return now, (Configure(),)
     clients = tuple(client for server in servers for client in server.clients)
     faulty = [server for server in servers if server.state is ServerState.FAULT]
-    seen = replace(now, servers=servers)
+    seen = replace(now, servers=servers, failed_starts=0 if any(map(_serves, servers)) else now.failed_starts)
+    if now.state is DaemonState.SERVERLESS and not seen.failed_starts:
+        return replace(seen, state=DaemonState.RUNNING, clients=clients), ()
     if faulty and now.state is DaemonState.RUNNING:
         return _lost(
             replace(seen, clients=clients), Loss(f"server {faulty[0].pid} is in state {ServerState.FAULT}")
@@ -180,3 +188,26 @@ def _lost(now: Supervision, loss: Loss) -> Step:
     if now.state is not DaemonState.RUNNING:
         return now, ()
     return replace(now, state=DaemonState.FAULTED, losses=now.losses + 1, line=loss.line), ()
+
+
+def _server_failed(now: Supervision, failed: ServerFailed) -> Step:
+    """One that served takes its clients along; one that never did has none.
+
+    Servers fail to start where the container has device files and libraries of another driver than the one
+    that is loaded: it has those of its own start.
+    """
+    if any(server.pid == failed.pid and _serves(server) for server in now.servers):
+        return _lost(now, Loss(failed.line))
+    failed_starts = now.failed_starts + 1
+    if now.state is not DaemonState.RUNNING or failed_starts < _FAILED_STARTS:
+        return replace(now, failed_starts=failed_starts), ()
+    line = (
+        f"{failed_starts} servers in a row did not start ({failed.line}): delete the pod of kneescale-mps on "
+        "this node, so that its container gets the driver of now"
+    )
+    return replace(now, failed_starts=failed_starts, state=DaemonState.SERVERLESS, line=line), ()
+
+
+def _serves(server: Server) -> bool:
+    """Whether it came so far as to have clients; a daemon that is too old does not tell a server's state."""
+    return bool(server.clients) or server.state in (ServerState.ACTIVE, ServerState.FAULT)
