@@ -15,6 +15,7 @@ from kneescale.api.resource_slice import parse_resource_slice
 from kneescale.core.tiers import Tier
 from kneescale.core.units import NS_PER_S
 from kneescale.mps.partition_files import PartitionFiles
+from kneescale.mps.status import DaemonState, DaemonStatus, status_path, write_status
 from kneescale.mps.wanted import wanted_files
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
@@ -223,6 +224,14 @@ class Node:
             self.clock.now_ns += 5 * NS_PER_S
             self.backend.run(AfterOneTurn())
 
+    def daemon_tells(self, state: DaemonState) -> None:
+        status = DaemonStatus(state, "2026-01-01T12:00:00Z", line="it says", written_ns=self.clock.now_ns)
+        write_status(status_path(self._state_dir, A100), status)
+
+    @property
+    def troubles(self) -> list[str]:
+        return [trouble.reason for trouble in self.backend.troubles()]
+
     @property
     def wanted(self) -> dict[str, dict[str, object]]:
         """What is asked of the daemons' program, by GPU."""
@@ -273,3 +282,35 @@ def test_one_answer_that_fails_withdraws_no_gpu(tmp_path: Path) -> None:
     node.look(2)
     assert [device.uuid for device in node.backend.devices()] == [A100]
     assert [trouble.reason for trouble in node.backend.troubles()] == ["DriverFailed"]
+
+
+def test_a_daemon_that_never_came_is_a_trouble_after_a_while(tmp_path: Path) -> None:
+    node = Node(FakeGpuLibrary(gpu()), tmp_path)
+    node.look(5)
+    assert node.troubles == [], "its container may be starting"
+    node.look(2)
+    assert node.troubles == ["MpsDaemonDown"]
+    assert "see the pod of kneescale-mps on this node" in node.backend.troubles()[0].message
+    node.daemon_tells(DaemonState.RUNNING)
+    assert node.troubles == []
+
+
+def test_a_daemon_of_which_nothing_is_heard_any_more_is_a_trouble(tmp_path: Path) -> None:
+    node = Node(FakeGpuLibrary(gpu()), tmp_path)
+    node.look(10)
+    node.daemon_tells(DaemonState.RUNNING)
+    node.look(6)
+    assert node.troubles == []
+    node.look()
+    assert node.troubles == ["MpsDaemonDown"]
+    assert "nothing was heard" in node.backend.troubles()[0].message
+
+
+def test_a_status_from_before_the_node_started_anew_is_an_old_one(tmp_path: Path) -> None:
+    node = Node(FakeGpuLibrary(gpu()), tmp_path)
+    node.look(1000)
+    node.daemon_tells(DaemonState.RUNNING)
+    rebooted = Node(FakeGpuLibrary(gpu()), tmp_path)
+    assert rebooted.troubles == [], "its container may be starting"
+    rebooted.look(7)
+    assert rebooted.troubles == ["MpsDaemonDown"]

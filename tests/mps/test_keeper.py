@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,13 +270,31 @@ def test_a_daemon_that_hangs_is_ended_when_it_is_wanted_no_more(
     assert keeper.has_ended(deadline_s=20)
 
 
-def test_a_program_that_is_not_there_is_tried_again_later(
-    state_dir: Path, make_keeper: MakeKeeper, monkeypatch: pytest.MonkeyPatch
+def test_a_program_that_cannot_be_started_now_is_tried_again_later(
+    state_dir: Path, make_keeper: MakeKeeper
 ) -> None:
-    monkeypatch.setenv("PATH", str(state_dir))
+    (state_dir / "bin" / PROGRAM).chmod(0o644)
     rig = Rig(state_dir, make_keeper(WANTED))
     assert rig.turn().state is DaemonState.DOWN
     assert rig.turn(2 * NS_PER_S).restarts == 1
+
+
+def test_a_status_is_told_again_before_it_is_old(rig: Rig) -> None:
+    rig.reach(DaemonState.RUNNING)
+    first = rig.turn()
+    assert rig.turn(5 * NS_PER_S) == first
+    again = rig.turn(11 * NS_PER_S)
+    assert again.written_ns > first.written_ns
+    assert replace(again, written_ns=first.written_ns) == first
+
+
+def test_a_daemon_that_was_told_to_end_is_down(state_dir: Path, make_keeper: MakeKeeper) -> None:
+    keeper = make_keeper(WANTED)
+    Rig(state_dir, keeper).reach(DaemonState.RUNNING)
+    keeper.quit()
+    status = read_status(status_path(state_dir, UUID))
+    assert status is not None
+    assert (status.state, status.line) == (DaemonState.DOWN, "the control daemon was told to end")
 
 
 def test_a_daemon_that_hangs_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

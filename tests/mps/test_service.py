@@ -167,6 +167,16 @@ def test_a_keeper_that_fails_ends_the_program_and_is_not_followed_by_another(
     assert sorted(made, key=str) == sorted([WANTED, OTHER], key=str)
 
 
+def test_without_nvidias_program_the_program_ends_for_another_container(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "_TURN_S", 0.02)
+    monkeypatch.setenv("PATH", str(state_dir))
+    _want(state_dir, WANTED)
+    assert not MpsService(state_dir, lambda wanted: keeper_of(state_dir, wanted)).run(Event())
+    assert "nvidia-cuda-mps-control is not in this container" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

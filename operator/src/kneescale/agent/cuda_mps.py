@@ -26,9 +26,10 @@ from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
+from kneescale.core.units import NS_PER_S
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
-from kneescale.mps.status import DaemonState, DaemonStatus, read_status, status_path
+from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus, read_status, status_path
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ _PARTITION_DIR = "/run/kneescale-sm"
 #: "Supported NVIDIA GPU Products").
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
 _MISCONFIGURED = "MpsMisconfigured"
+_DAEMON_DOWN = "MpsDaemonDown"
+#: A daemon's program starts by then, and tells of its daemons three times in it.
+_DAEMON_UNHEARD_NS = 3 * REPEAT_NS
 _STUCK = Trouble(
     "DriverHangs", "the driver has not answered for a minute; see the node's kernel log, and reboot the node"
 )
@@ -66,6 +70,7 @@ class CudaMpsBackend:
         self._monitor.look()
         self._state_dir = state_dir
         self._worker_uid = worker_uid
+        self._now_ns = now_ns
         self._daemons = WantedDaemons(state_dir, worker_uid, now_ns)
         self._forced_tier = forced_tier
 
@@ -137,7 +142,7 @@ class CudaMpsBackend:
         A driver that cannot be asked tells nothing: daemons that run go on.
         """
         if self._monitor.state.error is None:
-            self._daemons.update(device for device in self.devices() if device.sickness != GPU_LOST)
+            self._daemons.update([device for device in self.devices() if device.sickness != GPU_LOST])
 
     def _shared(self, state: GpuState) -> Iterator[MonitoredGpu]:
         return (gpu for gpu in state.gpus if self._obstacle(gpu, state) is None)
@@ -155,10 +160,21 @@ class CudaMpsBackend:
             return None
 
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:
-        status = self._daemon_status(gpu.reading.uuid)
+        uuid = gpu.reading.uuid
+        status = self._daemon_status(uuid)
+        if self._daemons.wanted_for_ns(uuid) > _DAEMON_UNHEARD_NS and not self._is_fresh(status):
+            return Trouble(
+                _DAEMON_DOWN,
+                f"nothing was heard of the MPS daemon of GPU {uuid} for {_DAEMON_UNHEARD_NS // NS_PER_S} s; "
+                "see the pod of kneescale-mps on this node",
+            )
         if status is None or status.state not in (DaemonState.DOWN, DaemonState.SERVERLESS):
             return None
-        return Trouble("MpsDaemonDown", f"the MPS daemon of GPU {gpu.reading.uuid} is down: {status.line}")
+        return Trouble(_DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}")
+
+    def _is_fresh(self, status: DaemonStatus | None) -> bool:
+        """Not so is one from before the node started: its clock was another."""
+        return status is not None and 0 <= self._now_ns() - status.written_ns <= _DAEMON_UNHEARD_NS
 
     def _sickness(self, gpu: MonitoredGpu) -> str:
         """A daemon that did not take its limits would let a client take all; one that is down comes back."""

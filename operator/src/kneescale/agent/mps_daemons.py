@@ -7,7 +7,7 @@ user, who is the workers' too, and holds what the daemon makes there.
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 
 from kneescale.agent.backend import Device
@@ -34,9 +34,18 @@ class WantedDaemons:
         self._now_ns = now_ns
         #: Since when each file is there for a GPU that is not.
         self._missed_ns: dict[Path, int] = {}
+        #: Since when there is to be a daemon, by GPU.
+        self._wanted_ns: dict[str, int] = {}
 
-    def update(self, devices: Iterable[Device]) -> None:
+    def wanted_for_ns(self, uuid: str) -> int:
+        """How long there has been to be a daemon for that GPU; 0 where there is to be none."""
+        now_ns = self._now_ns()
+        return now_ns - self._wanted_ns.get(uuid, now_ns)
+
+    def update(self, devices: Collection[Device]) -> None:
         """Ask for a daemon for each of these devices, and soon for no others."""
+        now_ns = self._now_ns()
+        self._wanted_ns = {device.uuid: self._wanted_ns.get(device.uuid, now_ns) for device in devices}
         wanted = {wanted_path(self._state_dir, device.uuid): _content(device) for device in devices}
         try:
             self._remove_others(wanted.keys())

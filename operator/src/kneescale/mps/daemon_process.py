@@ -18,13 +18,17 @@ class DaemonStartError(KneescaleError):
     """The daemon's program cannot be started."""
 
 
+class ProgramMissingError(KneescaleError):
+    """The daemon's program is not there; only another container may have it."""
+
+
 class DaemonProcess(Protocol):
     """The process behind one daemon."""
 
     def start(self) -> None:
         """Start it; only when it does not run.
 
-        Raises DaemonStartError.
+        Raises DaemonStartError, and ProgramMissingError.
         """
 
     def exit_status(self) -> int | None:
@@ -78,6 +82,11 @@ class LocalProcess:
                 text=True,
                 errors="replace",
             )
+        except FileNotFoundError as error:
+            raise ProgramMissingError(
+                f"{self._command[0]} is not in this container: install it on the node, for some drivers by a "
+                "package of its own"
+            ) from error
         except OSError as error:
             raise DaemonStartError(f"cannot start {self._command[0]}: {error.strerror}") from error
         self._process = process

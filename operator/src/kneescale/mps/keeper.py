@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from kneescale.api.conditions import format_time
@@ -12,7 +13,7 @@ from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
 from kneescale.mps.log_lines import parse_line
 from kneescale.mps.protocol import DaemonAnswerError, Server
 from kneescale.mps.sm_partitions import SmPartitions
-from kneescale.mps.status import DaemonState, DaemonStatus
+from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus
 from kneescale.mps.supervisor import Action, Event, Supervision
 from kneescale.mps.wanted import WantedDaemon
 
@@ -27,7 +28,7 @@ _NOT_STARTED = 127
 
 
 class DaemonKeeper:
-    """Keeps the daemon that `wanted` asks for; `publish` gets its status whenever it changed.
+    """Keeps the daemon that `wanted` asks for; `publish` gets its status when it changed, and now and then.
 
     `losses`: where their count begins.
     """
@@ -50,6 +51,7 @@ class DaemonKeeper:
         self._now = Supervision(losses=losses)
         self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
+        self._now_ns = 0
         #: What could not be written at the last turn.
         self._unwritten: set[Callable[[], None]] = set()
 
@@ -57,11 +59,14 @@ class DaemonKeeper:
         """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst.
 
         What cannot be written, on a full disk for example, is written at a later turn.
+
+        Raises ProgramMissingError.
         """
+        self._now_ns = now_ns
         for event in self._events():
             self._step(event, now_ns)
         self._try(self._keep_partitions)
-        self._try(self._tell)
+        self._try(self._publish_status)
 
     def quit(self) -> None:
         """Have the daemon end when its clients have; it takes no new ones from now on.
@@ -74,9 +79,15 @@ class DaemonKeeper:
             return
         if not heard:
             self._process.kill()
+            self._process.wait(_QUIT_S)
             return
         self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
         self._end(supervisor.Ending("the control daemon was told to end, and its clients are to leave it", 1))
+
+    def tell(self, now_ns: int) -> None:
+        """Publish its status, though nothing is done for it any more."""
+        self._now_ns = now_ns
+        self._try(self._publish_status)
 
     def has_ended(self, deadline_s: float) -> bool:
         """Whether the daemon's process has, after `deadline_s` at the latest."""
@@ -91,8 +102,9 @@ class DaemonKeeper:
         return True
 
     def _end(self, event: supervisor.Ending) -> None:
-        self._step(event, time.monotonic_ns())
-        self._try(self._tell)
+        now_ns = time.monotonic_ns()
+        self._step(event, now_ns)
+        self.tell(now_ns)
 
     def _events(self) -> Iterator[Event]:
         for line in self._process.new_lines():
@@ -142,9 +154,12 @@ class DaemonKeeper:
         else:
             self._unwritten.discard(write)
 
-    def _tell(self) -> None:
-        status = self._status()
-        if status != self._published:
+    def _publish_status(self) -> None:
+        status, before, now_ns = self._status(), self._published, self._now_ns
+        if before is not None and now_ns - before.written_ns < REPEAT_NS:
+            status = replace(status, written_ns=before.written_ns)
+        if status != before:
+            status = replace(status, written_ns=now_ns)
             self._publish(status)
             self._published = status
 

@@ -152,4 +152,4 @@ class _Kept:
             self.keeper.turn(time.monotonic_ns())
         self.keeper.quit()
         while not self._leaving.is_set() and not self.keeper.has_ended(_TURN_S):
-            pass
+            self.keeper.tell(time.monotonic_ns())

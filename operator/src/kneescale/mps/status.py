@@ -8,10 +8,12 @@ from typing import Annotated
 
 from kneescale.api.codec import DateTime, Items, Range, Text, decode, encode
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import NS_PER_S
 from kneescale.mps.files import replace_text
 from kneescale.mps.paths import gpu_dir
 
 Pid = Annotated[int, Range(0)]
+REPEAT_NS = 10 * NS_PER_S
 
 
 class DaemonState(StrEnum):
@@ -36,7 +38,8 @@ class DaemonStatus:
 
     `losses` counts how often all clients lost their contexts: whoever sees it change must restart the workers
     of that GPU. `line` says why it rose last, `clients` which processes were connected then, or
-    are now while all is well. PIDs are the host's; 0: not known.
+    are now while all is well. PIDs are the host's; 0: not known. `written_ns` is CLOCK_MONOTONIC, which all
+    containers of a node share: a daemon that is kept tells its status again every `REPEAT_NS`.
     """
 
     state: DaemonState
@@ -45,6 +48,7 @@ class DaemonStatus:
     losses: Annotated[int, Range(0)] = 0
     line: Annotated[str, Text(1024)] = ""
     clients: Annotated[tuple[Pid, ...], Items(256)] = ()
+    written_ns: Annotated[int, Range(0)] = 0
 
 
 def status_path(state_dir: Path, uuid: str) -> Path:
