@@ -92,6 +92,14 @@ def test_a_gpu_that_mps_cannot_share_is_left_alone_and_says_so() -> None:
     assert [trouble.reason for trouble in backend.troubles()] == ["GpuTooOld"]
 
 
+def test_a_gpu_that_was_lost_before_the_agent_came_is_told() -> None:
+    library = FakeGpuLibrary(gpu())
+    library.lost = 1
+    (trouble,) = _backend(library).troubles()
+    assert trouble.reason == "GpuLost"
+    assert "GPUs that the driver lists but cannot reach: 1" in trouble.message
+
+
 def test_without_a_driver_there_are_no_devices_and_a_reason() -> None:
     library = FakeGpuLibrary(gpu())
     library.error = NOT_LOADED

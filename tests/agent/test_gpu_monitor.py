@@ -88,6 +88,32 @@ def test_a_lost_gpu_stays_known_and_sick(monitor: GpuMonitor, library: FakeGpuLi
     assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
 
 
+def test_a_mark_outlives_a_look_that_cannot_reach_its_gpu(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.events.append(XidEvent(A100, 119))
+    monitor.step()
+    unreachable, library.lost = library.gpus.pop(0), 1
+    monitor.look()
+    assert _sicknesses(monitor) == {A100: "GpuLost", H100: ""}
+    library.gpus.append(unreachable)
+    library.lost = 0
+    monitor.look()
+    assert _sicknesses(monitor) == {A100: "XidError", H100: ""}
+
+
+@pytest.mark.parametrize(("known", "nameless"), [(True, 0), (False, 1)])
+def test_a_lost_gpu_that_was_never_read_is_counted(known: bool, nameless: int) -> None:
+    library = FakeGpuLibrary(gpu(A100), gpu(H100))
+    monitor = GpuMonitor(library)
+    if known:
+        monitor.look()
+    library.gpus.pop()
+    library.lost = 1
+    monitor.look()
+    assert monitor.state.nameless_lost == nameless
+
+
 def test_a_removed_gpu_is_forgotten_and_well_when_it_comes_back(
     monitor: GpuMonitor, library: FakeGpuLibrary
 ) -> None:

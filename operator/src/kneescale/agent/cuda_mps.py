@@ -84,11 +84,11 @@ class CudaMpsBackend:
         state = self._monitor.state
         if state.error is not None:
             return (Trouble(state.error.reason, str(state.error)),)
-        if not state.gpus:
+        if not state.gpus and not state.nameless_lost:
             return (Trouble("NoGpus", "the driver has no GPU that answers; ask nvidia-smi on the node"),)
-        stuck = (_STUCK,) if self._monitor.is_stuck else ()
+        of_all = ((_STUCK,) if self._monitor.is_stuck else ()) + _lost_unseen(state)
         obstacles = (self._obstacle(gpu, state) or self._daemon_trouble(gpu) for gpu in state.gpus)
-        return stuck + tuple(obstacle for obstacle in obstacles if obstacle is not None)
+        return of_all + tuple(obstacle for obstacle in obstacles if obstacle is not None)
 
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """As the MPS daemons' program counts them (ADR 22)."""
@@ -245,6 +245,16 @@ class CudaMpsBackend:
 
 def _sm_count(gpu: MonitoredGpu) -> int:
     return gpu_abilities.sm_count(gpu.reading.core_count, gpu.reading.compute_capability)
+
+
+def _lost_unseen(state: GpuState) -> tuple[Trouble, ...]:
+    if not state.nameless_lost:
+        return ()
+    message = (
+        f"GPUs that the driver lists but cannot reach: {state.nameless_lost}; see the node's kernel log, and "
+        "reboot the node"
+    )
+    return (Trouble(GPU_LOST, message),)
 
 
 def _losses(status: DaemonStatus) -> ContextLosses:

@@ -40,13 +40,15 @@ class MonitoredGpu:
 class GpuState:
     """What the last look found; `error` says why nothing could be looked at.
 
-    With an error, `gpus` are those of before, until there has been one for a while.
+    With an error, `gpus` are those of before, until there has been one for a while. `nameless_lost` counts
+    GPUs that the driver lists and cannot reach, and that were not read before: which they are is not known.
     """
 
     driver: Version = _UNKNOWN
     cuda: Version = _UNKNOWN
     gpus: tuple[MonitoredGpu, ...] = ()
     error: LibraryError | None = None
+    nameless_lost: int = 0
 
 
 class GpuMonitor:
@@ -140,12 +142,19 @@ class GpuMonitor:
 
     def _judged(self, inventory: Inventory) -> GpuState:
         present = {gpu.uuid for gpu in inventory.gpus}
-        self._marks = {uuid: mark for uuid, mark in self._marks.items() if uuid in present}
         gpus = [MonitoredGpu(gpu, self._sickness(gpu)) for gpu in inventory.gpus]
-        if inventory.lost:
-            before = (gpu.reading for gpu in self.state.gpus)
-            gpus += [MonitoredGpu(reading, GPU_LOST) for reading in before if reading.uuid not in present]
-        return GpuState(inventory.driver, inventory.cuda, tuple(gpus))
+        if not inventory.lost:
+            self._marks = {uuid: mark for uuid, mark in self._marks.items() if uuid in present}
+            return GpuState(inventory.driver, inventory.cuda, tuple(gpus))
+        before = (gpu.reading for gpu in self.state.gpus)
+        lost = [MonitoredGpu(reading, GPU_LOST) for reading in before if reading.uuid not in present]
+        return GpuState(
+            inventory.driver,
+            inventory.cuda,
+            (*gpus, *lost),
+            # Fewer may be lost than are missed: some may be gone altogether.
+            nameless_lost=max(0, inventory.lost - len(lost)),
+        )
 
     def _unanswered(self, error: LibraryError) -> GpuState:
         if self._now_ns() - self._answered_ns < _PATIENCE_NS:
