@@ -19,13 +19,15 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class RestartedHost:
-    """Counts how often its workers were restarted."""
+    """Counts how often its workers were restarted: those born before a time, so only a later time counts."""
 
     def __init__(self) -> None:
         self.restarts = 0
+        self.born_before_ns = 0
 
-    def restart_workers(self) -> None:
-        self.restarts += 1
+    def restart_workers(self, born_before_ns: int) -> None:
+        self.restarts += born_before_ns > self.born_before_ns
+        self.born_before_ns = max(self.born_before_ns, born_before_ns)
 
 
 @pytest.fixture
@@ -56,14 +58,38 @@ def test_the_event_tells_what_the_daemon_said(tmp_path: Path) -> None:
     backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
     path = status_path(tmp_path, A100)
     path.parent.mkdir(parents=True)
-    _write(path, losses=3, line="before the agent")
+    _write(path, losses=3, line="before the agent", lost_ns=5)
     watch = LossWatch(api, NODE, backend, {"gpu-aaaaaaaa": host})
     watch.look(NOON)
-    assert host.restarts == 0, "what was lost before the agent looked is over"
-    _write(path, losses=4, line="Server 7 is in state FAULT")
+    assert (host.restarts, host.born_before_ns) == (1, 5), "those that are left of then"
+    assert api.events == [], "which is over"
+    _write(path, losses=4, line="Server 7 is in state FAULT", lost_ns=6)
     watch.look(NOON)
-    assert host.restarts == 1
+    assert (host.restarts, host.born_before_ns) == (2, 6)
     assert api.events[0]["note"].endswith("restarted: Server 7 is in state FAULT")
+
+
+def test_a_loss_before_the_node_started_restarts_nobody(tmp_path: Path) -> None:
+    host = RestartedHost()
+    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    _write(path, losses=3, line="by another clock", lost_ns=2**62)
+    LossWatch(FakeClusterApi(), NODE, backend, {"gpu-aaaaaaaa": host}).look(NOON)
+    assert host.restarts == 0
+
+
+def test_the_host_of_a_device_that_is_back_is_told_whose_contexts_are_lost(tmp_path: Path) -> None:
+    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    hosts = {"gpu-aaaaaaaa": RestartedHost()}
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    _write(path, losses=3, line="a fault", lost_ns=5)
+    watch = LossWatch(FakeClusterApi(), NODE, backend, hosts)
+    watch.look(NOON)
+    hosts["gpu-aaaaaaaa"] = RestartedHost()
+    watch.look(NOON)
+    assert hosts["gpu-aaaaaaaa"].born_before_ns == 5
 
 
 class CountingBackend(EmulatedBackend):
@@ -145,5 +171,7 @@ def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
     assert [trouble.reason for trouble in backend.troubles()] == troubles
 
 
-def _write(path: Path, *, losses: int, line: str, state: DaemonState = DaemonState.FAULTED) -> None:
-    write_status(path, DaemonStatus(state, "2026-01-01T12:00:00Z", losses=losses, line=line))
+def _write(
+    path: Path, *, losses: int, line: str, state: DaemonState = DaemonState.FAULTED, lost_ns: int = 0
+) -> None:
+    write_status(path, DaemonStatus(state, "2026-01-01T12:00:00Z", losses=losses, line=line, lost_ns=lost_ns))

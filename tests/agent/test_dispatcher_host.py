@@ -171,8 +171,22 @@ def test_a_new_host_takes_over_the_socket_and_the_queue(
 def test_workers_are_told_to_restart(host: DispatcherHost, path: Path) -> None:
     with FakeWorker(path) as worker:
         worker.hello()
-        host.restart_workers()
+        host.restart_workers(time.monotonic_ns())
         assert isinstance(worker.receive(Restart), Restart)
+
+
+def test_a_worker_that_connects_later_is_told_to_restart_if_it_is_as_old(
+    host: DispatcherHost, path: Path
+) -> None:
+    host.restart_workers(born_before_ns=5)
+    with FakeWorker(path, born_ns=4) as old:
+        old.hello()
+        assert isinstance(old.receive(Restart), Restart)
+    with FakeWorker(path, born_ns=5) as new:
+        new.hello()
+        host.restart_workers(born_before_ns=5)
+        new.arrive(8)
+        new.next_grant()
 
 
 def test_changed_terms_reach_a_connected_worker(host: DispatcherHost, path: Path) -> None:

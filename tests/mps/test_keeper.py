@@ -70,6 +70,22 @@ def test_a_daemon_that_died_is_started_again_and_its_clients_named(rig: Rig) -> 
     assert rig.reach(DaemonState.RUNNING).restarts == 1
 
 
+def test_when_clients_lost_their_contexts_last_is_told(rig: Rig) -> None:
+    assert rig.reach(DaemonState.RUNNING).lost_ns == 0
+    before_ns = time.monotonic_ns()
+    rig.control.ask("fake die 3")
+    assert before_ns < rig.reach(DaemonState.DOWN).lost_ns < time.monotonic_ns()
+
+
+def test_a_daemon_after_another_tells_who_was_born_before_it(
+    state_dir: Path, make_keeper: MakeKeeper, rig: Rig
+) -> None:
+    rig.turn()
+    before_ns = time.monotonic_ns()
+    status = Rig(state_dir, make_keeper(WANTED)).turn()
+    assert (status.losses, status.lost_ns > before_ns) == (1, True)
+
+
 def test_a_fault_is_told_with_its_line_and_nobody_is_terminated_for_it(rig: Rig) -> None:
     rig.reach(DaemonState.RUNNING)
     rig.control.ask("fake server 100 ACTIVE 7 8")

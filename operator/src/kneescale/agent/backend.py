@@ -58,10 +58,14 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class ContextLosses:
-    """How often all workers of a device lost their GPU contexts, and in one line why they did so last."""
+    """How often all workers of a device lost their GPU contexts, and in one line why they did so last.
+
+    `last_ns` is when that was, on the node's monotonic clock; None where only the count tells of it.
+    """
 
     count: int
     reason: str
+    last_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

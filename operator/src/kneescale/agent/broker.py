@@ -149,6 +149,10 @@ class GrantBroker:
         partition = self._assigned.get(name)
         return (partition.namespace, partition.model) if partition else ("", "")
 
+    def born_before(self, ns: int) -> list[str]:
+        """Partitions whose worker was born before then."""
+        return [name for name, worker in self._workers.items() if worker.born_ns < ns]
+
     def views(self, now_ns: int) -> tuple[PartitionView, ...]:
         """The partitions of the schedule as they are now."""
         return tuple(self._view(partition, now_ns) for partition in self._assigned.values())

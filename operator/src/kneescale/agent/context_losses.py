@@ -5,6 +5,7 @@ The server takes no new client until all of the old ones have left (NVIDIA MPS, 
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from threading import Event
@@ -22,12 +23,12 @@ _PERIOD_S = 1.0
 class Workers(Protocol):
     """The connected workers of one device."""
 
-    def restart_workers(self) -> None:
-        """Have them end, to be started anew."""
+    def restart_workers(self, born_before_ns: int) -> None:
+        """Have those end, to be started anew, that were born before then; also such as connect later."""
 
 
 class LossWatch:
-    """Restarts the workers of a device when its losses rise, and posts an Event on the Node."""
+    """Restarts workers that are older than their device's last loss, and posts an Event of each new one."""
 
     def __init__(
         self, api: ClusterApi, node_name: str, backend: Backend, hosts: Mapping[str, Workers]
@@ -46,26 +47,27 @@ class LossWatch:
             self.look(datetime.now(UTC))
 
     def look(self, now: datetime) -> None:
-        """Restart the workers of each device that lost contexts since the last look."""
+        """Restart who is older than the last loss, or than a rise of their count since the last look."""
         for name, losses in self._backend.context_losses().items():
-            # What was before the first look is over: those workers found out by themselves.
-            if losses.count > self._known.setdefault(name, losses.count):
-                if (host := self._hosts.get(name)) is None:
-                    continue  # told once it is there
-                self._restart(name, host, losses, now)
+            is_new = losses.count > self._known.setdefault(name, losses.count)
+            if (host := self._hosts.get(name)) is None:
+                continue  # told once it is there
+            if losses.last_ns is not None:
+                # Each time: a loss may have been while there was no agent, and a host may be a new one.
+                host.restart_workers(losses.last_ns)
+            elif is_new:
+                host.restart_workers(time.monotonic_ns())
+            if is_new:
+                self._tell(name, losses, now)
             self._known[name] = losses.count
 
-    def _restart(self, device: str, workers: Workers, losses: ContextLosses, now: datetime) -> None:
+    def _tell(self, device: str, losses: ContextLosses, now: datetime) -> None:
         log.warning(
             "device %s lost all contexts, its workers are restarted: %s",
             device,
             losses.reason,
             extra={"device": device},
         )
-        workers.restart_workers()
-        self._tell(device, losses, now)
-
-    def _tell(self, device: str, losses: ContextLosses, now: datetime) -> None:
         note = f"all workers of device {device} lost their GPU contexts and are restarted: {losses.reason}"
         try:
             node = self._api.get_node(self._node_name)

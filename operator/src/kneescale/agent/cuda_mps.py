@@ -94,7 +94,7 @@ class CudaMpsBackend:
         """As the MPS daemons' program counts them (ADR 22)."""
         uuids = (gpu.reading.uuid for gpu in self._shared(self._monitor.state))
         statuses = {_name(uuid): self._daemon_status(uuid) for uuid in uuids}
-        return {name: _losses(status) for name, status in statuses.items() if status is not None}
+        return {name: self._losses(status) for name, status in statuses.items() if status is not None}
 
     def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """The GPU with the driver's libraries, and the way to its MPS daemon.
@@ -171,6 +171,11 @@ class CudaMpsBackend:
         if status is None or status.state not in (DaemonState.DOWN, DaemonState.SERVERLESS):
             return None
         return Trouble(_DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}")
+
+    def _losses(self, status: DaemonStatus) -> ContextLosses:
+        # What seems still to come was before the node started: no worker is as old.
+        last_ns = status.lost_ns if status.lost_ns <= self._now_ns() else 0
+        return ContextLosses(status.losses, status.line, last_ns)
 
     def _is_fresh(self, status: DaemonStatus | None) -> bool:
         """Not so is one from before the node started: its clock was another."""
@@ -255,10 +260,6 @@ def _lost_unseen(state: GpuState) -> tuple[Trouble, ...]:
         "reboot the node"
     )
     return (Trouble(GPU_LOST, message),)
-
-
-def _losses(status: DaemonStatus) -> ContextLosses:
-    return ContextLosses(status.losses, status.line)
 
 
 def product_name(name: str) -> str:

@@ -21,7 +21,7 @@ from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Message, Refuse, Restart
+from kneescale.core.wire import Hello, Message, Refuse, Restart
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class DispatcherHost:
         #: When each partition last refused requests.
         self._refused_ns: dict[str, int] = {}
         self._next_assignment: Assignment | None = None
+        #: Workers born before then are to restart.
+        self._outdated_before_ns = 0
         self._restarting = False
         self._stopping = False
         self._closed = False
@@ -74,11 +76,13 @@ class DispatcherHost:
             self._next_assignment = assignment
             self._wake()
 
-    def restart_workers(self) -> None:
-        """Have every connected worker end, to be started anew."""
+    def restart_workers(self, born_before_ns: int) -> None:
+        """Have the workers end, to be started anew, that were born before then; also who connects later."""
         with self._lock:
-            self._restarting = True
-            self._wake()
+            if born_before_ns > self._outdated_before_ns:
+                self._outdated_before_ns = born_before_ns
+                self._restarting = True
+                self._wake()
 
     def stop(self) -> None:
         """Make `run` hang up and return."""
@@ -141,7 +145,7 @@ class DispatcherHost:
             self._next_assignment = None
         if self._restarting:
             self._restarting = False
-            for name in list(self._connections):
+            for name in self._broker.born_before(self._outdated_before_ns):
                 self._send(name, Restart())
 
     def _apply(self, assignment: Assignment) -> None:
@@ -224,6 +228,8 @@ class DispatcherHost:
             if answer is not None:
                 log.info("partition %s has a worker", name, extra=self._about(name))
                 self._send(name, answer)
+            if isinstance(message, Hello) and message.born_ns < self._outdated_before_ns:
+                self._send(name, Restart())
 
     def _send_decisions(self) -> None:
         """Refusals, then grants; again if a worker had to be hung up on, which makes room for others."""

@@ -30,7 +30,7 @@ _NOT_STARTED = 127
 class DaemonKeeper:
     """Keeps the daemon that `wanted` asks for; `publish` gets its status when it changed, and now and then.
 
-    `losses`: where their count begins.
+    `losses`: where their count begins; after another daemon the last was now, for whoever was born before.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class DaemonKeeper:
         self._partitions = partitions
         self._publish = publish
         self._now = Supervision(losses=losses)
+        self._lost_ns = time.monotonic_ns() if losses else 0
         self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
         self._now_ns = 0
@@ -177,6 +178,8 @@ class DaemonKeeper:
     def _step(self, event: Event, now_ns: int) -> None:
         before = self._now
         self._now, actions = supervisor.step(before, event, now_ns)
+        if before.losses != self._now.losses:
+            self._lost_ns = now_ns
         if before.state is not self._now.state:
             self._since = format_time(datetime.now(UTC))
             self._log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
@@ -222,4 +225,5 @@ class DaemonKeeper:
             losses=now.losses,
             line=now.line[:_LONGEST_LINE],
             clients=now.clients,
+            lost_ns=self._lost_ns,
         )

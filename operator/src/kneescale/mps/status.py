@@ -38,8 +38,8 @@ class DaemonStatus:
 
     `losses` counts how often all clients lost their contexts: whoever sees it change must restart the workers
     of that GPU. `line` says why it rose last, `clients` which processes were connected then, or
-    are now while all is well. PIDs are the host's; 0: not known. `written_ns` is CLOCK_MONOTONIC, which all
-    containers of a node share: a daemon that is kept tells its status again every `REPEAT_NS`.
+    are now while all is well. PIDs are the host's; 0: not known. `written_ns` and `lost_ns`, when that was
+    last, are CLOCK_MONOTONIC, which all containers of a node share; the status is told every `REPEAT_NS`.
     """
 
     state: DaemonState
@@ -49,6 +49,7 @@ class DaemonStatus:
     line: Annotated[str, Text(1024)] = ""
     clients: Annotated[tuple[Pid, ...], Items(256)] = ()
     written_ns: Annotated[int, Range(0)] = 0
+    lost_ns: Annotated[int, Range(0)] = 0
 
 
 def status_path(state_dir: Path, uuid: str) -> Path:
