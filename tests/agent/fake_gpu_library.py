@@ -3,7 +3,15 @@
 from collections import deque
 from threading import Event
 
-from kneescale.agent.gpu_library import Faults, GpuReading, Inventory, LibraryError, Version, XidEvent
+from kneescale.agent.gpu_library import (
+    Faults,
+    GpuReading,
+    Inventory,
+    LibraryError,
+    LibraryReplacedError,
+    Version,
+    XidEvent,
+)
 
 A100 = "GPU-aaaaaaaa-0000-4000-8000-000000000001"
 H100 = "GPU-bbbbbbbb-0000-4000-8000-000000000002"
@@ -46,7 +54,7 @@ class FakeGpuLibrary:
         self.lost = 0
         self.driver = Version(driver, 71)
         self.cuda = cuda
-        self.error: LibraryError | None = None
+        self.error: LibraryError | LibraryReplacedError | None = None
         self.wait_error: LibraryError | None = None
         self.events: deque[XidEvent] = deque()
         self.opened = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from kneescale.agent.gpu_library import LibraryError
+from kneescale.agent.gpu_library import LibraryError, LibraryReplacedError
 from kneescale.agent.nvml import NvmlLibrary
 
 
@@ -33,6 +33,8 @@ def _answer(method: Callable[[], object]) -> object:
         return method()
     except LibraryError as error:
         return {"reason": error.reason, "message": str(error)}
+    except LibraryReplacedError as error:
+        return {"replaced": str(error)}
 
 
 if __name__ == "__main__":

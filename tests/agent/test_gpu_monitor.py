@@ -4,7 +4,7 @@ from threading import Event, Thread
 
 import pytest
 
-from kneescale.agent.gpu_library import Faults, LibraryError, XidEvent
+from kneescale.agent.gpu_library import Faults, LibraryError, LibraryReplacedError, XidEvent
 from kneescale.agent.gpu_monitor import GpuMonitor
 from kneescale.core.units import NS_PER_S
 from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
@@ -184,6 +184,14 @@ def test_a_session_that_fails_is_replaced_before_anything_is_withdrawn(
     monitor.look()
     assert (library.opened, monitor.state.error) == (2, None)
     assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+def test_a_library_that_only_another_process_can_load_ends_the_thread(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.error = LibraryReplacedError("another release")
+    with pytest.raises(LibraryReplacedError):
+        monitor.look()
 
 
 def test_a_driver_that_hangs_is_noticed(monitor: GpuMonitor, clock: Clock) -> None:

@@ -49,6 +49,14 @@ class Driver:
         folder.mkdir(parents=True)
         shutil.copy(self._library, folder)
 
+    def replace(self) -> None:
+        """Another release of the library takes its place."""
+        installed = self._root / "usr/lib64" / self._library.name
+        release = installed.with_name(f"{self._library.name}.2")
+        shutil.copy(self._library, release)
+        installed.unlink()
+        installed.symlink_to(release.name)
+
     def says(self, *lines: str) -> None:
         """What the driver answers from now on."""
         self._state.write_text("".join(f"{line}\n" for line in lines))
@@ -116,6 +124,23 @@ def test_a_broken_driver_says_which(driver: Driver, code: int, reason: str) -> N
     driver.install()
     driver.says(f"init {code}")
     assert driver.ask("open")["reason"] == reason
+
+
+def test_a_library_that_was_replaced_is_for_another_process(driver: Driver) -> None:
+    driver.install()
+    driver.says(f"init {MISMATCH}")
+    for _ in range(2):
+        assert driver.ask("open")["reason"] == "DriverVersionMismatch"
+    driver.replace()
+    assert "is another one than this process loaded" in driver.ask("open")["replaced"]
+
+
+def test_a_library_that_was_replaced_is_left_alone_while_the_old_one_does(driver: Driver) -> None:
+    driver.install()
+    assert driver.ask("open") is None
+    driver.ask("close")
+    driver.replace()
+    assert driver.ask("open") is None
 
 
 def test_faults_are_read_and_what_a_gpu_does_not_know_is_none(driver: Driver) -> None:

@@ -14,6 +14,10 @@ class LibraryError(KneescaleError):
         self.reason = reason
 
 
+class LibraryReplacedError(KneescaleError):
+    """The driver's library is another one than this process loaded, and only a new process can load it."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
     """Two numbers: a CUDA version, a compute capability, or a driver's branch and release."""
@@ -77,7 +81,10 @@ class GpuLibrary(Protocol):
     """
 
     def open(self) -> None:
-        """Start a session and listen for Xid errors of all GPUs."""
+        """Start a session and listen for Xid errors of all GPUs.
+
+        Raises LibraryReplacedError, too.
+        """
 
     def close(self) -> None:
         """End the session, if there is one."""

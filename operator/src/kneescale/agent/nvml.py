@@ -4,13 +4,23 @@ import ctypes
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pynvml
 
-from kneescale.agent.gpu_library import Faults, GpuReading, Inventory, LibraryError, Version, XidEvent
+from kneescale.agent.gpu_library import (
+    Faults,
+    GpuReading,
+    Inventory,
+    LibraryError,
+    LibraryReplacedError,
+    Version,
+    XidEvent,
+)
 
+_MISMATCH: Final = "DriverVersionMismatch"
 #: Why the driver cannot be asked, by NVML's code: our reason, and what to do.
 _REASONS: Final = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
@@ -22,7 +32,7 @@ _REASONS: Final = {
         "the NVIDIA kernel module is not loaded; load it on the node (modprobe nvidia)",
     ),
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-        "DriverVersionMismatch",
+        _MISMATCH,
         "the NVIDIA library and kernel module differ, as after an upgrade; reload the module or reboot",
     ),
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: (
@@ -68,11 +78,23 @@ class NvmlLibrary:
         self._driver_root = driver_root
         self._is_open = False
         self._events: Any = None
+        #: pynvml keeps the first that it loads.
+        self._loaded: _LibraryFile | None = None
 
     def open(self) -> None:
         """See GpuLibrary."""
-        if self._driver_root is not None:
-            _preload(self._driver_root)
+        installed = None if self._driver_root is None else _preload(self._driver_root)
+        self._loaded = self._loaded or installed
+        try:
+            self._begin()
+        except LibraryError as error:
+            if error.reason == _MISMATCH and installed != self._loaded:
+                raise LibraryReplacedError(
+                    "the NVIDIA library is another one than this process loaded"
+                ) from error
+            raise
+
+    def _begin(self) -> None:
         with _library_errors():
             pynvml.nvmlInit()
             self._is_open = True
@@ -112,7 +134,15 @@ class NvmlLibrary:
         return XidEvent(_uuid_or_empty(event.device), event.eventData)
 
 
-def _preload(driver_root: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _LibraryFile:
+    """A file, by what differs where another one took its place."""
+
+    path: Path
+    inode: int
+
+
+def _preload(driver_root: Path) -> _LibraryFile | None:
     """Load the node's NVML by its path, if it is there; pynvml asks for it by its name and gets the same."""
     for found in (root / folder / _LIBRARY for root in _roots(driver_root) for folder in _LIBRARY_DIRS):
         if found.exists():
@@ -120,7 +150,8 @@ def _preload(driver_root: Path) -> None:
                 ctypes.CDLL(str(found))
             except OSError as error:
                 raise LibraryError("LibraryBroken", f"{found} cannot be loaded: {error}") from error
-            return
+            return _LibraryFile(found.resolve(), found.stat().st_ino)
+    return None
 
 
 def _roots(driver_root: Path) -> tuple[Path, ...]:
