@@ -83,7 +83,7 @@ def test_a_gpu_in_mig_mode_is_left_alone_and_says_so() -> None:
     assert [device.uuid for device in backend.devices()] == [H100]
     (trouble,) = backend.troubles()
     assert trouble.reason == "MigEnabled"
-    assert f"nvidia-smi -i {A100} -mig 0" in trouble.message
+    assert f"label the node kneescale.dev/gpu=false, run nvidia-smi -i {A100} -mig 0" in trouble.message
 
 
 def test_a_gpu_that_mps_cannot_share_is_left_alone_and_says_so() -> None:

@@ -153,6 +153,16 @@ def test_agent_and_mps_daemons_run_on_gpu_nodes_alone(kubectl: Path) -> None:
         assert "nvidia.com/gpu.present" in labels
 
 
+def test_a_label_keeps_all_that_holds_a_gpu_off_its_node(kubectl: Path) -> None:
+    objects = render(kubectl, MANIFESTS / "overlays" / "nvidia")
+    off = {"key": "kneescale.dev/gpu", "operator": "NotIn", "values": ["false"]}
+    on = off | {"operator": "In", "values": ["true"]}
+    for (kind, _), found in objects.items():
+        if kind == "DaemonSet":
+            for term in node_terms(found):
+                assert on in term["matchExpressions"] or off in term["matchExpressions"]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_of_the_users_names_each_image_in_one_place(
     kubectl: Path, tmp_path: Path, overlay: str

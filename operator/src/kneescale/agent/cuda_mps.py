@@ -196,8 +196,8 @@ class CudaMpsBackend:
         if reading.mig_enabled:
             return Trouble(
                 "MigEnabled",
-                f"GPU {reading.uuid} is in MIG mode and left alone; "
-                f"to share it, nvidia-smi -i {reading.uuid} -mig 0",
+                f"GPU {reading.uuid} is in MIG mode and left alone; to share it, label the node "
+                f"kneescale.dev/gpu=false, run nvidia-smi -i {reading.uuid} -mig 0, and take the label off",
             )
         if not gpu_abilities.can_be_shared(reading.compute_capability):
             return Trouble(
