@@ -11,7 +11,16 @@ import pytest
 
 from kneescale.mps.status import DaemonState, DaemonStatus
 from tools.gpu_check import __main__ as gpu_check
-from tools.gpu_check.bench import Bench, Client, NoGpuError, Partitioned, RunningClient, parse_gpus
+from tools.gpu_check.bench import (
+    Bench,
+    Client,
+    NoGpuError,
+    Partitioned,
+    RealBench,
+    RunningClient,
+    choose_gpu,
+    parse_gpus,
+)
 from tools.gpu_check.check import Check, Finding, Verdict, run_all
 from tools.gpu_check.checks import CHECKS
 
@@ -229,6 +238,30 @@ def test_the_report_is_written_and_the_status_tells(
 def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main([], lambda _: NoBench()) == 2
     assert capsys.readouterr().out == "nothing checked: there is no NVIDIA GPU here\n"
+
+
+_FIRST = {"uuid": "GPU-1111aaaa", "mig.mode.current": "Enabled"}
+_SECOND = {"uuid": "GPU-2222bbbb", "mig.mode.current": "Disabled"}
+_THIRD = {"uuid": "GPU-3333cccc", "mig.mode.current": "[N/A]"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "chosen"),
+    [(None, _SECOND), ("1", _SECOND), ("2,1", _THIRD), ("GPU-3333cccc", _THIRD), ("GPU-2222", _SECOND)],
+)
+def test_the_gpu_is_the_one_that_cuda_would_take(visible: str | None, chosen: Mapping[str, str]) -> None:
+    assert choose_gpu([_FIRST, _SECOND, _THIRD], visible) == chosen
+
+
+@pytest.mark.parametrize("visible", ["", "3", "-1", "GPU-4", "0"])
+def test_where_cuda_would_take_none_there_is_none_to_check(visible: str) -> None:
+    with pytest.raises(NoGpuError, match=f"CUDA_VISIBLE_DEVICES={visible}: "):
+        choose_gpu([_FIRST, _SECOND, _THIRD], visible)
+
+
+def test_a_client_takes_the_only_gpu_that_its_daemon_shows(tmp_path: Path) -> None:
+    bench = RealBench(_SECOND | {"memory.total": "40960 MiB"}, tmp_path, None)
+    assert bench.env["CUDA_VISIBLE_DEVICES"] == "0"
 
 
 def test_gpus_are_read_from_the_drivers_table() -> None:

@@ -31,6 +31,7 @@ _FIELDS = (
     "driver_version",
     "ecc.mode.current",
 )
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CLIENT_DEADLINE_S = 120
 _DAEMON_DEADLINE_S = 30
 #: torch alone takes some seconds to import.
@@ -141,8 +142,9 @@ class RealBench:
     ) -> None:
         self.gpu = gpu
         self.model_dir = model_dir
-        #: What makes a process a client of the daemon.
-        self.env = {"CUDA_MPS_PIPE_DIRECTORY": str(pipe_dir(state_dir, gpu["uuid"]))}
+        #: What makes a process a client of the daemon, which shows its one GPU as number 0, whichever of this
+        #: machine that is.
+        self.env = {"CUDA_MPS_PIPE_DIRECTORY": str(pipe_dir(state_dir, gpu["uuid"])), _VISIBLE: "0"}
         self.control: Control = ControlProgram(pipe_dir(state_dir, gpu["uuid"]))
         self._status: list[DaemonStatus] = []
         memory_mebibytes = int(gpu["memory.total"].split()[0])
@@ -213,11 +215,11 @@ class RealBench:
 
 @contextmanager
 def real_bench(model_dir: Path | None) -> Iterator[RealBench]:
-    """The first GPU of this machine that MPS can share.
+    """The GPU of CUDA_VISIBLE_DEVICES, or the first of this machine that MPS can share.
 
     Raises NoGpuError.
     """
-    with _running(_first_gpu(), model_dir) as bench:
+    with _running(choose_gpu(_gpus(), os.environ.get(_VISIBLE)), model_dir) as bench:
         yield bench
 
 
@@ -233,7 +235,7 @@ def _running(
         yield bench
 
 
-def _first_gpu() -> dict[str, str]:
+def _gpus() -> list[dict[str, str]]:
     command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(
@@ -243,11 +245,29 @@ def _first_gpu() -> dict[str, str]:
         raise NoGpuError(f"there is no NVIDIA GPU here: {error}") from error
     if done.returncode or not done.stdout.strip():
         raise NoGpuError(f"there is no NVIDIA GPU here: {(done.stderr or done.stdout).strip()}")
-    gpus = parse_gpus(done.stdout)
-    shared = [gpu for gpu in gpus if gpu["mig.mode.current"] != "Enabled"]
-    if not shared:
+    return parse_gpus(done.stdout)
+
+
+def choose_gpu(gpus: Sequence[Mapping[str, str]], visible: str | None) -> Mapping[str, str]:
+    """The GPU that CUDA_VISIBLE_DEVICES names first, by its number or the beginning of its UUID; None: any.
+
+    Raises NoGpuError where that is none, or one that is split by MIG, which this project leaves alone.
+    """
+    if visible is None:
+        if shared := [gpu for gpu in gpus if _is_whole(gpu)]:
+            return shared[0]
         raise NoGpuError("every GPU here is split by MIG, which this project leaves alone")
-    return shared[0]
+    first = visible.split(",")[0].strip()
+    for number, gpu in enumerate(gpus):
+        if first == str(number) or (first.startswith("GPU-") and gpu["uuid"].startswith(first)):
+            if _is_whole(gpu):
+                return gpu
+            raise NoGpuError(f"{_VISIBLE}={visible}: that GPU is split by MIG, and so left alone")
+    raise NoGpuError(f"{_VISIBLE}={visible}: there is no such GPU here")
+
+
+def _is_whole(gpu: Mapping[str, str]) -> bool:
+    return gpu["mig.mode.current"] != "Enabled"
 
 
 def parse_gpus(table: str) -> list[dict[str, str]]:
