@@ -105,6 +105,18 @@ def test_scaled_to_nothing_by_hand_nobody_wakes_it(world: World) -> None:
     assert message == "no worker runs, for spec.scaling.replicas is 0"
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_scaled_up_again_by_hand_it_wakes_and_counts_its_idle_time_anew(world: World, replicas: int) -> None:
+    world.edit("InferenceModel", "resnet50", lambda spec: spec["scaling"].update(replicas=0))
+    pass_time(world, rate_ips=0, seconds=200)
+    assert status(world)["replicas"] == 0
+    world.edit("InferenceModel", "resnet50", lambda spec: spec["scaling"].update(replicas=replicas))
+    pass_time(world, rate_ips=0, seconds=50)
+    assert status(world)["replicas"] == replicas
+    pass_time(world, rate_ips=0, seconds=14)
+    assert status(world)["replicas"] == 0
+
+
 def test_a_model_with_a_least_replica_never_sleeps() -> None:
     world = emulated_world()
     world.create(model("resnet50"))

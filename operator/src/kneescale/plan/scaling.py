@@ -163,8 +163,11 @@ def _scale(
 def _idle_since(
     model: InferenceModel, before: ScalingStatus, traffic: Traffic | None, observed: Observed
 ) -> datetime | None:
-    """Since when nothing came; a connection that waits for a worker is something."""
-    if not model.spec.scaling.may_sleep:
+    """Since when nothing came; a connection that waits for a worker is something.
+
+    Of a model that is off it is not counted: another `kubectl scale` is to wake it.
+    """
+    if not model.spec.scaling.may_sleep or model.spec.scaling.is_off:
         return None
     gate = observed.gates.get(model.metadata.key)
     if (gate and gate.waiting) or (traffic and traffic.recent_ips > 0):
