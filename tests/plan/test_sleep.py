@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import settle
+from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import condition, emulated_world, model
 
@@ -92,6 +92,40 @@ def test_who_waits_wakes_it_and_it_stays_awake_for_a_while(world: World) -> None
     pass_time(world, rate_ips=0, seconds=56)
     assert status(world)["replicas"] == 1
     pass_time(world, rate_ips=0, seconds=8)
+    assert status(world)["replicas"] == 0
+
+
+def start_slowly(world: World, seconds: int) -> None:
+    """Time in which agents report, and no worker comes to be ready."""
+    for _ in range(seconds // 2):
+        world.now += timedelta(seconds=2)
+        world.reconcile()
+        agents_report(world)
+    world.reconcile()
+
+
+def woken_in_vain(world: World) -> None:
+    """A request woke the model, and has been given up before a worker was ready."""
+    pass_time(world, rate_ips=0, seconds=62)
+    world.waiting["resnet50"] = 1
+    start_slowly(world, seconds=120)
+    world.waiting.clear()
+
+
+def test_a_worker_that_starts_slowly_outlives_whoever_woke_it(world: World) -> None:
+    woken_in_vain(world)
+    start_slowly(world, seconds=300)
+    pass_time(world, rate_ips=0, seconds=56)
+    assert status(world)["replicas"] == 1
+    pass_time(world, rate_ips=0, seconds=8)
+    assert status(world)["replicas"] == 0
+
+
+def test_a_worker_that_never_gets_ready_is_not_waited_for_for_ever(world: World) -> None:
+    woken_in_vain(world)
+    start_slowly(world, seconds=478)
+    assert status(world)["replicas"] == 1
+    start_slowly(world, seconds=64)
     assert status(world)["replicas"] == 0
 
 

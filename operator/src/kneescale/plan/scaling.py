@@ -165,14 +165,23 @@ def _idle_since(
 ) -> datetime | None:
     """Since when nothing came; a connection that waits for a worker is something.
 
-    Of a model that is off it is not counted: another `kubectl scale` is to wake it.
+    Of a model that is off it is not counted: another `kubectl scale` is to wake it. Nor is it while a worker
+    starts: where that takes longer than whoever woke the model waits, it would never get ready.
     """
     if not model.spec.scaling.may_sleep or model.spec.scaling.is_off:
         return None
     gate = observed.gates.get(model.metadata.key)
     if (gate and gate.waiting) or (traffic and traffic.recent_ips > 0):
         return None
+    if _is_starting(model.metadata.key, observed):
+        return None
     return parse_time(before.idle_since) if before.idle_since else observed.now
+
+
+def _is_starting(key: ModelKey, observed: Observed) -> bool:
+    """Whether the model has no worker that answers, and one that may yet."""
+    pods = [pod for pod in observed.pods if pod.model == key and not pod.metadata.deleting]
+    return not any(pod.ready for pod in pods) and any(pod.is_starting(observed.now) for pod in pods)
 
 
 def _is_asleep(model: InferenceModel, idle_since: datetime | None, now: datetime) -> bool:

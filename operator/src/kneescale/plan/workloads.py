@@ -35,6 +35,8 @@ from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InvalidInputError
 
+#: A load that has not ended by then is one that hangs.
+LOADING_SECONDS = 600
 #: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
 _NO_CRASH_LOOP = timedelta(seconds=30)
 #: From its deletion to another one that serves, on a slow machine: to wait for less is quicker.
@@ -91,6 +93,12 @@ class Pod(_Made):
     def lost(self) -> bool:
         """Whether it ended for good: evicted, or its node gone."""
         return self.phase in ("Failed", "Succeeded")
+
+    def is_starting(self, now: datetime) -> bool:
+        """Whether it may yet get ready in the time that a start may take."""
+        if self.ready or self.lost or self.metadata.deleting or not self.metadata.created_at:
+            return False
+        return now < parse_time(self.metadata.created_at) + timedelta(seconds=LOADING_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import WORKER_UID
 from kneescale.api.node import GPU_TAINT
 from kneescale.plan.manifests.claims import total_memory
+from kneescale.plan.workloads import LOADING_SECONDS
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
-#: A load that has not ended by then is one that hangs.
-_LOADING_SECONDS = 600
 #: What an emulated worker needs of its host: it holds no weights.
 _EMULATED_HOST_MEMORY = "128Mi"
 #: Nothing of note is written there.
@@ -45,7 +44,7 @@ def serving() -> Program:
     container = {
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         # Until the model is loaded: CUDA and torch may hold the interpreter for seconds while they start.
-        "startupProbe": _probe("/v2/health/ready") | {"failureThreshold": _LOADING_SECONDS},
+        "startupProbe": _probe("/v2/health/ready") | {"failureThreshold": LOADING_SECONDS},
         "readinessProbe": _probe("/v2/health/ready") | {"timeoutSeconds": 2},
         # A worker that hangs keeps the connections that it has: 6 s of silence, and then no time to drain.
         # With 3 s a node that was starved of CPU lost its healthy workers, too.
