@@ -3,6 +3,8 @@
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from kneescale.plan.state import Manifest
 from kneescale.testing.cluster_life import agents_report, settle
 from kneescale.testing.world import World
@@ -187,6 +189,37 @@ def test_what_is_wanted_fits_no_gpu_that_is_there_and_says_what_would() -> None:
         'device.attributes["gpu.kneescale.dev"].backend == "emulated"'
         f' && device.attributes["gpu.kneescale.dev"].productName in ["{PRODUCT}"]'
     )
+
+
+def bind_to_node2(obj: Manifest) -> None:
+    """What kube-scheduler does with a want where it fits: all of them may fit on one new GPU."""
+    if obj["kind"] == "Pod":
+        obj["spec"]["nodeName"] = "node2"
+    else:
+        obj["status"] = {"allocation": {"devices": {"results": [{"device": "gpu0", "pool": "node2"}]}}}
+
+
+@pytest.mark.parametrize("bound", [("Pod", "ResourceClaim"), ("Pod",), ("ResourceClaim",)])
+def test_wants_that_were_bound_to_the_new_gpu_leave_it_and_ask_for_the_rest_anew(
+    bound: tuple[str, ...],
+) -> None:
+    world = serving(model("resnet50", scaling=FREE), gpus=1)
+    after(world, 3600)
+    before = wanted_objects(world)
+    assert [obj["kind"] for obj in before] == ["Pod", "Pod", "ResourceClaim", "ResourceClaim"]
+    add_node(world, "node2", gpus=1)
+    for obj in before:
+        if obj["kind"] in bound:
+            bind_to_node2(obj)
+    after(world, 3600)
+    assert wants(world) == ["Pod resnet50-wanted-1", "ResourceClaim resnet50-wanted-1"]
+    pod, claim = wanted_objects(world)
+    assert "nodeName" not in pod["spec"]
+    assert "status" not in claim
+    (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert [field["values"] for field in term["matchFields"]] == [["node1"], ["node2"]]
 
 
 def test_a_model_at_its_most_replicas_wants_no_gpu() -> None:

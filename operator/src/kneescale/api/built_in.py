@@ -89,6 +89,8 @@ class PodSpec:
     """A pod's spec."""
 
     containers: tuple[Container, ...] = ()
+    #: Empty before the scheduler has chosen one.
+    node_name: str = ""
 
     @property
     def image(self) -> str:
@@ -173,3 +175,15 @@ class ClaimSpec:
     """A ResourceClaim's spec."""
 
     devices: DeviceClaim
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What the scheduler gave to a claim; what it is does not matter here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStatus:
+    """A ResourceClaim's status."""
+
+    allocation: Allocation | None = None

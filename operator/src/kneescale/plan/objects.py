@@ -61,7 +61,7 @@ def objects_to_apply(
             yield from render_partition(target, settings)
         if gate := _entrance(outlook, observed):
             yield render_entrance(outlook.model, gate)
-        for name in _wanted(outlook):
+        for name in _wanted(outlook, observed):
             yield from render_want(name, outlook.model, settings, nodes)
 
 
@@ -73,10 +73,16 @@ def _entrance(outlook: Outlook, observed: Observed) -> Gate | None:
     return observed.gates.get(outlook.model.metadata.key)
 
 
-def _wanted(outlook: Outlook) -> list[str]:
-    """The names of what asks for the GPUs that the model lacks."""
+def _wanted(outlook: Outlook, observed: Observed) -> list[str]:
+    """The names of what asks for the GPUs that the model lacks.
+
+    One that is bound holds the GPU that it asked for: it goes, and asks for what is missing when it is gone.
+    """
+    namespace, model_name = outlook.model.metadata.key
+    bound = {want.metadata.key for want in observed.wants if want.is_bound}
     missing = range(1, outlook.placing.missing_gpus + 1)
-    return [want_name(outlook.model.metadata.name, number) for number in missing]
+    names = [want_name(model_name, number) for number in missing]
+    return [name for name in names if (namespace, name) not in bound]
 
 
 def objects_to_delete(
@@ -121,7 +127,7 @@ def _orphans(observed: Observed) -> Iterator[Deletion]:
 
 
 def _wants_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[Deletion]:
-    still = {(o.model.metadata.namespace, name) for o in outlooks for name in _wanted(o)}
+    still = {(o.model.metadata.namespace, name) for o in outlooks for name in _wanted(o, observed)}
     for want in observed.wants:
         if want.metadata.key not in still:
             yield _deletion(want.api_version, want.kind, want.metadata)

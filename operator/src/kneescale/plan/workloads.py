@@ -10,6 +10,7 @@ from typing import Any
 from kneescale.api.built_in import (
     BuiltInCondition,
     ClaimSpec,
+    ClaimStatus,
     ContainerStatus,
     Ended,
     JobSpec,
@@ -144,6 +145,8 @@ class Want:
     api_version: str
     kind: str
     metadata: Metadata
+    #: Whether the scheduler has found a node or a GPU for it: no cluster autoscaler looks at it any more.
+    is_bound: bool
 
 
 def parse_pod(obj: Mapping[str, Any]) -> Pod:
@@ -199,8 +202,11 @@ def parse_claim(obj: Mapping[str, Any]) -> Claim:
 
 
 def parse_want(obj: Mapping[str, Any]) -> Want:
-    """A pod or a claim that is pending for a cluster autoscaler to see."""
-    return Want(obj["apiVersion"], obj["kind"], parse_metadata(obj))
+    """A pod or a claim that is pending for a cluster autoscaler to see. Raises InvalidInputError."""
+    spec = decode(PodSpec, obj.get("spec") or {}, "spec")
+    status = decode(ClaimStatus, obj.get("status") or {}, "status")
+    is_bound = bool(spec.node_name) or status.allocation is not None
+    return Want(obj["apiVersion"], obj["kind"], parse_metadata(obj), is_bound)
 
 
 def is_made_for_a_model(metadata: Metadata, *roles: str) -> bool:
