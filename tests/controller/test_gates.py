@@ -1,10 +1,12 @@
 """Connections are held until a worker is ready, then passed on byte for byte; over real sockets."""
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from kneescale.controller.observe import Key
 from tests.waiting import until
 
 MODEL: Key = ("shop", "vad")
+OTHER: Key = ("shop", "asr")
 LOCAL = "127.0.0.1"
 #: Nothing listens there.
 GONE = "127.0.0.2"
@@ -175,6 +178,67 @@ async def test_a_worker_that_does_not_answer_is_waited_for_no_longer_than_one_th
     async with asyncio.timeout(5):
         assert await reader.read() == b""
     await ended(writer)
+
+
+async def test_a_worker_that_does_not_answer_is_given_up_for_the_next_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_connection = asyncio.open_connection
+
+    async def answer_local_alone(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if host == GONE:
+            await asyncio.Event().wait()
+        return await open_connection(host, port)
+
+    monkeypatch.setattr(gates_module, "_CONNECT_PATIENCE_S", 0.05)
+    monkeypatch.setattr(asyncio, "open_connection", answer_local_alone)
+    async with echoing("HTTP_PORT", monkeypatch):
+        gate = (await cluster.gates.keep({MODEL}))[MODEL]
+        cluster.worker = GONE
+        reader, writer = await open_connection(LOCAL, gate.http_port)
+        writer.write(b"is this speech?")
+        await until_waiting(cluster, 1)
+        cluster.worker = LOCAL
+        await cluster.gates.look()
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(15) == b"is this speech?"
+        await ended(writer)
+
+
+@pytest.mark.parametrize(
+    ("bound", "held"), [("_MOST_CONNECTIONS_OF_A_MODEL", [2, 2]), ("_MOST_CONNECTIONS", [2, 0])]
+)
+async def test_more_connections_than_can_be_held_are_closed_at_once(
+    bound: str, held: list[int], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates_module, bound, 2)
+    async with echoing("HTTP_PORT", monkeypatch):
+        gates = await cluster.gates.keep({MODEL, OTHER})
+        ports = [gates[key].http_port for key in (MODEL, OTHER)]
+        connections = [await asyncio.open_connection(LOCAL, port) for port in ports for _ in range(4)]
+        await until(lambda: sum(reader.at_eof() for reader, _ in connections) == 8 - sum(held))
+        gates = await cluster.gates.keep({MODEL, OTHER})
+        assert [gates[key].waiting for key in (MODEL, OTHER)] == held
+        cluster.worker = LOCAL
+        await cluster.gates.look()
+        for _, writer in connections:
+            await ended(writer)
+
+
+async def test_a_gate_that_cannot_be_opened_is_tried_again_and_stops_no_other(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_server = asyncio.start_server
+    failures = [None, OSError(errno.EMFILE, "Too many open files")]
+
+    async def start_if_it_can(*arguments: Any, **options: Any) -> asyncio.Server:  # noqa: ANN401
+        if failures and (failure := failures.pop(0)):
+            raise failure
+        return await start_server(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "start_server", start_if_it_can)
+    assert (await cluster.gates.keep({MODEL, OTHER})).keys() == {MODEL}
+    assert (await cluster.gates.keep({MODEL, OTHER})).keys() == {MODEL, OTHER}
 
 
 async def test_the_gate_of_a_model_that_may_sleep_no_more_is_closed(cluster: Cluster) -> None:

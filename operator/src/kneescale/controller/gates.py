@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 from kneescale.controller.observe import Key
 from kneescale.plan.manifests.pods import GRPC_PORT, HTTP_PORT
@@ -18,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 #: A worker is pulled, loaded and warmed in this time, or the connection ends without an answer.
 PATIENCE_S = 120.0
+#: A worker that is well takes a connection at once; one whose node is gone never says that it does not.
+_CONNECT_PATIENCE_S = 5.0
+#: Each takes two files of the process, and memory once it is passed on; what is more is closed at once.
+_MOST_CONNECTIONS_OF_A_MODEL = 500
+_MOST_CONNECTIONS = 1000
 _CHUNK_BYTES = 1 << 16
 
 
@@ -35,20 +41,24 @@ class Gates:
         self._find_worker = find_worker
         self._wake = wake
         self._gates: dict[Key, _OpenGate] = {}
+        self._connections = 0
         self._looked = asyncio.Condition()
         self._looks = 0
 
     async def keep(self, keys: Collection[Key]) -> Mapping[Key, Gate]:
-        """Have a gate for each of these models and for no other; return them, to be planned with."""
+        """Have a gate for each of these models and for no other; return them, to be planned with.
+
+        One that cannot be opened is left out, and tried again the next time.
+        """
         for key in self._gates.keys() - keys:
             self._gates.pop(key).close()
         for key in sorted(keys - self._gates.keys()):
-            gate = _OpenGate()
-            for port in (HTTP_PORT, GRPC_PORT):
-                gate.servers[port] = await asyncio.start_server(
-                    partial(self._hold, key, port), self._address, 0
-                )
-            self._gates[key] = gate
+            try:
+                self._gates[key] = await self._open(key)
+            except OSError as error:
+                logger.warning("%s/%s: nobody can wake it, no gate can be opened: %s", *key, error)
+        for gate in self._gates.values():
+            gate.tell_who_was_turned_away()
         return {key: gate.seen(self._address) for key, gate in self._gates.items()}
 
     async def look(self) -> None:
@@ -57,25 +67,53 @@ class Gates:
             self._looks += 1
             self._looked.notify_all()
 
-    async def _hold(
-        self, key: Key, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _open(self, key: Key) -> "_OpenGate":
+        gate = _OpenGate(key)
         try:
-            worker = await self._worker(key, port)
-        except TimeoutError:
-            logger.warning("%s/%s: no worker for a held connection", *key)
+            for port in (HTTP_PORT, GRPC_PORT):
+                take = partial(self._take, gate, port)
+                gate.servers[port] = await asyncio.start_server(take, self._address, 0)
+        except OSError:
+            gate.close()
+            raise
+        return gate
+
+    async def _take(
+        self, gate: "_OpenGate", port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Hold a connection and pass it on, where there are not too many."""
+        # What the client says waits in the kernel's buffer until somebody wants it, and not in ours.
+        _transport(writer).pause_reading()
+        if gate.connections >= _MOST_CONNECTIONS_OF_A_MODEL or self._connections >= _MOST_CONNECTIONS:
+            gate.turned_away += 1
             await _close(writer)
             return
-        await _join((reader, writer), worker)
+        gate.connections += 1
+        self._connections += 1
+        try:
+            await self._hold(gate, port, (reader, writer))
+        finally:
+            gate.connections -= 1
+            self._connections -= 1
 
-    async def _worker(self, key: Key, port: int) -> "_Connection":
+    async def _hold(self, gate: "_OpenGate", port: int, client: "_Connection") -> None:
+        _, writer = client
+        try:
+            worker = await self._worker(gate, port)
+        except TimeoutError:
+            logger.warning("%s/%s: no worker for a held connection", *gate.key)
+            await _close(writer)
+            return
+        _transport(writer).resume_reading()
+        await _join(client, worker)
+
+    async def _worker(self, gate: "_OpenGate", port: int) -> "_Connection":
         """A connection to a worker, as soon as one is ready and takes it. Raises TimeoutError."""
-        gate = self._gates[key]
         gate.waiting += 1
         self._wake()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._first_connection(key, port)
+                return await self._first_connection(gate.key, port)
         finally:
             gate.waiting -= 1
 
@@ -94,22 +132,32 @@ class Gates:
         if (host := self._find_worker(key)) is None:
             return None
         try:
-            return await asyncio.open_connection(host, port)
-        except OSError as error:
-            logger.warning("%s/%s: the worker at %s takes no connection: %s", *key, host, error)
+            async with asyncio.timeout(_CONNECT_PATIENCE_S):
+                return await asyncio.open_connection(host, port)
+        except OSError as error:  # a TimeoutError is one
+            logger.warning("%s/%s: the worker at %s takes no connection: %r", *key, host, error)
             return None
 
 
 class _OpenGate:
-    """The listening sockets of one model, and how many connections wait."""
+    """The listening sockets of one model, and its connections: all of them, and those that wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: Key) -> None:
+        self.key = key
         self.servers: dict[int, asyncio.Server] = {}
+        self.connections = 0
         self.waiting = 0
+        self.turned_away = 0
 
     def seen(self, address: str) -> Gate:
         http_port, grpc_port = (_port(self.servers[port]) for port in (HTTP_PORT, GRPC_PORT))
         return Gate(address, http_port, grpc_port, self.waiting)
+
+    def tell_who_was_turned_away(self) -> None:
+        """Once for all since the last time: they come in floods."""
+        if self.turned_away:
+            logger.warning("%s/%s: too many connections, %d closed at once", *self.key, self.turned_away)
+        self.turned_away = 0
 
     def close(self) -> None:
         """Take no more connections; those that are there go on."""
@@ -123,6 +171,11 @@ def _port(server: asyncio.Server) -> int:
 
 
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _transport(writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """A connection's, which reads, too."""
+    return cast(asyncio.Transport, writer.transport)
 
 
 async def _join(client: _Connection, worker: _Connection) -> None:

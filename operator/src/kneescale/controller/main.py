@@ -6,6 +6,7 @@ import os
 import sys
 from functools import partial
 
+from kneescale.controller import open_files
 from kneescale.controller.api_server import connect
 from kneescale.controller.handlers import watch
 from kneescale.controller.listing import list_all_at_start
@@ -28,6 +29,7 @@ _START_PATIENCE_S = 300.0
 def main() -> int:
     """Run the operator until a signal; return the exit code, 2 for wrong settings."""
     _log_json()
+    open_files.allow_as_many_as_possible()
     try:
         asyncio.run(_operate(parse_settings(os.environ), parse_address(os.environ)))
     except InvalidInputError as error:
