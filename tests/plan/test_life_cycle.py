@@ -331,6 +331,14 @@ def test_workers_without_an_owner_stay_where_their_model_cannot_be_read() -> Non
     assert world.find("Pod") == pods
 
 
+def test_the_profile_of_a_model_that_cannot_be_read_stays() -> None:
+    world = serving_world(model("resnet50"))
+    world.edit("InferenceModel", "resnet50", lambda spec: spec["gpu"].update(memory="9Ei"))
+    settle(world)
+    (profile,) = world.find("ModelProfile")
+    assert profile["spec"]["source"] == "Measured"
+
+
 def test_a_shared_profile_goes_with_the_last_model_that_uses_it() -> None:
     source = {"uri": "catalog://resnet50", "format": "Emulated"}
     world = serving_world(model("first", model=source), model("second", model=source))

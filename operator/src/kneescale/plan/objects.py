@@ -106,18 +106,13 @@ def objects_to_delete(
     for schedule in observed.schedules:
         if schedule.metadata.name not in wanted:
             yield _deletion(API_VERSION, GPU_SCHEDULE, schedule.metadata)
-    users = _users(outlooks)
-    for profile in observed.profiles:
-        if profile.is_ours and _source(profile) not in users:
-            yield _deletion(API_VERSION, MODEL_PROFILE, profile.metadata)
+    yield from _profiles_no_more(outlooks, observed)
 
 
 def _orphans(observed: Observed) -> Iterator[Deletion]:
     """Workers that no garbage collector ends: their model was deleted without them."""
-    rejected = (each.ref for each in observed.rejected if each.ref.kind == INFERENCE_MODEL)
-    models = {model.metadata.key for model in observed.models} | {
-        (ref.namespace, ref.name) for ref in rejected
-    }
+    rejected = {(ref.namespace, ref.name) for ref in _rejected_models(observed)}
+    models = {model.metadata.key for model in observed.models} | rejected
     for pod in observed.pods:
         if pod.model not in models and not pod.metadata.owners:
             yield _deletion("v1", "Pod", pod.metadata)
@@ -149,6 +144,20 @@ def _ended_profiling(profiling: Profiling, observed: Observed) -> Iterator[Delet
     for claim in observed.claims:
         if claim.role is Role.PROFILE and claim.metadata.name not in running:
             yield _deletion("resource.k8s.io/v1", "ResourceClaim", claim.metadata)
+
+
+def _profiles_no_more(outlooks: Sequence[Outlook], observed: Observed) -> Iterator[Deletion]:
+    """Profiles that no model goes by; one that cannot be read may go by any of its namespace."""
+    users = _users(outlooks)
+    unclear = {ref.namespace for ref in _rejected_models(observed)}
+    for profile in observed.profiles:
+        is_used = _source(profile) in users or profile.metadata.namespace in unclear
+        if profile.is_ours and not is_used:
+            yield _deletion(API_VERSION, MODEL_PROFILE, profile.metadata)
+
+
+def _rejected_models(observed: Observed) -> Iterator[ObjectRef]:
+    return (each.ref for each in observed.rejected if each.ref.kind == INFERENCE_MODEL)
 
 
 def _users(outlooks: Sequence[Outlook]) -> frozenset[_Source]:
