@@ -1,11 +1,12 @@
 """Updates where a GPU has no room for the new worker beside the old one."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import ready_pods, settle
+from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
-from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, model
+from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, lose_node, model
 
 #: Of 16 GiB: no other one fits beside it.
 LARGE = {"gpu": {"memory": "9Gi"}}
@@ -114,6 +115,30 @@ def test_nothing_breaks_while_room_is_being_made() -> None:
     world.reconcile()
     assert len(ready_pods(world, "resnet50")) == 1
     assert placed(world, "resnet50")["reason"] == "WaitingForMemory"
+
+
+def test_a_pod_that_ends_for_ever_on_a_lost_node_holds_up_no_update() -> None:
+    two = {"scaling": {"minReplicas": 2, "maxReplicas": 2}}
+    world = serving_world(model("resnet50", **LARGE, **two), nodes=2)
+    (before,) = [pod["metadata"]["name"] for pod in world.find("Pod") if "node1" in device_of(pod)]
+    (lost,) = [pod for pod in world.find("Pod") if "node2" in device_of(pod)]
+    lose_node(world, "node2")
+    lost["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
+    world.remove("Pod", lost["metadata"]["name"])
+    update(world, "resnet50")
+
+    def turn() -> None:
+        world.reconcile()
+        for move in moves(world):
+            if lost["metadata"]["name"] not in move.name:
+                move.make()
+
+    for _ in range(4):
+        world.now += timedelta(minutes=1)
+        turn()
+    (serving,) = ready_pods(world, "resnet50")
+    assert serving != before
+    assert placed(world, "resnet50")["reason"] != "WaitingForMemory"
 
 
 def test_the_room_that_a_break_makes_is_not_for_measuring_another_model() -> None:

@@ -37,7 +37,8 @@ class Metadata:
     uid: str = ""
     generation: int = 0
     created_at: str = ""
-    deleting: bool = False
+    #: When it should be gone, of what is being deleted; of a pod its time to end is over then.
+    gone_at: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     owners: tuple[Owner, ...] = ()
@@ -45,6 +46,11 @@ class Metadata:
     writers: frozenset[str] = frozenset()
     #: Field managers by the field of the spec that they wrote, or a part of it.
     spec_writers: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody deleted it, and it has yet to go."""
+        return bool(self.gone_at)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -111,7 +117,7 @@ def parse_metadata(obj: Mapping[str, Any]) -> Metadata:
         uid=meta.uid,
         generation=meta.generation,
         created_at=meta.creation_timestamp,
-        deleting=bool(meta.deletion_timestamp),
+        gone_at=meta.deletion_timestamp,
         labels=meta.labels,
         annotations=meta.annotations,
         owners=meta.owner_references,

@@ -2,12 +2,16 @@
 
 First the plan looks for another GPU that has room. Only where there is none, the old worker finishes its
 queue and goes, and then the new one starts: one at a time on each GPU, one at a time of each model, and none
-while anything on the GPU is going by itself (docs/adr/0024).
+while anything on the GPU is going by itself (docs/adr/0024). What should have gone long ago is not going:
+on a node that is lost pods end for ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
+from kneescale.api.conditions import parse_time
+from kneescale.api.meta import Metadata
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.plan.partitions import Partitions
@@ -15,6 +19,9 @@ from kneescale.plan.placing import Detour, Target
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed
 from kneescale.plan.workloads import Claim, ModelKey, Pod
+
+#: A claim waits for the pod that has it, and a pod is gone seconds after its time to end is over.
+_LATE_TO_GO = timedelta(minutes=2)
 
 
 def find_stuck(partitions: Mapping[ModelKey, Partitions], observed: Observed) -> tuple[Target, ...]:
@@ -68,13 +75,21 @@ def with_breaks(
 
 def _going(partitions: Iterable[Partitions], observed: Observed) -> Iterator[Pod | Claim]:
     """What is about to make room: it ends, or will when another serves."""
-    yield from (pod for pod in observed.pods if pod.metadata.deleting)
-    yield from (claim for claim in observed.claims if claim.metadata.deleting or claim.role is Role.PROFILE)
+    yield from (pod for pod in observed.pods if _is_ending(pod.metadata, observed))
+    yield from (
+        claim
+        for claim in observed.claims
+        if claim.role is Role.PROFILE or _is_ending(claim.metadata, observed)
+    )
     for each in partitions:
         yield from each.released_pods
         yield from each.released_claims
         if each.starting:
             yield from each.spare
+
+
+def _is_ending(metadata: Metadata, observed: Observed) -> bool:
+    return metadata.deleting and observed.now < parse_time(metadata.gone_at) + _LATE_TO_GO
 
 
 def _breakable(
