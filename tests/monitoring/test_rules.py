@@ -38,6 +38,8 @@ def test_the_rules_say_what_their_tests_expect(promtool: Promtool, tmp_path: Pat
         ("attainment", "0.9)", "0.5)"),
         ("days", "clamp_max(3 *", "clamp_max(0.3 *"),
         ("health", "kneescale_device_healthy == 0", "kneescale_device_healthy == 1"),
+        ("health", ":max[10m]) == 0", ":max[1m]) == 0"),
+        ("health", "and max_over_time(model:kneescale_ready_or_serving:max[1d]) > 0", ""),
     ],
 )
 def test_the_tests_tell_wrong_rules(
