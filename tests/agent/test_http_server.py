@@ -84,6 +84,16 @@ def test_a_sick_device_is_not_healthy_in_the_metrics(served: Served, tmp_path: P
     assert f"{healthy} 0.0" in served.get("/metrics")
 
 
+def test_a_node_of_which_no_device_can_be_used_says_so_in_the_metrics(served: Served, tmp_path: Path) -> None:
+    ready = 'kneescale_node_ready{backend="emulated"}'
+    assert f"{ready} 1.0" in served.get("/metrics")
+    (tmp_path / "emulated-faults.json").write_text('{"gpu0": "removed"}')
+    page = served.get("/metrics")
+    assert f"{ready} 0.0" in page
+    assert 'kneescale_node_troubles{backend="emulated",reason="GpuRemoved"} 1.0' in page
+    assert "kneescale_device_healthy{" not in page
+
+
 def test_the_trace_is_one_document_of_the_last_seconds(served: Served) -> None:
     now_ns = time.monotonic_ns()
     served.grant(0, now_ns - 100 * NS_PER_S)

@@ -1,6 +1,7 @@
 """What Prometheus reads: worked out when it asks, so that grants pay nothing for it."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 from kneescale.agent.backend import Backend
 from kneescale.agent.broker import PartitionView
 from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.node_condition import CONDITION, readiness
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.trace import Totals
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
@@ -25,6 +27,17 @@ UNSAVED = gauge(
     "kneescale_schedules_unsaved",
     "Whether the GPUSchedules that are applied could not be saved for the next start",
     *_NODE,
+)
+READY = gauge(
+    "kneescale_node_ready",
+    f"1 while at least one device of the node can be used, as its condition {CONDITION} says",
+    *_NODE,
+)
+TROUBLES = gauge(
+    "kneescale_node_troubles",
+    f"What is not among the node's devices though it could be, or ails it, as {CONDITION} says",
+    *_NODE,
+    "reason",
 )
 HEALTHY = gauge(
     "kneescale_device_healthy",
@@ -71,7 +84,7 @@ LATENCY_RATIO = gauge(
 )
 
 METRICS = (
-    *(CLAIMS, UNSAVED, HEALTHY, LOSSES, HELD, IDLE, OVERCOMMITTED),
+    *(CLAIMS, UNSAVED, READY, TROUBLES, HEALTHY, LOSSES, HELD, IDLE, OVERCOMMITTED),
     *(GRANTS, ITEMS, GRANTED, USED, REFUSED),
     *(QUEUED, CONNECTED, HUNG, OVERRUNS, LATENCY_RATIO),
 )
@@ -97,13 +110,20 @@ class _AgentCollector(Collector):
         page = Families(METRICS, [self._backend.name])
         page.add(CLAIMS, len(self._state.claims()))
         page.add(UNSAVED, bool(self._state.unsaved))
-        for device in self._backend.devices():
-            page.add(HEALTHY, not device.sickness, device.name)
+        self._add_inventory(page)
         for name, known in self._backend.context_losses().items():
             page.add(LOSSES, known.count, name)
         for name, host in self._hosts.items():
             _add_device(page, name, host)
         return page.all()
+
+    def _add_inventory(self, page: Families) -> None:
+        devices, troubles = self._backend.devices(), self._backend.troubles()
+        page.add(READY, readiness(self._backend.name, devices, troubles).ready)
+        for reason, count in Counter(trouble.reason for trouble in troubles).items():
+            page.add(TROUBLES, count, reason)
+        for device in devices:
+            page.add(HEALTHY, not device.sickness, device.name)
 
 
 def _add_device(page: Families, name: str, host: DispatcherHost) -> None:
