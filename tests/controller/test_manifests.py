@@ -127,6 +127,16 @@ def test_every_container_asks_for_resources_and_can_be_probed(objects: Objects) 
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
 
 
+def test_the_operator_leaves_a_dead_node_soon_and_finds_room_elsewhere(objects: Objects) -> None:
+    pod = objects["Deployment", "kneescale-operator"]["spec"]["template"]["spec"]
+    waits = {each["key"]: (each["effect"], each["tolerationSeconds"]) for each in pod["tolerations"]}
+    assert waits == {
+        "node.kubernetes.io/not-ready": ("NoExecute", 30),
+        "node.kubernetes.io/unreachable": ("NoExecute", 30),
+    }
+    assert pod["priorityClassName"] == "system-cluster-critical"
+
+
 def test_the_agent_gets_its_backend_from_the_overlay(kubectl: Path) -> None:
     backends = {}
     for overlay in OVERLAYS:
