@@ -144,14 +144,14 @@ def as_agent_of_node2(token: str, cluster: Cluster, tmp_path: Path) -> Callable[
 
 @pytest.fixture
 def forge_status(token: str, cluster: Cluster) -> Callable[[str, Object], Object]:
-    """Tries to write an object's status, which kubectl reads first; what the server answers."""
+    """Tries to patch an object by way of its status, which kubectl reads first; what the server answers."""
     (known,) = json.loads(cluster.kubeconfig.read_text())["clusters"]
     authority = base64.b64decode(known["cluster"]["certificate-authority-data"]).decode()
     trusting = ssl.create_default_context(cadata=authority)
 
-    def forge(path: str, status: Object) -> Object:
+    def forge(path: str, patch: Object) -> Object:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
-        body = json.dumps({"status": status}).encode()
+        body = json.dumps(patch).encode()
         url = f"{known['cluster']['server']}{path}/status?dryRun=All"
         request = Request(url, body, headers, method="PATCH")
         try:
@@ -173,17 +173,31 @@ def test_an_agent_writes_what_is_of_its_own_node(
     as_agent_of_node2: Callable[..., str], forge_status: Callable[[str, Object], Object]
 ) -> None:
     (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node2")
-    written = forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"summary": "its own"})
+    written = forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"status": {"summary": "its own"}})
     assert written["status"]["summary"] == "its own"
     (published,) = of_node(as_agent_of_node2, "resourceslices", "node2")
     assert "deleted" in as_agent_of_node2("delete", published, "--dry-run=server")
 
 
-def test_an_agent_writes_no_more_than_conditions_of_its_own_node(
-    forge_status: Callable[[str, Object], Object],
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"status": {"capacity": {"cpu": "1000"}}},
+        {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 666}}}},
+        {"status": {"volumesAttached": [{"name": "mine", "devicePath": "/dev/mine"}]}},
+        {"status": {"conditions": []}},
+        {"metadata": {"labels": {"node-restriction.kubernetes.io/mine": "yes"}}},
+        {"metadata": {"annotations": {"example.org/mine": "yes"}}},
+        {"metadata": {"finalizers": ["example.org/mine"]}},
+        {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b"}]}},
+    ],
+    ids=lambda patch: next(key for fields in patch.values() for key in fields),
+)
+def test_an_agent_writes_no_more_than_its_condition_of_its_own_node(
+    forge_status: Callable[[str, Object], Object], patch: Object
 ) -> None:
-    answer = forge_status("/api/v1/nodes/node2", {"capacity": {"cpu": "1000"}})
-    assert "nothing but conditions in its node's status" in answer["message"]
+    answer = forge_status("/api/v1/nodes/node2", patch)
+    assert "nothing of its node but the condition KneescaleGPUsReady" in answer["message"]
 
 
 def test_an_agent_writes_nothing_of_another_node(
@@ -191,8 +205,9 @@ def test_an_agent_writes_nothing_of_another_node(
 ) -> None:
     says = "the agent of node node2 may not write an object of node node1"
     (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node1")
-    assert says in forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"summary": "forged"})["message"]
-    assert says in forge_status("/api/v1/nodes/node1", {"conditions": []})["message"]
+    forged = {"status": {"summary": "forged"}}
+    assert says in forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", forged)["message"]
+    assert says in forge_status("/api/v1/nodes/node1", {"status": {"conditions": []}})["message"]
     (published,) = of_node(as_agent_of_node2, "resourceslices", "node1")
     with pytest.raises(CommandError, match=says):
         as_agent_of_node2("delete", published, "--dry-run=server")

@@ -101,6 +101,24 @@ def test_each_part_has_an_account_of_its_own(objects: Objects) -> None:
     assert all(name == account for name, account in accounts.items())
 
 
+def test_agents_are_held_to_their_node_in_whatever_namespace(kubectl: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    (tmp_path / "manifests").symlink_to(MANIFESTS)
+    kustomization = {"namespace": "gpus", "resources": ["../manifests/overlays/local"]}
+    (user / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    objects = render(kubectl, user)
+    agent = objects["DaemonSet", "kneescale-agent"]
+    account = agent["spec"]["template"]["spec"]["serviceAccountName"]
+    name = f"system:serviceaccount:{agent['metadata']['namespace']}:{account}"
+    assert name == "system:serviceaccount:gpus:kneescale-agent"
+    policy = objects["ValidatingAdmissionPolicy", "kneescale-agent-own-node"]["spec"]
+    (condition,) = policy["matchConditions"]
+    parts = re.findall(r'username\.(starts|ends)With\("(.+?)"\)', condition["expression"])
+    assert len(parts) == 2
+    assert all(name.startswith(part) if end == "starts" else name.endswith(part) for end, part in parts)
+
+
 def test_no_container_can_write_to_its_image(objects: Objects) -> None:
     for container in containers(objects):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
