@@ -66,10 +66,8 @@ def test_no_rule_has_a_wildcard_or_reaches_secrets(objects: Objects) -> None:
 
 @pytest.mark.parametrize("part", ["agent", "operator"])
 def test_the_security_page_has_each_right_and_no_other(objects: Objects, part: str) -> None:
-    assert {name for kind, name in objects if kind in ("Role", "ClusterRole")} == {
-        "kneescale-agent",
-        "kneescale-operator",
-    }
+    roles = {name.removeprefix("kneescale-") for kind, name in objects if kind in ("Role", "ClusterRole")}
+    assert roles == {"agent", "operator", "edit", "view"}
     given = {
         (resource, verb)
         for rule in objects["ClusterRole", f"kneescale-{part}"]["rules"]
@@ -99,6 +97,35 @@ def test_each_part_has_an_account_of_its_own(objects: Objects) -> None:
     }
     assert {"kneescale-operator", "kneescale-agent"} <= accounts.keys()
     assert all(name == account for name, account in accounts.items())
+
+
+def test_who_may_edit_a_namespace_may_have_models_there(objects: Objects) -> None:
+    verbs: dict[str, dict[str, set[str]]] = {"edit": {}, "view": {}}
+    for may, found in verbs.items():
+        role = objects["ClusterRole", f"kneescale-{may}"]
+        assert role["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{may}"] == "true"
+        for rule in role["rules"]:
+            assert rule["apiGroups"] == ["kneescale.dev"]
+            found |= {resource: set(rule["verbs"]) for resource in rule["resources"]}
+    # GPUSchedules name the models of all namespaces, and a status is the operator's.
+    namespaced = {"inferencemodels", "modelprofiles"}
+    assert verbs["view"].keys() == verbs["edit"].keys() == namespaced | {"inferencemodels/scale"}
+    for resource in namespaced:
+        assert verbs["view"][resource] == {"get", "list", "watch"}
+        assert verbs["edit"][resource] == {"create", "update", "patch", "delete", "deletecollection"}
+
+
+def test_pods_of_critical_priority_are_let_in_where_that_takes_a_quota(objects: Objects) -> None:
+    pods = [
+        obj["spec"]["template"]["spec"]
+        for (kind, _), obj in objects.items()
+        if kind in ("Deployment", "DaemonSet")
+    ]
+    quota = objects["ResourceQuota", "kneescale-critical-pods"]
+    assert quota["metadata"]["namespace"] == "kneescale-system"
+    ((scope,),) = [quota["spec"]["scopeSelector"]["matchExpressions"]]
+    assert (scope["scopeName"], scope["operator"]) == ("PriorityClass", "In")
+    assert {pod["priorityClassName"] for pod in pods} == set(scope["values"])
 
 
 def test_agents_are_held_to_their_node_in_whatever_namespace(kubectl: Path, tmp_path: Path) -> None:
