@@ -172,6 +172,17 @@ def test_every_container_asks_for_resources_and_can_be_probed(objects: Objects) 
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
 
 
+def test_the_operator_asks_for_what_plans_take_but_not_of_a_device_that_is_its_nodes_cores(
+    kubectl: Path,
+) -> None:
+    asked = {}
+    for overlay in OVERLAYS:
+        objects = render(kubectl, MANIFESTS / "overlays" / overlay)
+        (container,) = objects["Deployment", "kneescale-operator"]["spec"]["template"]["spec"]["containers"]
+        asked[overlay] = container["resources"]["requests"]["cpu"]
+    assert asked == {"local": "20m", "local-emulated": "20m", "nvidia": "250m"}
+
+
 def test_the_operator_leaves_a_dead_node_soon_and_finds_room_elsewhere(objects: Objects) -> None:
     pod = objects["Deployment", "kneescale-operator"]["spec"]["template"]["spec"]
     waits = {each["key"]: (each["effect"], each["tolerationSeconds"]) for each in pod["tolerations"]}
