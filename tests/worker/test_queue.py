@@ -54,7 +54,20 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     with pytest.raises(QueueFullError, match="3 items wait; 2 more would pass the queue's limit of 4"):
         queue.push(_request(2))
     queue.push(_request(1, arrived_ns=8))
-    assert list(queue.waiting()) == [(3, 7), (1, 8)]
+    assert queue.waiting() == [(3, 7), (1, 8)]
+
+
+async def test_what_waits_is_told_whole_while_others_take_of_it() -> None:
+    """The agent grants the first of it before it has heard of the last."""
+    queue = ItemQueue(limit=10)
+    for items in (3, 2, 1):
+        queue.push(_request(items, arrived_ns=items))
+    queue.take(1)
+    told = []
+    for announced in queue.waiting():
+        told.append(announced)
+        queue.take(announced[0])
+    assert told == [(2, 3), (2, 2), (1, 1)]
 
 
 async def test_abandoned_items_are_taken_but_not_run() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from operator import itemgetter
 from threading import Lock
 
@@ -109,12 +110,14 @@ class ItemQueue:
                 self.has_items.clear()
         return slices
 
-    def waiting(self) -> Iterator[tuple[int, int]]:
-        """(items, arrived_ns) of each request that has items in the queue, oldest first."""
-        taken = self._taken_of_head
-        for request in self._requests:
-            yield request.items - taken, request.arrived_ns
-            taken = 0
+    def waiting(self) -> list[tuple[int, int]]:
+        """(items, arrived_ns) of each request that has items in the queue now, oldest first."""
+        with self._lock:
+            taken = chain([self._taken_of_head], repeat(0))
+            return [
+                (request.items - count, request.arrived_ns)
+                for request, count in zip(self._requests, taken, strict=False)
+            ]
 
     def fail(self, count: int, error: Exception) -> None:
         """Remove the oldest `count` items (fewer when there are fewer); their requests fail with `error`.
