@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -46,16 +47,18 @@ def test_values_round_trip_flat_and_nested(array: Array) -> None:
     ("datatype", "shape", "values", "says"),
     [
         ("FP32", (1, 2), [1.0], r"shape \[1, 2\] needs 2 values of FP32; it has 1"),
-        ("FP32", (2, 1), [[1.0], [2.0, 3.0]], "no array of FP32"),
-        ("FP32", (1,), ["one"], "no array of FP32"),
-        ("FP32", (1,), ["1"], "values that are no FP32"),
+        ("FP32", (2, 1), [[1.0], [2.0, 3.0]], "values that are no FP32: list"),
+        ("FP32", (1,), ["1"], "values that are no FP32: str"),
+        ("FP32", (1,), [np.ones((1,) * 64).tolist()], "values that are no FP32: list"),
+        ("FP32", (1,), [None, {}], "values that are no FP32: NoneType, dict"),
+        ("FP32", (1,), [10**400], "no array of FP32"),
         ("INT32", (1,), [1e300], "no array of INT32"),
         ("INT32", (1,), [float("nan")], "no array of INT32"),
-        ("INT32", (1,), [True], "values that are no INT32"),
+        ("INT32", (1,), [True], "values that are no INT32: bool"),
         ("INT32", (1,), [1.5], "values that are no INT32"),
         ("INT8", (1,), [200], "no array of INT8"),
         ("UINT8", (1,), [-1], "no array of UINT8"),
-        ("BOOL", (1,), [1], "values that are no BOOL"),
+        ("BOOL", (1,), [1], "values that are no BOOL: int"),
         ("BYTES", (1,), ["a"], "datatype 'BYTES'; possible: BOOL, UINT8"),
         ("FP32", (), [1.0], "needs a batch dimension"),
         ("FP32", (-1, -1), [1.0], "none negative"),
@@ -66,6 +69,28 @@ def test_values_that_do_not_fit_say_why(
 ) -> None:
     with pytest.raises(InvalidInputError, match=says):
         from_values(TensorSpec("x", datatype, shape), values)
+
+
+def test_a_long_string_among_short_ones_takes_no_more_memory_than_they_do() -> None:
+    values = ["a" * 10_000, *[""] * 10_000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match="values that are no FP32: str"):
+            from_values(TensorSpec("x", "FP32", (len(values),)), values)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("depth", [33, 64])
+def test_values_may_be_nested_as_deep_as_a_shape_may_be(depth: int) -> None:
+    array = np.full((1,) * depth, 7, np.float32)
+    assert from_values(_spec(array), array.tolist()) == array
+
+
+def test_integers_may_be_written_as_floats_and_stay_exact() -> None:
+    values = [2**63 - 1, -1.0]
+    assert from_values(TensorSpec("x", "INT64", (2,)), values).tolist() == values
 
 
 @pytest.mark.parametrize("length", [0, 7, 9, 12])

@@ -35,9 +35,11 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 )
 _NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
 
-#: Kinds of value (numpy's letters) that may stand for each kind of datatype. Floats may be integers: numpy
-#: reads a list of small and very large ones as floats.
-_ACCEPTED_KINDS: Mapping[str, str] = {"b": "b", "u": "iuf", "i": "iuf", "f": "iuf"}
+#: Types of value that may stand for each kind (numpy's letter) of datatype.
+_NUMBERS = frozenset({int, float})
+_ACCEPTED_TYPES: Mapping[str, frozenset[type]] = MappingProxyType(
+    {"b": frozenset({bool}), "u": _NUMBERS, "i": _NUMBERS, "f": _NUMBERS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +73,20 @@ def from_values(spec: TensorSpec, values: Sequence[Any]) -> Array:
     Raises InvalidInputError on an unknown datatype, values of another kind, or a wrong count.
     """
     dtype = _dtype(spec)
+    # As objects: an array of strings has room in each for the longest.
+    found = np.asarray(values, dtype=object)
+    types = set(map(type, found.ravel()))
+    if wrong := types - _ACCEPTED_TYPES[dtype.kind]:
+        names = ", ".join(sorted(each.__name__ for each in wrong))
+        raise InvalidInputError(f"input '{spec.name}' holds values that are no {spec.datatype}: {names}")
+    _check_count(spec, found.size, "values")
     try:
-        found = np.asarray(values)
-        # Integers once more from the values: unlike a cast, that refuses what is out of range.
-        array = found.astype(dtype) if dtype.kind == "f" else np.asarray(values, dtype=dtype)
-    except (ValueError, OverflowError, TypeError) as error:
+        array = found.astype(dtype)
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError(f"input '{spec.name}' is no array of {spec.datatype}: {error}") from error
-    same_kind = not found.size or found.dtype.kind in _ACCEPTED_KINDS[dtype.kind]
-    if not same_kind or (dtype.kind in "iu" and not np.array_equal(array, found)):
-        raise InvalidInputError(f"input '{spec.name}' holds values that are no {spec.datatype}")
-    _check_count(spec, array.size, "values")
+    # What is out of range was refused, but a fraction was cut off.
+    if dtype.kind in "iu" and float in types and not np.array_equal(array, found):
+        raise InvalidInputError(f"input '{spec.name}' holds values that are no {spec.datatype}: fractions")
     return array.reshape(spec.shape)
 
 
