@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import InferAnswer
 from kneescale_worker.errors import UnwritableAnswerError
-from kneescale_worker.rest_codec import LARGEST_JSON_BYTES, LARGEST_JSON_VALUES, AnswerStyle, decode, encode
+from kneescale_worker.rest_codec import LARGEST_JSON_BYTES, AnswerStyle, decode, encode
+from kneescale_worker.tensors import LARGEST_VALUES
 
 _X = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
 
@@ -87,11 +88,11 @@ def _refusal(document: object) -> str | None:
 
 
 def test_an_output_too_large_for_json_is_to_be_asked_for_as_binary() -> None:
-    answer = InferAnswer("7", {"a": np.zeros((1, LARGEST_JSON_VALUES + 1), np.int8)}, {})
+    answer = InferAnswer("7", {"a": np.zeros((1, LARGEST_VALUES + 1), np.int8)}, {})
     with pytest.raises(InvalidInputError, match=r"output 'a' has 2097153 values.*asked for as binary"):
         encode("m", answer, AnswerStyle(default=False, named={}))
     body, length = encode("m", answer, AnswerStyle(default=True, named={}))
-    assert len(body) - (length or 0) == LARGEST_JSON_VALUES + 1
+    assert len(body) - (length or 0) == LARGEST_VALUES + 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,11 +1,13 @@
 """Inference requests and answers over gRPC: raw bytes, or typed fields; an answer is as its request was."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import MODEL_VERSION, InferAnswer, InferCall
 from kneescale_worker.proto import open_inference_pb2 as pb
 from kneescale_worker.tensors import (
+    LARGEST_VALUES,
     Array,
     TensorSpec,
     datatype_of,
@@ -41,6 +43,8 @@ def decode(request: pb.ModelInferRequest) -> InferCall:
         raise InvalidInputError(
             f"{len(request.inputs)} inputs but {len(raw)} raw_input_contents; give one for each, or none"
         )
+    if not raw:
+        _check_size(request)
     inputs: dict[str, Array] = {}
     for index, tensor in enumerate(request.inputs):
         if tensor.name in inputs:
@@ -68,7 +72,21 @@ def encode(model_name: str, answer: InferAnswer, *, raw: bool) -> pb.ModelInferR
     return response
 
 
+def _check_size(request: pb.ModelInferRequest) -> None:
+    count = sum(len(_field(tensor.datatype, tensor.contents)) for tensor in request.inputs)
+    if count > LARGEST_VALUES:
+        raise InvalidInputError(
+            f"{count} values in typed fields; at most {LARGEST_VALUES} are read, more should be sent raw "
+            "(raw_input_contents)"
+        )
+
+
 def _typed(spec: TensorSpec, contents: pb.InferTensorContents) -> Array:
-    field = _CONTENTS_FIELD.get(spec.datatype)
-    values: list[Any] = list(getattr(contents, field)) if field else []
-    return from_values(spec, values)
+    return from_values(spec, list(_field(spec.datatype, contents)))
+
+
+def _field(datatype: str, contents: pb.InferTensorContents) -> Sequence[Any]:
+    """The values of a tensor, not yet read; none where its datatype has no field."""
+    field = _CONTENTS_FIELD.get(datatype)
+    values: Sequence[Any] = getattr(contents, field) if field else ()
+    return values

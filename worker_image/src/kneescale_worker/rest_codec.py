@@ -15,6 +15,7 @@ from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import MODEL_VERSION, InferAnswer, InferCall
 from kneescale_worker.errors import UnwritableAnswerError
 from kneescale_worker.tensors import (
+    LARGEST_VALUES,
     Array,
     TensorSpec,
     datatype_of,
@@ -25,10 +26,8 @@ from kneescale_worker.tensors import (
 )
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-#: While JSON is read or written nothing else of the worker runs, its lanes and the answers to its liveness
-#: probe included: so much takes about a second. What is larger goes as binary, or over gRPC.
+#: As with values in a tensor, so much takes about a second. What is larger goes as binary, or over gRPC.
 LARGEST_JSON_BYTES = 16 * 2**20
-LARGEST_JSON_VALUES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +88,9 @@ def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[by
 
 def _output(name: str, array: Array, blobs: list[bytes], *, binary: bool) -> dict[str, Any]:
     entry = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
-    if not binary and array.size > LARGEST_JSON_VALUES:
+    if not binary and array.size > LARGEST_VALUES:
         raise InvalidInputError(
-            f"output '{name}' has {array.size} values; at most {LARGEST_JSON_VALUES} are written as JSON, "
+            f"output '{name}' has {array.size} values; at most {LARGEST_VALUES} are written as JSON, "
             "more should be asked for as binary (binary_data) or over gRPC"
         )
     if not binary:

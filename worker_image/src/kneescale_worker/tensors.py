@@ -33,6 +33,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
         "FP64": np.dtype("<f8"),
     }
 )
+#: Values that are read or written one by one: meanwhile nothing else of the worker runs, its lanes and the
+#: answers to its liveness probe included. So many take about a second; bytes take none.
+LARGEST_VALUES = 2 * 2**20
 _NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
 
 #: Types of value that may stand for each kind (numpy's letter) of datatype.
