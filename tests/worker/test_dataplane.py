@@ -1,7 +1,10 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from kneescale.core.errors import InvalidInputError
+from kneescale_worker import dataplane
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.dataplane import DataPlane, InferCall, State
 from kneescale_worker.errors import UnavailableError
@@ -34,11 +37,17 @@ def _inputs(items: int = 2) -> dict[str, Array]:
     return {"image": np.zeros((items, 3), np.float32), "size": np.zeros((items, 1), np.int64)}
 
 
+def _call(
+    inputs: dict[str, Array], outputs: tuple[str, ...] = (), *, as_values: frozenset[str] = frozenset()
+) -> InferCall:
+    return InferCall("1", inputs, outputs, as_values.__contains__)
+
+
 async def test_outputs_come_in_the_order_asked_for() -> None:
     rig = _Rig()
-    answer = await rig.plane.infer(InferCall("1", _inputs(), ("box", "logits")), arrived_ns=7)
+    answer = await rig.plane.infer(_call(_inputs(), ("box", "logits")), arrived_ns=7)
     assert list(answer.outputs) == ["box", "logits"]
-    assert (await rig.plane.infer(InferCall("1", _inputs(), ()), 8)).outputs.keys() == {"logits", "box"}
+    assert (await rig.plane.infer(_call(_inputs()), 8)).outputs.keys() == {"logits", "box"}
     assert rig.announced == [(2, 7), (2, 8)]
 
 
@@ -65,8 +74,29 @@ async def test_a_wrong_call_says_what_to_change(
     rig = _Rig()
     inputs = {name: array for name, array in {**_inputs(), **change}.items() if array is not None}
     with pytest.raises(InvalidInputError, match=says):
-        await rig.plane.infer(InferCall("", inputs, outputs), 0)
+        await rig.plane.infer(_call(inputs, outputs), 0)
     assert rig.announced == []
+
+
+@pytest.mark.parametrize(
+    ("outputs", "as_values", "is_run"),
+    [
+        ((), {"logits", "box"}, False),
+        ((), {"logits"}, False),
+        ((), {"box"}, True),
+        ((), set(), True),
+        (("box",), {"logits", "box"}, True),
+    ],
+)
+async def test_values_that_take_too_long_to_write_are_not_even_run(
+    outputs: tuple[str, ...], as_values: set[str], is_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataplane, "LARGEST_VALUES", 9)
+    rig = _Rig()
+    refused = pytest.raises(InvalidInputError, match=r"of 1[08] values.*at most 9 are written.*binary")
+    with nullcontext() if is_run else refused:
+        await rig.plane.infer(_call(_inputs(), outputs, as_values=frozenset(as_values)), 0)
+    assert bool(rig.announced) == is_run
 
 
 async def test_nothing_is_answered_before_the_model_is_loaded() -> None:
@@ -74,4 +104,4 @@ async def test_nothing_is_answered_before_the_model_is_loaded() -> None:
     rig.plane.state = State.LOADING
     assert not rig.plane.ready
     with pytest.raises(UnavailableError, match="still loading"):
-        await rig.plane.infer(InferCall("", _inputs(), ()), 0)
+        await rig.plane.infer(_call(_inputs()), 0)

@@ -10,7 +10,6 @@ from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import InferAnswer
 from kneescale_worker.errors import UnwritableAnswerError
 from kneescale_worker.rest_codec import LARGEST_JSON_BYTES, AnswerStyle, decode, encode
-from kneescale_worker.tensors import LARGEST_VALUES
 
 _X = {"name": "x", "datatype": "FP32", "shape": [1, 2]}
 
@@ -87,12 +86,11 @@ def _refusal(document: object) -> str | None:
     return None
 
 
-def test_an_output_too_large_for_json_is_to_be_asked_for_as_binary() -> None:
-    answer = InferAnswer("7", {"a": np.zeros((1, LARGEST_VALUES + 1), np.int8)}, {})
-    with pytest.raises(InvalidInputError, match=r"output 'a' has 2097153 values.*asked for as binary"):
-        encode("m", answer, AnswerStyle(default=False, named={}))
-    body, length = encode("m", answer, AnswerStyle(default=True, named={}))
-    assert len(body) - (length or 0) == LARGEST_VALUES + 1
+def test_the_call_says_which_outputs_go_back_as_values() -> None:
+    listed = {"name": "a", "parameters": {"binary_data": False}}
+    call, _ = decode(_body(outputs=[listed], parameters={"binary_data_output": True}), None)
+    assert call.as_values("a")
+    assert not call.as_values("b")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,5 +1,6 @@
 """The data plane that REST and gRPC share: a call is checked, queued item by item, and answered."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,7 @@ from kneescale.core.errors import InvalidInputError
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.errors import ModelNotFoundError, UnavailableError
 from kneescale_worker.queue import ItemQueue, Request
-from kneescale_worker.tensors import DTYPES, Array, TensorSpec, datatype_of
+from kneescale_worker.tensors import DTYPES, LARGEST_VALUES, Array, TensorSpec, datatype_of
 
 SERVER_NAME = "kneescale"
 SERVER_VERSION = version("kneescale")
@@ -30,6 +31,8 @@ class InferCall:
     inputs: Mapping[str, Array]
     #: Names of the outputs wanted; all when empty.
     outputs: tuple[str, ...]
+    #: Whether the output of this name goes back value by value, and not as bytes.
+    as_values: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class DataPlane:
         self.check_loaded()
         inputs = self._inputs(call)
         wanted = self._wanted(call)
+        self._check_values(len(inputs[0]), [name for name in wanted if call.as_values(name)])
         request = Request(inputs, arrived_ns)
         self._queue.push(request)
         self._announce(request.items, arrived_ns)
@@ -123,6 +127,16 @@ class DataPlane:
             if name not in known:
                 raise InvalidInputError(f"unknown output '{name}'; the model answers {_quoted(known)}")
         return call.outputs or known
+
+    def _check_values(self, items: int, listed: Sequence[str]) -> None:
+        """Before anything runs: what the outputs of so many items hold is known."""
+        shapes = [spec.shape[1:] for spec in self.metadata.outputs if spec.name in listed]
+        count = items * sum(math.prod(shape) for shape in shapes)
+        if count > LARGEST_VALUES:
+            raise InvalidInputError(
+                f"an answer of {count} values; at most {LARGEST_VALUES} are written, more should be asked "
+                "for as binary (binary_data) or raw over gRPC"
+            )
 
 
 def _checked(spec: TensorSpec, array: Array | None) -> Array:

@@ -51,7 +51,8 @@ def decode(request: pb.ModelInferRequest) -> InferCall:
             raise InvalidInputError(f"input '{tensor.name}' is given twice")
         spec = TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
         inputs[spec.name] = from_bytes(spec, raw[index]) if raw else _typed(spec, tensor.contents)
-    return InferCall(request.id, inputs, tuple(output.name for output in request.outputs))
+    outputs = tuple(output.name for output in request.outputs)
+    return InferCall(request.id, inputs, outputs, as_values=lambda _: not raw)
 
 
 def encode(model_name: str, answer: InferAnswer, *, raw: bool) -> pb.ModelInferResponse:

@@ -15,7 +15,6 @@ from kneescale.core.errors import InvalidInputError
 from kneescale_worker.dataplane import MODEL_VERSION, InferAnswer, InferCall
 from kneescale_worker.errors import UnwritableAnswerError
 from kneescale_worker.tensors import (
-    LARGEST_VALUES,
     Array,
     TensorSpec,
     datatype_of,
@@ -41,6 +40,10 @@ class AnswerStyle:
         """Whether this output goes back as binary."""
         return self.named.get(output, self.default)
 
+    def listed(self, output: str) -> bool:
+        """Whether it goes back as values, in the JSON part."""
+        return not self.binary(output)
+
 
 def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerStyle]:
     """The call in a request's body, and how its answer should look.
@@ -64,14 +67,13 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerSty
             if "binary_data" in (parameters := _parameters(entry))
         },
     )
-    return InferCall(str(document.get("id", "")), inputs, tuple(outputs)), style
+    return InferCall(str(document.get("id", "")), inputs, tuple(outputs), style.listed), style
 
 
 def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON part when binary tensors follow it.
 
-    Raises InvalidInputError where an output is too large for the JSON part that was asked for, and
-    UnwritableAnswerError where JSON has no word for its values.
+    Raises UnwritableAnswerError where JSON has no word for its values.
     """
     document: dict[str, Any] = {"model_name": model_name, "model_version": MODEL_VERSION}
     if answer.id:
@@ -88,11 +90,6 @@ def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[by
 
 def _output(name: str, array: Array, blobs: list[bytes], *, binary: bool) -> dict[str, Any]:
     entry = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
-    if not binary and array.size > LARGEST_VALUES:
-        raise InvalidInputError(
-            f"output '{name}' has {array.size} values; at most {LARGEST_VALUES} are written as JSON, "
-            "more should be asked for as binary (binary_data) or over gRPC"
-        )
     if not binary:
         return entry | {"data": _json_values(name, array)}
     blobs.append(to_bytes(array))
