@@ -8,7 +8,7 @@ from kneescale_worker.tensors import Array, TensorSpec
 
 
 class DoublingExecutor:
-    """Records each batch as (GPU%, items); fails on negative values, loses a row on ones above 1000."""
+    """Records each batch as (GPU%, items); fails on negative values."""
 
     emulated = False
     lane_sms: Mapping[int, int] = MappingProxyType({})
@@ -17,6 +17,8 @@ class DoublingExecutor:
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []
         self.before_run: Callable[[], object] = lambda: None
+        #: What it makes of its answer; its metadata knows nothing of that.
+        self.garble: Callable[[Array], list[Array]] = lambda rows: [rows]
 
     def load(self) -> None:
         """Nothing to load."""
@@ -31,7 +33,7 @@ class DoublingExecutor:
         if (inputs[0] < 0).any():
             raise RuntimeError("a negative value")
         inputs[0][:] *= 2
-        return [inputs[0][:-1] if (inputs[0] > 1000).any() else inputs[0]]
+        return self.garble(inputs[0])
 
     def close(self) -> None:
         """Nothing to let go of."""

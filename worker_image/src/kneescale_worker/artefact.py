@@ -1,13 +1,13 @@
 """What /model holds: `metadata.json`, the protocol's model metadata, beside the weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kneescale_worker.errors import LoadError
-from kneescale_worker.tensors import DTYPES, TensorSpec
+from kneescale_worker.tensors import DTYPES, Array, TensorSpec
 
 METADATA_FILE = "metadata.json"
 
@@ -42,6 +42,18 @@ def read_metadata(model_dir: Path) -> ModelMetadata:
         inputs=_specs(path, document, "inputs"),
         outputs=_specs(path, document, "outputs"),
     )
+
+
+def check_outputs(metadata: ModelMetadata, outputs: Sequence[Array]) -> None:
+    """Raise LoadError when a model's answer is not what its metadata says."""
+    if len(outputs) != len(metadata.outputs):
+        raise LoadError(f"the model answers {len(outputs)} tensors, metadata.json {len(metadata.outputs)}")
+    for spec, array in zip(metadata.outputs, outputs, strict=True):
+        if array.dtype != DTYPES[spec.datatype] or not spec.admits(array.shape):
+            raise LoadError(
+                f"the model's output '{spec.name}' is {array.dtype} {list(array.shape)}; "
+                f"metadata.json says {spec.datatype} {list(spec.shape)}"
+            )
 
 
 def _specs(path: Path, document: Mapping[str, Any], field: str) -> tuple[TensorSpec, ...]:

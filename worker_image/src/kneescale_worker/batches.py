@@ -13,6 +13,7 @@ import numpy as np
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import KneescaleError
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale_worker.artefact import check_outputs
 from kneescale_worker.dataplane import CLOSING_GRACE_S
 from kneescale_worker.errors import BatchFailedError, ContextLostError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
@@ -174,6 +175,8 @@ class BatchRunner:
             columns = zip(*(part.inputs for part in batch.slices), strict=True)
             inputs = [np.concatenate(arrays) for arrays in columns]
             outputs = self._executor.run(batch.gpu_percent, inputs)
+            # Rows of other widths cannot be joined with those of the request's other batches.
+            check_outputs(self._executor.metadata, outputs)
             _check_rows(outputs, len(inputs[0]))
         except Exception as error:  # noqa: BLE001  (whatever a model raises is its requests' error)
             _log.exception("a batch of %d requests failed", len(batch.slices))

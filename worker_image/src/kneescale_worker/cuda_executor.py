@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale_worker.artefact import ModelMetadata, read_metadata
+from kneescale_worker.artefact import ModelMetadata, check_outputs, read_metadata
 from kneescale_worker.errors import ContextLostError, LoadError
 from kneescale_worker.lanes import Lanes, LaneUse
 from kneescale_worker.tensors import Array
-from kneescale_worker.torchscript import WEIGHTS_FILE, check_outputs, one_line, zeros
+from kneescale_worker.torchscript import WEIGHTS_FILE, one_line, zeros
 from kneescale_worker.warm_up import warm_up_runs
 
 _DEVICE = "cuda:0"

@@ -9,10 +9,10 @@ from typing import Any
 from kneescale.core.cpu_lanes import lane_cores
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.units import WHOLE_GPU_PERCENT
-from kneescale_worker.artefact import ModelMetadata, read_metadata
+from kneescale_worker.artefact import ModelMetadata, check_outputs, read_metadata
 from kneescale_worker.errors import LoadError
 from kneescale_worker.tensors import Array
-from kneescale_worker.torchscript import WARM_UP_RUNS, WEIGHTS_FILE, check_outputs, one_line, zeros
+from kneescale_worker.torchscript import WARM_UP_RUNS, WEIGHTS_FILE, one_line, zeros
 
 # Before torch starts OpenMP: a lane's threads must leave their cores when its batch ends, not spin on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

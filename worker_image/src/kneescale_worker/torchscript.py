@@ -1,11 +1,8 @@
 """What TorchScript models have in common wherever they run; free of torch itself."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kneescale_worker.artefact import ModelMetadata
-from kneescale_worker.errors import LoadError
 from kneescale_worker.tensors import DTYPES, Array
 
 WEIGHTS_FILE = "model.pt"
@@ -18,18 +15,6 @@ _HERE = "<--- HERE"
 def zeros(metadata: ModelMetadata, batch: int) -> list[Array]:
     """A batch of zeros."""
     return [np.zeros((batch, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in metadata.inputs]
-
-
-def check_outputs(metadata: ModelMetadata, outputs: Sequence[Array]) -> None:
-    """Raise LoadError when a model's answer is not what its metadata says."""
-    if len(outputs) != len(metadata.outputs):
-        raise LoadError(f"the model answers {len(outputs)} tensors, metadata.json {len(metadata.outputs)}")
-    for spec, array in zip(metadata.outputs, outputs, strict=True):
-        if array.dtype != DTYPES[spec.datatype] or not spec.admits(array.shape):
-            raise LoadError(
-                f"the model's output '{spec.name}' is {array.dtype} {list(array.shape)}; "
-                f"metadata.json says {spec.datatype} {list(spec.shape)}"
-            )
 
 
 def one_line(error: Exception) -> str:
