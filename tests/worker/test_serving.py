@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,6 +24,7 @@ from tests.worker.process import MODEL, TERMS, Worker
 
 #: A worker that is alone pauses for a quarter of its SLO at the most: here by its share alone.
 LONG_SLO_NS = 60 * NS_PER_S
+_INPUTS = {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
 _FAULTY_MODEL = (str(Path(__file__).with_name("faulty_model.py")),)
 
 
@@ -63,11 +65,8 @@ def test_health_and_metadata(library: ModuleType, worker: Worker) -> None:
 
 
 def test_an_answer_says_that_it_is_emulated(worker: Worker) -> None:
-    body = {
-        "id": "7",
-        "inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}],
-    }
-    status, text = worker.post(f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
+    body = json.dumps({"id": "7", **_INPUTS}).encode()
+    status, text = worker.post(f"/v2/models/{MODEL}/infer", body)
     answer = json.loads(text)
     assert (status, answer["id"], answer["parameters"]) == (200, "7", {"emulated": True})
     assert answer["outputs"] == [
@@ -277,12 +276,28 @@ def test_a_refusal_over_rest_says_when_to_come_again(worker: Worker) -> None:
 
 
 def _status_and_retry_after(worker: Worker) -> tuple[int, str | None]:
-    body = {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
     with closing(http.client.HTTPConnection("127.0.0.1", worker.http_port)) as connection:
-        connection.request("POST", f"/v2/models/{MODEL}/infer", json.dumps(body))
+        connection.request("POST", f"/v2/models/{MODEL}/infer", json.dumps(_INPUTS))
         response = connection.getresponse()
         assert json.loads(response.read())["error"]
         return response.status, response.headers.get("Retry-After")
+
+
+def test_a_client_that_sends_slowly_has_its_slo_from_the_last_byte_on(worker: Worker) -> None:
+    body = json.dumps(_INPUTS).encode()
+    head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    address = ("127.0.0.1", worker.http_port)
+    with FakeAgent(worker.socket, TERMS) as agent, socket.create_connection(address) as connection:
+        worker.wait_connected()
+        connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+        assert worker.get("/v2/health/live")[0] == 200
+        sent_ns = time.monotonic_ns()
+        connection.sendall(body)
+        [arrived] = agent.wait_for(Arrived)
+        assert arrived.arrived_ns >= sent_ns
+        agent.grant(1, 100)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 @TRANSPORTS

@@ -28,6 +28,18 @@ _DROPS: dict[type[BaseException], tuple[Outcome, Drop]] = {
 }
 
 
+class Arrival:
+    """When a request came, of which a transport may have had the head alone at first."""
+
+    def __init__(self) -> None:
+        #: CLOCK_MONOTONIC; from then on its SLO counts.
+        self.ns = time.monotonic_ns()
+
+    def complete(self) -> None:
+        """Its last byte came only now: how fast a client sends is no part of its SLO."""
+        self.ns = time.monotonic_ns()
+
+
 class RequestAccounts:
     """Who is in flight, how requests ended, and when the last one came."""
 
@@ -41,13 +53,14 @@ class RequestAccounts:
         self.idle.set()
 
     @contextmanager
-    def request(self) -> Iterator[int]:
-        """Account for the request that is handled inside; gives its arrival (CLOCK_MONOTONIC ns)."""
-        arrived_ns = self.last_arrival_ns = time.monotonic_ns()
+    def request(self) -> Iterator[Arrival]:
+        """Account for the request that is handled inside."""
+        arrival = Arrival()
+        self.last_arrival_ns = arrival.ns
         self._in_flight += 1
         self.idle.clear()
         try:
-            yield arrived_ns
+            yield arrival
         except (InvalidInputError, ModelNotFoundError, web.HTTPClientError):
             self._metrics.invalid()
             raise
@@ -56,7 +69,7 @@ class RequestAccounts:
             self._window.failed(time.monotonic_ns())
             raise
         else:
-            self._answered(arrived_ns)
+            self._answered(arrival.ns)
         finally:
             self._in_flight -= 1
             if not self._in_flight:

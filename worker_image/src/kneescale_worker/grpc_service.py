@@ -103,10 +103,10 @@ class GrpcServer:
         )
 
     async def _model_infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        with self._accounts.request() as arrived_ns:
+        with self._accounts.request() as arrival:
             self._plane.check_model(request.model_name, request.model_version)
             self._plane.check_loaded()
-            answer = await self._plane.infer(grpc_codec.decode(request), arrived_ns)
+            answer = await self._plane.infer(grpc_codec.decode(request), arrival.ns)
             return grpc_codec.encode(self._plane.model_name, answer, raw=bool(request.raw_input_contents))
 
 

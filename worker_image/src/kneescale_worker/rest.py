@@ -142,12 +142,13 @@ class RestServer:
         )
 
     async def _infer(self, request: web.Request) -> web.Response:
-        with self._accounts.request() as arrived_ns:
+        with self._accounts.request() as arrival:
             self._check_model(request)
             self._plane.check_loaded()
             body = await _body(request)
+            arrival.complete()
             call, style = rest_codec.decode(body, request.headers.get(rest_codec.HEADER_LENGTH))
-            answer = await self._plane.infer(call, arrived_ns)
+            answer = await self._plane.infer(call, arrival.ns)
             body, json_length = rest_codec.encode(self._plane.model_name, answer, style)
         if json_length is None:
             return web.Response(body=body, content_type="application/json")
