@@ -50,6 +50,7 @@ def test_binary_tensors_follow_the_json_in_order() -> None:
         (_body({**_X, "parameters": {"binary_data_size": 8}}), None, "0 bytes are left"),
         (_body({**_X, "parameters": {"binary_data_size": -1}}), None, "binary_data_size -1"),
         (_body({**_X, "data": [1, 2]}), "9999", "Inference-Header-Content-Length is '9999'"),
+        (_body({**_X, "data": [1, 2]}), "1" * 5_000, "Inference-Header-Content-Length is '1{20}'; it"),
         (_body({**_X, "data": [1, 2]}), "x", "Inference-Header-Content-Length is 'x'"),
         (b" " * (LARGEST_JSON_BYTES + 1), None, "should be sent as binary"),
         (_body() + b"more", str(len(_body())), "4 bytes after the JSON part belong to no input"),

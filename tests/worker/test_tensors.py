@@ -62,6 +62,9 @@ def test_values_round_trip_flat_and_nested(array: Array) -> None:
         ("BYTES", (1,), ["a"], "datatype 'BYTES'; possible: BOOL, UINT8"),
         ("FP32", (), [1.0], "needs a batch dimension"),
         ("FP32", (-1, -1), [1.0], "none negative"),
+        ("FP32", (1,) * 65, [1.0], "65 dimensions; at most 64 are read"),
+        ("FP32", (0, 2**70), [], "sizes that are too large"),
+        ("FP32", (0, 2**30, 2**30, 2**30), [], "sizes that are too large"),
     ],
 )
 def test_values_that_do_not_fit_say_why(
@@ -69,6 +72,11 @@ def test_values_that_do_not_fit_say_why(
 ) -> None:
     with pytest.raises(InvalidInputError, match=says):
         from_values(TensorSpec("x", datatype, shape), values)
+
+
+def test_any_shape_is_read_or_refused() -> None:
+    assert from_values(TensorSpec("x", "INT8", (1,) * 64), [7]).ndim == 64
+    assert from_bytes(TensorSpec("x", "INT8", (0, 2**31 - 1)), b"").size == 0
 
 
 def test_a_long_string_among_short_ones_takes_no_more_memory_than_they_do() -> None:

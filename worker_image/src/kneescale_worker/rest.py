@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2 over REST, and the metrics page."""
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from kneescale_worker.errors import ModelNotFoundError, QueueFullError, TooLateE
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.tensors import TensorSpec
 
+_log = logging.getLogger(__name__)
 _STATUS: dict[type[KneescaleError], HTTPStatus] = {
     InvalidInputError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
@@ -101,9 +103,11 @@ class RestServer:
             if status is HTTPStatus.SERVICE_UNAVAILABLE:
                 response.headers["Retry-After"] = str(_RETRY_AFTER_S)
         except web.HTTPException as error:
-            message = error.text or error.reason
-            document = {"error": f"{request.method} {request.path}: {message}"}
-            response = web.json_response(document, status=error.status)
+            response = _failure(request, error.text or error.reason, error.status)
+        except Exception:  # noqa: BLE001  (whatever it is, the client gets an error object, and the log tells)
+            _log.exception("%s %s failed", request.method, request.path)
+            message = "the worker failed; its log says why"
+            response = _failure(request, message, HTTPStatus.INTERNAL_SERVER_ERROR)
         if self._plane.state is State.DRAINING:
             response.force_close()
         return response
@@ -164,6 +168,10 @@ async def _body(request: web.Request) -> bytes:
         return await request.read()
     except web.RequestPayloadError as error:
         raise InvalidInputError("the request's body is not encoded as its headers say") from error
+
+
+def _failure(request: web.Request, message: str, status: int) -> web.Response:
+    return web.json_response({"error": f"{request.method} {request.path}: {message}"}, status=status)
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from kneescale_worker.tensors import (
 HEADER_LENGTH = "Inference-Header-Content-Length"
 #: As with values in a tensor, so much takes about a second. What is larger goes as binary, or over gRPC.
 LARGEST_JSON_BYTES = 16 * 2**20
+#: More than any length has; Python refuses to read numbers of thousands.
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +110,13 @@ def _json_values(name: str, array: Array) -> list[Any]:
 def _header_end(body: bytes, header_length: str | None) -> int:
     if header_length is None:
         return len(body)
-    if not header_length.isdecimal() or int(header_length) > len(body):
+    digits = header_length[:_MOST_DIGITS]
+    if digits != header_length or not digits.isdecimal() or int(digits) > len(body):
         raise InvalidInputError(
-            f"{HEADER_LENGTH} is {header_length!r}; it should be the length of the JSON part of the "
+            f"{HEADER_LENGTH} is {digits!r}; it should be the length of the JSON part of the "
             f"{len(body)} bytes sent"
         )
-    return int(header_length)
+    return int(digits)
 
 
 def _parse(header: bytes) -> Mapping[str, Any]:

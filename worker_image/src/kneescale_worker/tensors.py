@@ -36,6 +36,10 @@ DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 #: Values that are read or written one by one: meanwhile nothing else of the worker runs, its lanes and the
 #: answers to its liveness probe included. So many take about a second; bytes take none.
 LARGEST_VALUES = 2 * 2**20
+#: As many as numpy's arrays have.
+_MOST_DIMENSIONS = 64
+#: More values than any message holds.
+_LARGEST_SIZE = 2**31 - 1
 _NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
 
 #: Types of value that may stand for each kind (numpy's letter) of datatype.
@@ -124,7 +128,18 @@ def _dtype(spec: TensorSpec) -> np.dtype[Any]:
         raise InvalidInputError(
             f"input '{spec.name}' has shape {list(spec.shape)}; it needs a batch dimension, none negative"
         )
+    _check_sizes(spec)
     return dtype
+
+
+def _check_sizes(spec: TensorSpec) -> None:
+    """Refuse what numpy cannot hold, nothing in it or not: it counts sizes of 0 as 1."""
+    if len(spec.shape) > _MOST_DIMENSIONS:
+        raise InvalidInputError(
+            f"input '{spec.name}' has {len(spec.shape)} dimensions; at most {_MOST_DIMENSIONS} are read"
+        )
+    if math.prod(max(1, size) for size in spec.shape) > _LARGEST_SIZE:
+        raise InvalidInputError(f"input '{spec.name}' has sizes that are too large: {list(spec.shape)}")
 
 
 def _check_count(spec: TensorSpec, found: float, what: str) -> None:

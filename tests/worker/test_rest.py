@@ -1,0 +1,57 @@
+"""The REST server in the test's own process, where a fault can be put behind it."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession
+
+from kneescale_worker.accounts import RequestAccounts
+from kneescale_worker.dataplane import DataPlane, State
+from kneescale_worker.metrics import Metrics
+from kneescale_worker.queue import ItemQueue
+from kneescale_worker.rest import RestServer
+from tests.worker.fake_executor import DoublingExecutor
+
+
+class _Rig:
+    """A server whose model answers nothing."""
+
+    def __init__(self) -> None:
+        self.queue = ItemQueue(limit=100)
+        self.plane = DataPlane(
+            "m", DoublingExecutor.metadata, self.queue, lambda items, arrived_ns: None, emulated=False
+        )
+        self.plane.state = State.SERVING
+        metrics = Metrics("m", "cpu", "cpu")
+        self._server = RestServer(self.plane, RequestAccounts(metrics), metrics)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[ClientSession]:
+        """A client whose requests are paths."""
+        http_port, metrics_port = _free_ports()
+        await self._server.start(http_port, metrics_port)
+        try:
+            async with ClientSession(f"http://127.0.0.1:{http_port}") as client:
+                yield client
+        finally:
+            await self._server.stop()
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+async def test_an_error_that_nobody_foresaw_is_an_error_object_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = _Rig()
+    monkeypatch.setattr(rig.plane, "metadata", None)
+    async with rig.serving() as client, client.get("/v2/models/m") as response:
+        assert (response.status, await response.json()) == (
+            500,
+            {"error": "GET /v2/models/m: the worker failed; its log says why"},
+        )
+    assert "AttributeError" in caplog.text
