@@ -32,6 +32,13 @@ def test_binary_tensors_follow_the_json_in_order() -> None:
     assert not style.binary("out")
 
 
+def test_null_is_as_good_as_nothing() -> None:
+    x = {**_X, "data": [1, 2], "parameters": None}
+    call, style = decode(_body(x, id=None, parameters=None, outputs=None), None)
+    assert (call.id, list(call.inputs), call.outputs) == ("", ["x"], ())
+    assert not style.binary("y")
+
+
 @pytest.mark.parametrize(
     ("body", "length", "says"),
     [

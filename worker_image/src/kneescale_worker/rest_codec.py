@@ -69,7 +69,7 @@ def decode(body: bytes, header_length: str | None) -> tuple[InferCall, AnswerSty
             if "binary_data" in (parameters := _parameters(entry))
         },
     )
-    return InferCall(str(document.get("id", "")), inputs, tuple(outputs), style.listed), style
+    return InferCall(str(_given(document, "id", "")), inputs, tuple(outputs), style.listed), style
 
 
 def encode(model_name: str, answer: InferAnswer, style: AnswerStyle) -> tuple[bytes, int | None]:
@@ -169,17 +169,23 @@ def _spec(entry: Mapping[str, Any]) -> TensorSpec:
 
 
 def _objects(document: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
-    entries = document.get(field, [])
+    entries = _given(document, field, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInputError(f"'{field}' should be a list of objects")
     return entries
 
 
 def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = entry.get("parameters", {})
+    parameters = _given(entry, "parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidInputError("'parameters' should be an object")
     return parameters
+
+
+def _given(entry: Mapping[str, Any], field: str, default: Any) -> Any:  # noqa: ANN401  (JSON is of any type)
+    """What a field holds; null is as good as nothing, as some clients write it."""
+    value = entry.get(field)
+    return default if value is None else value
 
 
 def _text(entry: Mapping[str, Any], field: str, owner: str) -> str:
