@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientSession
 
+from kneescale_worker import connection_age
 from kneescale_worker.accounts import RequestAccounts
 from kneescale_worker.dataplane import DataPlane, State
 from kneescale_worker.metrics import Metrics
@@ -42,6 +43,13 @@ class _Rig:
 def _free_ports() -> tuple[int, int]:
     with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
         return first.getsockname()[1], second.getsockname()[1]
+
+
+async def test_an_old_connection_is_closed_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for age_s, says in ((10, None), (0, "close")):
+        monkeypatch.setattr(connection_age, "CONNECTION_AGE_S", age_s)
+        async with _Rig().serving() as client, client.get("/v2/health/live") as response:
+            assert (response.status, response.headers.get("Connection")) == (200, says)
 
 
 async def test_an_error_that_nobody_foresaw_is_an_error_object_too(

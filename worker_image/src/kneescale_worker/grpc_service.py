@@ -7,8 +7,10 @@ import grpc
 import grpc.aio
 
 from kneescale.core.errors import InvalidInputError, KneescaleError
+from kneescale.core.units import MS_PER_S
 from kneescale_worker import grpc_codec
 from kneescale_worker.accounts import RequestAccounts
+from kneescale_worker.connection_age import CONNECTION_AGE_S
 from kneescale_worker.dataplane import (
     CLOSING_GRACE_S,
     EXTENSIONS,
@@ -32,16 +34,13 @@ _CODES: dict[type[KneescaleError], grpc.StatusCode] = {
     TooLateError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
-#: Connections are closed (gracefully: no call is lost) at this age. A gRPC client stays on its connection
-#: for ever otherwise: it would not see new replicas, nor leave a draining one.
-_CONNECTION_AGE_MS = 10_000
 #: Clients may ask this often whether a silent connection lives (gRPC's own default: 5 min, then it hangs up).
 #: They need that to leave a node that lost its power or its network: nothing else tells them.
 _LEAST_KEEPALIVE_MS = 2_000
 _OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
-    ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+    ("grpc.max_connection_age_ms", CONNECTION_AGE_S * MS_PER_S),
     ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_KEEPALIVE_MS),
     # A port that is taken is an error, not something to share.
     ("grpc.so_reuseport", 0),

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 from kneescale.core.errors import InvalidInputError, KneescaleError
 from kneescale_worker import rest_codec
 from kneescale_worker.accounts import RequestAccounts
+from kneescale_worker.connection_age import ConnectionAges
 from kneescale_worker.dataplane import (
     CLOSING_GRACE_S,
     EXTENSIONS,
@@ -45,6 +47,7 @@ class RestServer:
         self._plane = plane
         self._accounts = accounts
         self._metrics = metrics
+        self._ages = ConnectionAges()
         self._runners: list[web.AppRunner] = []
 
     async def start(self, http_port: int, metrics_port: int) -> None:
@@ -94,7 +97,7 @@ class RestServer:
     async def _answer(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Turn errors into the protocol's error objects; while draining, send clients elsewhere."""
+        """Turn errors into the protocol's error objects; send clients elsewhere where it is time for that."""
         try:
             response = await handler(request)
         except KneescaleError as error:
@@ -108,7 +111,9 @@ class RestServer:
             _log.exception("%s %s failed", request.method, request.path)
             message = "the worker failed; its log says why"
             response = _failure(request, message, HTTPStatus.INTERNAL_SERVER_ERROR)
-        if self._plane.state is State.DRAINING:
+        connection = request.transport
+        is_over = connection is not None and self._ages.is_over(connection, time.monotonic_ns())
+        if is_over or self._plane.state is State.DRAINING:
             response.force_close()
         return response
 
