@@ -12,6 +12,7 @@ from kneescale_worker.errors import BatchFailedError, ContextLostError, Unavaila
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request
 from kneescale_worker.tensors import Array
+from tests.waiting import until
 from tests.worker.fake_executor import DoublingExecutor
 
 LANES = 2
@@ -149,24 +150,30 @@ async def test_a_batch_that_ends_soon_is_answered_by_a_worker_that_exits() -> No
     await asyncio.gather(over, closing)
 
 
-async def test_while_a_batch_runs_another_thread_waits_for_the_next() -> None:
+async def test_while_batches_run_on_all_lanes_another_thread_waits_for_the_next() -> None:
     rig = _Rig()
-    requests, batches = [rig.push(1), rig.push(2)], SimpleQueue[Batch | None]()
-    both = Barrier(2)
-    rig.executor.before_run = lambda: both.wait(timeout=10)
-    rig.runner.listen(batches.get)
+    requests, batches = [rig.push(value) for value in range(LANES)], SimpleQueue[Batch | None]()
+    all_run = Barrier(LANES + 1)
+    rig.executor.before_run = lambda: (all_run.wait(timeout=10), all_run.wait(timeout=10))
+    for _ in range(LANES + 1):
+        rig.runner.listen(batches.get)
     for _ in requests:
         batches.put(Batch(50, rig.queue.take(1), finish_by_ns=0))
-    assert [(await request.answer)[0][0, 0] for request in requests] == [2, 4]
+    await asyncio.to_thread(all_run.wait)
+    batches.put(None)
+    await until(batches.empty)
+    await asyncio.to_thread(all_run.wait)
+    assert [(await request.answer)[0][0, 0] for request in requests] == [0, 2]
     for _ in range(LANES):
         batches.put(None)
 
 
-async def test_a_batch_that_nobody_granted_runs_while_all_lanes_listen() -> None:
+async def test_a_batch_that_nobody_granted_runs_while_all_others_listen() -> None:
     rig = _Rig()
     request, batches = rig.push(1), SimpleQueue[Batch | None]()
-    rig.runner.listen(batches.get)
+    for _ in range(LANES + 1):
+        rig.runner.listen(batches.get)
     await rig.run(100, 1)
     assert request.answer.done()
-    for _ in range(LANES):
+    for _ in range(LANES + 1):
         batches.put(None)

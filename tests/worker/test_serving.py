@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +20,7 @@ from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
 from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
-from tests.worker.process import MODEL, TERMS, Worker
+from tests.worker.process import MODEL, TERMS, Worker, hanging_in
 
 #: A worker that is alone pauses for a quarter of its SLO at the most: here by its share alone.
 LONG_SLO_NS = 60 * NS_PER_S
@@ -171,12 +171,17 @@ def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> No
         agent.stop()
 
 
-def busy_lanes_alone(worker: Worker, share_permille: int, batches: int) -> float:
-    """How many lanes were busy in the mean, while it answered so many batches without an agent."""
+def busy_lanes_alone(
+    worker: Worker, share_permille: int, batches: int, *, silent_agent: bool = False
+) -> float:
+    """How many lanes were busy in the mean, while it answered so many batches without grants."""
     worker.wait_ready()
     with FakeAgent(worker.socket, Terms(LONG_SLO_NS, 4, gpu_percent=10, share_permille=share_permille)):
         worker.wait_connected()
-    assert np.array_equal(infer(grpc, worker.grpc, rows(4 * batches)), rows(4 * batches))
+    with ExitStack() as stack:
+        if silent_agent:
+            stack.enter_context(FakeAgent(worker.socket, terms=None)).wait_for(Hello)
+        assert np.array_equal(infer(grpc, worker.grpc, rows(4 * batches)), rows(4 * batches))
     metrics = worker.metrics()
     assert metrics["kneescale_worker_batch_items_count"] == batches
     busy_s: float = metrics["kneescale_worker_batch_seconds_sum"]
@@ -188,9 +193,13 @@ def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> 
     assert busy_lanes_alone(start_worker(), share_permille=200, batches=10) < 0.25
 
 
-def test_without_an_agent_it_answers_on_as_many_lanes_as_its_share_fills(start_worker: StartWorker) -> None:
+@pytest.mark.parametrize("silent_agent", [False, True])
+def test_without_an_agent_it_answers_on_as_many_lanes_as_its_share_fills(
+    silent_agent: bool, start_worker: StartWorker
+) -> None:
     # Four batches at a time; some time goes by between them.
-    assert 2 < busy_lanes_alone(start_worker(), share_permille=4000, batches=12) <= 4
+    busy_lanes = busy_lanes_alone(start_worker(), 4000, batches=12, silent_agent=silent_agent)
+    assert 2 < busy_lanes <= 4
 
 
 def test_an_agent_that_says_nothing_is_none(worker: Worker) -> None:
@@ -264,6 +273,23 @@ def test_grants_and_refusals_meet_the_queue_in_the_order_in_which_they_were_sent
         with pytest.raises(InferenceServerException, match="within the SLO"):
             requests[1].result()
         assert np.array_equal(requests[2].result(), rows(1, 2))
+
+
+def test_a_refusal_waits_for_no_batch(start_worker: StartWorker) -> None:
+    worker = start_worker(env={"KNEESCALE_LANES": "100"}, program=hanging_in("run"))
+    worker.wait_ready()
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(2) as pool:
+        worker.wait_connected()
+        running = pool.submit(infer, grpc, worker.grpc, rows(1))
+        agent.wait_for(Arrived, 1)
+        late = pool.submit(infer, grpc, worker.grpc, rows(1))
+        agent.wait_for(Arrived, 2)
+        agent.grant(1, 100)
+        agent.refuse(1)
+        with pytest.raises(InferenceServerException, match="within the SLO"):
+            late.result()
+        assert not running.done()
+        worker.kill()
 
 
 def test_a_refusal_over_rest_says_when_to_come_again(worker: Worker) -> None:

@@ -70,16 +70,18 @@ class Batch:
 
 
 class BatchRunner:
-    """One thread for each batch that the lanes can hold at once."""
+    """One thread for each batch that the lanes can hold at once, and two that are left then."""
 
     def __init__(self, executor: Executor, lanes: Sequence[int], queue: ItemQueue, metrics: Metrics) -> None:
         self._executor = executor
         self._queue = queue
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._lanes = WHOLE_GPU_PERCENT // min(lanes)
-        # One more, for a batch that nobody granted while all others wait for one that is.
-        self._threads = ThreadPoolExecutor(self._lanes + 1, thread_name_prefix="lane")
+        #: How many batches the lanes can hold at once; the agent grants no more.
+        self.lanes = WHOLE_GPU_PERCENT // min(lanes)
+        # Two more: one that listens while all lanes run batches, for a refusal waits for none, and one for a
+        # batch that nobody granted while all others listen.
+        self._threads = ThreadPoolExecutor(self.lanes + 2, thread_name_prefix="lane")
         #: The batches that run, and when each is hung.
         self._running: dict[Batch, int] = {}
         #: What a batch failed with, where all others will too.
@@ -108,12 +110,11 @@ class BatchRunner:
         return await self._loop.run_in_executor(self._threads, self._run, batch)
 
     def listen(self, next_batch: Callable[[], Batch | None]) -> None:
-        """Run each batch that `next_batch` gives, until it gives None.
+        """Have one more thread run each batch that `next_batch` gives, until it gives None.
 
-        All threads wait for it: who gets a batch runs it, without a way through the event loop.
+        Who gets a batch runs it, without a way through the event loop, while the others wait for the next.
         """
-        for _ in range(self._lanes):
-            self._threads.submit(self._listen, next_batch)
+        self._threads.submit(self._listen, next_batch)
 
     async def watch(self) -> None:
         """Return never; raises HungError once a batch is hung, ContextLostError once none can run."""

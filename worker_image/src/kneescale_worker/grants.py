@@ -65,7 +65,7 @@ class GrantClient:
         backoff_s = FIRST_BACKOFF_S
         while True:
             link = await connect(self._socket, self._hello, self._on_message)
-            self._runner.listen(partial(self._next_batch, link, link.detach_reader()))
+            self._listen(link)
             try:
                 await link.closed.wait()
             finally:
@@ -88,6 +88,9 @@ class GrantClient:
         """Send the figures of the last window."""
         if self._link is not None:
             self._link.send(measured)
+
+    def _listen(self, link: AgentLink) -> None:
+        self._runner.listen(partial(self._next_batch, link, link.detach_reader()))
 
     def _next_batch(self, link: AgentLink, reader: MessageReader) -> Batch | None:
         """Wait for the next grant, on a lane's thread; None when the connection is gone."""
@@ -130,7 +133,7 @@ class GrantClient:
             case Terms():
                 self.terms = message
                 self._metrics.set_slo(message.slo_ns)
-                if self._link is None:
+                if self._link is None and not link.closed.is_set():
                     self._joined(link)
             case Restart():
                 self._is_to_restart = True
@@ -143,6 +146,9 @@ class GrantClient:
         self._link = link
         self.alone.clear()
         self._metrics.agent_connected.set(1)
+        # Only now: until it grants, the lanes are the worker's own.
+        for _ in range(self._runner.lanes):
+            self._listen(link)
         for count, arrived_ns in self._queue.waiting():
             link.send(Arrived(count, arrived_ns))
 

@@ -75,6 +75,7 @@ class AgentLink(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._fileno = -1
+        self._reader: MessageReader | None = None
         #: Held while something is sent, and where the connection comes and goes.
         self._lock = Lock()
         #: Set when the connection is gone.
@@ -100,10 +101,12 @@ class AgentLink(asyncio.Protocol):
         self._loop.call_soon_threadsafe(self.send, message)
 
     def detach_reader(self) -> MessageReader:
-        """From now on the reader has the messages that come, and `on_message` none; just connected."""
+        """From now on the reader, always the same, has the messages that come, and `on_message` none."""
         assert self._transport is not None
-        self._transport.pause_reading()
-        return MessageReader(self._fileno)
+        if self._reader is None:
+            self._transport.pause_reading()
+            self._reader = MessageReader(self._fileno)
+        return self._reader
 
     def close(self) -> None:
         """Close the connection."""
