@@ -215,6 +215,17 @@ def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -
     assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]
 
 
+def test_a_wake_up_that_falls_due_between_decision_and_wait_is_not_forgotten() -> None:
+    device = dispatcher(a=serving(slo_ms=50), b=serving())
+    queue_one_on_a_busy_device(device, "a", busy_with="b")
+    assert device.tick(20 * MS) == []
+    ripe_ns = device.waiting.until_ns
+    assert ripe_ns is not None
+    assert [device.next_wake_ns(now_ns) for now_ns in (ripe_ns, ripe_ns + 50_000)] == [ripe_ns, ripe_ns]
+    assert device.tick(ripe_ns + 50_000) != []
+    assert device.next_wake_ns(ripe_ns + 50_000) is None, "who has ticked is not woken for that again"
+
+
 def test_runs_that_take_longer_than_planned_are_planned_for() -> None:
     surface = LatencySurface.from_points([Point(20, 1, 30.0), Point(100, 1, 14.0)])
     device = dispatcher(a=serving(slo_ms=32, lanes=(20, 100), batch=1, surface=surface))

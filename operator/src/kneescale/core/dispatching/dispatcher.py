@@ -202,9 +202,12 @@ class Dispatcher:
             yield self._grant(decision, now_ns)
 
     def next_wake_ns(self, now_ns: int) -> int | None:
-        """When to `tick` next if no event comes before; None if only an event can change anything."""
+        """When to `tick` next if no event comes before; None if only an event can change anything.
+
+        Later than the last `tick`, but not than now where that was a while ago.
+        """
         until_ns, again_ns = self._waiting.until_ns, look_again_ns(self._device, now_ns)
-        if until_ns is None or until_ns <= now_ns:
+        if until_ns is None:
             return again_ns
         return until_ns if again_ns is None else min(until_ns, again_ns)
 
