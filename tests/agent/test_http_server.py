@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
@@ -20,6 +21,7 @@ from kneescale.agent.trace import Tenant
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 from tests.agent.builders import NODE
+from tests.agent.leaving_hosts import LeavingHosts
 
 TENANT = Tenant("lite0-1", "shop", "lite0")
 
@@ -33,8 +35,8 @@ class Served:
         hosts = {"gpu0": self.host}
         self.problems: list[str] = []
         registry = make_registry(backend, NodeState(hosts, path / "checkpoint.json"), hosts)
-        pages = Pages(NODE, backend, hosts, registry, lambda: self.problems)
-        self.server = make_server(0, pages)
+        self.pages = Pages(NODE, backend, hosts, registry, lambda: self.problems)
+        self.server = make_server(0, self.pages)
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,))
 
     def get(self, path: str) -> str:
@@ -114,6 +116,12 @@ def test_the_trace_is_one_document_of_the_last_seconds(served: Served) -> None:
         "started_ns": now_ns - NS_PER_S,
         "ended_ns": now_ns,
     }
+
+
+def test_a_device_that_goes_while_the_trace_is_asked_for_is_no_trouble(served: Served) -> None:
+    pages = replace(served.pages, hosts=LeavingHosts(served.host))
+    document = json.loads("".join(pages.trace(60, time.monotonic_ns())))
+    assert [device["name"] for device in document["devices"]] == ["gpu0"]
 
 
 def test_health_names_the_problem(served: Served) -> None:

@@ -21,6 +21,7 @@ from kneescale.core.wire import Grant, Measured, Progress, Role
 from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.leaving_hosts import LeavingHosts
 from tests.waiting import wait_until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -186,6 +187,12 @@ def test_a_schedule_that_was_deleted_meanwhile_is_no_trouble(node: Node) -> None
     node.api.delete_schedule("node1-gpu0")
     node.reporter.report(NS_PER_S, NOON)
     assert node.api.statuses == []
+
+
+def test_a_device_that_goes_meanwhile_is_no_trouble(node: Node) -> None:
+    StatusReporter(node.api, node.state, LeavingHosts(node.host)).report(NS_PER_S, NOON)
+    ((_, status),) = node.api.statuses
+    assert [p["state"] for p in status["partitions"]] == ["Waiting", "Waiting"]
 
 
 def test_the_area_is_that_of_the_last_ten_seconds() -> None:

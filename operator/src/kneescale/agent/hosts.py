@@ -16,7 +16,8 @@ StartThread = Callable[[str, Callable[[], None]], Thread]
 class DeviceHosts(Mapping[str, DispatcherHost]):
     """Hosts by device name, for any thread to read; one thread at a time calls `follow` or `stop`.
 
-    Whoever goes through them sees those of one moment: the dictionary is replaced, never changed.
+    Whoever goes through `items` or `values` sees those of one moment: the dictionary is replaced, never
+    changed. Not so `dict(hosts)`, which looks each name up after it has listed them.
     """
 
     def __init__(self, make_host: MakeHost, start_thread: StartThread) -> None:

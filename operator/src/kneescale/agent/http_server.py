@@ -39,7 +39,7 @@ class Pages:
 
     def trace(self, seconds: int, now_ns: int) -> Iterator[str]:
         """The grants that ended over the last `seconds`, as pieces of one JSON document."""
-        hosts = dict(self.hosts)
+        hosts = dict(self.hosts.items())
         devices = [device for device in self.backend.devices() if device.name in hosts]
         head = {"node": self.node_name, "backend": self.backend.name, "now_ns": now_ns}
         yield json.dumps(head)[:-1] + ', "devices": ['

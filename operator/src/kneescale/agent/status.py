@@ -55,7 +55,7 @@ class StatusReporter:
     def report(self, now_ns: int, now: datetime) -> None:
         """Tell each status that changed, or was not told for a while."""
         self._state.save_again()
-        hosts = dict(self._hosts)
+        hosts = dict(self._hosts.items())
         self._areas = {host: self._areas.get(host) or AreaMeter(host.trace) for host in hosts.values()}
         used = {device: self._areas[host].used_permille(now_ns) for device, host in hosts.items()}
         for schedule in self._state.schedules():
