@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kneescale.agent import dispatcher_host as dispatcher_host_module
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
@@ -75,6 +76,26 @@ def test_a_claim_that_goes_and_comes_back_between_two_turns_has_its_socket_again
     assert path.exists()
     host.stop()
     host.run()
+
+
+def test_a_socket_that_cannot_be_opened_is_tried_again_and_logged_once(
+    start_host: StartHost, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Path] = []
+
+    def counted(path: Path, worker_uid: int) -> socket.socket:
+        tries.append(path)
+        return listen(path, worker_uid)
+
+    monkeypatch.setattr(dispatcher_host_module, "listen", counted)
+    path.mkdir()  # nothing can be bound there
+    start_host().assign(assignment_of("a"))
+    wait_until(lambda: len(tries) >= 2, "a second try")
+    path.rmdir()
+    with FakeWorker(path) as worker:
+        worker.hello()
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"cannot listen for partition a at {path}")
 
 
 def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir: Path, path: Path) -> None:

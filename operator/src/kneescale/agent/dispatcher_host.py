@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 #: At least this often the host looks for workers that are hung.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
+#: So soon a socket is tried again that could not be opened.
+_OPEN_AGAIN_NS = NS_PER_S
 #: An overload is over, and the next one logged anew, once nothing was refused for so long.
 _QUIET_NS = 60 * NS_PER_S
 
@@ -54,7 +56,12 @@ class DispatcherHost:
         self._broker = GrantBroker(self.trace)
         self._lock = Lock()
         self._selector = selectors.EpollSelector()
+        #: The claims of the partitions to listen for.
+        self._claims: dict[str, str] = {}
         self._listeners: dict[str, _Listener] = {}
+        #: Why nobody can be listened for, of those for whom that is so, and when to try again.
+        self._unheard: dict[str, str] = {}
+        self._open_again_ns = 0
         self._connections: dict[str, WorkerConnection] = {}
         #: When each partition last refused requests.
         self._refused_ns: dict[str, int] = {}
@@ -114,6 +121,7 @@ class DispatcherHost:
                 handler: _Handler = key.data
                 handler(mask)
             self._fence()
+            self._open_again()
             self._send_decisions()
         self._turned_ns = time.monotonic_ns()
 
@@ -154,23 +162,34 @@ class DispatcherHost:
                 self._hang_up(name, "the schedule's policy changed")
             else:
                 self._send(name, terms)
-        wanted = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
+        self._claims = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
         for name, listener in list(self._listeners.items()):
+            path = self._socket_path(listener.claim_uid)
             # A claim that went and came back between two turns took its socket with it.
-            if wanted.get(name) != listener.claim_uid or not self._socket_path(listener.claim_uid).exists():
+            if self._claims.get(name) != listener.claim_uid or not path.exists():
                 self._close_listener(name)
-        for name in wanted.keys() - self._listeners.keys():
-            self._open_listener(name, wanted[name])
+        self._open_listeners()
+
+    def _open_again(self) -> None:
+        if self._unheard and time.monotonic_ns() >= self._open_again_ns:
+            self._open_listeners()
+
+    def _open_listeners(self) -> None:
+        """Listen for all who have a claim; it is logged once of those for whom that cannot be."""
+        before, self._unheard = self._unheard, {}
+        for name in self._claims.keys() - self._listeners.keys():
+            path = self._socket_path(self._claims[name])
+            try:
+                self._open_listener(name, self._claims[name])
+            except OSError as error:
+                self._unheard[name] = f"cannot listen for partition {name} at {path}: {error}"
+                if self._unheard[name] != before.get(name):
+                    log.warning("%s", self._unheard[name], extra=self._about(name))
+        self._open_again_ns = time.monotonic_ns() + _OPEN_AGAIN_NS
 
     def _open_listener(self, name: str, claim_uid: str) -> None:
-        path = self._socket_path(claim_uid)
-        try:
-            sock = listen(path, self._worker_uid)
-        except OSError as error:
-            log.warning(
-                "cannot listen for partition %s at %s: %s", name, path, error, extra=self._about(name)
-            )
-            return
+        """Raises OSError."""
+        sock = listen(self._socket_path(claim_uid), self._worker_uid)
         listener = self._listeners[name] = _Listener(sock, claim_uid)
         self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, listener))
 
