@@ -1,14 +1,18 @@
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Barrier
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kneescale.core.units import NS_PER_S
+from kneescale_worker import batches
 from kneescale_worker.batches import Batch, BatchRun, BatchRunner
-from kneescale_worker.errors import BatchFailedError, ContextLostError, UnavailableError
+from kneescale_worker.errors import BatchFailedError, ContextLostError, HungError, UnavailableError
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request
 from kneescale_worker.tensors import Array
@@ -135,6 +139,28 @@ async def test_closing_refuses_what_waits_and_what_does_not_end() -> None:
     await over
 
 
+async def test_a_batch_is_hung_once_two_looks_have_found_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first may be that of a process which stood still and whose batches only go on now."""
+    rig = _Rig()
+    rig.push(1)
+    together = Barrier(2)
+    rig.executor.before_run = lambda: (together.wait(timeout=10), together.wait(timeout=10))
+    over = asyncio.create_task(rig.run(100, 1))
+    await asyncio.to_thread(together.wait)
+    looks: list[int] = []
+
+    def much_later_ns() -> int:
+        looks.append(0)
+        return time.monotonic_ns() + 3600 * NS_PER_S
+
+    monkeypatch.setattr(batches, "time", SimpleNamespace(monotonic_ns=much_later_ns))
+    with pytest.raises(HungError, match="a batch of 1 items on the lane of 100 GPU% never ended"):
+        await rig.runner.watch()
+    assert len(looks) == 2
+    await asyncio.to_thread(together.wait)
+    await over
+
+
 async def test_a_batch_that_ends_soon_is_answered_by_a_worker_that_exits() -> None:
     rig = _Rig()
     running, waiting = rig.push(1), rig.push(2)
@@ -152,28 +178,28 @@ async def test_a_batch_that_ends_soon_is_answered_by_a_worker_that_exits() -> No
 
 async def test_while_batches_run_on_all_lanes_another_thread_waits_for_the_next() -> None:
     rig = _Rig()
-    requests, batches = [rig.push(value) for value in range(LANES)], SimpleQueue[Batch | None]()
+    requests, granted = [rig.push(value) for value in range(LANES)], SimpleQueue[Batch | None]()
     all_run = Barrier(LANES + 1)
     rig.executor.before_run = lambda: (all_run.wait(timeout=10), all_run.wait(timeout=10))
     for _ in range(LANES + 1):
-        rig.runner.listen(batches.get)
+        rig.runner.listen(granted.get)
     for _ in requests:
-        batches.put(Batch(50, rig.queue.take(1), finish_by_ns=0))
+        granted.put(Batch(50, rig.queue.take(1), finish_by_ns=0))
     await asyncio.to_thread(all_run.wait)
-    batches.put(None)
-    await until(batches.empty)
+    granted.put(None)
+    await until(granted.empty)
     await asyncio.to_thread(all_run.wait)
     assert [(await request.answer)[0][0, 0] for request in requests] == [0, 2]
     for _ in range(LANES):
-        batches.put(None)
+        granted.put(None)
 
 
 async def test_a_batch_that_nobody_granted_runs_while_all_others_listen() -> None:
     rig = _Rig()
-    request, batches = rig.push(1), SimpleQueue[Batch | None]()
+    request, granted = rig.push(1), SimpleQueue[Batch | None]()
     for _ in range(LANES + 1):
-        rig.runner.listen(batches.get)
+        rig.runner.listen(granted.get)
     await rig.run(100, 1)
     assert request.answer.done()
     for _ in range(LANES + 1):
-        batches.put(None)
+        granted.put(None)

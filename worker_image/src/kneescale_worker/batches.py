@@ -118,14 +118,18 @@ class BatchRunner:
 
     async def watch(self) -> None:
         """Return never; raises HungError once a batch is hung, ContextLostError once none can run."""
+        overdue: set[Batch] = set()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             if self._lost is not None:
                 raise self._lost
-            now_ns = time.monotonic_ns()
-            for batch, hung_ns in tuple(self._running.items()):
-                if now_ns > hung_ns:
-                    raise HungError(f"{batch} never ended; the worker starts anew")
+            # Seen so twice: where this process stood still, its batches are overdue and go on all the same.
+            before, overdue = overdue, self._overdue(time.monotonic_ns())
+            for batch in before & overdue:
+                raise HungError(f"{batch} never ended; the worker starts anew")
+
+    def _overdue(self, now_ns: int) -> set[Batch]:
+        return {batch for batch, hung_ns in tuple(self._running.items()) if now_ns > hung_ns}
 
     async def close(self) -> None:
         """Refuse what waits, and soon also what runs on; let the threads end."""
