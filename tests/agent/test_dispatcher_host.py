@@ -18,7 +18,7 @@ from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Arrived, Grant, Hello, Refuse, Restart, Role, encode
+from kneescale.core.wire import Arrived, Grant, Hello, Message, Refuse, Restart, Role, Terms, encode
 from kneescale.testing.fake_worker import FakeWorker, serve
 from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
@@ -162,6 +162,40 @@ def test_a_worker_that_hangs_gives_way_and_only_a_new_one_takes_its_place(
         assert not host.views()[0].hung
         new.arrive(8)
         new.next_grant()
+
+
+def test_what_a_worker_says_while_the_host_stands_still_is_heard_before_it_is_called_hung(
+    short_dir: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = dispatcher_host(short_dir)
+    host.assign(assignment_of("a", "b"))
+    host.turn()
+    clock, handle = time.monotonic_ns, GrantBroker.handle
+    with FakeWorker(path) as punctual, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as other:
+        for worker in (punctual, other):
+            worker.connect()
+            worker.send(Hello(Role.SERVE, 8, 1))
+            host.turn()
+            host.turn()
+            worker.receive_terms()
+        punctual.arrive(8)
+        host.turn()
+        grant = punctual.next_grant()
+
+        def stand_still(broker: GrantBroker, name: str, message: Message, now_ns: int) -> Terms | None:
+            punctual.done(grant)
+            monkeypatch.setattr(time, "monotonic_ns", lambda: clock() + 60 * NS_PER_S)
+            monkeypatch.setattr(GrantBroker, "handle", handle)
+            return handle(broker, name, message, now_ns)
+
+        monkeypatch.setattr(GrantBroker, "handle", stand_still)
+        other.arrive(1)
+        host.turn()
+        host.turn()
+        assert not any(view.hung for view in host.views())
+        assert host.trace.totals()["a"].grants == 1
+    host.stop()
+    host.run()
 
 
 def test_the_newest_connection_of_a_partition_counts(host: DispatcherHost, path: Path) -> None:

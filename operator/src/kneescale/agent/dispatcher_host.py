@@ -34,7 +34,6 @@ _OPEN_AGAIN_NS = NS_PER_S
 _QUIET_NS = 60 * NS_PER_S
 
 _Handler = Callable[[int], None]
-_Ready = tuple[selectors.SelectorKey, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +114,20 @@ class DispatcherHost:
 
     def turn(self) -> None:
         """Wait for something to do, and do what there is: no more than one read from each worker."""
-        ready = self._wait()
+        self._wait()
+        polled_ns = time.monotonic_ns()
+        ready = self._selector.select(0)
         with self._lock:
             for key, mask in ready:
                 handler: _Handler = key.data
                 handler(mask)
-            self._fence()
+            self._fence(polled_ns)
             self._open_again()
             self._send_decisions()
         self._turned_ns = time.monotonic_ns()
 
-    def _wait(self) -> list[_Ready]:
-        """The sockets that are ready; none when the dispatcher's next wake-up comes before.
+    def _wait(self) -> None:
+        """Return once a socket is ready, or when the dispatcher's next wake-up comes before.
 
         epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
         takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made before those of
@@ -134,11 +135,8 @@ class DispatcherHost:
         """
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
-        if wake_ns is None:
-            return self._selector.select(_LONGEST_SLEEP_NS / NS_PER_S)
-        sleep_ns = min(_LONGEST_SLEEP_NS, max(0, wake_ns - now_ns))
-        select.select([self._selector], [], [], sleep_ns / NS_PER_S)
-        return self._selector.select(0)
+        sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else max(0, wake_ns - now_ns)
+        select.select([self._selector], [], [], min(_LONGEST_SLEEP_NS, sleep_ns) / NS_PER_S)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.
@@ -287,9 +285,12 @@ class DispatcherHost:
         if key.events != events:
             self._selector.modify(connection, events, key.data)
 
-    def _fence(self) -> None:
-        """Others get the GPU% of a worker that hangs."""
-        for name in self._broker.fence(time.monotonic_ns()):
+    def _fence(self, heard_ns: int) -> None:
+        """Others get the GPU% of a worker that hangs, by what was to be heard of it at `heard_ns`.
+
+        Not by what the clock says now: this thread may have stood still since, and not the worker.
+        """
+        for name in self._broker.fence(heard_ns):
             log.warning(
                 "a batch of partition %s never ends; its worker is disconnected",
                 name,
