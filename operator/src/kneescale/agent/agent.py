@@ -73,8 +73,8 @@ class Agent:
         self._preparer.tidy()
         self._follow_devices()
         self._start("http", self._http.serve_forever)
+        backend = self._start("backend", partial(self._backend.run, self._ending))
         for name, loop in (
-            ("backend", self._backend.run),
             ("slices", self._slices.run),
             ("node", self._node.run),
             ("losses", self._losses.run),
@@ -101,6 +101,9 @@ class Agent:
         self._hosts.stop()
         self._http.shutdown()
         self._http.server_close()
+        # It writes below the state folder, as the next agent does, and comes round each second unless the
+        # driver hangs. Others may wait minutes for the API server, and are not waited for.
+        backend.join(_GRACE_S)
         return not self._failed
 
     def stop(self) -> None:
