@@ -17,15 +17,15 @@ from tests.agent.builders import allocated_claim, claim_uid, partition, schedule
 ROOT = Path(__file__).parents[2]
 A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))
 
-StartAgent = Callable[[], "subprocess.Popen[bytes]"]
+StartAgent = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def start_agent(short_dir: Path) -> Iterator[StartAgent]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "tests.agent.agent_process", str(short_dir)]
+    def start(program: str = "agent_process") -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", f"tests.agent.{program}", str(short_dir)]
         started.append(subprocess.Popen(command, cwd=ROOT))
         return started[-1]
 
@@ -86,6 +86,10 @@ def test_a_terminated_agent_ends_cleanly_and_leaves_its_sockets(
         worker.wait_for_hang_up()
     assert process.wait(20) == 0
     assert socket_path.exists()
+
+
+def test_an_agent_whose_dispatcher_is_stuck_ends_itself(start_agent: StartAgent) -> None:
+    assert start_agent("stuck_agent").wait(60) == 1
 
 
 @pytest.mark.parametrize(

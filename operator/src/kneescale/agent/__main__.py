@@ -28,7 +28,10 @@ def main() -> int:
         agent = Agent(settings, make_backend(settings), KubernetesApi(settings.kubeconfig))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: Thread(target=agent.stop).start())
-        return 0 if agent.run() else 1
+        if agent.run():
+            return 0
+        # sys.exit would wait for the calls of the kubelet, and they for what is stuck.
+        os._exit(1)
     except KneescaleError as error:
         log.error("ending: %s", error)  # noqa: TRY400 - the message says what to do
         return 2

@@ -65,7 +65,7 @@ class Agent:
         return int(self._http.server_address[1])
 
     def run(self) -> bool:
-        """Serve until `stop`; whether no part failed.
+        """Serve until `stop`; whether no part failed. One that is stuck is left behind, with its threads.
 
         Raises InvalidInputError when the checkpoint cannot be read.
         """
@@ -92,8 +92,9 @@ class Agent:
             self._settings.registration_socket, registration_handler(self._settings.dra_socket)
         )
         log.info("agent of node %s is up", node_name)
-        while not self._ending.wait(_GLANCE_S):
-            self._follow_devices()
+        if not self._glance_until_end():
+            # Without the farewells below, which would wait for what is stuck: workers go on alone anyway.
+            return False
         # Unregister first, so that the kubelet does not call a driver that has ended.
         registration.stop(_GRACE_S).wait()
         self._settings.registration_socket.unlink(missing_ok=True)
@@ -109,6 +110,19 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; not for a signal handler: it takes a lock."""
         self._ending.set()
+
+    def _glance_until_end(self) -> bool:
+        """Follow the devices until `stop`; False as soon as a dispatcher is stuck."""
+        problems: list[str] = []
+        while not self._ending.wait(_GLANCE_S):
+            self._follow_devices()
+            before, problems = problems, self._problems()
+            # Seen so twice: after the whole process stood still, its threads look stuck and go on.
+            if stuck := [problem for problem in problems if problem in before]:
+                log.error("%s; the agent ends", "; ".join(stuck))
+                self._ending.set()
+                return False
+        return True
 
     def _follow_devices(self) -> None:
         """Start and stop hosts as devices come and go; one that comes, or comes back, finds its claims."""

@@ -1,0 +1,25 @@
+"""As agent_process.py, but its dispatcher is stuck as soon as all is up: `python stuck_agent.py DIR`."""
+
+import sys
+from pathlib import Path
+from threading import Event
+
+from kneescale.agent import dispatcher_host
+from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.core.units import NS_PER_S
+from tests.agent.agent_process import main, settings_below
+
+_turn = DispatcherHost.turn
+
+
+def _turn_until_all_is_up(host: DispatcherHost) -> None:
+    if settings_below(Path(sys.argv[1])).registration_socket.exists():
+        with host._lock:
+            Event().wait()
+    _turn(host)
+
+
+if __name__ == "__main__":
+    dispatcher_host._STUCK_NS = NS_PER_S  # ten in earnest
+    DispatcherHost.turn = _turn_until_all_is_up  # type: ignore[method-assign]
+    sys.exit(main())
