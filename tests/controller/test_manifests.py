@@ -193,6 +193,17 @@ def test_the_operator_leaves_a_dead_node_soon_and_finds_room_elsewhere(objects: 
     assert pod["priorityClassName"] == "system-cluster-critical"
 
 
+def test_an_agent_that_does_not_answer_is_ended_within_20_seconds_and_not_at_its_first_slowness(
+    objects: Objects,
+) -> None:
+    (agent,) = (each for each in containers(objects) if each["name"] == "agent")
+    probe = agent["livenessProbe"]
+    assert probe["periodSeconds"] * (1 + probe["failureThreshold"]) <= 20
+    assert probe["failureThreshold"] >= 3
+    assert probe["timeoutSeconds"] >= 5
+    assert probe["terminationGracePeriodSeconds"] == 1
+
+
 def test_the_agent_gets_its_backend_from_the_overlay(kubectl: Path) -> None:
     backends = {}
     for overlay in OVERLAYS:
