@@ -65,10 +65,11 @@ def test_the_dispatcher_is_compiled_there(compiled: Path) -> None:
     assert where.strip().endswith(".so")
 
 
-def test_a_simulation_comes_to_the_same(compiled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("subcommand", [("simulate", *SIMULATE), ("plan", "--output", "json")])
+def test_a_simulation_comes_to_the_same(subcommand: tuple[str, ...], compiled: Path, tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(SCENARIO)
-    command = ("-c", KNEESCALE, "simulate", str(scenario), *SIMULATE)
+    command = ("-c", KNEESCALE, *subcommand, str(scenario))
     interpreted = run(*command)
     assert "attainment" in interpreted
     assert run(*command, packages=compiled) == interpreted

@@ -6,8 +6,7 @@ from functools import partial
 
 from kneescale.cli.pool import run_all
 from kneescale.sim.fleet import SimulatedGpu, fleet_with, serve
-from kneescale.sim.outcome import ModelOutcome, outcome_of
-from kneescale.sim.record import Record
+from kneescale.sim.outcome import ModelOutcome, Served, outcome_on, served_on
 from kneescale.sim.scenario import Scenario, ScenarioGpu
 from kneescale.sim.systems import SYSTEMS
 from kneescale.sim.trial import Trial
@@ -27,10 +26,10 @@ def expect(
     planned = replace(scenario, gpus=tuple(ScenarioGpu(str(number), product) for number in range(gpus)))
     placed = {model: [str(number) for number in on] for model, on in placement.items()}
     fleet = fleet_with(planned, placed, Trial(scenario.arrivals, DURATION_S, WARMUP_S))
-    records = run_all({gpu.name: partial(_serve, gpu) for gpu in fleet})
-    return outcome_of(list(records.values())).models
+    served = run_all({gpu.name: partial(_serve, gpu) for gpu in fleet})
+    return outcome_on(list(served.values())).models
 
 
-def _serve(gpu: SimulatedGpu) -> Record:
+def _serve(gpu: SimulatedGpu) -> list[Served]:
     (record,) = serve([gpu], SYSTEMS["dstack"][0].system, load=1.0)
-    return record
+    return served_on(record)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.fairness import fair_shares, jain
@@ -67,46 +68,83 @@ class Outcome:
         return sum(model.dropped for model in self.models.values())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """What became of one model on one GPU: all that figures are made of, which one process can hand another.
+
+    A Record cannot be handed on where it is compiled.
+    """
+
+    tenant: Tenant
+    span_ns: int
+    sent: int
+    dropped: int
+    within_slo: int
+    waits_ms: NDArray[np.float64]
+    batches: NDArray[np.int64]
+
+
+def served_on(record: Record) -> list[Served]:
+    """What became of each model of one GPU."""
+    return [
+        Served(
+            tenant=tenant,
+            span_ns=record.span_ns,
+            sent=record.sent[number],
+            dropped=record.dropped[number],
+            within_slo=record.within_slo[number],
+            waits_ms=record.waits_ms(number),
+            batches=record.batches(number),
+        )
+        for number, tenant in enumerate(record.tenants)
+    ]
+
+
 def outcome_of(records: Sequence[Record]) -> Outcome:
     """The figures of one run, from the record of each of its GPUs."""
-    replicas: dict[str, list[tuple[Record, int]]] = {}
-    for record in records:
-        for number, tenant in enumerate(record.tenants):
-            replicas.setdefault(tenant.name, []).append((record, number))
-    models = {name: _model(of_one, len(records)) for name, of_one in replicas.items()}
-    return Outcome(models, jain(list(_served_parts(records))))
+    return outcome_on([served_on(record) for record in records])
 
 
-def _model(replicas: Sequence[tuple[Record, int]], gpus: int) -> ModelOutcome:
-    waits_ms = np.concatenate([record.waits_ms(number) for record, number in replicas])
-    batches = np.concatenate([record.batches(number) for record, number in replicas])
+def outcome_on(gpus: Sequence[Sequence[Served]]) -> Outcome:
+    """The same from what became of each GPU's models."""
+    replicas: dict[str, list[Served]] = {}
+    for of_gpu in gpus:
+        for served in of_gpu:
+            replicas.setdefault(served.tenant.name, []).append(served)
+    models = {name: _model(of_one, len(gpus)) for name, of_one in replicas.items()}
+    return Outcome(models, jain([part for of_gpu in gpus for part in _served_parts(of_gpu)]))
+
+
+def _model(replicas: Sequence[Served], gpus: int) -> ModelOutcome:
+    waits_ms = np.concatenate([served.waits_ms for served in replicas])
+    batches = np.concatenate([served.batches for served in replicas])
     p50_ms, p99_ms = np.percentile(waits_ms, (50, 99)).tolist() if waits_ms.size else (None, None)
-    within_slo = sum(record.within_slo[number] for record, number in replicas)
+    within_slo = sum(served.within_slo for served in replicas)
     return ModelOutcome(
-        sent=sum(record.sent[number] for record, number in replicas),
+        sent=sum(served.sent for served in replicas),
         answered=waits_ms.size,
-        dropped=sum(record.dropped[number] for record, number in replicas),
+        dropped=sum(served.dropped for served in replicas),
         within_slo=within_slo,
-        goodput_rps=within_slo * NS_PER_S / replicas[0][0].span_ns,
+        goodput_rps=within_slo * NS_PER_S / replicas[0].span_ns,
         p50_ms=p50_ms,
         p99_ms=p99_ms,
         mean_batch=float(batches.mean()) if batches.size else None,
-        useful_area=sum(_useful_area(*replica) for replica in replicas) / gpus,
+        useful_area=sum(map(_useful_area, replicas)) / gpus,
     )
 
 
-def _useful_area(record: Record, number: int) -> float:
-    return _area(record.tenants[number], int(record.batches(number).sum()), record.span_ns)
+def _useful_area(served: Served) -> float:
+    return _area(served, int(served.batches.sum()))
 
 
-def _area(tenant: Tenant, requests: int, span_ns: int) -> float:
-    return requests * tenant.area_per_item / (WHOLE_GPU_PERCENT * span_ns)
+def _area(served: Served, requests: int) -> float:
+    return requests * served.tenant.area_per_item / (WHOLE_GPU_PERCENT * served.span_ns)
 
 
-def _served_parts(records: Sequence[Record]) -> Iterator[float]:
-    """What each replica had, as a part of what its GPU owes it."""
-    for record in records:
-        numbers = range(len(record.tenants))
-        asked = [_area(record.tenants[n], record.sent[n], record.span_ns) for n in numbers]
-        owed = fair_shares(asked, [tenant.weight for tenant in record.tenants])
-        yield from (min(1.0, _useful_area(record, n) / owed[n]) for n in numbers if owed[n] > 0)
+def _served_parts(of_gpu: Sequence[Served]) -> Iterator[float]:
+    """What each model had on one GPU, as a part of what the GPU owes it."""
+    asked = [_area(served, served.sent) for served in of_gpu]
+    owed = fair_shares(asked, [served.tenant.weight for served in of_gpu])
+    yield from (
+        min(1.0, _useful_area(served) / due) for served, due in zip(of_gpu, owed, strict=True) if due > 0
+    )
