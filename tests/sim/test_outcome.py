@@ -58,9 +58,10 @@ def test_useful_area_is_what_the_answers_cost_at_their_cheapest() -> None:
     assert outcome_of([kept]).utilization == pytest.approx(0.01 / 8)
 
 
-def test_a_model_without_requests_has_missed_nothing() -> None:
+def test_a_model_without_requests_has_no_attainment() -> None:
     outcome = outcome_of([record()])
-    assert (outcome.attainment, outcome.fairness, outcome.utilization) == (1, 1, 0)
+    assert (outcome.attainment, outcome.fairness, outcome.utilization) == (None, 1, 0)
+    assert {model.attainment for model in outcome.models.values()} == {None}
     assert figures_of(record()).p99_ms is None
 
 

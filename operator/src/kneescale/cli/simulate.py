@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 def _best(fleet: Sequence[SimulatedGpu], variants: Sequence[Variant], load: float, wants_spans: bool) -> Best:
     """The policy with the parameters that give the worst model the most."""
     tried = (_tried(fleet, variant, load, wants_spans) for variant in variants)
-    return max(tried, key=lambda best: best.outcome.attainment)
+    # Where no request was sent the first is as good as any.
+    return max(tried, key=lambda best: best.outcome.attainment or 0)
 
 
 def _tried(fleet: Sequence[SimulatedGpu], variant: Variant, load: float, wants_spans: bool) -> Best:

@@ -30,9 +30,9 @@ class ModelOutcome:
     useful_area: float
 
     @property
-    def attainment(self) -> float:
-        """The share of all requests that were answered within the SLO; 1 where there was none."""
-        return self.within_slo / self.sent if self.sent else 1.0
+    def attainment(self) -> float | None:
+        """The share of all requests that were answered within the SLO; None where there was none."""
+        return self.within_slo / self.sent if self.sent else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,10 @@ class Outcome:
     fairness: float
 
     @property
-    def attainment(self) -> float:
-        """The worst model's attainment."""
-        return min(model.attainment for model in self.models.values())
+    def attainment(self) -> float | None:
+        """The worst model's attainment; None where no request was sent."""
+        known = (model.attainment for model in self.models.values())
+        return min((attained for attained in known if attained is not None), default=None)
 
     @property
     def overall_attainment(self) -> float:
