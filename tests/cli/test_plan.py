@@ -44,6 +44,7 @@ def test_json_has_gpus_models_and_the_bound(scenario: Path, capsys: pytest.Captu
 
 
 def test_another_product_can_be_asked_for(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO.replace("slo_ms: 60", "slo_ms: 240"))
     plan = planned(capsys, str(scenario), "--product", "T4")
     # 120 and 180 GPU%: 3 GPUs of 100, 4 of 80.
     assert (plan["product"], plan["bound"]) == ("T4", {"gpus": 4, "gpus_any_schedule": 3})
@@ -70,6 +71,82 @@ def test_lanes_are_as_asked_for(
     scenario.write_text(SCENARIO.replace("slo_ms: 60", "slo_ms: 90"))
     for model in planned(capsys, str(scenario), "--lanes", lanes)["models"].values():
         assert [len(pool) for pool in model["lanes"].values()] == [number] * bool(number) * len(model["gpus"])
+
+
+# An item takes a whole GPU for 10 ms, or a tenth of one.
+WHOLE = "model,batch,gpu_percent,latency_ms\na,1,100,10\n"
+TENTH = "model,batch,gpu_percent,latency_ms\na,1,10,10\na,1,100,10\n"
+
+
+def write(scenario: Path, profiles: str, models: int, **of_each: float) -> None:
+    """So many models of one profile, all alike."""
+    (scenario.parent / "p.csv").write_text(profiles)
+    fields = ", ".join(f"{name}: {value}" for name, value in of_each.items())
+    each = [f"  - {{name: m{number}, profile: a, {fields}}}\n" for number in range(models)]
+    scenario.write_text("profiles: p.csv\nmodels:\n" + "".join(each))
+
+
+def test_gpus_are_added_until_the_slos_are_kept(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=2, rate=30, slo_ms=35)
+    plan = planned(capsys, str(scenario))
+    # 60 % of one GPU, in batches that wait for each other.
+    assert plan["bound"] == {"gpus": 1, "gpus_any_schedule": 1}
+    assert plan["gpus_needed"] == 2
+    assert plan["planned_load"] == 0.5
+    assert plan["missed"] == {}
+    assert main(["plan", str(scenario)]) == 0
+    said = capsys.readouterr().out
+    assert "loaded to 50 % at most: with fewer, as simulated, models miss their SLOs\n" in said
+
+
+def test_what_no_number_of_gpus_keeps_is_said(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=1, rate=60, slo_ms=11)
+    plan = planned(capsys, str(scenario))
+    assert plan["missed"] == {"m0": plan["models"]["m0"]["attainment"]}
+    assert plan["missed"]["m0"] < plan["attainment_asked"] == 0.99
+    assert main(["plan", str(scenario)]) == 0
+    headline, misses = capsys.readouterr().out.splitlines()[:2]
+    assert headline.startswith("2 GPUs would still miss SLOs, ")
+    assert misses.startswith("even loaded to 30 %, fewer than 99 % of these are in time: m0 ")
+
+
+def test_batches_have_the_rate_of_a_replica_to_gather(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(scenario, "model,batch,gpu_percent,latency_ms\na,1,100,40\na,4,100,40\n", 1, rate=200, slo_ms=110)
+    plan = planned(capsys, str(scenario))
+    (model,) = plan["models"].values()
+    replicas = len(model["gpus"])
+    assert replicas >= 3
+    assert model["gather_ms"] == pytest.approx((model["batch"] - 1) * 1000 * replicas / 200)
+    assert model["latency_ms"] + model["gather_ms"] <= 110
+
+
+def test_a_plan_of_many_gpus_is_simulated_in_part(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=17, rate=78, slo_ms=200)
+    plan = planned(capsys, str(scenario))
+    assert (plan["gpus_needed"], plan["simulated_gpus"]) == (17, 16)
+    attainments = [model["attainment"] for model in plan["models"].values()]
+    assert attainments.count(None) == 1
+    assert main(["plan", str(scenario)]) == 0
+    assert "simulated on 16 of the GPUs, which stand for all\n" in capsys.readouterr().out
+
+
+def test_lanes_asked_for_are_simulated_and_carry_no_more_than_they_can(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(scenario, TENTH, models=1, rate=150, slo_ms=200)
+    assert planned(capsys, str(scenario))["gpus_needed"] == 1
+    # One batch of one item at a time: 100 requests/s.
+    on_one_lane = planned(capsys, str(scenario), "--lanes", "1")
+    assert on_one_lane["gpus_needed"] == 2
+    assert on_one_lane["missed"] == {}
+
+
+def test_each_lane_takes_the_models_memory(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO.replace("memory_gib: 2}", "memory_gib: 6}"))
+    assert main(["plan", str(scenario), "--lanes", "3"]) == 2
+    assert "needs 18.0 GiB of GPU memory; a GPU has 16" in capsys.readouterr().err
 
 
 def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

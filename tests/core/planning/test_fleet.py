@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration
-from kneescale.core.planning.fleet import Fleet, gpus_at_least, size_fleet
+from kneescale.core.planning.fleet import Fleet, Sized, gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.placement import Demand
 from kneescale.core.surfaces.surface import LatencySurface, Point
@@ -25,8 +25,13 @@ def workload(name: str, area_percent: float, memory_gib: float = 1) -> Workload:
     return Workload(name, 10 * area_percent, 50, {"V100": SURFACE}, memory_gib=memory_gib)
 
 
+def always(of_one: Demand) -> Sized:
+    """The same in any number of replicas."""
+    return lambda replicas: of_one
+
+
 def sized(*demands: Demand, at_least: int = 1) -> Fleet:
-    return size_fleet(demands, POOL, area_limit_permille=800, at_least=at_least)
+    return size_fleet(list(map(always, demands)), POOL, area_limit_permille=800, at_least=at_least)
 
 
 def test_models_share_a_gpu_while_they_fit() -> None:
@@ -43,6 +48,26 @@ def test_memory_is_a_limit_too() -> None:
 
 def test_a_large_model_gets_replicas() -> None:
     assert sized(demand("a", 2000), at_least=3) == Fleet(3, {"a": (0, 1, 2)})
+
+
+def test_replicas_with_less_of_the_rate_may_need_more_area() -> None:
+    """In one replica its batches gather in time, in two they are half as large."""
+    areas_permille = {1: 1000, 2: 2000}
+    fleet = size_fleet(
+        [lambda replicas: demand("a", areas_permille.get(replicas, 2200))],
+        POOL,
+        area_limit_permille=800,
+        at_least=1,
+    )
+    assert fleet == Fleet(3, {"a": (0, 1, 2)})
+
+
+def test_a_worker_of_several_lanes_is_as_many_clients() -> None:
+    models = [demand(str(number), 1, 0.1) for number in range(17)]
+    workloads = [workload(one.model, 0.1, 0.1) for one in models]
+    assert gpus_at_least(workloads, POOL, 1.0, clients_each=3) == 2
+    fleet = size_fleet(list(map(always, models)), POOL, area_limit_permille=800, at_least=1, clients_each=3)
+    assert sorted(map(len, fleet.models())) == [1, 16]
 
 
 def test_models_that_would_waste_their_gpus_are_split() -> None:

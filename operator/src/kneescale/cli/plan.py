@@ -1,8 +1,8 @@
 """`kneescale plan`: how many GPUs a scenario's models need, and how each is placed and run."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import inf
 from typing import TextIO
 
@@ -13,39 +13,46 @@ from kneescale.cli.command import (
     new_parser,
     write_json,
 )
-from kneescale.cli.expectation import MOST_GPUS, expect
+from kneescale.cli.expectation import MOST_GPUS, Lanes
+from kneescale.cli.fleet_search import (
+    ATTAINMENT,
+    PLANNED_LOADS_PERMILLE,
+    Sized,
+    clients_of,
+    parts_on,
+    search_fleet,
+    workloads_with,
+)
 from kneescale.cli.limits import whole
 from kneescale.cli.scenario_file import faults_of, no_surface, read_scenario
 from kneescale.cli.table import write_table
-from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.planning.configuration import Configuration, cheapest_configuration, gather_ms
-from kneescale.core.planning.fleet import Fleet, gpus_at_least, size_fleet
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.planning.configuration import gather_ms
+from kneescale.core.planning.fleet import gpus_at_least
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
-from kneescale.core.planning.placement import Demand
-from kneescale.core.units import GIB, PERMILLE
-from kneescale.plan.words import counted
-from kneescale.sim.outcome import ModelOutcome
+from kneescale.core.units import PERMILLE
 from kneescale.sim.scenario import Scenario
-
-#: The part of each GPU's fluid bound that a plan fills, in thousandths: what our scheduler carried of every
-#: measured mix at 99 % attainment under Poisson arrivals (docs/results.md).
-PLANNED_LOAD_PERMILLE = 800
 
 #: To choose more takes minutes.
 _MAX_LANES = 16
 
+_LOADS = PLANNED_LOADS_PERMILLE
+
 _HELP = f"""\
 Reads a scenario and says how many GPUs of one product its models need, and where each model goes.
 
-  GPU%, batch  the run with the least GPU area per item among those that end, gather time included, within the
-               SLO: what is cheapest for the set, and what the fluid bound is made of
+  GPU%, batch  the run with the least GPU area per item among those that end, gather time at a replica's rate
+               included, within the SLO: what is cheapest for the set, and what the fluid bound is made of
   GPU area     the part of a GPU (GPU% x time) that the model's whole rate takes in such runs
-  GPUs         the fewest that hold every model when none is loaded above {PLANNED_LOAD_PERMILLE / 10:g} %
-               of its area, which leaves room for bursts; large models have replicas
-  bound        the fewest at that load by the fluid bound and memory, and the fewest for any schedule at all
-  P99, attainment  of a simulated run with any GPU% per batch; not for plans of more than {MOST_GPUS} GPUs
-  lanes        with --lanes: the GPU%s that each worker holds, chosen for the models on a GPU together"""
+  GPUs         the fewest that hold every model when none is loaded above {_LOADS[0] / 10:g} % of its area,
+               which leaves room for bursts; large models have replicas. Where a model, as simulated, still
+               has less than {100 * ATTAINMENT:g} % of its requests in time, they are loaded less, down to
+               {_LOADS[-1] / 10:g} %; where that does not do either, the plan says so
+  bound        the fewest at {_LOADS[0] / 10:g} % by the fluid bound and memory, and for any schedule at all
+  P99, attainment  of a simulated run with the lanes asked for; of many GPUs, on {MOST_GPUS} of them
+  lanes        with --lanes: the GPU%s that each worker holds, chosen for the models on a GPU together. Each
+               takes an MPS client and the model's memory once more."""
 
 _EXAMPLES = """\
 examples:
@@ -65,7 +72,7 @@ class ModelPlan:
     gather_ms: float
     area_percent: float
     lanes: Mapping[int, tuple[int, ...]]
-    #: As simulated; None where there are too many GPUs for that.
+    #: As simulated; None where none of its GPUs was, or it was sent nothing.
     attainment: float | None
     p99_ms: float | None
 
@@ -82,14 +89,19 @@ class GpuPlan:
 class Plan:
     """What is said about a scenario.
 
-    `bound` is the fewest GPUs at the planned load, `bound_any_schedule` at any.
+    `bound` is the fewest GPUs at the first planned load, `bound_any_schedule` at any.
     """
 
     product: str
     bound: int
     bound_any_schedule: int
+    #: No GPU is loaded above that.
+    load_permille: int
     gpus: tuple[GpuPlan, ...]
     models: Mapping[str, ModelPlan]
+    simulated_gpus: int
+    #: The attainment of the models that do not keep their SLOs even so.
+    missed: Mapping[str, float]
 
 
 def add_to(subcommands: Subcommands) -> None:
@@ -129,107 +141,78 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         _write(plan, out)
 
 
-def _lanes(text: str) -> str | int:
+def _lanes(text: str) -> Lanes:
     if text in ("free", "paper"):
         return text
     return whole(1, _MAX_LANES)(text)
 
 
-def _plan(scenario: Scenario, product: str, lanes: str | int) -> Plan:
-    workloads = _on_product(scenario, product)
-    configurations = {workload.name: _configuration(workload, product) for workload in workloads}
+def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
+    _check_surfaces(scenario, product)
     pool = Pool(
         product, 1, min((gpu.memory_gib for gpu in scenario.gpus if gpu.product == product), default=inf)
     )
-    bound = gpus_at_least(workloads, pool, PLANNED_LOAD_PERMILLE / PERMILLE)
-    fleet = size_fleet(
-        [_demand(workload, configurations[workload.name], product) for workload in workloads],
-        pool,
-        area_limit_permille=PLANNED_LOAD_PERMILLE,
-        at_least=bound,
-    )
+    workloads = workloads_with(scenario, lanes)
+    sized = search_fleet(scenario, pool, lanes)
     return Plan(
         product=product,
-        bound=bound,
-        bound_any_schedule=gpus_at_least(workloads, pool, 1.0),
-        gpus=_gpu_plans(fleet, configurations),
-        models=_model_plans(
-            fleet,
-            workloads,
-            configurations,
-            _lanes_by_gpu(fleet, workloads, product, lanes),
-            expect(scenario, product, fleet.gpus, fleet.placement),
-        ),
+        bound=gpus_at_least(workloads, pool, _LOADS[0] / PERMILLE, clients_of(lanes)),
+        bound_any_schedule=gpus_at_least(workloads, pool, 1.0, clients_of(lanes)),
+        load_permille=sized.load_permille,
+        gpus=_gpu_plans(sized),
+        models=_model_plans(sized, workloads, _lanes_by_gpu(sized, workloads, product, lanes)),
+        simulated_gpus=sized.expected.gpus,
+        missed=sized.missed,
     )
 
 
-def _on_product(scenario: Scenario, product: str) -> list[Workload]:
+def _check_surfaces(scenario: Scenario, product: str) -> None:
     for model in scenario.models:
         if product not in model.surfaces:
             raise InvalidInputError(f"model {model.name} {no_surface(product, model.surfaces)}")
-    return scenario.workloads()
 
 
-def _configuration(workload: Workload, product: str) -> Configuration:
-    try:
-        return cheapest_configuration(
-            workload.surfaces[product], slo_ms=workload.limit_ms, rate_rps=workload.rate_rps
-        )
-    except InfeasibleError as error:
-        raise InfeasibleError(f"model {workload.name}: {error}") from error
-
-
-def _demand(workload: Workload, configuration: Configuration, product: str) -> Demand:
-    memory_bytes = round(workload.memory_gib * GIB)
-    return Demand(workload.name, {product: configuration}, memory_bytes, min_replicas=1, max_replicas=1)
-
-
-def _gpu_plans(fleet: Fleet, configurations: Mapping[str, Configuration]) -> tuple[GpuPlan, ...]:
+def _gpu_plans(sized: Sized) -> tuple[GpuPlan, ...]:
+    placement, configurations = sized.fleet.placement, sized.configurations
     return tuple(
         GpuPlan(
             names,
-            sum(configurations[name].area_permille / len(fleet.placement[name]) for name in names) / PERMILLE,
+            sum(configurations[name].area_permille / len(placement[name]) for name in names) / PERMILLE,
         )
-        for names in fleet.models()
+        for names in sized.fleet.models()
     )
 
 
 def _model_plans(
-    fleet: Fleet,
-    workloads: Sequence[Workload],
-    configurations: Mapping[str, Configuration],
-    lanes: Sequence[Mapping[str, tuple[int, ...]]],
-    expected: Mapping[str, ModelOutcome],
+    sized: Sized, workloads: Sequence[Workload], lanes: Sequence[Mapping[str, tuple[int, ...]]]
 ) -> dict[str, ModelPlan]:
-    return {
-        workload.name: ModelPlan(
-            gpus=fleet.placement[workload.name],
-            gpu_percent=(configuration := configurations[workload.name]).gpu_percent,
-            batch=configuration.batch,
-            latency_ms=configuration.latency_ms,
-            gather_ms=gather_ms(configuration.batch, workload.rate_rps),
-            area_percent=configuration.area_permille / 10,
-            lanes={
-                gpu: lanes[gpu][workload.name]
-                for gpu in fleet.placement[workload.name]
-                if workload.name in lanes[gpu]
-            },
-            attainment=outcome.attainment if (outcome := expected.get(workload.name)) else None,
-            p99_ms=outcome.p99_ms if outcome else None,
-        )
-        for workload in workloads
-    }
+    return {workload.name: _model_plan(sized, workload, lanes) for workload in workloads}
+
+
+def _model_plan(
+    sized: Sized, workload: Workload, lanes: Sequence[Mapping[str, tuple[int, ...]]]
+) -> ModelPlan:
+    name = workload.name
+    gpus, configuration = sized.fleet.placement[name], sized.configurations[name]
+    outcome = sized.expected.models.get(name)
+    return ModelPlan(
+        gpus=gpus,
+        gpu_percent=configuration.gpu_percent,
+        batch=configuration.batch,
+        latency_ms=configuration.latency_ms,
+        gather_ms=gather_ms(configuration.batch, workload.rate_rps / len(gpus)),
+        area_percent=configuration.area_permille / 10,
+        lanes={gpu: lanes[gpu][name] for gpu in gpus if name in lanes[gpu]},
+        attainment=outcome.attainment if outcome else None,
+        p99_ms=outcome.p99_ms if outcome else None,
+    )
 
 
 def _lanes_by_gpu(
-    fleet: Fleet, workloads: Sequence[Workload], product: str, lanes: str | int
+    sized: Sized, workloads: Sequence[Workload], product: str, lanes: Lanes
 ) -> list[dict[str, tuple[int, ...]]]:
     """The lanes of each model on each GPU, for its part of the rate there."""
-    parts = {
-        workload.name: replace(workload, rate_rps=workload.rate_rps / len(fleet.placement[workload.name]))
-        for workload in workloads
-    }
-    of_gpus = [[parts[name] for name in names] for names in fleet.models()]
+    of_gpus = parts_on(sized.fleet, workloads)
     if lanes == "free":
         return [{} for _ in of_gpus]
     if isinstance(lanes, int):
@@ -242,7 +225,11 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "product": plan.product,
         "gpus_needed": len(plan.gpus),
         "bound": {"gpus": plan.bound, "gpus_any_schedule": plan.bound_any_schedule},
+        "planned_load": plan.load_permille / PERMILLE,
         "utilization": _utilization(plan),
+        "simulated_gpus": plan.simulated_gpus,
+        "attainment_asked": ATTAINMENT,
+        "missed": plan.missed,
         "gpus": [asdict(gpu) for gpu in plan.gpus],
         "models": {name: asdict(model) for name, model in plan.models.items()},
     }
@@ -253,11 +240,8 @@ def _utilization(plan: Plan) -> float:
 
 
 def _write(plan: Plan, out: TextIO) -> None:
-    kind = f"{plan.product} GPU" if plan.product else "GPU"
-    out.write(
-        f"{counted(len(plan.gpus), kind)} needed, {100 * _utilization(plan):.3g} % of their area in use; "
-        f"no fewer than {plan.bound} by the fluid bound at this load, {plan.bound_any_schedule} at any\n\n"
-    )
+    out.writelines(f"{line}\n" for line in _summary(plan))
+    out.write("\n")
     titles = ("MODEL", "GPUS", "GPU%", "BATCH", "LATENCY (ms)", "GATHER (ms)", "GPU AREA (%)")
     write_table(
         (*titles, "P99 (ms)", "ATTAINMENT", "LANES"),
@@ -284,3 +268,23 @@ def _write(plan: Plan, out: TextIO) -> None:
         [(number, 100 * gpu.utilization, ", ".join(gpu.models)) for number, gpu in enumerate(plan.gpus)],
         out,
     )
+
+
+def _summary(plan: Plan) -> Iterator[str]:
+    kind = f"{plan.product} GPU" if plan.product else "GPU"
+    gpus = f"{len(plan.gpus)} {kind}{'' if len(plan.gpus) == 1 else 's'}"
+    usual = f"{_LOADS[0] / 10:g} %"
+    yield (
+        f"{gpus} {'would still miss SLOs' if plan.missed else 'needed'}, "
+        f"{100 * _utilization(plan):.3g} % of their area in use; "
+        f"no fewer than {plan.bound} by the fluid bound at {usual}, {plan.bound_any_schedule} at any load"
+    )
+    if plan.missed:
+        misses = ", ".join(f"{name} {100 * attained:.3g} %" for name, attained in plan.missed.items())
+        least = f"{_LOADS[-1] / 10:g} %"
+        yield f"even loaded to {least}, fewer than {100 * ATTAINMENT:g} % of these are in time: {misses}"
+    elif plan.load_permille < _LOADS[0]:
+        load = f"{plan.load_permille / 10:g} %"
+        yield f"loaded to {load} at most: with fewer, as simulated, models miss their SLOs"
+    if plan.simulated_gpus < len(plan.gpus):
+        yield f"simulated on {plan.simulated_gpus} of the GPUs, which stand for all"

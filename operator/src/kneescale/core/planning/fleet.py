@@ -12,8 +12,12 @@ from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
 from kneescale.core.planning.placement import Demand, Device, Placed, pack
 from kneescale.core.units import GIB, WHOLE_GPU_PERCENT
 
-#: MPS clients of one GPU before CUDA 13.1 (60 since): one for each model on it.
+#: MPS clients of one GPU before CUDA 13.1 (60 since): one for each lane of each model on it.
 MPS_CLIENTS = 48
+
+#: What a model asks for in so many replicas, the area being that of all of them: where each has less of the
+#: rate, batches are longer in gathering, and so may have to be smaller and dearer.
+Sized = Callable[[int], Demand]
 
 #: Models are split into more replicas as long as that brings the GPUs to within this part of the bound.
 _SLACK = 0.05
@@ -39,10 +43,13 @@ class Fleet:
         return list(map(tuple, on))
 
 
-def gpus_at_least(workloads: Sequence[Workload], pool: Pool, utilization: float) -> int:
+def gpus_at_least(
+    workloads: Sequence[Workload], pool: Pool, utilization: float, clients_each: int = 1
+) -> int:
     """The fewest GPUs like the pool's that can do, by area, memory and MPS clients, whatever its own number.
 
-    By the fluid bound, where no GPU is loaded above `utilization`; with 1 it holds for every schedule.
+    By the fluid bound, where no GPU is loaded above `utilization`; with 1 it holds for every schedule. A
+    worker takes its workload's memory and `clients_each`.
     """
     alone = fluid_bound([replace(workload, memory_gib=0) for workload in workloads], [Pool(pool.product, 1)])
     areas = [model.area_percent / alone.load / (WHOLE_GPU_PERCENT * utilization) for model in alone.models]
@@ -51,31 +58,30 @@ def gpus_at_least(workloads: Sequence[Workload], pool: Pool, utilization: float)
         number * workload.memory_gib for number, workload in zip(workers, workloads, strict=True)
     )
     # A hair less, so that rounding in the solver does not ask for one GPU more.
-    least = max(sum(areas), memory_gib / pool.memory_gib, sum(workers) / MPS_CLIENTS)
+    least = max(sum(areas), memory_gib / pool.memory_gib, sum(workers) / (MPS_CLIENTS // clients_each))
     return ceil(least * (1 - 1e-9))
 
 
-def size_fleet(demands: Sequence[Demand], pool: Pool, *, area_limit_permille: int, at_least: int) -> Fleet:
+def size_fleet(
+    models: Sequence[Sized], pool: Pool, *, area_limit_permille: int, at_least: int, clients_each: int = 1
+) -> Fleet:
     """The fewest GPUs like the pool's that hold every model; `at_least` bounds the search from below.
 
     Models have as few replicas as lead to that, or to within 5 % of `at_least`. Raises InfeasibleError
     where a model is larger than a GPU's memory.
     """
-    _check_memory(demands, pool)
-    placers = [
-        _placer(
-            [_in_parts(demand, pool.product, area_limit_permille // parts) for demand in demands],
-            pool,
-            area_limit_permille,
-        )
+    _check_memory([sized(1) for sized in models], pool)
+    in_parts = [
+        [_in_parts(sized, pool.product, area_limit_permille // parts) for sized in models]
         for parts in range(1, _MOST_PARTS + 1)
     ]
+    placers = [_placer(demands, pool, area_limit_permille, clients_each) for demands in in_parts]
     near = floor(at_least * (1 + _SLACK))
     for placed in placers:
         if fleet := _smallest(at_least, near, placed):
             return fleet
-    # With a GPU for each whole GPU's worth of each model there is always room.
-    enough = near + sum(_replicas(demand, pool.product, area_limit_permille) for demand in demands)
+    # With a GPU for each replica there is always room.
+    enough = near + sum(demand.min_replicas for demand in in_parts[0])
     fleets = (_smallest(near, enough, placed) for placed in placers)
     return min(filter(None, fleets), key=lambda fleet: fleet.gpus)
 
@@ -89,22 +95,25 @@ def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
         )
 
 
-def _in_parts(demand: Demand, product: str, most_permille: int) -> Demand:
-    """The demand in replicas of at most that area."""
-    replicas = _replicas(demand, product, most_permille)
+def _in_parts(sized: Sized, product: str, most_permille: int) -> Demand:
+    """The demand in the fewest replicas of at most that area; more of them never take less area."""
+    replicas, needed = 0, sized(1).min_replicas
+    while replicas < needed:
+        replicas = needed
+        demand = sized(replicas)
+        needed = ceil(demand.configurations[product].area_permille / most_permille)
     return replace(demand, min_replicas=replicas, max_replicas=replicas)
 
 
-def _replicas(demand: Demand, product: str, most_permille: int) -> int:
-    return max(1, ceil(demand.configurations[product].area_permille / most_permille))
-
-
-def _placer(demands: Sequence[Demand], pool: Pool, area_limit_permille: int) -> Callable[[int], Fleet | None]:
+def _placer(
+    demands: Sequence[Demand], pool: Pool, area_limit_permille: int, clients_each: int
+) -> Callable[[int], Fleet | None]:
     memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * GIB)
+    workers = MPS_CLIENTS // clients_each
 
     def placed(gpus: int) -> Fleet | None:
         devices = [
-            Device(str(number), str(number), "", pool.product, memory_bytes, MPS_CLIENTS)
+            Device(str(number), str(number), "", pool.product, memory_bytes, workers)
             for number in range(gpus)
         ]
         outcome = pack(demands, devices, area_limit_permille=area_limit_permille)

@@ -100,8 +100,9 @@ def fluid_bound(workloads: Sequence[Workload], pools: Sequence[Pool]) -> FluidBo
 
     Schedules choose from the surfaces' own GPU%s: between them p * f(p, b) is linear in p, so none in
     between is cheaper than both its neighbours, unless only the dearer one is in time. At each GPU% only the
-    batch with the least time per item is kept, for all that a run takes is in proportion to its time. Raises InvalidInputError on two models of
-    one name and InfeasibleError where a model has no run within its limit, or the memory is too small.
+    batch with the least time per item is kept, for all that a run takes is in proportion to its time.
+    Raises InvalidInputError on two models of one name and InfeasibleError where a model has no run within
+    its limit, or the memory is too small.
     """
     _check(workloads, pools)
     columns = [
