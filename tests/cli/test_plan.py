@@ -149,6 +149,25 @@ def test_each_lane_takes_the_models_memory(scenario: Path, capsys: pytest.Captur
     assert "needs 18.0 GiB of GPU memory; a GPU has 16" in capsys.readouterr().err
 
 
+def test_what_another_product_holds_is_in_its_datasheet(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(
+        SCENARIO.replace("slo_ms: 60", "slo_ms: 240").replace("memory_gib: 2}", "memory_gib: 15}")
+    )
+    assert main(["plan", str(scenario), "--product", "T4"]) == 2
+    assert "model a1: needs 15.0 GiB of GPU memory; a GPU has 14.9" in capsys.readouterr().err
+
+
+def test_memory_of_which_nothing_is_known_is_asked_for(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenario.parent / "p.csv").write_text(PROFILES.replace("T4", "Own"))
+    assert main(["plan", str(scenario), "--product", "Own"]) == 2
+    fault = "nobody says how much memory one Own has: list one under gpus with its memory_gib"
+    assert capsys.readouterr().err == f"kneescale: {scenario}: {fault}\n"
+
+
 def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(scenario)]) == 0
     said = capsys.readouterr().out

@@ -31,7 +31,9 @@ from kneescale.core.planning.configuration import gather_ms
 from kneescale.core.planning.fleet import gpus_at_least
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
-from kneescale.core.units import PERMILLE
+from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
+from kneescale.core.units import GIB, PERMILLE
+from kneescale.plan.words import counted
 from kneescale.sim.scenario import Scenario
 
 #: To choose more takes minutes.
@@ -129,8 +131,8 @@ def add_to(subcommands: Subcommands) -> None:
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
     """Write the plan.
 
-    Raises InvalidInputError where the scenario is wrong or has no surfaces on the product, InfeasibleError
-    where a model has no run in time, or its memory is more than a GPU's.
+    Raises InvalidInputError where the scenario is wrong, has no surfaces on the product or does not say how
+    much memory one has, InfeasibleError where a model has no run in time, or its memory is more than a GPU's.
     """
     scenario = read_scenario(arguments.scenario, arguments.product)
     with faults_of(arguments.scenario):
@@ -149,9 +151,7 @@ def _lanes(text: str) -> Lanes:
 
 def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
     _check_surfaces(scenario, product)
-    pool = Pool(
-        product, 1, min((gpu.memory_gib for gpu in scenario.gpus if gpu.product == product), default=inf)
-    )
+    pool = Pool(product, 1, _memory_gib(scenario, product))
     workloads = workloads_with(scenario, lanes)
     sized = search_fleet(scenario, pool, lanes)
     return Plan(
@@ -164,6 +164,23 @@ def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
         simulated_gpus=sized.expected.gpus,
         missed=sized.missed,
     )
+
+
+def _memory_gib(scenario: Scenario, product: str) -> float:
+    """Of a GPU of that product: the least that the scenario says, or else its datasheet.
+
+    Raises InvalidInputError where neither says it and it matters.
+    """
+    given = [gpu.memory_gib for gpu in scenario.gpus if gpu.product == product and gpu.memory_gib < inf]
+    if given:
+        return min(given)
+    if has_datasheet(product):
+        return gpu_product(product).memory_bytes / GIB
+    if any(model.memory_gib for model in scenario.models):
+        raise InvalidInputError(
+            f"nobody says how much memory one {product or 'GPU'} has: list one under gpus with its memory_gib"
+        )
+    return inf
 
 
 def _check_surfaces(scenario: Scenario, product: str) -> None:
@@ -271,8 +288,7 @@ def _write(plan: Plan, out: TextIO) -> None:
 
 
 def _summary(plan: Plan) -> Iterator[str]:
-    kind = f"{plan.product} GPU" if plan.product else "GPU"
-    gpus = f"{len(plan.gpus)} {kind}{'' if len(plan.gpus) == 1 else 's'}"
+    gpus = counted(len(plan.gpus), f"{plan.product} GPU" if plan.product else "GPU")
     usual = f"{_LOADS[0] / 10:g} %"
     yield (
         f"{gpus} {'would still miss SLOs' if plan.missed else 'needed'}, "

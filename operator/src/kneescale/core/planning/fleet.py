@@ -91,7 +91,7 @@ def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
     if largest.memory_bytes > pool.memory_gib * GIB:
         raise InfeasibleError(
             f"model {largest.model}: needs {largest.memory_bytes / GIB:.1f} GiB of GPU memory; "
-            f"a GPU has {pool.memory_gib:g}"
+            f"a GPU has {pool.memory_gib:.3g}"
         )
 
 

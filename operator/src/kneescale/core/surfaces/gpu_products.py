@@ -18,7 +18,7 @@ def client_sms(sm_count: int, gpu_percent: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class GpuProduct:
-    """One product: its SMs, its peak in single precision (no tensor cores), and its memory's bandwidth.
+    """One product: its SMs, its peak in single precision (no tensor cores), and its memory.
 
     `tf32_per_s` is the peak of its tensor cores in TF32, of dense matrices; 0 where they have none.
     """
@@ -28,6 +28,7 @@ class GpuProduct:
     flops_per_s: float
     tf32_per_s: float
     bytes_per_s: float
+    memory_bytes: int
     source: str
 
     def sms(self, gpu_percent: int) -> int:
@@ -35,14 +36,24 @@ class GpuProduct:
         return client_sms(self.sm_count, gpu_percent)
 
 
+_GB = 1_000_000_000
+
 #: Hopper's datasheets give TF32 "with sparsity": half of that is here.
 _PRODUCTS = (
-    GpuProduct("V100-SXM2-16GB", 80, 15.7e12, 0, 900e9, "NVIDIA V100 Tensor Core GPU, datasheet"),
-    GpuProduct("T4", 40, 8.1e12, 0, 320e9, "NVIDIA T4 Tensor Core GPU, datasheet"),
-    GpuProduct("A100-SXM4-40GB", 108, 19.5e12, 156e12, 1555e9, "NVIDIA A100 Tensor Core GPU, datasheet"),
-    GpuProduct("H100-SXM5-80GB", 132, 67e12, 495e12, 3350e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
-    GpuProduct("H200", 132, 67e12, 495e12, 4800e9, "NVIDIA H200 Tensor Core GPU, datasheet; SMs as read"),
-    GpuProduct("H100-PCIe-80GB", 114, 51e12, 378e12, 2000e9, "NVIDIA H100 Tensor Core GPU, datasheet"),
+    GpuProduct("V100-SXM2-16GB", 80, 15.7e12, 0, 900e9, 16 * _GB, "NVIDIA V100 Tensor Core GPU, datasheet"),
+    GpuProduct("T4", 40, 8.1e12, 0, 320e9, 16 * _GB, "NVIDIA T4 Tensor Core GPU, datasheet"),
+    GpuProduct(
+        "A100-SXM4-40GB", 108, 19.5e12, 156e12, 1555e9, 40 * _GB, "NVIDIA A100 Tensor Core GPU, datasheet"
+    ),
+    GpuProduct(
+        "H100-SXM5-80GB", 132, 67e12, 495e12, 3350e9, 80 * _GB, "NVIDIA H100 Tensor Core GPU, datasheet"
+    ),
+    GpuProduct(
+        "H200", 132, 67e12, 495e12, 4800e9, 141 * _GB, "NVIDIA H200 Tensor Core GPU, datasheet; SMs as read"
+    ),
+    GpuProduct(
+        "H100-PCIe-80GB", 114, 51e12, 378e12, 2000e9, 80 * _GB, "NVIDIA H100 Tensor Core GPU, datasheet"
+    ),
 )
 _BY_NAME = {product.name: product for product in _PRODUCTS}
 
