@@ -105,6 +105,7 @@ def test_a_daemon_that_ends_with_its_clients_is_followed_by_another_only_then(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "_QUIT_S", 0.1)
+    monkeypatch.setattr(keeper, "_LEAVE_S", 0.1)
     _want(state_dir, WANTED)
     wait_until(lambda: _is(state_dir, UUID, DaemonState.RUNNING), "it runs")
     control = ControlProgram(pipe_dir(state_dir, UUID))

@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 #: The daemon's: a client's own variable can lower it and never raise it (NVIDIA, Multi-Process Service).
 _DEFAULT_PERCENT = 100
 _LONGEST_LINE = 1024
-#: A pod gets 30 s to end.
-_QUIT_S = 20.0
+#: A pod gets 30 s to end: for clients to go by themselves, then for those that were told to.
+_QUIT_S, _LEAVE_S = 20.0, 5.0
 #: What ends like a program that is not there: the shells' status for it.
 _NOT_STARTED = 127
 
@@ -84,6 +84,7 @@ class DaemonKeeper:
             return
         self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
         self._end(supervisor.Ending("the control daemon was told to end, and its clients are to leave it", 1))
+        self._process.wait(_LEAVE_S)
 
     def tell(self, now_ns: int) -> None:
         """Publish its status, though nothing is done for it any more."""

@@ -13,6 +13,7 @@ from kneescale.mps.files import replace_text
 from kneescale.mps.paths import gpu_dir
 
 Pid = Annotated[int, Range(0)]
+#: So often a status is told, whether or not it changed.
 REPEAT_NS = 10 * NS_PER_S
 
 
