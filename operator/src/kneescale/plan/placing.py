@@ -72,7 +72,7 @@ class Placing:
 
 @dataclass(frozen=True, slots=True)
 class Detour:
-    """What one model should do about a GPU that has no room for its new worker: look for another one."""
+    """What one model should do about a GPU that does not get its new worker started: look for another one."""
 
     leaves: frozenset[str]
     #: Devices that have no room now either.
@@ -158,17 +158,20 @@ def _current(
     device that takes no new workers only those are that have a pod.
     """
     models = {key: model for key, (model, _) in sizings.items()}
+    pods = [pod for pod in observed.pods if not pod.metadata.deleting]
+    models_with_pods, pod_keys = {pod.model for pod in pods}, {pod.metadata.key for pod in pods}
     fresh = {
         (claim.model, claim.device_uuid)
         for claim in observed.claims
-        if claim.model in models and _is_fresh(claim, models[claim.model], inventory, settings)
+        if claim.model in models
+        and (claim.metadata.key in pod_keys or claim.model not in models_with_pods)
+        and _is_fresh(claim, models[claim.model], inventory, settings)
     }
     claims = [
         claim
         for claim in observed.claims
         if claim.role is Role.SERVE and claim.device_uuid not in inventory.closed_uuids
     ]
-    pods = [pod for pod in observed.pods if not pod.metadata.deleting]
     devices = _devices_by_model(claims) | _devices_by_model(pods)
     return {
         full_name(key): tuple(sorted(uuids, key=lambda uuid: ((key, uuid) not in fresh, uuid)))

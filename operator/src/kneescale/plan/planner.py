@@ -28,6 +28,7 @@ from kneescale.plan.status import (
     rejected_statuses,
     render_model_status,
 )
+from kneescale.plan.unstartable import find_unstartable
 from kneescale.plan.workloads import ModelKey
 
 
@@ -120,11 +121,14 @@ def _find_places(
     observed: Observed,
     settings: Settings,
 ) -> _Places:
-    """Place the models; those for whose new workers there is no room then look elsewhere, or break."""
+    """Place the models; those whose new workers have no room, or do not start, then look elsewhere.
+
+    Where there is no room elsewhere either, old workers break.
+    """
     awake = [(model, sizing) for model, sizing in sized if model.metadata.key not in asleep]
     start = partial(_start, [model.metadata.key for model, _ in sized], asleep, inventory, observed)
     first = start(place_models(awake, inventory, observed, settings))
-    stuck = find_stuck(first.partitions, observed)
+    stuck = find_stuck(first.partitions, observed) + find_unstartable(first.partitions, observed)
     if not stuck:
         return first
     detours = find_detours(stuck, inventory.devices, first.rooms)

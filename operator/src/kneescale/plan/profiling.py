@@ -1,6 +1,6 @@
 """The Jobs that measure what profiles are to say: one per subject, one at a time per device."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -177,7 +177,7 @@ class ProfilingPlanner:
             return
         memory_bytes = need.model.spec.gpu.memory_bytes
         roomy = [device for device in free if device.uuid not in short_of_room] or free
-        device = min(roomy, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
+        device = _choose_device(roomy, memory_bytes, attempt, rooms)
         name = self._job_name(need, device.uuid, attempt)
         has_room = name in self._held or rooms.try_take(device.uuid, memory_bytes)
         if device.uuid in short_of_room or not has_room:
@@ -241,6 +241,13 @@ class ProfilingPlanner:
             self._driver_version(device_uuid),
             attempt,
         )
+
+
+def _choose_device(free: Sequence[GpuDevice], memory_bytes: int, attempt: int, rooms: Rooms) -> GpuDevice:
+    """The one with most room; after a failure the next one, for the node may have been why."""
+    ranked = sorted(free, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
+    roomy = [gpu for gpu in ranked if rooms.has(gpu.uuid, memory_bytes)] or ranked[:1]
+    return roomy[(attempt - 1) % len(roomy)]
 
 
 def _reports(observed: Observed) -> Mapping[str, ProfilingProgress]:

@@ -179,7 +179,7 @@ def parse_job(obj: Mapping[str, Any], pods: Sequence[Pod]) -> Job:
         metadata=metadata,
         succeeded=ended is complete,
         ended_at=_time_of(ended) if ended else None,
-        message=_last_words(pods) or failed.message,
+        message=_last_words(pods) or _why_failed(failed),
         problem=next(filter(None, (pod.problem for pod in pods if pod.phase == "Pending")), None),
         worker_image=spec.template.spec.image,
         attempt=_attempt(metadata.annotations.get(ATTEMPT_ANNOTATION, "1")),
@@ -314,6 +314,12 @@ def _last_words(pods: Iterable[Pod]) -> str:
         (ended.exit_code == 0, ended.finished_at or "", ended.message) for pod in pods for ended in pod.ended
     ]
     return max(ended)[2] if ended else ""
+
+
+def _why_failed(failed: BuiltInCondition) -> str:
+    if failed.reason == "DeadlineExceeded":
+        return "it did not end in time, the pull of its image included"
+    return failed.message
 
 
 def _one_line(text: str) -> str:

@@ -157,6 +157,11 @@ def _claim_key(obj: Manifest) -> Key:
 
 
 def _start(world: World, pod: Manifest) -> None:
+    if _is_on_full_node(world, pod):
+        message = "0/2 nodes are available: 1 Insufficient memory, 1 cannot allocate all claims."
+        scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        pod["status"] = {"phase": "Pending", "conditions": [scheduled]}
+        return
     error = world.broken.get(_uri(pod["spec"]))
     pod["status"] = {"phase": "Running"}
     if error is None:
@@ -169,6 +174,9 @@ def _start(world: World, pod: Manifest) -> None:
 
 def _end(world: World, job: Manifest) -> None:
     """The Job's pod leaves its result, and the Job says how it went."""
+    if _is_on_full_node(world, job):
+        _fail(world, job)
+        return
     meta, template = job["metadata"], job["spec"]["template"]
     error = world.broken.get(_uri(template["spec"]))
     measured = {"points": surface(knee_percent=40, base_ms=5.0)}
@@ -191,6 +199,22 @@ def _end(world: World, job: Manifest) -> None:
         "lastTransitionTime": format_time(world.now),
     }
     job["status"] = {"conditions": [condition]}
+
+
+def _fail(world: World, job: Manifest) -> None:
+    """Its pod never ran, and went with its time."""
+    failed = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "message": "Job was active longer than specified deadline",
+        "lastTransitionTime": format_time(world.now),
+    }
+    job["status"] = {"conditions": [failed]}
+
+
+def _is_on_full_node(world: World, obj: Manifest) -> bool:
+    return any(_device_uuid(obj) in _uuids(world, node) for node in world.full_nodes)
 
 
 def _predicts(job: Manifest) -> bool:

@@ -45,6 +45,8 @@ class World:
     objects: dict[Key, Manifest] = field(default_factory=dict)
     #: Errors of workers that can neither load nor profile their model, by model URI.
     broken: dict[str, str] = field(default_factory=dict)
+    #: Nodes that have no CPU or memory left for another pod.
+    full_nodes: set[str] = field(default_factory=set)
     #: Uids of pods that have a batch which does not end.
     hung: set[str] = field(default_factory=set)
     #: Items per second that arrive for a model, by its name; its workers get equal parts.
