@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from kneescale.plan.state import Manifest
+from kneescale.plan.state import Manifest, Settings
 from kneescale.testing.cluster_life import moves, ready_pods, settle
 from kneescale.testing.world import World
 from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, lose_node, model
@@ -86,6 +86,43 @@ def test_a_broken_worker_image_stops_the_update_at_the_first_model() -> None:
     settle(world)
     assert [name for name in names if not ready_pods(world, name)] == ["bert"]
     assert placed(world, "vgg19")["reason"] == "WaitingForMemory"
+
+
+def test_a_worker_image_that_serves_nowhere_yet_takes_one_model_of_the_whole_cluster() -> None:
+    names = ("resnet50", "vgg19", "bert", "alexnet")
+    world = serving_world(*(model(name, **LARGE) for name in names), nodes=4)
+    world.settings = Settings(worker_image="kneescale/worker:typo")
+    world.unpullable.add("kneescale/worker:typo")
+    for _ in range(20):
+        world.now += timedelta(seconds=30)
+        settle(world)
+    assert len([name for name in names if not ready_pods(world, name)]) == 1
+
+
+def test_a_worker_image_that_serves_somewhere_is_rolled_out_on_all_gpus_at_once() -> None:
+    names = ("resnet50", "vgg19", "bert", "alexnet")
+    world = serving_world(*(model(name, **LARGE) for name in names), nodes=4)
+    world.settings = Settings(worker_image="kneescale/worker:2")
+    most_missing = 0
+
+    def check() -> None:
+        nonlocal most_missing
+        most_missing = max(most_missing, sum(not ready_pods(world, name) for name in names))
+
+    settle(world, check)
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.find("Pod")} == {"kneescale/worker:2"}
+    assert most_missing == len(names) - 1
+
+
+def test_a_model_that_does_not_load_with_a_new_image_holds_up_no_other() -> None:
+    names = ("bert", "resnet50", "vgg19")
+    world = serving_world(*(model(name, **LARGE) for name in names), nodes=3)
+    world.settings = Settings(worker_image="kneescale/worker:2")
+    world.broken = {"catalog://bert": "no such module"}
+    settle(world)
+    assert [name for name in names if not ready_pods(world, name)] == ["bert"]
+    images = {pod["spec"]["containers"][0]["image"] for pod in world.find("Pod")}
+    assert images == {"kneescale/worker:2"}
 
 
 def test_replicas_are_updated_one_after_the_other() -> None:

@@ -18,7 +18,7 @@ from kneescale.plan.partitions import Partitions
 from kneescale.plan.placing import Detour, Target
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed
-from kneescale.plan.workloads import Claim, ModelKey, Pod
+from kneescale.plan.workloads import MODEL_LOAD_FAILED, Claim, ModelKey, Pod
 
 #: A claim waits for the pod that has it, and a pod is gone seconds after its time to end is over.
 _LATE_TO_GO = timedelta(minutes=2)
@@ -56,20 +56,66 @@ def find_detours(
 
 
 def with_breaks(
-    partitions: Mapping[ModelKey, Partitions], stuck: Iterable[Target], observed: Observed, rooms: Rooms
+    partitions: Mapping[ModelKey, Partitions],
+    stuck: Sequence[Target],
+    observed: Observed,
+    rooms: Rooms,
+    worker_image: str,
 ) -> Mapping[ModelKey, Partitions]:
-    """The same, with an old worker released on each GPU where nothing else helps a stuck target."""
+    """The same, with an old worker released on each GPU where nothing else helps a stuck target.
+
+    While no worker of that image serves anywhere, it may never: one in the whole cluster then.
+    """
+    if not _serves_somewhere(worker_image, partitions):
+        return partitions if _is_tried(partitions, stuck) else _broken(partitions, stuck, observed, rooms, 1)
+    return _broken(partitions, stuck, observed, rooms, len(stuck))
+
+
+def _serves_somewhere(worker_image: str, partitions: Mapping[ModelKey, Partitions]) -> bool:
+    return any(
+        pod.image == worker_image and pod.metadata.name in each.serving
+        for each in partitions.values()
+        for pod in each.pods
+    )
+
+
+def _is_tried(partitions: Mapping[ModelKey, Partitions], stuck: Sequence[Target]) -> bool:
+    """Whether a model that lacks a worker has room for a new one, or it is being made.
+
+    One that does not load its model says nothing against the image.
+    """
+    return any(
+        target.name not in each.serving | _not_loading(each) and target not in stuck
+        for each in partitions.values()
+        if each.is_short
+        for target in each.wanted
+    )
+
+
+def _not_loading(partitions: Partitions) -> frozenset[str]:
+    problems = {pod.metadata.name: pod.problem for pod in partitions.pods if pod.problem}
+    return frozenset(name for name, problem in problems.items() if problem.reason == MODEL_LOAD_FAILED)
+
+
+def _broken(
+    partitions: Mapping[ModelKey, Partitions],
+    stuck: Iterable[Target],
+    observed: Observed,
+    rooms: Rooms,
+    most: int,
+) -> Mapping[ModelKey, Partitions]:
     result = dict(partitions)
     used = {target.device.uuid for each in partitions.values() if each.is_short for target in each.starting}
     helped: set[ModelKey] = set()
     for target in stuck:
         pod = next(_breakable(target, result, observed, rooms), None)
         involved = {target.model.metadata.key, pod.model} if pod else set()
-        if pod and target.device.uuid not in used and helped.isdisjoint(involved):
+        if pod and most and target.device.uuid not in used and helped.isdisjoint(involved):
             each = result[pod.model]
             result[pod.model] = replace(each, broken=pod, released_pods=(*each.released_pods, pod))
             used.add(target.device.uuid)
             helped |= involved
+            most -= 1
     return result
 
 

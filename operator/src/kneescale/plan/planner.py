@@ -136,7 +136,8 @@ def _find_places(
     placings = {key: _fuller(elsewhere[key], first.placings[key]) for key in elsewhere}
     second = start(placings)
     stuck = find_stuck(second.partitions, observed)
-    return replace(second, partitions=with_breaks(second.partitions, stuck, observed, second.rooms))
+    broken = with_breaks(second.partitions, stuck, observed, second.rooms, settings.worker_image)
+    return replace(second, partitions=broken)
 
 
 def _fuller(elsewhere: Placing, here: Placing) -> Placing:

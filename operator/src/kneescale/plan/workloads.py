@@ -36,6 +36,8 @@ from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InvalidInputError
 
+#: The reason of a problem that the worker itself tells of.
+MODEL_LOAD_FAILED = "ModelLoadFailed"
 #: A load that has not ended by then is one that hangs.
 LOADING_SECONDS = 600
 #: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
@@ -282,7 +284,7 @@ def _problem(status: PodStatus) -> Problem | None:
 
 def _why_ended(ended: Ended) -> Problem | None:
     if error := worker_error(ended.message):
-        return Problem("ModelLoadFailed", error)
+        return Problem(MODEL_LOAD_FAILED, error)
     if ended.exit_code == 0:
         return None
     return Problem("WorkerFailed", f"the worker ended with exit code {ended.exit_code} ({ended.reason})")

@@ -162,6 +162,10 @@ def _start(world: World, pod: Manifest) -> None:
         scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         pod["status"] = {"phase": "Pending", "conditions": [scheduled]}
         return
+    if pod["spec"]["containers"][0]["image"] in world.unpullable:
+        waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+        pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
+        return
     error = world.broken.get(_uri(pod["spec"]))
     pod["status"] = {"phase": "Running"}
     if error is None:

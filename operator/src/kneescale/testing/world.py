@@ -47,6 +47,8 @@ class World:
     broken: dict[str, str] = field(default_factory=dict)
     #: Nodes that have no CPU or memory left for another pod.
     full_nodes: set[str] = field(default_factory=set)
+    #: Images that no node can pull.
+    unpullable: set[str] = field(default_factory=set)
     #: Uids of pods that have a batch which does not end.
     hung: set[str] = field(default_factory=set)
     #: Items per second that arrive for a model, by its name; its workers get equal parts.
