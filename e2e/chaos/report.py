@@ -52,6 +52,8 @@ class Report:
         for fault in self.adversity.struck:
             at_s, took_s = fault.began_s - self.begin_s, fault.ended_s - fault.began_s
             lines.append(f"  {at_s:7.1f} s  {fault.fault:<28} {fault.victim} ({took_s:.1f} s)")
+        if short_s := [at_s - self.begin_s for at_s in self.adversity.short_s]:
+            lines.append(f"  no free core: {', '.join(_spans(short_s))}")
         for model, of_one in self.outcomes.items():
             figures = summarise(of_one, self.slo_ms[model])
             lines.append(

@@ -52,6 +52,21 @@ def test_what_another_model_refuses_is_explained_for_they_share_gpus_and_cores()
     assert unexplained("resnet50", [late], SLO_MS, Adversity([FAULT])) == [late]
 
 
+def test_a_hung_agent_explains_the_silence_of_the_models_on_its_node_until_it_is_ended() -> None:
+    hung = Struck("agent hung", "node1", frozenset({MODEL}), began_s=100, ended_s=100.1, node="node1")
+    silent = failed(129, "[StatusCode.DEADLINE_EXCEEDED] Deadline Exceeded")
+    assert unexplained(MODEL, [silent], SLO_MS, Adversity([hung])) == []
+    assert unexplained("resnet50", [silent], SLO_MS, Adversity([hung])) == [silent]
+
+
+def test_who_was_connected_to_a_deleted_worker_until_its_end_needs_a_while_to_notice() -> None:
+    deleted = Struck("worker deleted", "vgg19-1", frozenset({MODEL}), began_s=100, ended_s=100.2)
+    gone = "[StatusCode.UNAVAILABLE] failed to connect to all addresses: Connection timed out"
+    assert unexplained(MODEL, [failed(142, gone)], SLO_MS, Adversity([deleted])) == []
+    late = failed(146, gone)
+    assert unexplained(MODEL, [late], SLO_MS, Adversity([deleted])) == [late]
+
+
 def test_nothing_comes_back_while_the_control_plane_is_away() -> None:
     away = Struck("control plane away", "for 20 s", frozenset(), began_s=105, ended_s=125)
     last = failed(LIMIT_S + 20)
@@ -78,7 +93,8 @@ def test_a_faults_time_stands_still_while_no_core_is_free() -> None:
 
 def test_what_is_refused_in_a_moment_without_a_free_core_is_explained_and_nothing_else_is() -> None:
     adversity = Adversity([], [100.0])
-    assert unexplained(MODEL, [failed(101, TOO_LATE)], SLO_MS, adversity) == []
+    due_before = failed(100 - SLO_MS / 1000, TOO_LATE)
+    assert unexplained(MODEL, [due_before, failed(101, TOO_LATE)], SLO_MS, adversity) == []
     others = [failed(101), failed(99, TOO_LATE), failed(106, TOO_LATE)]
     assert unexplained(MODEL, others, SLO_MS, adversity) == others
 
@@ -94,6 +110,13 @@ def test_a_fault_explains_no_more_once_attainment_was_back() -> None:
     back = [answered(105 + i / 200) for i in range(1200)]
     again = failed(110.5)
     assert unexplained(MODEL, [*down, *back, again], SLO_MS, Adversity([FAULT])) == [again]
+
+
+def test_the_last_few_that_fail_are_explained_though_they_are_fewer_than_one_in_a_hundred() -> None:
+    down = [failed(100.5), failed(104)]
+    nearly_back = [answered(105 + i / 200) for i in range(1000)]
+    last = failed(107)
+    assert unexplained(MODEL, [*down, *nearly_back, last], SLO_MS, Adversity([FAULT])) == []
 
 
 def test_a_fault_explains_what_fails_between_two_good_moments_until_attainment_stays_full() -> None:

@@ -1,5 +1,7 @@
 """The verdict on a run of chaos."""
 
+from dataclasses import replace
+
 from e2e.chaos.account import Adversity
 from e2e.chaos.report import Report
 from e2e.demo.figures import Outcome
@@ -28,6 +30,12 @@ def test_failures_that_differ_by_a_number_alone_are_told_together_with_their_tim
         "vgg19: 3 x port N (2 from 1 to 2 s, 1 from 30 to 30 s)",
         "vgg19: 1 x odd (1 from 3 to 3 s)",
     ]
+
+
+def test_the_seconds_without_a_free_core_are_told_with_their_times() -> None:
+    seen = replace(report(failed(1, "odd")), adversity=Adversity((), [1010.0, 1011.0, 1030.0]))
+    assert "  no free core: 2 from 10 to 11 s, 1 from 30 to 30 s" in seen.to_text().splitlines()
+    assert "no free core:" not in report(failed(1, "odd")).to_text()
 
 
 def test_what_is_left_over_is_a_failure_of_its_own() -> None:
