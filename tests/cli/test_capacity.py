@@ -31,6 +31,21 @@ def test_a_lower_attainment_is_carried_further(scenario: Path, capsys: pytest.Ca
     assert loads[0] < loads[1]
 
 
+def test_a_trace_is_carried_as_far_as_other_requests(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number / 8},{'first' if number % 2 else 'second'}" for number in range(400)]
+    (tmp_path / "trace.csv").write_text("\n".join(["time_s,model", *rows]))
+    scenario.write_text(
+        SCENARIO.replace(", rate: 800", "").replace(", rate: 160", "") + "arrivals: {trace: trace.csv}\n"
+    )
+    asked = (str(scenario), "--policy", "dstack,temporal,clipper", "--output", "json")
+    assert main(["capacity", *asked]) == 0
+    policies = json.loads(capsys.readouterr().out)["policies"]
+    assert len({of_one["load"] for of_one in policies.values()}) > 1
+    assert policies["temporal"]["fraction_of_bound"] < 0.9
+
+
 def test_the_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capacity", str(scenario), *QUICK]) == 0
     lines = capsys.readouterr().out.splitlines()

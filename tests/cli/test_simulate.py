@@ -81,11 +81,25 @@ def test_a_trace_is_replayed_faster_under_more_load(
     scenario.write_text(SCENARIO.replace(", rate: 800", "").replace(", rate: 160", ""))
     with scenario.open("a") as file:
         file.write("arrivals: {trace: trace.csv}\n")
-    sent = [
-        simulated(scenario, capsys, "--load", load)["policies"]["dstack"]["models"]["first"]["sent"]
-        for load in ("1", "2")
-    ]
-    assert sent == [150, 300]
+    # Far beyond what can be carried it is over before a warm-up of so many seconds.
+    slow, fast, burst = (
+        simulated(scenario, capsys, "--load", load)["policies"]["dstack"]["models"]["first"]
+        for load in ("1", "2", "10000")
+    )
+    assert [slow["sent"], fast["sent"], burst["sent"]] == [150, 150, 150]
+    assert fast["goodput_rps"] == pytest.approx(2 * slow["goodput_rps"])
+    assert burst["attainment"] < 0.9
+
+
+def test_where_no_request_counts_there_is_no_attainment(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace.csv").write_text("time_s,model\n0,first\n0.1,second\n")
+    scenario.write_text(SCENARIO.replace(", rate: 800", "").replace(", rate: 160", ""))
+    with scenario.open("a") as file:
+        file.write("arrivals: {trace: trace.csv}\n")
+    said = simulated(scenario, capsys)["policies"]["dstack"]
+    assert (said["attainment"], said["models"]["first"]["attainment"]) == (None, None)
 
 
 def test_the_table_has_a_line_for_each_policy_and_model(

@@ -121,7 +121,7 @@ def _draw(outcomes: Mapping[str, Best], fleet: Sequence[SimulatedGpu], arguments
     from kneescale.cli.timeline import Panel, draw_timeline
 
     panels = [
-        Panel(f"{policy} on {gpu.name}", spans, 0, gpu.trial.duration_s)
+        Panel(f"{policy} on {gpu.name}", spans, 0, gpu.trial.at(arguments.load).duration_s)
         for policy, best in outcomes.items()
         for gpu, spans in zip(fleet, best.spans, strict=True)
     ]

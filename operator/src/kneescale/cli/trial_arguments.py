@@ -54,7 +54,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "--duration-s",
         metavar="T",
         type=number(0.001, MAX_TIME_S),
-        help="simulated time (default: 60, or a trace's length)",
+        help="simulated time (default: 60, or a trace's length); of a trace, at its own rate",
     )
     parser.add_argument(
         "--warmup-s",

@@ -29,7 +29,10 @@ _Rates = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How to load a GPU: requests that arrive from `warmup_s` to `duration_s` count."""
+    """How to load a GPU: requests that arrive from `warmup_s` to `duration_s` count.
+
+    Of a recorded trace these are times at its own rate.
+    """
 
     arrivals: Arrivals
     duration_s: float = 60.0
@@ -51,9 +54,10 @@ class Trial:
 
         It ends early, with figures of no meaning, once a model cannot reach `least_attainment` any more.
         """
+        timed = self.at(load)
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
-        requests = self._requests(tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
-        from_ns, until_ns = round(self.warmup_s * NS_PER_S), round(self.duration_s * NS_PER_S)
+        requests = timed._requests(tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
+        from_ns, until_ns = round(timed.warmup_s * NS_PER_S), round(timed.duration_s * NS_PER_S)
         return system(
             loaded,
             requests,
@@ -62,6 +66,12 @@ class Trial:
             slowness=Slowness(self.noise, np.random.default_rng(self.seed)),
             allowed_misses=[_allowed(of_one, from_ns, least_attainment) for of_one in requests.by_model],
         )
+
+    def at(self, load: float) -> "Trial":
+        """The same with the times that it has at that load, which plays a trace so much faster."""
+        if not isinstance(self.arrivals, Trace):
+            return self
+        return replace(self, duration_s=self.duration_s / load, warmup_s=self.warmup_s / load)
 
     def _requests(self, rates: _Rates, load: float) -> Requests:
         """Those at these rates, which `load` made them; a search for parameters asks often for the same."""

@@ -37,13 +37,13 @@ class Scene:
     @property
     def duration_s(self) -> int:
         """How long it lasts, in whole seconds."""
-        return ceil(self.trial.duration_s)
+        return ceil(self.trial.at(self.load).duration_s)
 
     @cached_property
     def arrivals(self) -> tuple[Times, ...]:
         """When requests come, by model."""
         return tuple(
-            self.trial.times(number, model.name, self.load * model.rate_rps, self.load)
+            self.trial.at(self.load).times(number, model.name, self.load * model.rate_rps, self.load)
             for number, model in enumerate(self.models)
         )
 
