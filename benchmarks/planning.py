@@ -9,10 +9,11 @@ plan loads a GPU with: so there are about as many GPUs as models.
 
 import random
 import sys
+from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 
-from kneescale.core.planning.configuration import cheapest_configuration
+from kneescale.cli.fleet_search import configuration_in
 from kneescale.core.planning.fleet import gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload, least_area_per_item
 from kneescale.core.planning.placement import Demand
@@ -35,7 +36,7 @@ def main() -> int:
         bound = gpus_at_least(workloads, POOL, AREA_LIMIT_PERMILLE / PERMILLE)
         bounded_s = perf_counter()
         fleet = size_fleet(
-            [_demand(workload) for workload in workloads],
+            [partial(_demand, workload) for workload in workloads],
             POOL,
             area_limit_permille=AREA_LIMIT_PERMILLE,
             at_least=bound,
@@ -63,9 +64,8 @@ def _workload(name: str, surface: LatencySurface, draw: random.Random) -> Worklo
     return Workload(name, rate_rps, slo_ms, {PRODUCT: surface}, memory_gib=draw.uniform(0.5, 2))
 
 
-def _demand(workload: Workload) -> Demand:
-    surface = workload.surfaces[PRODUCT]
-    configuration = cheapest_configuration(surface, slo_ms=workload.limit_ms, rate_rps=workload.rate_rps)
+def _demand(workload: Workload, replicas: int) -> Demand:
+    configuration = configuration_in(workload, PRODUCT, replicas)
     return Demand(workload.name, {PRODUCT: configuration}, round(workload.memory_gib * GIB), 1, 1)
 
 

@@ -12,11 +12,11 @@ from tests.agent.agent_process import main, settings_below
 _turn = DispatcherHost.turn
 
 
-def _turn_until_all_is_up(host: DispatcherHost) -> None:
+def _turn_until_all_is_up(self: DispatcherHost) -> None:
     if settings_below(Path(sys.argv[1])).registration_socket.exists():
-        with host._lock:
+        with self._lock:
             Event().wait()
-    _turn(host)
+    _turn(self)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,21 @@ def test_memory_of_which_nothing_is_known_is_asked_for(
     assert capsys.readouterr().err == f"kneescale: {scenario}: {fault}\n"
 
 
+def test_a_trace_is_planned_for_its_busiest_part(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=1, slo_ms=200)
+    times_s = [*range(40), *(20 + number / 150 for number in range(1500))]
+    (scenario.parent / "t.csv").write_text("time_s,model\n" + "".join(f"{time_s},m0\n" for time_s in times_s))
+    with scenario.open("a") as file:
+        file.write("arrivals: {trace: t.csv}\n")
+    plan = planned(capsys, str(scenario))
+    # 150 batches of 10 ms a second, of the whole GPU; in the mean of the trace 40.
+    assert plan["of_trace_s"] == pytest.approx([20, 30], abs=0.1)
+    assert plan["gpus_needed"] == 2
+    assert plan["missed"] == {}
+    assert main(["plan", str(scenario)]) == 0
+    assert "for the trace's busiest part, 20 to 30 s\n" in capsys.readouterr().out
+
+
 def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(scenario)]) == 0
     said = capsys.readouterr().out

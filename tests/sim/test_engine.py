@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Requests, poisson
 from kneescale.sim.baselines.temporal import Temporal
-from kneescale.sim.baselines.triton import Triton
+from kneescale.sim.baselines.triton import ModelConfig, Triton
 from kneescale.sim.dispatched import dispatched
 from kneescale.sim.engine import Loop, Slowness, scheduled
 from kneescale.sim.journal import Journal
@@ -121,7 +121,7 @@ def test_what_still_waits_at_the_end_is_missed() -> None:
     record = serve(Temporal, [tenant(slo_ms=30, of=flat(10))], [985, 990, 995])
     (figures,) = figures_of(record)
     assert (figures.sent, figures.answered, figures.within_slo) == (3, 3, 3)
-    stuck = partial(Triton, instances=1, budget=1, delay=1)
+    stuck = partial(Triton, configs=[ModelConfig(1, 1, 1)])
     (figures,) = figures_of(serve(stuck, [tenant(slo_ms=30, of=flat(20))], [995]))
     assert figures.attainment == 0
 

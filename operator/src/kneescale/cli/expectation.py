@@ -16,7 +16,7 @@ from kneescale.sim.trial import Trial
 
 #: Of a plan of more GPUs so many are simulated: all would take minutes.
 MOST_GPUS = 16
-DURATION_S = 12.0
+COUNTED_S = 10.0
 WARMUP_S = 2.0
 
 #: Of each worker: `free`, any GPU% per batch; so many, chosen by the planner; or `paper`, the paper's one.
@@ -31,16 +31,12 @@ class Expectation:
     gpus: int
 
 
-def expect(scenario: Scenario, product: str, fleet: Fleet, lanes: Lanes) -> Expectation:
+def expect(scenario: Scenario, trial: Trial, product: str, fleet: Fleet, lanes: Lanes) -> Expectation:
     """What becomes of the models on those GPUs of the product, or on some where they are too many."""
     planned = replace(scenario, gpus=tuple(ScenarioGpu(str(number), product) for number in range(fleet.gpus)))
     placed = {model: [str(number) for number in on] for model, on in fleet.placement.items()}
     simulated = set(map(str, _sample(fleet)))
-    gpus = [
-        gpu
-        for gpu in fleet_with(planned, placed, Trial(scenario.arrivals, DURATION_S, WARMUP_S))
-        if gpu.name in simulated
-    ]
+    gpus = [gpu for gpu in fleet_with(planned, placed, trial) if gpu.name in simulated]
     served = run_all({f"{fleet.gpus} GPUs: GPU {gpu.name}": partial(_serve, gpu, lanes) for gpu in gpus})
     return Expectation(outcome_on(list(served.values())).models, len(gpus))
 

@@ -14,6 +14,7 @@ from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.placement import Demand
 from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT
 from kneescale.sim.scenario import Scenario
+from kneescale.sim.trial import Trial
 
 #: What every model of a plan is to keep.
 ATTAINMENT = 0.99
@@ -48,13 +49,13 @@ class Sized:
         }
 
 
-def search_fleet(scenario: Scenario, pool: Pool, lanes: Lanes) -> Sized:
+def search_fleet(scenario: Scenario, trial: Trial, pool: Pool, lanes: Lanes) -> Sized:
     """The first fleet of more and more GPUs that keeps all SLOs; if none does, the last.
 
     Raises InfeasibleError where a model has no run in time, or its memory is more than a GPU's.
     """
     for load_permille, fleet in _candidates(workloads_with(scenario, lanes), pool, lanes):
-        sized = _simulated(scenario, pool.product, fleet, lanes, load_permille)
+        sized = _simulated(scenario, trial, pool.product, fleet, lanes, load_permille)
         if not sized.missed:
             break
     return sized
@@ -89,12 +90,14 @@ def _candidates(workloads: Sequence[Workload], pool: Pool, lanes: Lanes) -> Iter
             yield load_permille, fleet
 
 
-def _simulated(scenario: Scenario, product: str, fleet: Fleet, lanes: Lanes, load_permille: int) -> Sized:
+def _simulated(
+    scenario: Scenario, trial: Trial, product: str, fleet: Fleet, lanes: Lanes, load_permille: int
+) -> Sized:
     configurations = {
         workload.name: configuration_in(workload, product, len(fleet.placement[workload.name]))
         for workload in scenario.workloads()
     }
-    return Sized(fleet, configurations, expect(scenario, product, fleet, lanes), load_permille)
+    return Sized(fleet, configurations, expect(scenario, trial, product, fleet, lanes), load_permille)
 
 
 def clients_of(lanes: Lanes) -> int:

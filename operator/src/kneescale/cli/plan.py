@@ -13,7 +13,7 @@ from kneescale.cli.command import (
     new_parser,
     write_json,
 )
-from kneescale.cli.expectation import MOST_GPUS, Lanes
+from kneescale.cli.expectation import COUNTED_S, MOST_GPUS, WARMUP_S, Lanes
 from kneescale.cli.fleet_search import (
     ATTAINMENT,
     PLANNED_LOADS_PERMILLE,
@@ -34,7 +34,9 @@ from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.plan.words import counted
-from kneescale.sim.scenario import Scenario
+from kneescale.sim.busiest import busiest
+from kneescale.sim.scenario import Scenario, Trace
+from kneescale.sim.trial import Trial
 
 #: To choose more takes minutes.
 _MAX_LANES = 16
@@ -43,6 +45,7 @@ _LOADS = PLANNED_LOADS_PERMILLE
 
 _HELP = f"""\
 Reads a scenario and says how many GPUs of one product its models need, and where each model goes.
+With a recorded trace that is for its busiest {COUNTED_S:g} s.
 
   GPU%, batch  the run with the least GPU area per item among those that end, gather time at a replica's rate
                included, within the SLO: what is cheapest for the set, and what the fluid bound is made of
@@ -104,6 +107,8 @@ class Plan:
     simulated_gpus: int
     #: The attainment of the models that do not keep their SLOs even so.
     missed: Mapping[str, float]
+    #: From when to when of a recorded trace it is made for: the busiest seconds.
+    of_trace_s: tuple[float, float] | None
 
 
 def add_to(subcommands: Subcommands) -> None:
@@ -151,9 +156,10 @@ def _lanes(text: str) -> Lanes:
 
 def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
     _check_surfaces(scenario, product)
+    part, scenario, trial = _busiest(scenario, product)
     pool = Pool(product, 1, _memory_gib(scenario, product))
     workloads = workloads_with(scenario, lanes)
-    sized = search_fleet(scenario, pool, lanes)
+    sized = search_fleet(scenario, trial, pool, lanes)
     return Plan(
         product=product,
         bound=gpus_at_least(workloads, pool, _LOADS[0] / PERMILLE, clients_of(lanes)),
@@ -163,7 +169,18 @@ def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
         models=_model_plans(sized, workloads, _lanes_by_gpu(sized, workloads, product, lanes)),
         simulated_gpus=sized.expected.gpus,
         missed=sized.missed,
+        of_trace_s=part,
     )
+
+
+def _busiest(scenario: Scenario, product: str) -> tuple[tuple[float, float] | None, Scenario, Trial]:
+    """From when to when of a trace is planned for, the scenario of then, and how to simulate it."""
+    trace = scenario.arrivals
+    if not isinstance(trace, Trace):
+        return None, scenario, Trial(trace, WARMUP_S + COUNTED_S, WARMUP_S)
+    then = busiest(scenario, trace, product, COUNTED_S, WARMUP_S)
+    trial = Trial(then.scenario.arrivals, then.warmup_s + then.length_s, then.warmup_s)
+    return (then.start_s, then.start_s + then.length_s), then.scenario, trial
 
 
 def _memory_gib(scenario: Scenario, product: str) -> float:
@@ -247,6 +264,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "simulated_gpus": plan.simulated_gpus,
         "attainment_asked": ATTAINMENT,
         "missed": plan.missed,
+        "of_trace_s": plan.of_trace_s,
         "gpus": [asdict(gpu) for gpu in plan.gpus],
         "models": {name: asdict(model) for name, model in plan.models.items()},
     }
@@ -302,5 +320,8 @@ def _summary(plan: Plan) -> Iterator[str]:
     elif plan.load_permille < _LOADS[0]:
         load = f"{plan.load_permille / 10:g} %"
         yield f"loaded to {load} at most: with fewer, as simulated, models miss their SLOs"
+    if plan.of_trace_s:
+        start_s, end_s = plan.of_trace_s
+        yield f"for the trace's busiest part, {start_s:.6g} to {end_s:.6g} s"
     if plan.simulated_gpus < len(plan.gpus):
         yield f"simulated on {plan.simulated_gpus} of the GPUs, which stand for all"
