@@ -28,6 +28,9 @@ from kneescale.sim.trial import Trial, capacity
 
 T = TypeVar("T")
 
+#: A third round over all models found hardly any more.
+_MOST_ROUNDS = 2
+
 
 def _nothing_of_one(number: int, models: int) -> Iterable["Variant"]:
     """All models of a variant have the same parameters."""
@@ -73,14 +76,15 @@ def best_of(
 
 def _climbed(best: Best, tenants: tuple[Tenant, ...], trial: Trial, attainment: float) -> Best:
     """Other parameters for one model after the other, as long as that carries more."""
-    before = -1.0
-    while best.load > before:
+    for _ in range(_MOST_ROUNDS):
         before = best.load
         for number in range(len(tenants)):
             for variant in best.variant.of_one(number, len(tenants)):
                 load = capacity(tenants, variant.system, trial, attainment, above=best.load, near=best.load)
                 if load > best.load:
                     best = Best(load, variant)
+        if best.load == before:
+            break
     return best
 
 
