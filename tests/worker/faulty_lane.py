@@ -1,11 +1,12 @@
 """A lane's process that loses its CUDA context to a batch of negative values, and fails one above 1000.
 
-Called as `python -m kneescale_worker.lane_main` is. When a warm-up begins and ends it says so in the file
-that the environment names.
+Called as `python -m kneescale_worker.lane_main` is. In the folder that the environment names it notes when a
+warm-up begins and ends; it goes on with one for as long as there is a file `hold`.
 """
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kneescale_worker.lane_main import main
 from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import zeros
 
-NOTES = "FAULTY_LANE_NOTES"
+FOLDER = "FAULTY_LANE_FOLDER"
 _run = EmulatedExecutor.run
 
 
@@ -29,16 +30,18 @@ def _run_or_fail(executor: EmulatedExecutor, gpu_percent: int, inputs: Sequence[
 
 
 def _warm_up(executor: EmulatedExecutor) -> None:
-    _note("begins")
+    folder = Path(os.environ[FOLDER])
+    _note(folder, "begins")
     # Long enough for another lane to begin beside it.
     executor.run(10, zeros(executor.metadata, 16))
-    _note("ends")
+    while (folder / "hold").exists():
+        time.sleep(0.005)
+    _note(folder, "ends")
 
 
-def _note(word: str) -> None:
-    if NOTES in os.environ:
-        with Path(os.environ[NOTES]).open("a") as notes:
-            notes.write(f"{word}\n")
+def _note(folder: Path, word: str) -> None:
+    with (folder / "notes").open("a") as notes:
+        notes.write(f"{word}\n")
 
 
 if __name__ == "__main__":

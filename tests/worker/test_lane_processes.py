@@ -27,6 +27,7 @@ from kneescale_worker.lane_processes import LaneDiedError, LaneProcess, LaneProc
 from kneescale_worker.settings import parse_settings
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
+from tests.worker.faulty_lane import FOLDER
 from tests.worker.oip import grpc
 from tests.worker.process import TERMS
 
@@ -79,6 +80,7 @@ def _with_faulty_lanes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {faulty} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv(FOLDER, str(folder))
 
 
 def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> None:
@@ -113,11 +115,30 @@ def test_each_entry_is_a_process_with_its_percentage_and_runs_batches(pool: Lane
 
 def test_lanes_warm_up_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _with_faulty_lanes(monkeypatch, tmp_path)
-    notes = tmp_path / "warm-ups"
-    executor = _lanes(monkeypatch, "20,20,50", FAULTY_LANE_NOTES=str(notes))
+    executor = _lanes(monkeypatch, "20,20,50")
     with closing(executor):
         executor.load()
-    assert notes.read_text().split() == ["begins", "ends"] * 3
+    assert (tmp_path / "notes").read_text().split() == ["begins", "ends"] * 3
+
+
+def test_closing_in_a_warm_up_waits_for_that_lane_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _with_faulty_lanes(monkeypatch, tmp_path)
+    (tmp_path / "hold").touch()
+    executor = _lanes(monkeypatch, "20,20,50")
+    with ThreadPoolExecutor(2) as threads:
+        loading = threads.submit(executor.load)
+        wait_until((tmp_path / "notes").exists, "the first lane warms up")
+        ending = threads.submit(executor.close)
+        try:
+            wait_until(lambda: len(_children()) == 1, "the others end")
+        finally:
+            (tmp_path / "hold").unlink()
+        ending.result()
+        with pytest.raises(LoadError):
+            loading.result()
+    assert (tmp_path / "notes").read_text().split() == ["begins", "ends"]
 
 
 def test_of_three_batches_for_a_pool_of_two_the_third_waits(pool: LaneProcesses) -> None:
@@ -175,15 +196,10 @@ def test_a_batch_that_waits_for_a_lane_fails_when_the_last_one_dies() -> None:
 def test_a_lane_that_lost_its_context_ends_and_is_started_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program = tmp_path / "python"
-    program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("faulty_lane.py")} "$@"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
+    _with_faulty_lanes(monkeypatch, tmp_path)
     executor = _lanes(monkeypatch, "50")
-    executor.load()
     with closing(executor):
+        executor.load()
         with pytest.raises(ExecutorError, match="too large"):
             executor.run(50, [_INPUTS[0] + 1001])
         assert _serves(executor, 50)

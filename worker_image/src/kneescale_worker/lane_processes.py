@@ -101,14 +101,20 @@ class LaneProcess:
         # Copies, since the next batch overwrites the memory.
         return [place.copy() for place in self._memory.outputs(batch)]
 
-    def close(self) -> None:
-        """Let the process end: at once while it loads, else after the batch that it runs (`serve_lane`)."""
+    def end(self) -> None:
+        """Have the process end: at once until it warms up, else after that or its batch (`serve_lane`)."""
         if self._connection is None or self._process is None:
             return
         # It reads the end of our requests, and we can still read its last answer.
         with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
             end.shutdown(socket.SHUT_WR)
         self._process.terminate()
+
+    def close(self) -> None:
+        """Let the process end, and wait until it has."""
+        self.end()
+        if self._connection is None or self._process is None:
+            return
         self._process.wait()
         self._connection.close()
         self._connection = self._process = None
@@ -191,6 +197,9 @@ class LaneProcesses:
 
     def close(self) -> None:
         """Let all processes end."""
+        # Before any is waited for: those whose turn to warm up has not come get none.
+        for lane in self._lanes:
+            lane.end()
         for lane in self._lanes:
             lane.close()
 
