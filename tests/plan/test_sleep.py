@@ -40,6 +40,8 @@ def test_it_sleeps_when_nothing_came_for_a_while_and_not_before(world: World) ->
     pass_time(world, rate_ips=0, seconds=4)
     assert status(world)["replicas"] == 0
     assert world.find("Pod") == world.find("ResourceClaim") == []
+    (budget,) = world.find("PodDisruptionBudget")
+    assert budget["spec"]["minAvailable"] == 0, "else an alert of kube-prometheus fires while it sleeps"
     ready = condition({"status": status(world)}, "Ready")
     assert (ready["status"], ready["reason"]) == ("True", "Asleep")
     assert ready["message"].startswith("no worker runs, for nothing came for 60 s; the next request is held")

@@ -55,7 +55,6 @@ def objects_to_apply(
     for outlook in outlooks:
         if outlook.partitions.wanted or outlook.scaling.is_asleep:
             yield render_service(outlook.model)
-        if outlook.partitions.wanted:
             yield render_disruption_budget(outlook.model, len(outlook.partitions.wanted))
         for target in outlook.partitions.started:
             yield from render_partition(target, settings)
