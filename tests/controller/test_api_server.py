@@ -1,6 +1,8 @@
 """Requests as they reach a server, and what its answers become."""
 
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client as kubernetes_client
 
+from kneescale.api.node import parse_node
 from kneescale.controller.api_server import ApiError, HttpApiServer
 from kneescale.controller.resources import INFERENCE_MODEL, NODE, RESOURCE_SLICE, Object
 
@@ -70,7 +73,7 @@ async def test_listing_asks_for_what_the_kind_selects(api: HttpApiServer, record
     )
     listing = await api.list(RESOURCE_SLICE)
     assert recorder.lines == [
-        "GET /apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.driver%3Dgpu.kneescale.dev"
+        "GET /apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.driver%3Dgpu.kneescale.dev&limit=250"
     ]
     assert listing.resource_version == 7
     assert listing.items[0]["kind"] == "ResourceSlice"
@@ -79,7 +82,34 @@ async def test_listing_asks_for_what_the_kind_selects(api: HttpApiServer, record
 async def test_listing_a_kind_of_the_core_group(api: HttpApiServer, recorder: Recorder) -> None:
     recorder.answers.append((200, {"metadata": {"resourceVersion": "7"}, "items": []}))
     await api.list(NODE)
-    assert recorder.lines == ["GET /api/v1/nodes"]
+    assert recorder.lines == ["GET /api/v1/nodes?limit=250"]
+
+
+async def test_a_long_listing_comes_in_pages(api: HttpApiServer, recorder: Recorder) -> None:
+    first = {"metadata": {"resourceVersion": "7", "continue": "a/b"}, "items": [{"metadata": {"name": "m"}}]}
+    last = {"metadata": {"resourceVersion": "7", "continue": ""}, "items": [{"metadata": {"name": "n"}}]}
+    recorder.answers += [(200, first), (200, last)]
+    listing = await api.list(INFERENCE_MODEL)
+    assert [item["metadata"]["name"] for item in listing.items] == ["m", "n"]
+    assert recorder.lines[1].endswith("/inferencemodels?limit=250&continue=a/b")
+
+
+async def test_of_a_node_only_what_the_plan_reads_is_kept(api: HttpApiServer, recorder: Recorder) -> None:
+    ready = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    whole = {
+        "metadata": {"name": "node1", "uid": "u", "resourceVersion": "6", "annotations": {"a": "long"}},
+        "spec": {
+            "unschedulable": True,
+            "taints": [{"key": "k", "effect": "NoSchedule"}],
+            "podCIDR": "10.0.0.0/24",
+        },
+        "status": {"conditions": [{"type": "DiskPressure", "status": "False"}, ready], "images": ["many"]},
+    }
+    recorder.answers.append((200, {"metadata": {"resourceVersion": "7"}, "items": [whole]}))
+    (kept,) = (await api.list(NODE)).items
+    assert parse_node(kept) == replace(parse_node(whole), metadata=parse_node(kept).metadata)
+    assert parse_node(kept).owner == parse_node(whole).owner
+    assert not {"annotations", "podCIDR", "images", "DiskPressure"} & set(re.findall(r"\w+", str(kept)))
 
 
 async def test_apply_is_server_side_and_takes_fields_over(api: HttpApiServer, recorder: Recorder) -> None:

@@ -17,6 +17,8 @@ from kneescale.controller.resources import Kind, Object, kind_of
 from kneescale.core.errors import InvalidInputError, KneescaleError
 
 REQUEST_TIMEOUT_S = 10.0
+#: Of a listing at a time: thousands of Nodes at once take as much memory as the operator has.
+_PAGE_ITEMS = 250
 
 
 class ApiError(KneescaleError):
@@ -96,11 +98,17 @@ class HttpApiServer:
 
     async def list(self, kind: Kind) -> Listing:
         """See ApiServer."""
-        query = [("labelSelector", kind.label_selector), ("fieldSelector", kind.field_selector)]
-        answer = await self._request("GET", _path(kind), [(name, value) for name, value in query if value])
+        selected = [("labelSelector", kind.label_selector), ("fieldSelector", kind.field_selector)]
         header = {"apiVersion": kind.api_version, "kind": kind.name}  # a list leaves them out of its items
-        items = tuple(header | item for item in answer["items"])
-        return Listing(items, int(answer["metadata"]["resourceVersion"]))
+        items: list[Object] = []
+        rest = ""
+        while True:
+            query = [*selected, ("limit", str(_PAGE_ITEMS)), ("continue", rest)]
+            page = await self._request("GET", _path(kind), [(name, value) for name, value in query if value])
+            items += (kind.shorten(header | item) for item in page["items"])
+            rest = page["metadata"].get("continue", "")
+            if not rest:
+                return Listing(tuple(items), int(page["metadata"]["resourceVersion"]))
 
     async def get(self, manifest: Object) -> Object | None:
         """See ApiServer."""

@@ -55,7 +55,7 @@ def _remember(kind: Kind, world: World, loop: Loop) -> Callable[..., Awaitable[N
 
     async def remember(event: kopf.RawEvent, **_: object) -> None:
         take_in = world.saw_deleted if event["type"] == "DELETED" else world.saw
-        if take_in(kind, dict(event["object"])):  # else it is the echo of our own write
+        if take_in(kind, kind.shorten(dict(event["object"]))):  # else it is the echo of our own write
             wake()
 
     return remember

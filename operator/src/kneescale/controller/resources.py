@@ -1,5 +1,6 @@
 """The kinds that the operator watches, and which of their objects it sees."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,25 @@ Object = dict[str, Any]
 _OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 
 
+def _all_of_it(obj: Object) -> Object:
+    return obj
+
+
+def _node_in_short(node: Object) -> Object:
+    """What the plan reads of a Node: the images on it alone would make thousands of Nodes hundreds of MiB."""
+    conditions = node.get("status", {}).get("conditions", [])
+    return {
+        **_picked(node, "apiVersion", "kind"),
+        "metadata": _picked(node["metadata"], "name", "uid", "resourceVersion", "deletionTimestamp"),
+        "spec": _picked(node.get("spec", {}), "unschedulable", "taints"),
+        "status": {"conditions": [each for each in conditions if each["type"] == "Ready"]},
+    }
+
+
+def _picked(obj: Object, *names: str) -> Object:
+    return {name: obj[name] for name in names if name in obj}
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of object; the selectors narrow what is listed and watched of it."""
@@ -29,6 +49,8 @@ class Kind:
     field_selector: str = ""
     #: Its objects change every few seconds by themselves, with measurements and signs of life.
     restless: bool = False
+    #: What is kept in memory of an object as the API server gives it.
+    shorten: Callable[[Object], Object] = _all_of_it
 
     @property
     def group(self) -> str:
@@ -51,7 +73,7 @@ RESOURCE_SLICE = Kind(
     field_selector=f"spec.driver={DRIVER}",
 )
 RESOURCE_CLAIM = Kind("resource.k8s.io/v1", "ResourceClaim", "resourceclaims", label_selector=_OURS)
-NODE = Kind("v1", "Node", "nodes", restless=True)
+NODE = Kind("v1", "Node", "nodes", restless=True, shorten=_node_in_short)
 POD = Kind("v1", "Pod", "pods", label_selector=_OURS)
 SERVICE = Kind("v1", "Service", "services", label_selector=_OURS)
 JOB = Kind("batch/v1", "Job", "jobs", label_selector=_OURS)
