@@ -28,7 +28,12 @@ class Cluster:
     def __init__(self) -> None:
         self.worker: str | None = None
         self.wakes = 0
-        self.gates = Gates(LOCAL, lambda _: self.worker, self._wake)
+        self.searches = 0
+        self.gates = Gates(LOCAL, self._find_worker, self._wake)
+
+    def _find_worker(self, _: Key) -> str | None:
+        self.searches += 1
+        return self.worker
 
     def _wake(self) -> None:
         self.wakes += 1
@@ -98,11 +103,13 @@ async def test_everybody_who_waits_is_answered(cluster: Cluster, monkeypatch: py
         connections = [await asyncio.open_connection(LOCAL, gate.http_port) for _ in range(20)]
         await until_waiting(cluster, 20)
         cluster.worker = LOCAL
+        cluster.searches = 0
         await cluster.gates.look()
         for number, (reader, writer) in enumerate(connections):
             writer.write(b"%3d" % number)
             assert await reader.readexactly(3) == b"%3d" % number
             await ended(writer)
+        assert cluster.searches == 1, "all of them wait for the same worker"
 
 
 async def test_where_no_worker_comes_the_connection_ends(

@@ -44,6 +44,8 @@ class Gates:
         self._connections = 0
         self._looked = asyncio.Condition()
         self._looks = 0
+        #: What the last look found, of the models that somebody waits for.
+        self._found: dict[Key, str | None] = {}
 
     async def keep(self, keys: Collection[Key]) -> Mapping[Key, Gate]:
         """Have a gate for each of these models and for no other; return them, to be planned with.
@@ -65,6 +67,7 @@ class Gates:
         """Have everyone who waits look for a worker: there may be one now."""
         async with self._looked:
             self._looks += 1
+            self._found.clear()
             self._looked.notify_all()
 
     async def _open(self, key: Key) -> "_OpenGate":
@@ -129,7 +132,9 @@ class Gates:
 
     async def _connect(self, key: Key, port: int) -> "_Connection | None":
         """None where no worker is ready, or the one that seems to be takes no connection."""
-        if (host := self._find_worker(key)) is None:
+        if key not in self._found:
+            self._found[key] = self._find_worker(key)
+        if (host := self._found[key]) is None:
             return None
         try:
             async with asyncio.timeout(_CONNECT_PATIENCE_S):
