@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from kneescale.core.errors import InvalidInputError
 from kneescale.plan.state import Manifest
 from kneescale.plan.workloads import Problem, parse_job, parse_pod
 
@@ -149,3 +150,10 @@ def waiting_job_pod(phase: str) -> Manifest:
 )
 def test_what_keeps_a_job_from_starting(pods: list[Manifest], problem: Problem | None) -> None:
     assert parse_job(job(), [parse_pod(each) for each in pods]).problem == problem
+
+
+@pytest.mark.parametrize("time", ["creationTimestamp", "deletionTimestamp"])
+def test_a_time_that_is_none_is_refused(time: str) -> None:
+    pod: Manifest = {"metadata": {"name": "vad-0a", time: "soon"}, "spec": {"containers": [{"image": "w"}]}}
+    with pytest.raises(InvalidInputError, match=f"metadata.{time}"):
+        parse_pod(pod)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from kneescale.api.codec import JsonName, decode
+from kneescale.api.codec import DateTime, JsonName, decode
 from kneescale.core.errors import InvalidInputError
 
 
@@ -95,8 +95,8 @@ class _ObjectMeta:
     namespace: str = ""
     uid: str = ""
     generation: int = 0
-    creation_timestamp: str = ""
-    deletion_timestamp: str = ""
+    creation_timestamp: Annotated[str, DateTime()] = ""
+    deletion_timestamp: Annotated[str, DateTime()] = ""
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     owner_references: tuple[Owner, ...] = ()

@@ -28,13 +28,16 @@ def find_unstartable(partitions: Mapping[ModelKey, Partitions], observed: Observ
 
 
 def _unstartable(partitions: Partitions, now: datetime) -> Iterator[Target]:
-    pods = {pod.metadata.name: pod for pod in partitions.pods if not pod.metadata.deleting}
+    made_at = {
+        pod.metadata.name: parse_time(pod.metadata.created_at)
+        for pod in partitions.pods
+        if pod.problem and pod.problem.reason in _OF_A_NODE
+        if pod.metadata.created_at and not pod.metadata.deleting
+    }
     for target in partitions.starting:
-        pod = pods.get(target.name)
-        if pod and pod.problem and pod.problem.reason in _OF_A_NODE:
-            patience = _patience(target.model, partitions, now)
-            if now >= parse_time(pod.metadata.created_at) + patience:
-                yield target
+        since = made_at.get(target.name)
+        if since and now >= since + _patience(target.model, partitions, now):
+            yield target
 
 
 def _patience(model: InferenceModel, partitions: Partitions, now: datetime) -> timedelta:
