@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -28,15 +28,28 @@ _DROPS: dict[type[BaseException], tuple[Outcome, Drop]] = {
 }
 
 
+#: Of all requests in flight, those that wait included. Without a limit, large ones and slow clients could
+#: take a node's memory before the queue is full.
+LARGEST_HELD_BYTES = 2**30
+
+
 class Arrival:
-    """When a request came, of which a transport may have had the head alone at first."""
+    """A request as it comes: when, and how much of it."""
 
-    def __init__(self) -> None:
-        #: CLOCK_MONOTONIC; from then on its SLO counts.
+    def __init__(self, hold: Callable[[int], None]) -> None:
+        #: CLOCK_MONOTONIC, of its last byte: how fast a client sends is no part of its SLO.
         self.ns = time.monotonic_ns()
+        #: What came of it.
+        self.bytes = 0
+        self._hold = hold
 
-    def complete(self) -> None:
-        """Its last byte came only now: how fast a client sends is no part of its SLO."""
+    def received(self, count: int) -> None:
+        """So many more bytes came.
+
+        Raises QueueFullError where the worker has no room for them.
+        """
+        self._hold(count)
+        self.bytes += count
         self.ns = time.monotonic_ns()
 
 
@@ -48,6 +61,8 @@ class RequestAccounts:
         self.last_arrival_ns = time.monotonic_ns()
         self._window = Window(self.last_arrival_ns)
         self._in_flight = 0
+        #: What came of the requests in flight.
+        self.held_bytes = 0
         #: Set while no request is in flight.
         self.idle = asyncio.Event()
         self.idle.set()
@@ -55,7 +70,7 @@ class RequestAccounts:
     @contextmanager
     def request(self) -> Iterator[Arrival]:
         """Account for the request that is handled inside."""
-        arrival = Arrival()
+        arrival = Arrival(self._hold)
         self.last_arrival_ns = arrival.ns
         self._in_flight += 1
         self.idle.clear()
@@ -71,6 +86,7 @@ class RequestAccounts:
         else:
             self._answered(arrival.ns)
         finally:
+            self.held_bytes -= arrival.bytes
             self._in_flight -= 1
             if not self._in_flight:
                 self.idle.set()
@@ -78,6 +94,14 @@ class RequestAccounts:
     def measure(self, slo_ns: int, queued: int) -> Measured:
         """The figures of the last window, now."""
         return self._window.measure(slo_ns, queued, time.monotonic_ns())
+
+    def _hold(self, count: int) -> None:
+        held_bytes = self.held_bytes + count
+        if held_bytes > LARGEST_HELD_BYTES:
+            raise QueueFullError(
+                f"{held_bytes} bytes of requests would pass the limit of {LARGEST_HELD_BYTES}"
+            )
+        self.held_bytes = held_bytes
 
     def _answered(self, arrived_ns: int) -> None:
         now_ns = time.monotonic_ns()

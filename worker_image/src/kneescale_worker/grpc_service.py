@@ -103,6 +103,7 @@ class GrpcServer:
 
     async def _model_infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         with self._accounts.request() as arrival:
+            arrival.received(request.ByteSize())
             self._plane.check_model(request.model_name, request.model_version)
             self._plane.check_loaded()
             answer = await self._plane.infer(grpc_codec.decode(request), arrival.ns)

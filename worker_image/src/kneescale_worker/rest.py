@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kneescale.core.errors import InvalidInputError, KneescaleError
 from kneescale_worker import rest_codec
-from kneescale_worker.accounts import RequestAccounts
+from kneescale_worker.accounts import Arrival, RequestAccounts
 from kneescale_worker.connection_age import ConnectionAges
 from kneescale_worker.dataplane import (
     CLOSING_GRACE_S,
@@ -75,7 +75,7 @@ class RestServer:
         return app
 
     def _protocol_app(self) -> web.Application:
-        app = web.Application(middlewares=[self._answer], client_max_size=LARGEST_MESSAGE_BYTES)
+        app = web.Application(middlewares=[self._answer])
         app.add_routes(
             [
                 web.get("/v2", self._server_metadata),
@@ -154,8 +154,7 @@ class RestServer:
         with self._accounts.request() as arrival:
             self._check_model(request)
             self._plane.check_loaded()
-            body = await _body(request)
-            arrival.complete()
+            body = await _body(request, arrival)
             call, style = rest_codec.decode(body, request.headers.get(rest_codec.HEADER_LENGTH))
             answer = await self._plane.infer(call, arrival.ns)
             body, json_length = rest_codec.encode(self._plane.model_name, answer, style)
@@ -168,11 +167,17 @@ class RestServer:
         self._plane.check_model(request.match_info["model"], request.match_info.get("version", ""))
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, arrival: Arrival) -> bytes:
+    body = bytearray()
     try:
-        return await request.read()
+        while chunk := await request.content.readany():
+            arrival.received(len(chunk))
+            body += chunk
+            if len(body) > LARGEST_MESSAGE_BYTES:
+                raise web.HTTPRequestEntityTooLarge(LARGEST_MESSAGE_BYTES)
     except web.RequestPayloadError as error:
         raise InvalidInputError("the request's body is not encoded as its headers say") from error
+    return bytes(body)
 
 
 def _failure(request: web.Request, message: str, status: int) -> web.Response:
