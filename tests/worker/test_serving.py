@@ -172,11 +172,16 @@ def test_an_agent_that_comes_back_hears_of_the_whole_queue(worker: Worker) -> No
 
 
 def busy_lanes_alone(
-    worker: Worker, share_permille: int, batches: int, *, silent_agent: bool = False
+    worker: Worker,
+    share_permille: int,
+    batches: int,
+    *,
+    slo_ns: int = LONG_SLO_NS,
+    silent_agent: bool = False,
 ) -> float:
     """How many lanes were busy in the mean, while it answered so many batches without grants."""
     worker.wait_ready()
-    with FakeAgent(worker.socket, Terms(LONG_SLO_NS, 4, gpu_percent=10, share_permille=share_permille)):
+    with FakeAgent(worker.socket, Terms(slo_ns, 4, gpu_percent=10, share_permille=share_permille)):
         worker.wait_connected()
     with ExitStack() as stack:
         if silent_agent:
@@ -191,6 +196,13 @@ def busy_lanes_alone(
 def test_without_an_agent_it_answers_at_its_share(start_worker: StartWorker) -> None:
     # Nine times idle between ten batches; the request ends with the tenth.
     assert busy_lanes_alone(start_worker(), share_permille=200, batches=10) < 0.25
+
+
+def test_without_an_agent_it_does_not_pause_while_requests_have_waited_for_long(
+    start_worker: StartWorker,
+) -> None:
+    # A batch takes 6.5 ms, and the pause after it 25 ms, but none once the first has passed.
+    assert busy_lanes_alone(start_worker(), share_permille=100, batches=12, slo_ns=NS_PER_S // 10) > 0.4
 
 
 @pytest.mark.parametrize("silent_agent", [False, True])

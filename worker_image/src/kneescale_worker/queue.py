@@ -119,6 +119,12 @@ class ItemQueue:
                 for request, count in zip(self._requests, taken, strict=False)
             ]
 
+    @property
+    def oldest_arrived_ns(self) -> int | None:
+        """When the request came that waits at the head; None when none does."""
+        with self._lock:
+            return self._requests[0].arrived_ns if self._requests else None
+
     def fail(self, count: int, error: Exception) -> None:
         """Remove the oldest `count` items (fewer when there are fewer); their requests fail with `error`.
 
