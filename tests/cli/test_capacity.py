@@ -27,8 +27,8 @@ def test_a_lower_attainment_is_carried_further(scenario: Path, capsys: pytest.Ca
     loads = []
     for attainment in ("0.99", "0.5"):
         main(["capacity", str(scenario), *QUICK, "--attainment", attainment, "--output", "json"])
-        loads.append(json.loads(capsys.readouterr().out)["policies"]["dstack"]["load"])
-    assert loads[0] < loads[1]
+        loads.append(json.loads(capsys.readouterr().out)["policies"]["dstack"]["fraction_of_bound"])
+    assert loads[0] < 1.04 < loads[1]
 
 
 def test_a_trace_is_carried_as_far_as_other_requests(
@@ -44,6 +44,11 @@ def test_a_trace_is_carried_as_far_as_other_requests(
     policies = json.loads(capsys.readouterr().out)["policies"]
     assert len({of_one["load"] for of_one in policies.values()}) > 1
     assert policies["temporal"]["fraction_of_bound"] < 0.9
+    capsys.readouterr()
+    assert main(["capacity", *asked, "--duration-s", "60", "--warmup-s", "55"]) == 2
+    assert capsys.readouterr().err == (
+        "kneescale: no request of the trace comes from 55 to 60 s: make --warmup-s shorter\n"
+    )
 
 
 def test_the_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,16 @@ def test_the_capacity_of_one_model_alone_is_the_fluid_bound() -> None:
     assert capacity(ALONE, TEMPORAL, SHORT) == pytest.approx(2, rel=0.04)
 
 
+@pytest.mark.parametrize("near", [None, 2.0])
+@pytest.mark.parametrize(("attainment", "part"), [(0.5, 2), (0.1, 10)])
+def test_what_may_miss_is_carried_beyond_the_fluid_bound(
+    attainment: float, part: float, near: float | None
+) -> None:
+    ideal = SYSTEMS["ideal"][0].system
+    load = capacity(ALONE, ideal, SHORT, attainment, near=near)
+    assert load * load_of(ALONE) == pytest.approx(part, rel=0.1)
+
+
 def test_a_search_above_what_can_be_carried_finds_no_more() -> None:
     assert capacity(ALONE, TEMPORAL, SHORT, above=2.05) == pytest.approx(2.05, abs=0.01)
     assert capacity((tenant(slo_ms=5, of=flat(10)),), TEMPORAL, SHORT) == 0

@@ -8,7 +8,7 @@ from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, check_counted, systems_of
 from kneescale.sim.fleet import best_capacity
 
 _HELP = """\
@@ -45,9 +45,11 @@ def add_to(subcommands: Subcommands) -> None:
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
     """Write the load that each policy can carry.
 
-    Raises InvalidInputError where the scenario is wrong, InfeasibleError where its models cannot be placed.
+    Raises InvalidInputError where the scenario is wrong or none of its requests counts, InfeasibleError where
+    its models cannot be placed.
     """
     bound, fleet = bound_and_fleet(arguments)
+    check_counted(fleet)
     loads = run_all(
         {
             name: partial(best_capacity, fleet, variants, arguments.attainment)

@@ -129,6 +129,23 @@ def check_requests(scenario: Scenario, trial: Trial, load: float) -> None:
         )
 
 
+def check_counted(fleet: Sequence[SimulatedGpu]) -> None:
+    """Raise InvalidInputError where no request of a trace counts on any GPU: any load would be carried."""
+    if not any(_counts(gpu.trial) for gpu in fleet):
+        trial = fleet[0].trial
+        raise InvalidInputError(
+            f"no request of the trace comes from {trial.warmup_s:g} to {trial.duration_s:g} s: "
+            "make --warmup-s shorter"
+        )
+
+
+def _counts(trial: Trial) -> bool:
+    if not isinstance(trial.arrivals, Trace):
+        return True
+    from_ns, until_ns = trial.warmup_s * NS_PER_S, trial.duration_s * NS_PER_S
+    return any(((times >= from_ns) & (times < until_ns)).any() for times in trial.arrivals.times_ns.values())
+
+
 def _policies(text: str) -> Sequence[str]:
     if text == "all":
         return list(SYSTEMS)

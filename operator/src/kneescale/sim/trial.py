@@ -14,9 +14,11 @@ from kneescale.sim.scenario import Arrivals, Bursty, Poisson, Shaped, Trace, Uni
 from kneescale.sim.shapes import sampled
 from kneescale.sim.tenant import Tenant, load_of
 
-#: A capacity is searched up to this many times the fluid bound, and to this part of it.
+#: A capacity is searched up to this many times the fluid bound, and to this part of it,
 _BEYOND_BOUND = 1.05
 _RESOLUTION = 0.01
+#: or where even that is carried, up to twice as many and so on: of the requests that may miss none need run.
+_MOST_DOUBLINGS = 10
 #: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
 _FIRST_STRIDE = 2
 #: About as many loads as one search tries are remembered, each of up to about so many requests: 10 MB.
@@ -123,13 +125,24 @@ def capacity(
         record = trial.run(tenants, system, load=steps * step, least_attainment=attainment)
         return keeps(record, attainment)
 
-    low, high = round(above / step), round(_BEYOND_BOUND / _RESOLUTION)
-    if near is not None:
-        low, high = _bracket(carries, low, high, round(near / step))
+    low = round(above / step)
+    top = max(low + 1, round(_BEYOND_BOUND / _RESOLUTION))
+    low, high = _bracket(carries, low, top, round(near / step)) if near is not None else (low, top)
+    low = _bisected(carries, low, high)
+    for _ in range(_MOST_DOUBLINGS):
+        if low < top - 1 or not carries(top):
+            break
+        low, top = top, 2 * top
+        low = _bisected(carries, low, top)
+    return low * step
+
+
+def _bisected(carries: Callable[[int], bool], low: int, high: int) -> int:
+    """The last that is carried, where `low` is and `high` is not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if carries(middle) else (low, middle)
-    return low * step
+    return low
 
 
 def _bracket(carries: Callable[[int], bool], low: int, high: int, guess: int) -> tuple[int, int]:
