@@ -115,6 +115,34 @@ def test_a_model_profile_is_read_as_it_is_exported(
     assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["flat-v100", "V100", "10", "10", "10"]
 
 
+@pytest.mark.parametrize(
+    ("source", "observed", "latency_ms", "why"),
+    [
+        ("Imported", 1, 10, "2 times as long, as workers measure of late"),
+        ("Imported", 0, 5, None),
+        ("Predicted", 0, 9, "80 % longer, for a prediction may be off by that"),
+        ("Predicted", 1, 18, "80 % longer, for a prediction may be off by that, and 2 times as long, as"),
+    ],
+)
+def test_a_model_profile_is_as_slow_as_the_operator_takes_it_to_be(
+    source: str,
+    observed: int,
+    latency_ms: float,
+    why: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    profile = MODEL_PROFILE.replace("flat-v100}", "flat-v100, generation: 1}")
+    profile = profile.replace("source: Imported", f"source: {source}\n  expectedErrorPercent: 80")
+    path = tmp_path / "profile.yaml"
+    path.write_text(f"{profile}status: {{observedGeneration: {observed}, latencyRatioPermille: 2000}}\n")
+    assert main(["knee", str(path), "--slo-ms", "60", "--output", "json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)[0]["latency_ms"] == latency_ms
+    told = f"kneescale: {path}: flat-v100 on V100: batches are taken to be {why}"
+    assert said.err.startswith(told) if why else said.err == ""
+
+
 @pytest.mark.parametrize("kind", ["List", "ModelProfileList"])
 def test_a_list_of_kubectl_is_read(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "profiles.yaml"

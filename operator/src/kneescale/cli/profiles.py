@@ -1,5 +1,6 @@
 """Files of latency surfaces: the CSV that profiling tools write, and ModelProfile resources in YAML."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -14,7 +15,8 @@ from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_loader
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
-from kneescale.core.units import US_PER_MS, WHOLE_GPU_PERCENT
+from kneescale.core.units import PERCENT, US_PER_MS, WHOLE_GPU_PERCENT
+from kneescale.plan import profiles as operators
 
 #: What a measurement can be: more than one ever was, less than what the planner's sums bear.
 _MAX_BATCH = 1024
@@ -31,13 +33,15 @@ class Profile:
     """The points, at least one and none twice, of one model on one GPU product.
 
     A CSV file need not name the product; `uri` is what a ModelProfile says of the model, whose own name is
-    that of one product only.
+    that of one product only. The points of a ModelProfile are as slow as the operator takes them to be, and
+    `slower` says why.
     """
 
     model: str
     product: str
     points: tuple[Point, ...]
     uri: str | None = None
+    slower: str | None = None
 
     @property
     def title(self) -> str:
@@ -48,13 +52,17 @@ class Profile:
 def read_profiles(path: Path) -> list[Profile]:
     """The profiles in a file: `.yaml` and `.yml` hold ModelProfile resources, all else is CSV.
 
-    Raises InvalidInputError, naming the file and the line, on what it cannot read.
+    Where batches take longer than a ModelProfile's points say, that is told on stderr. Raises
+    InvalidInputError, naming the file and the line, on what it cannot read.
     """
     read = _read_yaml if path.suffix in {".yaml", ".yml"} else _read_csv
     with open_text(path) as file:
         profiles = read(path, file)
     if not profiles:
         raise InvalidInputError(f"{path}: holds no profile")
+    for profile in profiles:
+        if profile.slower:
+            sys.stderr.write(f"kneescale: {path}: {profile.title}: {profile.slower}\n")
     return profiles
 
 
@@ -123,7 +131,21 @@ def _model_profile(resource: object) -> Profile:
     name, spec = profile.metadata.name, profile.spec
     if not spec.points:
         raise InvalidInputError(f"{name} is {spec.source}: nothing is measured yet")
+    times, why = _slowness(operators.read_profile(profile))
     points = (
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS) for point in spec.points
+        Point(point.gpu_percent, point.batch, times * point.latency_microseconds / US_PER_MS)
+        for point in spec.points
     )
-    return Profile(name, spec.product_name, tuple(points), spec.model_uri)
+    return Profile(name, spec.product_name, tuple(points), spec.model_uri, why)
+
+
+def _slowness(known: operators.Profile) -> tuple[float, str | None]:
+    """How many times as long as its points say batches take, for all that the operator knows; and why."""
+    error_percent, ratio = known.predicted_to_percent, known.slowness
+    whys = []
+    if error_percent:
+        whys.append(f"{error_percent} % longer, for a prediction may be off by that")
+    if ratio != 1:
+        whys.append(f"{ratio:g} times as long, as workers measure of late")
+    times = ratio * (1 + (error_percent or 0) / PERCENT)
+    return times, f"batches are taken to be {', and '.join(whys)}" if whys else None
