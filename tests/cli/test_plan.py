@@ -183,6 +183,24 @@ def test_a_trace_is_planned_for_its_busiest_part(scenario: Path, capsys: pytest.
     assert "for the trace's busiest part, 20 to 30 s\n" in capsys.readouterr().out
 
 
+def test_what_the_operator_makes_of_it_is_said(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=1, rate=30, slo_ms=35)
+    assert planned(capsys, str(scenario))["operator"] == {"refused": {}, "gpus": 1}
+    assert main(["plan", str(scenario)]) == 0
+    assert "operator" not in capsys.readouterr().out
+    # By efficacy it is the whole GPU, by cost a fifth of it.
+    profiles = "model,batch,gpu_percent,latency_ms\na,1,20,25\na,1,100,10\n"
+    write(scenario, profiles, models=1, rate=150, slo_ms=200)
+    plan = planned(capsys, str(scenario))
+    assert (plan["gpus_needed"], plan["operator"]["gpus"]) == (1, 2)
+    assert main(["plan", str(scenario)]) == 0
+    assert "the operator takes 2 for the models: it chooses" in capsys.readouterr().out
+    write(scenario, WHOLE, models=1, rate=5, slo_ms=19)
+    assert main(["plan", str(scenario)]) == 0
+    refusal = "even batch 1 at 100 GPU% takes 10 ms; the SLO of 19 ms allows 9.5 ms a batch"
+    assert f"the operator refuses m0: {refusal}\n" in capsys.readouterr().out
+
+
 def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(scenario)]) == 0
     said = capsys.readouterr().out

@@ -37,7 +37,7 @@ def expect(scenario: Scenario, trial: Trial, product: str, fleet: Fleet, lanes: 
     placed = {model: [str(number) for number in on] for model, on in fleet.placement.items()}
     simulated = set(map(str, _sample(fleet)))
     gpus = [gpu for gpu in fleet_with(planned, placed, trial) if gpu.name in simulated]
-    served = run_all({f"{fleet.gpus} GPUs: GPU {gpu.name}": partial(_serve, gpu, lanes) for gpu in gpus})
+    served = run_all({f"GPU {gpu.name} of {fleet.gpus}": partial(_serve, gpu, lanes) for gpu in gpus})
     return Expectation(outcome_on(list(served.values())).models, len(gpus))
 
 

@@ -24,6 +24,7 @@ from kneescale.cli.fleet_search import (
     workloads_with,
 )
 from kneescale.cli.limits import whole
+from kneescale.cli.operator_view import MOST_TIMES, OperatorView, operator_view
 from kneescale.cli.scenario_file import faults_of, no_surface, read_scenario
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InvalidInputError
@@ -31,6 +32,7 @@ from kneescale.core.planning.configuration import gather_ms
 from kneescale.core.planning.fleet import gpus_at_least
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
+from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.plan.words import counted
@@ -57,7 +59,10 @@ With a recorded trace that is for its busiest {COUNTED_S:g} s.
   bound        the fewest at {_LOADS[0] / 10:g} % by the fluid bound and memory, and for any schedule at all
   P99, attainment  of a simulated run with the lanes asked for; of many GPUs, on {MOST_GPUS} of them
   lanes        with --lanes: the GPU%s that each worker holds, chosen for the models on a GPU together. Each
-               takes an MPS client and the model's memory once more."""
+               takes an MPS client and the model's memory once more.
+
+The operator has other rules (each model's run by efficacy, f <= SLO/2): what it refuses of a plan, and how
+many GPUs it takes where those are not as many, is said."""
 
 _EXAMPLES = """\
 examples:
@@ -107,6 +112,7 @@ class Plan:
     simulated_gpus: int
     #: The attainment of the models that do not keep their SLOs even so.
     missed: Mapping[str, float]
+    operator: OperatorView
     #: From when to when of a recorded trace it is made for: the busiest seconds.
     of_trace_s: tuple[float, float] | None
 
@@ -169,6 +175,7 @@ def _plan(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
         models=_model_plans(sized, workloads, _lanes_by_gpu(sized, workloads, product, lanes)),
         simulated_gpus=sized.expected.gpus,
         missed=sized.missed,
+        operator=operator_view(workloads, pool, sized.fleet.gpus, clients_of(lanes)),
         of_trace_s=part,
     )
 
@@ -265,6 +272,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "attainment_asked": ATTAINMENT,
         "missed": plan.missed,
         "of_trace_s": plan.of_trace_s,
+        "operator": asdict(plan.operator),
         "gpus": [asdict(gpu) for gpu in plan.gpus],
         "models": {name: asdict(model) for name, model in plan.models.items()},
     }
@@ -325,3 +333,16 @@ def _summary(plan: Plan) -> Iterator[str]:
         yield f"for the trace's busiest part, {start_s:.6g} to {end_s:.6g} s"
     if plan.simulated_gpus < len(plan.gpus):
         yield f"simulated on {plan.simulated_gpus} of the GPUs, which stand for all"
+    yield from _of_operator(plan)
+
+
+def _of_operator(plan: Plan) -> Iterator[str]:
+    for name, why in plan.operator.refused.items():
+        yield f"the operator refuses {name}: {why}"
+    if plan.operator.gpus != len(plan.gpus):
+        number = plan.operator.gpus or f"more than {MOST_TIMES * len(plan.gpus)}"
+        rest = "the others" if plan.operator.refused else "the models"
+        yield (
+            f"the operator takes {number} for {rest}: it chooses runs by efficacy, within half the SLO, "
+            f"and places them on up to {DEFAULT_AREA_LIMIT_PERMILLE / 10:g} % of a GPU's area"
+        )
