@@ -17,6 +17,20 @@ def test_latency_in_proportion_to_the_sms_has_no_knee() -> None:
     assert find_knee(surface) is None
 
 
+@pytest.mark.parametrize("work", range(100, 400, 7))
+@pytest.mark.parametrize("digits", [3, 15])
+def test_rounding_makes_no_knee(work: int, digits: int) -> None:
+    points = [Point(percent, 1, round(work / percent, digits)) for percent in LANES]
+    assert find_knee(LatencySurface.from_points(points)) is None
+
+
+def test_what_was_not_measured_makes_no_knee() -> None:
+    falling = [Point(percent, 1, 1000 / percent) for percent in range(10, 51, 10)]
+    assert find_knee(LatencySurface.from_points(falling)) is None
+    levelled = [Point(percent, 1, max(1000 / percent, 30)) for percent in range(10, 61, 10)]
+    assert find_knee(LatencySurface.from_points(levelled)) == 40
+
+
 def test_one_lane_has_no_knee() -> None:
     assert find_knee(LatencySurface.from_points([Point(100, 1, 5.0)])) is None
 

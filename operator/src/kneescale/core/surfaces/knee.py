@@ -4,13 +4,14 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from kneescale.core.surfaces.surface import LatencySurface, Point
-from kneescale.core.units import WHOLE_GPU_PERCENT
 
 #: A step of this many GPU% that saves less than this share of the latency is past the knee. D-STACK
 #: (arXiv 2304.13541) finds the knee with the latency's first derivative; the two numbers are ours. With them
 #: a latency in proportion to 1/p, of which every SM has its use, has no knee.
 KNEE_STEP_PERCENT = 10
 KNEE_SAVING = 0.10
+#: Such a latency saves just that from 90 to 100 GPU%: rounding, to whole microseconds too, must not decide.
+_ROUNDING = 0.001
 
 
 def efficacy(gpu_percent: int, batch: int, latency_ms: float) -> float:
@@ -21,17 +22,18 @@ def efficacy(gpu_percent: int, batch: int, latency_ms: float) -> float:
 def find_knee(surface: LatencySurface, batch: int | None = None) -> int | None:
     """The smallest of the surface's GPU%s past which no step of 10 GPU% saves 10 % of the latency.
 
-    For batches of `batch` items, by default the largest measured. None where the latency falls to the end.
+    For batches of `batch` items, by default the largest measured. None where the latency falls to the end of
+    what was measured: a step past that is not looked at.
     """
     batch = batch or surface.batches[-1]
     curve = _least_squares_curve(surface, batch)
     knee = None
     for percent in reversed(surface.gpu_percents):
         further = percent + KNEE_STEP_PERCENT
-        if further > WHOLE_GPU_PERCENT:
+        if further > surface.gpu_percents[-1]:
             continue
         here, there = curve.latency_ms(percent, batch), curve.latency_ms(further, batch)
-        if here - there >= KNEE_SAVING * here:
+        if here - there >= (KNEE_SAVING - _ROUNDING) * here:
             break
         knee = percent
     return knee
