@@ -7,6 +7,7 @@ import pytest
 
 from kneescale.cli.main import main
 from kneescale.cli.profiles import read_profiles
+from kneescale.core.surfaces.prediction import TORCHSCRIPT
 
 V100 = "V100-SXM2-16GB"
 #: 10 GFLOP for each item, in more blocks than a V100 has SMs.
@@ -101,3 +102,11 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.Captu
 def test_an_unknown_product_is_told_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", kernels_file(tmp_path / "k.json", KERNEL), "--product", "K80"]) == 2
     assert capsys.readouterr().err.startswith("kneescale: no datasheet of K80; there are those of V100")
+
+
+def test_the_help_tells_of_the_stack_that_is_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"for TorchScript in single precision as workers run it: {TORCHSCRIPT.launch_us:g} us" in said
+    assert "convolutions in TF32" in said

@@ -13,14 +13,16 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.catalog import GPU_PERCENTS
 from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale.core.surfaces.prediction import TORCHSCRIPT, predicted_surface
+from kneescale.core.surfaces.prediction import EAGER_PYTORCH, TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
 
 _BATCHES = doubling_batches(128)
 _COLUMNS = ("model", "product", "batch", "gpu_percent", "latency_ms")
 _FIELDS = tuple(field.name for field in fields(KernelWork))
 
-_HELP = """\
+_LAUNCH_US, _FITTED_LAUNCH_US = TORCHSCRIPT.launch_us, EAGER_PYTORCH.launch_us
+
+_HELP = f"""\
 Predicts f(GPU%, batch) from the work of a model's kernels and a GPU's datasheet, and writes it as profiles:
 the columns model, product, batch, gpu_percent, latency_ms, which `knee`, `plan` and `simulate` read.
 
@@ -28,10 +30,13 @@ A KERNELS file is what the worker reads in a model; the model's name is the file
 
   python -m kneescale_worker kernels MODEL_DIR > resnet50.json
 
-It is a first answer, for single precision in eager PyTorch. On a V100, of published models that it had not
-been fitted to, half of the runs that the GPU bounds were within 10 % and nine in ten within 31 %; of all
-runs, half within 20 % and nine in ten within 80 %, for hosts launch kernels at very different speeds. Where
-it matters, measure."""
+It is a first answer, for TorchScript in single precision as workers run it: {_LAUNCH_US:g} us for the host
+to issue a kernel, and convolutions in TF32 where the GPU has that. These two come from four models on an
+H100, whose errors were then 9, 20, 28 and 31 % at their medians; they were tried on no others. All else was
+fitted to eager PyTorch on a V100, with {_FITTED_LAUNCH_US:g} us a kernel. There, of published models that it
+had not been fitted to, half of the runs that the GPU bounds were within 10 % and nine in ten within 31 %; of
+all runs, half within 20 % and nine in ten within 80 %, for hosts issue kernels at very different speeds.
+Where it matters, measure."""
 
 _EXAMPLES = """\
 examples:
