@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from e2e.clients import steady_load
 from e2e.demo.figures import Outcome
-from e2e.recovery import FULL_ATTAINMENT, Recovery, recovery
+from e2e.recovery import FULL_ATTAINMENT, UNDER_WAY_S, Recovery, recovery
 from e2e.shop import Shop
 from e2e.wait import let_pass, wait_until
 
@@ -15,7 +15,7 @@ from e2e.wait import let_pass, wait_until
 SLO_MS = 200
 SLO = {"latencyMilliseconds": SLO_MS, "lateRequests": "Serve"}
 RATE_RPS = 20
-STEADY_S = 2.0
+STEADY_S = UNDER_WAY_S
 #: By when a fault that ends a single process is to be over for clients.
 BACK_S = 10.0
 #: So long is looked on after the fault is over.

@@ -133,11 +133,17 @@ def test_a_recovery_counts_from_the_fault_to_the_last_time_that_too_many_missed(
     down = [failed(100 + i / 100) for i in range(200)]
     late = [answered(102 + i / 100, latency_ms=300) for i in range(100)]
     well = [answered(103 + i / 100) for i in range(1000)]
-    seen = recovery([answered(99), *down, *late, *well], 200, fault_s=100)
+    seen = recovery([answered(97), *down, *late, *well], 200, fault_s=100)
     assert (seen.sent, seen.failed, seen.late) == (1300, 200, 100)
     assert seen.errors == {REFUSED: 200}
     # 1000 in time and 10 late ones before them make 99 %.
     assert seen.back_s == pytest.approx(2.9)
+
+
+def test_what_was_under_way_when_the_fault_came_counts_and_has_no_part_in_when_it_is_back() -> None:
+    under_way = [failed(99.95), answered(99.9, latency_ms=900)]
+    seen = recovery([*under_way, *(answered(100 + i / 20) for i in range(40))], 200, fault_s=100)
+    assert (seen.failed, seen.late, seen.back_s) == (1, 1, 0.0)
 
 
 def test_what_never_comes_back_has_no_time() -> None:
