@@ -23,6 +23,9 @@ TIDY_S = 60.0
 #: between two tries at the most). Only what takes longer, an agent's token (an hour), would tell a longer
 #: absence from this one.
 AWAY_S = 60.0
+#: By when requests come through again (docs/failures.md: 51 s and 1.7 s), on a machine that is busy besides.
+CUT_OFF_BACK_S = 90.0
+REBOOTED_BACK_S = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,8 @@ def test_the_other_node_serves_while_one_is_cut_off(
             "a node is cut off",
             STARTED_S,
         )
-    assert seen.back_s is not None
+    assert seen.failed <= seen.sent / 2, "the other node serves"
+    assert seen.is_back_within(CUT_OFF_BACK_S)
     wait_until(lambda: nodes_that_serve(shop) == {"node1", "node2"}, "both serve again", STARTED_S)
     assert shop.uids("pods") == workers
 
@@ -157,5 +161,6 @@ def test_a_rebooted_node_serves_again_from_its_checkpoint(
         "a node is rebooted",
         STARTED_S,
     )
-    assert seen.back_s is not None
+    assert seen.failed <= seen.sent / 2, "the other node serves"
+    assert seen.is_back_within(REBOOTED_BACK_S)
     assert shop.uids("pods") == workers
