@@ -13,13 +13,15 @@ from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
 from e2e.runner import CommandError
 from e2e.shop import Shop
-from e2e.wait import let_pass
+from e2e.wait import let_pass, wait_until
 from kneescale.api.names import MODEL_LABEL
 
 T = TypeVar("T")
 
 CONTROL_PLANE_AWAY_S = 20.0
 CUT_OFF_S = 15.0
+#: By when a container without memory has ended.
+STARVED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,10 @@ class World:
         """A node."""
         return _chosen(self.cluster.nodes(), draw)
 
-    def models_on(self, node: Node) -> frozenset[str]:
+    def models_on(self, node: str) -> frozenset[str]:
         """The models that have a worker on a node."""
         pods = self.shop.get("pods")["items"]
-        return frozenset(_model(pod) for pod in pods if pod["spec"].get("nodeName") == node.name)
+        return frozenset(_model(pod) for pod in pods if pod["spec"].get("nodeName") == node)
 
     @property
     def far_node(self) -> Node:
@@ -89,7 +91,9 @@ def _hang_worker(world: World, draw: float) -> Victim:
 
 def _starve_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
-    Container.of(world.cluster, pod).use_up_memory(world.kubectl, pod)
+    container = Container.of(world.cluster, pod)
+    container.use_up_memory(world.kubectl, pod)
+    wait_until(lambda: not container.exists, f"{_name(pod)} ends without memory", STARVED_S)
     return _worker(pod)
 
 
@@ -132,14 +136,14 @@ def _take_control_plane(world: World, _: float) -> Victim:
 
 
 def _cut_off(world: World, _: float) -> Victim:
-    models = world.models_on(world.far_node)
+    models = world.models_on(world.far_node.name)
     with cut_off(world.cluster, world.far_node):
         let_pass(CUT_OFF_S)
     return Victim(f"{world.far_node.name} for {CUT_OFF_S:.0f} s", models, world.far_node.name)
 
 
 def _reboot(world: World, _: float) -> Victim:
-    models = world.models_on(world.far_node)
+    models = world.models_on(world.far_node.name)
     reboot(world.cluster, world.far_node)
     return Victim(world.far_node.name, models, world.far_node.name)
 
