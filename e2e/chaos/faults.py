@@ -118,6 +118,14 @@ def _kill_agent(world: World, draw: float) -> Victim:
     return Victim(str(pod["spec"]["nodeName"]))
 
 
+def _hang_agent(world: World, draw: float) -> Victim:
+    pod = world.system_pod(AGENT, draw)
+    node = str(pod["spec"]["nodeName"])
+    models = world.models_on(node)
+    Container.of(world.cluster, pod).freeze()
+    return Victim(node, models, node)
+
+
 def _kill_operator(world: World, draw: float) -> Victim:
     Container.of(world.cluster, world.system_pod(OPERATOR, draw)).kill()
     return Victim("")
@@ -168,6 +176,8 @@ def _name(obj: Mapping[str, Any]) -> str:
     return str(obj["metadata"]["name"])
 
 
+#: Those that end an agent, and with it what it knows of its grants.
+ENDS_AGENT = frozenset({"agent killed", "agent hung", "node rebooted"})
 #: What each does returns whom it struck, once it is over; LookupError where there is no victim just now.
 FAULTS: Mapping[str, Callable[[World, float], Victim]] = {
     "worker killed": _kill_worker,
@@ -176,6 +186,7 @@ FAULTS: Mapping[str, Callable[[World, float], Victim]] = {
     "worker gone mad": _madden_worker,
     "worker deleted": _delete_worker,
     "agent killed": _kill_agent,
+    "agent hung": _hang_agent,
     "operator killed": _kill_operator,
     "kubelet restarted": _restart_kubelet,
     "control plane away": _take_control_plane,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from e2e.chaos.account import Adversity, Struck
 from e2e.chaos.cores import watched_cores
-from e2e.chaos.faults import FAULTS, Victim, World
+from e2e.chaos.faults import ENDS_AGENT, FAULTS, Victim, World
 from e2e.chaos.report import Report
 from e2e.chaos.strikes import Strike, draw_strikes
 from e2e.clients import steady_load
@@ -93,9 +93,9 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
     with watched_cores() as short_s, _loaded(shop) as outcomes:
         begin_s = time.monotonic()
         strikes = draw_strikes(tuple(FAULTS), duration_s - CALM_BEFORE_S - CALM_AFTER_S, seed)
-        struck = [_strike(world, strike, begin_s + CALM_BEFORE_S, progress) for strike in strikes]
+        struck, over = _strike_all(world, strikes, begin_s + CALM_BEFORE_S, progress)
         let_pass(begin_s + duration_s - time.monotonic())
-    left_over = _left_over(world)
+    left_over = list(dict.fromkeys(over + _left_over(world)))
     return Report(
         seed=seed,
         begin_s=begin_s,
@@ -118,9 +118,31 @@ def _loaded(shop: Shop) -> Iterator[Mapping[str, Sequence[Outcome]]]:
         }
 
 
-def _strike(world: World, strike: Strike, begin_s: float, progress: Progress) -> Struck:
-    """Let a fault happen when it is due; one without a victim, or without an API server, is noted so."""
-    let_pass(begin_s + strike.at_s - time.monotonic())
+def _strike_all(
+    world: World, strikes: Sequence[Strike], begin_s: float, progress: Progress
+) -> tuple[list[Struck], list[str]]:
+    """Let each fault happen when it is due; what happened, and what agents had granted that they ended."""
+    struck: list[Struck] = []
+    over: list[str] = []
+    for strike in strikes:
+        let_pass(begin_s + strike.at_s - time.monotonic())
+        if strike.fault in ENDS_AGENT:
+            over += _granted_over_100(world, progress)
+        struck.append(_strike(world, strike, progress))
+    return struck, over
+
+
+def _granted_over_100(world: World, progress: Progress) -> list[str]:
+    """What the agents say who are about to be ended, by their own count: all grants would be a load."""
+    try:
+        return _overcommitments(world, seconds=1)
+    except CommandError as error:
+        progress.note(f"not read of agents what they granted: {error}")
+        return []
+
+
+def _strike(world: World, strike: Strike, progress: Progress) -> Struck:
+    """Let a fault happen; one without a victim, or without an API server, is noted so."""
     began_s = time.monotonic()
     try:
         victim = FAULTS[strike.fault](world, strike.draw)
@@ -156,7 +178,13 @@ def _left_over(world: World) -> list[str]:
         wait_until_tidy(world.cluster, world.kubectl, TIDY_S)
     except TimeoutError:
         found += leaks(world.cluster, world.kubectl)
-    for trace in Kneescale(world.kubectl).traces(seconds=3600):
-        if instants := overcommitted(trace):
-            found.append(f"{trace.node} {trace.device} was granted over 100 GPU% at {instants} instants")
-    return found
+    return found + _overcommitments(world, seconds=3600)
+
+
+def _overcommitments(world: World, seconds: float) -> list[str]:
+    """A sentence for each device that was granted over 100 GPU%: of late, or as its agent has counted."""
+    return [
+        f"{trace.node} {trace.device} was granted over 100 GPU% at {instants} instants"
+        for trace in Kneescale(world.kubectl).traces(seconds)
+        if (instants := overcommitted(trace))
+    ]
