@@ -34,7 +34,8 @@ def test_it_is_where_requests_take_the_most_gpu_and_not_where_there_are_the_most
     )
     of = scenario(trace, a=1, b=10)
     then = busiest(of, trace, "", length_s=10, warmup_s=2)
-    assert (then.start_s, then.length_s, then.warmup_s) == (pytest.approx(60, abs=1), 10, 2)
+    assert then.start_s == pytest.approx(60, abs=1)
+    assert (then.length_s, then.warmup_s) == (10, 2)
     a, b = then.scenario.models
     assert b.rate_rps == pytest.approx(4.1, abs=0.15)
     # In the mean there are more of them.

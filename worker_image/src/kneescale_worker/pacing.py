@@ -12,7 +12,7 @@ from kneescale_worker.queue import ItemQueue, Slice
 
 #: Before the agent said anything: single items, a tenth of the time.
 _FIRST_BATCH = 1
-_FIRST_SHARE_PERMILLE = 100
+_FIRST_SHAREPERMILLE = 100
 _FIRST_SLO_NS = 10 * NS_PER_S
 _PATIENCE_PART_OF_SLO = 4
 #: So far ahead of its share a worker may run where requests wait: about as long as an agent is away.
@@ -28,13 +28,13 @@ class Lead:
 
     def ran(self, busy_ns: int, share_permille: int, now_ns: int) -> None:
         """A lane was busy for so long, until now."""
-        caught_up_ns = (now_ns - self._at_ns) * share_permille // _PERMILLE
+        caught_up_ns = (now_ns - self._at_ns) * share_permille // PERMILLE
         self._lane_ns = max(0, self._lane_ns + busy_ns - caught_up_ns)
         self._at_ns = now_ns
 
     def is_too_long(self, share_permille: int) -> bool:
         """Whether it has to pause, whoever waits."""
-        return self._lane_ns * _PERMILLE >= LONGEST_LEAD_NS * share_permille
+        return self._lane_ns * PERMILLE >= LONGEST_LEAD_NS * share_permille
 
 
 class SelfPacer:
@@ -48,7 +48,7 @@ class SelfPacer:
             slo_ns=_FIRST_SLO_NS,
             batch=_FIRST_BATCH,
             gpu_percent=first_lane,
-            share_permille=_FIRST_SHARE_PERMILLE,
+            share_permille=_FIRST_SHAREPERMILLE,
         )
         self._lead = Lead()
         #: The lanes that run a batch, or are idle after one.
