@@ -107,7 +107,15 @@ def test_what_no_number_of_gpus_keeps_is_said(scenario: Path, capsys: pytest.Cap
     assert main(["plan", str(scenario)]) == 0
     headline, misses = capsys.readouterr().out.splitlines()[:2]
     assert headline.startswith("2 GPUs would still miss SLOs, ")
-    assert misses.startswith("even loaded to 30 %, fewer than 99 % of these are in time: m0 ")
+    assert misses.startswith("even loaded to 30 %, fewer than 99 % are in time of m0 ")
+
+
+def test_of_many_models_the_summary_has_the_first(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(scenario, WHOLE, models=6, rate=5, slo_ms=10.5)
+    assert main(["plan", str(scenario)]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:3]
+    assert [line.count("; ") for line in lines] == [4, 2 * 4]
+    assert all(line.endswith("; and 2 more") for line in lines)
 
 
 def test_batches_have_the_rate_of_a_replica_to_gather(

@@ -12,7 +12,7 @@ from kneescale_worker.queue import ItemQueue, Slice
 
 #: Before the agent said anything: single items, a tenth of the time.
 _FIRST_BATCH = 1
-_FIRST_SHAREPERMILLE = 100
+_FIRST_SHARE_PERMILLE = 100
 _FIRST_SLO_NS = 10 * NS_PER_S
 _PATIENCE_PART_OF_SLO = 4
 #: So far ahead of its share a worker may run where requests wait: about as long as an agent is away.
@@ -48,7 +48,7 @@ class SelfPacer:
             slo_ns=_FIRST_SLO_NS,
             batch=_FIRST_BATCH,
             gpu_percent=first_lane,
-            share_permille=_FIRST_SHAREPERMILLE,
+            share_permille=_FIRST_SHARE_PERMILLE,
         )
         self._lead = Lead()
         #: The lanes that run a batch, or are idle after one.

@@ -40,6 +40,9 @@ from kneescale.sim.busiest import busiest
 from kneescale.sim.scenario import Scenario, Trace
 from kneescale.sim.trial import Trial
 
+#: Of models that miss or are refused the summary has so many; the table and JSON have all.
+_SHOWN = 4
+
 #: To choose more takes minutes.
 _MAX_LANES = 16
 
@@ -322,9 +325,10 @@ def _summary(plan: Plan) -> Iterator[str]:
         f"no fewer than {plan.bound} by the fluid bound at {usual}, {plan.bound_any_schedule} at any load"
     )
     if plan.missed:
-        misses = ", ".join(f"{name} {100 * attained:.3g} %" for name, attained in plan.missed.items())
+        worst_first = sorted(plan.missed.items(), key=lambda missed: missed[1])
+        misses = _some([f"{name} {100 * attained:.3g} %" for name, attained in worst_first])
         least = f"{_LOADS[-1] / 10:g} %"
-        yield f"even loaded to {least}, fewer than {100 * ATTAINMENT:g} % of these are in time: {misses}"
+        yield f"even loaded to {least}, fewer than {100 * ATTAINMENT:g} % are in time of {misses}"
     elif plan.load_permille < _LOADS[0]:
         load = f"{plan.load_permille / 10:g} %"
         yield f"loaded to {load} at most: with fewer, as simulated, models miss their SLOs"
@@ -336,12 +340,19 @@ def _summary(plan: Plan) -> Iterator[str]:
     yield from _of_operator(plan)
 
 
+def _some(items: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    left = len(items) - _SHOWN
+    return "; ".join(items[:_SHOWN]) + (f"; and {left} more" if left > 0 else "")
+
+
 def _of_operator(plan: Plan) -> Iterator[str]:
-    for name, why in plan.operator.refused.items():
-        yield f"the operator refuses {name}: {why}"
+    refusals = [f"{name}: {why}" for name, why in plan.operator.refused.items()]
+    if refusals:
+        yield f"the operator refuses {_some(refusals)}"
     if plan.operator.gpus != len(plan.gpus):
         number = plan.operator.gpus or f"more than {MOST_TIMES * len(plan.gpus)}"
-        rest = "the others" if plan.operator.refused else "the models"
+        rest = "the others" if refusals else "the models"
         yield (
             f"the operator takes {number} for {rest}: it chooses runs by efficacy, within half the SLO, "
             f"and places them on up to {DEFAULT_AREA_LIMIT_PERMILLE / 10:g} % of a GPU's area"
