@@ -9,17 +9,15 @@ plan loads a GPU with: so there are about as many GPUs as models.
 
 import random
 import sys
-from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 
-from kneescale.cli.fleet_search import configuration_in
+from kneescale.cli.fleet_search import replicable
 from kneescale.core.planning.fleet import gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload, least_area_per_item
-from kneescale.core.planning.placement import Demand
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
-from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT
+from kneescale.core.units import PERMILLE, WHOLE_GPU_PERCENT
 
 PRODUCT = "V100"
 POOL = Pool(PRODUCT, 1, 16)
@@ -36,7 +34,7 @@ def main() -> int:
         bound = gpus_at_least(workloads, POOL, AREA_LIMIT_PERMILLE / PERMILLE)
         bounded_s = perf_counter()
         fleet = size_fleet(
-            [partial(_demand, workload) for workload in workloads],
+            [replicable(workload, PRODUCT) for workload in workloads],
             POOL,
             area_limit_permille=AREA_LIMIT_PERMILLE,
             at_least=bound,
@@ -62,11 +60,6 @@ def _workload(name: str, surface: LatencySurface, draw: random.Random) -> Worklo
     area_percent = WHOLE_GPU_PERCENT * draw.expovariate(1 / MEAN_AREA)
     rate_rps = area_percent / least_area_per_item(surface, slo_ms)
     return Workload(name, rate_rps, slo_ms, {PRODUCT: surface}, memory_gib=draw.uniform(0.5, 2))
-
-
-def _demand(workload: Workload, replicas: int) -> Demand:
-    configuration = configuration_in(workload, PRODUCT, replicas)
-    return Demand(workload.name, {PRODUCT: configuration}, round(workload.memory_gib * GIB), 1, 1)
 
 
 if __name__ == "__main__":

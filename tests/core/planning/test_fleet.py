@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration
-from kneescale.core.planning.fleet import Fleet, Sized, gpus_at_least, size_fleet
+from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.placement import Demand
 from kneescale.core.surfaces.surface import LatencySurface, Point
@@ -25,7 +25,7 @@ def workload(name: str, area_percent: float, memory_gib: float = 1) -> Workload:
     return Workload(name, 10 * area_percent, 50, {"V100": SURFACE}, memory_gib=memory_gib)
 
 
-def always(of_one: Demand) -> Sized:
+def always(of_one: Demand) -> Replicable:
     """The same in any number of replicas."""
     return lambda replicas: of_one
 

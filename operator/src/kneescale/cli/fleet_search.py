@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import ceil, inf
 
 from kneescale.cli.expectation import Expectation, Lanes, expect
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration
-from kneescale.core.planning.fleet import Fleet, gpus_at_least, size_fleet
+from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.placement import Demand
@@ -72,7 +72,7 @@ def workloads_with(scenario: Scenario, lanes: Lanes) -> list[Workload]:
 def _candidates(workloads: Sequence[Workload], pool: Pool, lanes: Lanes) -> Iterator[tuple[int, Fleet]]:
     """The smallest fleet at each planned load; but for the last those left out that cannot keep up."""
     models = [
-        partial(_demand, workload, pool.product, _least_replicas(workload, pool.product, lanes))
+        replicable(workload, pool.product, _least_replicas(workload, pool.product, lanes))
         for workload in workloads
     ]
     placement: Mapping[str, tuple[int, ...]] = {}
@@ -137,6 +137,14 @@ def _least_replicas(workload: Workload, product: str, lanes: Lanes) -> int:
     # No lanes help a model that has no run in time; that one is refused with its numbers.
     configuration_in(workload, product, 1)
     return max(1, ceil(1 / _carried_load([workload], product, lanes)))
+
+
+def replicable(workload: Workload, product: str, least_replicas: int = 1) -> Replicable:
+    """What the model asks for in any number of replicas; it is asked often.
+
+    Raises InfeasibleError when asked, naming the model, where no run ends in time.
+    """
+    return cache(partial(_demand, workload, product, least_replicas))
 
 
 def _demand(workload: Workload, product: str, least_replicas: int, replicas: int) -> Demand:

@@ -17,7 +17,7 @@ MPS_CLIENTS = 48
 
 #: What a model asks for in so many replicas, the area being that of all of them: where each has less of the
 #: rate, batches are longer in gathering, and so may have to be smaller and dearer.
-Sized = Callable[[int], Demand]
+Replicable = Callable[[int], Demand]
 
 #: Models are split into more replicas as long as that brings the GPUs to within this part of the bound.
 _SLACK = 0.05
@@ -63,7 +63,12 @@ def gpus_at_least(
 
 
 def size_fleet(
-    models: Sequence[Sized], pool: Pool, *, area_limit_permille: int, at_least: int, clients_each: int = 1
+    models: Sequence[Replicable],
+    pool: Pool,
+    *,
+    area_limit_permille: int,
+    at_least: int,
+    clients_each: int = 1,
 ) -> Fleet:
     """The fewest GPUs like the pool's that hold every model; `at_least` bounds the search from below.
 
@@ -95,7 +100,7 @@ def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
         )
 
 
-def _in_parts(sized: Sized, product: str, most_permille: int) -> Demand:
+def _in_parts(sized: Replicable, product: str, most_permille: int) -> Demand:
     """The demand in the fewest replicas of at most that area; more of them never take less area."""
     replicas, needed = 0, sized(1).min_replicas
     while replicas < needed:
