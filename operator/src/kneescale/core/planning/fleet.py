@@ -22,6 +22,8 @@ Replicable = Callable[[int], Demand]
 #: Models are split into more replicas as long as that brings the GPUs to within this part of the bound.
 _SLACK = 0.05
 _MOST_PARTS = 6
+#: Those are split no further whose area would grow by more than this part.
+_MOST_DEARER = 0.02
 
 #: What stands for memory that is not known: more than any GPU has.
 _ENDLESS_GIB = 1 << 20
@@ -77,7 +79,7 @@ def size_fleet(
     """
     _check_memory([sized(1) for sized in models], pool)
     in_parts = [
-        [_in_parts(sized, pool.product, area_limit_permille // parts) for sized in models]
+        [_in_parts(sized, pool.product, area_limit_permille, parts) for sized in models]
         for parts in range(1, _MOST_PARTS + 1)
     ]
     placers = [_placer(demands, pool, area_limit_permille, clients_each) for demands in in_parts]
@@ -100,7 +102,14 @@ def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
         )
 
 
-def _in_parts(sized: Replicable, product: str, most_permille: int) -> Demand:
+def _in_parts(sized: Replicable, product: str, limit_permille: int, parts: int) -> Demand:
+    """The demand in replicas of at most such a part of the limit; of all of it where they would be dearer."""
+    fewest, finer = (_in_fewest(sized, product, limit_permille // each) for each in (1, parts))
+    areas = [demand.configurations[product].area_permille for demand in (fewest, finer)]
+    return finer if areas[1] <= (1 + _MOST_DEARER) * areas[0] else fewest
+
+
+def _in_fewest(sized: Replicable, product: str, most_permille: int) -> Demand:
     """The demand in the fewest replicas of at most that area; more of them never take less area."""
     replicas, needed = 0, sized(1).min_replicas
     while replicas < needed:
