@@ -19,7 +19,7 @@ from kneescale.sim.baselines.max_throughput import MaxThroughput
 from kneescale.sim.baselines.nexus import Nexus
 from kneescale.sim.baselines.static_partitions import StaticPartitions
 from kneescale.sim.baselines.temporal import Temporal
-from kneescale.sim.baselines.triton import ModelConfig, Triton
+from kneescale.sim.baselines.triton import ModelConfig, Triton, of_each
 from kneescale.sim.dispatched import EFFICACY, KNEE, dispatched, dispatched_in_turns
 from kneescale.sim.engine import System, scheduled
 from kneescale.sim.scheduler import Scheduler
@@ -124,10 +124,10 @@ def _triton(configs: tuple[ModelConfig, ...]) -> Variant:
 
 def _tritons_of_one(configs: tuple[ModelConfig, ...], number: int, models: int) -> Iterator[Variant]:
     """Those in which one figure of one model's configuration is another."""
-    of_each = configs if len(configs) == models else configs * models
+    before = of_each(configs, models)
     for other in _TRITON_CONFIGS:
-        if sum(map(ne, other, of_each[number])) == 1:
-            yield _triton((*of_each[:number], other, *of_each[number + 1 :]))
+        if sum(map(ne, other, before[number])) == 1:
+            yield _triton((*before[:number], other, *before[number + 1 :]))
 
 
 def _one_if_equal(values: tuple[T, ...]) -> tuple[T, ...]:

@@ -36,8 +36,12 @@ class Triton(Processes):
     """
 
     def __init__(self, tenants: tuple[Tenant, ...], *, configs: Sequence[ModelConfig]) -> None:
-        of_each = configs if len(configs) == len(tenants) else [*configs] * len(tenants)
-        super().__init__(tenants, list(map(_process, tenants, of_each)))
+        super().__init__(tenants, list(map(_process, tenants, of_each(configs, len(tenants)))))
+
+
+def of_each(configs: Sequence[ModelConfig], models: int) -> tuple[ModelConfig, ...]:
+    """The configuration of each of so many models, of which there is one for all or one for each."""
+    return tuple(configs) if len(configs) == models else tuple(configs) * models
 
 
 def _process(tenant: Tenant, config: ModelConfig) -> Process:
