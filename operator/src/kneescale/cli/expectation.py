@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kneescale.cli.pool import run_all
+from kneescale.cli.trial_arguments import LANES
 from kneescale.core.planning.fleet import Fleet
 from kneescale.sim.dispatched import dispatched
 from kneescale.sim.engine import System, scheduled
@@ -59,6 +60,6 @@ def _serve(gpu: SimulatedGpu, lanes: Lanes) -> list[Served]:
 
 
 def _system(lanes: Lanes) -> System:
-    if isinstance(lanes, int):
-        return scheduled(partial(dispatched, lanes=lanes))
-    return SYSTEMS["dstack-paper" if lanes == "paper" else "dstack"][0].system
+    if name := LANES.get(str(lanes)):
+        return SYSTEMS[name][0].system
+    return scheduled(partial(dispatched, lanes=lanes))
