@@ -77,6 +77,18 @@ async def until_waiting(cluster: Cluster, number: int) -> None:
     assert await cluster.waiting() == number
 
 
+async def ask_before_the_worker_is_there(
+    cluster: Cluster, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """What is asked of a gate is answered once a worker is at LOCAL, which is found at the next look."""
+    writer.write(b"is this speech?")
+    await until_waiting(cluster, 1)
+    cluster.worker = LOCAL
+    await cluster.gates.look()
+    async with asyncio.timeout(5):
+        assert await reader.readexactly(15) == b"is this speech?"
+
+
 @pytest.mark.parametrize("port_name", ["HTTP_PORT", "GRPC_PORT"])
 async def test_a_request_is_held_and_answered(
     port_name: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
@@ -159,12 +171,7 @@ async def test_a_worker_that_takes_no_connection_is_not_the_last_one(
         gate = (await cluster.gates.keep({MODEL}))[MODEL]
         cluster.worker = GONE
         reader, writer = await asyncio.open_connection(LOCAL, gate.http_port)
-        writer.write(b"is this speech?")
-        await until_waiting(cluster, 1)
-        cluster.worker = LOCAL
-        await cluster.gates.look()
-        async with asyncio.timeout(5):
-            assert await reader.readexactly(15) == b"is this speech?"
+        await ask_before_the_worker_is_there(cluster, reader, writer)
         assert await cluster.waiting() == 0
         await ended(writer)
 
@@ -203,12 +210,7 @@ async def test_a_worker_that_does_not_answer_is_given_up_for_the_next_one(
         gate = (await cluster.gates.keep({MODEL}))[MODEL]
         cluster.worker = GONE
         reader, writer = await open_connection(LOCAL, gate.http_port)
-        writer.write(b"is this speech?")
-        await until_waiting(cluster, 1)
-        cluster.worker = LOCAL
-        await cluster.gates.look()
-        async with asyncio.timeout(5):
-            assert await reader.readexactly(15) == b"is this speech?"
+        await ask_before_the_worker_is_there(cluster, reader, writer)
         await ended(writer)
 
 
