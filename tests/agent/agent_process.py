@@ -13,7 +13,7 @@ from threading import Thread
 from kneescale.agent.agent import Agent
 from kneescale.agent.backends import make_backend
 from kneescale.agent.settings import Settings
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kneescale.agent.settings import read_settings
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 

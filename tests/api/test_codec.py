@@ -16,7 +16,8 @@ from kneescale.api.gpu_schedule import (
     PartitionStatus,
     Policy,
 )
-from kneescale.api.vocabulary import Backend, Role, SurfacePoint
+from kneescale.api.vocabulary import Role, SurfacePoint
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 

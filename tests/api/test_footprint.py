@@ -4,7 +4,7 @@ import pytest
 
 from kneescale.api.footprint import Footprint, footprint
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.core.tiers import Tier
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kneescale.api.resource_slice import GpuDevice, PublishedSlice, parse_resource_slice
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 

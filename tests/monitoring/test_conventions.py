@@ -9,8 +9,8 @@ from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from kneescale.api.inference_model import PlacementState
-from kneescale.api.vocabulary import Backend
 from kneescale.controller.difference import Verb
+from kneescale.core.backends import Backend
 from kneescale.plan.finding import EventType
 from kneescale.plan.outlook import ACCEPTED, PLACED, PROFILED, READY, SCALED, SLO_MET
 from kneescale.telemetry.declared import LABELS, Kind, Metric

@@ -8,7 +8,7 @@ import yaml
 
 from kneescale.agent.settings import Settings
 from kneescale.api.names import WORKER_UID
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.mps.paths import pipe_dir
 
 MANIFEST = Path(__file__).parents[2] / "manifests" / "overlays" / "nvidia" / "mps.yaml"

@@ -5,7 +5,8 @@ import pytest
 from kneescale.api.inference_model import Scaling
 from kneescale.api.meta import Metadata
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, Role
+from kneescale.api.vocabulary import Role
+from kneescale.core.backends import Backend
 from kneescale.core.tiers import Tier
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Manifest

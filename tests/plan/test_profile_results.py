@@ -5,7 +5,8 @@ import pytest
 from kneescale.api.codec import decode, encode
 from kneescale.api.inference_model import parse_inference_model
 from kneescale.api.model_profile import Stack
-from kneescale.api.vocabulary import Backend, ModelFormat, SurfacePoint
+from kneescale.api.vocabulary import SurfacePoint
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.plan.needs import Need
 from kneescale.plan.profile_results import parse_result

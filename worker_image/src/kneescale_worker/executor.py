@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.tiers import Tier
 from kneescale_worker.artefact import ModelMetadata, read_metadata
@@ -76,11 +77,11 @@ def make_executor(settings: Settings) -> Executor:
 def make_local_executor(settings: Settings) -> LocalExecutor:
     """What runs batches in this very process; see `make_executor`."""
     # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
-    if settings.model_format == "Emulated":
+    if settings.model_format is ModelFormat.EMULATED:
         from kneescale_worker.emulated_executor import EmulatedExecutor
 
         return EmulatedExecutor(settings.model_uri, settings.product)
-    if settings.backend == "cuda-mps":
+    if settings.backend is Backend.CUDA_MPS:
         from kneescale_worker.cuda_executor import CudaExecutor
         from kneescale_worker.cuda_lanes import make_lanes
 
@@ -92,6 +93,6 @@ def make_local_executor(settings: Settings) -> LocalExecutor:
 
 def _metadata(settings: Settings) -> ModelMetadata:
     """Without torch, which only the lanes' processes need."""
-    if settings.model_format == "Emulated":
+    if settings.model_format is ModelFormat.EMULATED:
         return make_local_executor(settings).metadata
     return read_metadata(settings.model_dir)

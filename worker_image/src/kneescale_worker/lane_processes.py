@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from kneescale.core.backends import Backend
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.batch_memory import BatchMemory
 from kneescale_worker.errors import ContextLostError, ExecutorError, LoadError
@@ -156,7 +157,7 @@ class LaneProcesses:
 
     def __init__(self, settings: Settings, metadata: ModelMetadata) -> None:
         self.metadata = metadata
-        self.emulated = settings.backend == "emulated"
+        self.emulated = settings.backend is Backend.EMULATED
         self.lane_sms: dict[int, int] = {}
         self._lanes = [LaneProcess(percent, metadata, settings.max_batch) for percent in settings.lanes]
         self._pool = LanePool((lane.gpu_percent, lane) for lane in self._lanes)

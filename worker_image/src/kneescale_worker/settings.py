@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 from kneescale.telemetry import logs
-
-#: Every way a model's format may meet a backend: computed on CPU cores or on a GPU, or waited out.
-_BACKENDS_OF_FORMAT = {"TorchScript": ("cpu", "cuda-mps"), "Emulated": ("emulated",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +17,10 @@ class Settings:
 
     model_name: str
     model_uri: str
-    model_format: str
+    model_format: ModelFormat
     #: The most items in one batch.
     max_batch: int
-    #: What runs the batches: "cpu", "cuda-mps" or "emulated".
-    backend: str
+    backend: Backend
     #: Name of the device on its node; empty in a claim that an agent without this prepared.
     device: str
     #: Product name of the device, as its ResourceSlice says.
@@ -57,10 +54,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
 
     Raises InvalidInputError naming the variable and what it should be.
     """
-    model_format, backend = _required(env, "KNEESCALE_MODEL_FORMAT"), _required(env, "KNEESCALE_BACKEND")
-    if backend not in _BACKENDS_OF_FORMAT.get(model_format, ()):
-        pairs = ", ".join(f"{fmt} on {' or '.join(names)}" for fmt, names in _BACKENDS_OF_FORMAT.items())
-        raise InvalidInputError(f"format {model_format} does not run on backend {backend}; possible: {pairs}")
+    model_format, backend = _format_and_backend(env)
     tier = _tier(env)
     return Settings(
         model_name=_required(env, "KNEESCALE_MODEL_NAME"),
@@ -110,6 +104,16 @@ def _integer(env: Mapping[str, str], name: str, lowest: int, highest: int, defau
     return int(text)
 
 
+def _format_and_backend(env: Mapping[str, str]) -> tuple[ModelFormat, Backend]:
+    asked = _required(env, "KNEESCALE_MODEL_FORMAT"), _required(env, "KNEESCALE_BACKEND")
+    for model_format in ModelFormat:
+        for backend in model_format.backends:
+            if asked == (model_format, backend):
+                return model_format, backend
+    pairs = ", ".join(f"{each} on {' or '.join(each.backends)}" for each in ModelFormat)
+    raise InvalidInputError(f"format {asked[0]} does not run on backend {asked[1]}; possible: {pairs}")
+
+
 def _tier(env: Mapping[str, str]) -> Tier:
     text = env.get("KNEESCALE_TIER") or Tier.GREEN_CONTEXTS
     try:
@@ -118,14 +122,14 @@ def _tier(env: Mapping[str, str]) -> Tier:
         raise InvalidInputError(f"KNEESCALE_TIER is {text!r}; it should be {' or '.join(Tier)}") from error
 
 
-def _sm_count(env: Mapping[str, str], backend: str) -> int:
-    if backend == "cuda-mps":
+def _sm_count(env: Mapping[str, str], backend: Backend) -> int:
+    if backend is Backend.CUDA_MPS:
         return _integer(env, "KNEESCALE_SM_COUNT", 1, 1024)
     return _integer(env, "KNEESCALE_SM_COUNT", 0, 1024, 0)
 
 
-def _sm_partition_dir(env: Mapping[str, str], tier: Tier, backend: str) -> Path | None:
-    if tier is Tier.SM_PARTITIONS and backend == "cuda-mps":
+def _sm_partition_dir(env: Mapping[str, str], tier: Tier, backend: Backend) -> Path | None:
+    if tier is Tier.SM_PARTITIONS and backend is Backend.CUDA_MPS:
         return Path(_required(env, "KNEESCALE_SM_PARTITION_DIR"))
     return None
 

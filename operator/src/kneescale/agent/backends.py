@@ -6,7 +6,7 @@ from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.nvml import NvmlLibrary
 from kneescale.agent.settings import Settings
-from kneescale.api import vocabulary
+from kneescale.core import backends
 from kneescale.core.tiers import Tier
 
 
@@ -15,12 +15,12 @@ def make_backend(settings: Settings) -> Backend:
 
     Raises InvalidInputError when the settings do not suit it.
     """
-    if settings.backend is vocabulary.Backend.CUDA_MPS:
+    if settings.backend is backends.Backend.CUDA_MPS:
         return CudaMpsBackend(
             NvmlLibrary(settings.driver_root), settings.state_dir, settings.worker_uid, settings.tier
         )
     tier = settings.tier or Tier.GREEN_CONTEXTS
-    if settings.backend is vocabulary.Backend.CPU:
+    if settings.backend is backends.Backend.CPU:
         return CpuBackend(settings.node_name, tier)
     return EmulatedBackend(
         settings.node_name, settings.emulated_gpus, settings.emulated_product, settings.state_dir, tier

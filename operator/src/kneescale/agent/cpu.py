@@ -19,6 +19,7 @@ from kneescale.agent.backend import (
     attribute_text,
     node_uuid,
 )
+from kneescale.core.backends import Backend
 from kneescale.core.cpu_lanes import lane_percent_step
 from kneescale.core.tiers import Tier
 
@@ -30,7 +31,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 class CpuBackend:
     """One device, `cpu0`: the cores in this process's affinity mask."""
 
-    name = "cpu"
+    name = Backend.CPU.value
 
     def __init__(self, node_name: str, tier: Tier) -> None:
         self._cores = tuple(sorted(os.sched_getaffinity(0)))

@@ -24,6 +24,7 @@ from kneescale.agent.gpu_health import GPU_LOST
 from kneescale.agent.gpu_library import GpuLibrary, Version
 from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 from kneescale.core.units import NS_PER_S
@@ -56,7 +57,7 @@ _STUCK = Trouble(
 class CudaMpsBackend:
     """The GPUs that a monitor sees and that MPS can share; `forced_tier` is None where each has its best."""
 
-    name = "cuda-mps"
+    name = Backend.CUDA_MPS.value
 
     def __init__(
         self,

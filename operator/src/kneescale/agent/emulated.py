@@ -7,6 +7,7 @@ from threading import Event
 
 from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Share, Trouble, node_uuid
 from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 from kneescale.core.units import GIB
@@ -33,7 +34,7 @@ class EmulatedBackend:
     Raises InvalidInputError when nothing is known of the product.
     """
 
-    name = "emulated"
+    name = Backend.EMULATED.value
 
     def __init__(
         self, node_name: str, count: int, product_name: str, state_dir: Path, tier: Tier = Tier.GREEN_CONTEXTS

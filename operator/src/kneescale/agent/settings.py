@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kneescale.api.names import DRIVER, WORKER_UID
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 

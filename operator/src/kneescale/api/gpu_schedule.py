@@ -10,7 +10,6 @@ from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
 from kneescale.api.vocabulary import (
-    Backend,
     Batch,
     Count,
     ErrorPercent,
@@ -31,6 +30,7 @@ from kneescale.api.vocabulary import (
     Time,
     Weight,
 )
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 

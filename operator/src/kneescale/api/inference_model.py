@@ -12,7 +12,6 @@ from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MAX_MODEL_NAME
 from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import (
-    Backend,
     Batch,
     Count,
     Decimal1,
@@ -21,7 +20,6 @@ from kneescale.api.vocabulary import (
     Label,
     LateRequests,
     Milliseconds,
-    ModelFormat,
     ModelUri,
     Number,
     ObjectName,
@@ -31,6 +29,7 @@ from kneescale.api.vocabulary import (
     Time,
     Weight,
 )
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
 
 KIND = "InferenceModel"

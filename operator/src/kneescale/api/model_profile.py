@@ -10,16 +10,15 @@ from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, parse_metadata
 from kneescale.api.names import API_VERSION, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
 from kneescale.api.vocabulary import (
-    Backend,
     ErrorPercent,
     Generation,
     GpuPercent,
-    ModelFormat,
     ModelUri,
     Permille,
     ProductName,
     SurfacePoint,
 )
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
 
 KIND = "ModelProfile"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from kneescale.api.codec import JsonName, decode
 from kneescale.api.names import DRIVER, TAINT
 from kneescale.api.quantity import parse_quantity
-from kneescale.api.vocabulary import Backend
+from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT

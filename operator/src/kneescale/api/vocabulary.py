@@ -1,4 +1,4 @@
-"""Types that several resources share: bounded scalars, backends, latency points."""
+"""Types that several resources share: bounded scalars, roles, latency points."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,21 +34,6 @@ Label = Annotated[str, Text(max_length=63, min_length=1)]
 ObjectName = Annotated[str, Text(max_length=253, min_length=1)]
 ProductName = Annotated[str, Text(max_length=128, min_length=1)]
 ModelUri = Annotated[str, Text(max_length=512, min_length=1)]
-
-
-class Backend(StrEnum):
-    """What executes batches; said plainly wherever results are shown."""
-
-    CPU = "cpu"
-    EMULATED = "emulated"
-    CUDA_MPS = "cuda-mps"
-
-
-class ModelFormat(StrEnum):
-    """How a model is stored; Emulated ones have no weights, only a latency surface."""
-
-    TORCH_SCRIPT = "TorchScript"
-    EMULATED = "Emulated"
 
 
 class Role(StrEnum):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, ModelFormat
 from kneescale.plan.finding import Finding, fails, holds
 
 
@@ -25,7 +24,7 @@ def find_devices(model: InferenceModel, devices: Sequence[GpuDevice]) -> Eligibi
     if not devices:
         message = "no node publishes a GPU; check that the Kneescale agent runs on the GPU nodes"
         return Eligibility(accepted, obstacle=fails("NoGPUs", message))
-    right_backend = [device for device in devices if _runs(model.spec.model.format, device.backend)]
+    right_backend = [device for device in devices if device.backend in model.spec.model.format.backends]
     if not right_backend:
         return Eligibility(_wrong_backend(model, devices))
     wanted = model.spec.gpu.products
@@ -46,10 +45,6 @@ def worker_lanes(model: InferenceModel, device: GpuDevice) -> tuple[int, ...]:
 
 def _fixed_gpu_percent(model: InferenceModel) -> int | None:
     return model.spec.overrides.gpu_percent if model.spec.overrides else None
-
-
-def _runs(model_format: ModelFormat, backend: Backend) -> bool:
-    return (model_format is ModelFormat.EMULATED) == (backend is Backend.EMULATED)
 
 
 def _gives(device: GpuDevice, model: InferenceModel) -> bool:

@@ -10,7 +10,8 @@ from kneescale.api.model_profile import KIND as MODEL_PROFILE
 from kneescale.api.model_profile import ModelProfile, render_model_profile
 from kneescale.api.names import API_VERSION, MODEL_LABEL, model_identity, schedule_name, want_name
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import ModelFormat, Role
+from kneescale.api.vocabulary import Role
+from kneescale.core.backends import ModelFormat
 from kneescale.plan.manifests.services import (
     ENTRANCE_API_VERSION,
     ENTRANCE_KIND,

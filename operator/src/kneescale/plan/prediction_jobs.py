@@ -9,7 +9,7 @@ from datetime import datetime
 
 from kneescale.api.model_profile import ModelProfileSpec
 from kneescale.api.names import prediction_job_name
-from kneescale.api.vocabulary import ModelFormat
+from kneescale.core.backends import ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import has_datasheet
 from kneescale.plan.inventory import Inventory

@@ -3,7 +3,7 @@
 from math import ceil
 
 from kneescale.api.model_profile import ModelProfileSpec, ProfilePoint, ProfileSource
-from kneescale.api.vocabulary import ModelFormat
+from kneescale.core.backends import ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.surfaces.surface import doubling_batches

@@ -8,7 +8,8 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
 from kneescale.api.names import model_identity, profile_name
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import LONGEST_LATENCY_US, Backend, ModelFormat, SurfacePoint
+from kneescale.api.vocabulary import LONGEST_LATENCY_US, SurfacePoint
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import PERCENT, PERMILLE, US_PER_MS

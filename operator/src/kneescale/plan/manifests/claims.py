@@ -8,7 +8,8 @@ from kneescale.api.footprint import Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import API_VERSION, DRIVER
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, ModelFormat, Role
+from kneescale.api.vocabulary import Role
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.plan.state import Manifest
 
 _ATTRIBUTES = f'device.attributes["{DRIVER}"]'

@@ -15,7 +15,8 @@ from kneescale.api.names import (
     WANT,
 )
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Backend, ModelFormat, Role
+from kneescale.api.vocabulary import Role
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.plan.manifests.claims import render_wanted_claim, render_worker_claim
 from kneescale.plan.manifests.metadata import render_metadata
 from kneescale.plan.manifests.pods import (
