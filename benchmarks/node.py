@@ -30,6 +30,8 @@ from benchmarks import bare_loops
 from e2e.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
+from kneescale.core import worker_variables
+from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_MS, NS_PER_S, NS_PER_US
@@ -159,19 +161,19 @@ def _noting_ends(heard_ns: list[int]) -> Iterator[None]:
 
 def _env(socket: Path, port: int) -> dict[str, str]:
     return {
-        "KNEESCALE_MODEL_NAME": MODEL,
-        "KNEESCALE_MODEL_URI": f"catalog://{MODEL}",
-        "KNEESCALE_MODEL_FORMAT": "Emulated",
-        "KNEESCALE_MAX_BATCH": "1",
-        "KNEESCALE_QUEUE_LIMIT": "65535",
-        "KNEESCALE_BACKEND": "emulated",
-        "KNEESCALE_PRODUCT": PRODUCT,
-        "KNEESCALE_LANES": str(LANE_PERCENT),
-        "KNEESCALE_SOCKET": str(socket),
-        "KNEESCALE_TERMINATION_PATH": os.devnull,
-        "KNEESCALE_HTTP_PORT": str(port),
-        "KNEESCALE_GRPC_PORT": str(port + 1),
-        "KNEESCALE_METRICS_PORT": str(port + 2),
+        worker_variables.MODEL_NAME: MODEL,
+        worker_variables.MODEL_URI: f"catalog://{MODEL}",
+        worker_variables.MODEL_FORMAT: ModelFormat.EMULATED,
+        worker_variables.MAX_BATCH: "1",
+        worker_variables.QUEUE_LIMIT: "65535",
+        worker_variables.BACKEND: Backend.EMULATED,
+        worker_variables.PRODUCT: PRODUCT,
+        worker_variables.LANES: str(LANE_PERCENT),
+        worker_variables.SOCKET: str(socket),
+        worker_variables.TERMINATION_PATH: os.devnull,
+        worker_variables.HTTP_PORT: str(port),
+        worker_variables.GRPC_PORT: str(port + 1),
+        worker_variables.METRICS_PORT: str(port + 2),
     }
 
 

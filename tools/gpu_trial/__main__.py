@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from kneescale.agent.cuda_mps import product_name
+from kneescale.core import worker_variables
+from kneescale.core.backends import Backend
 from kneescale.core.tiers import Tier
 from tools.gpu_check.bench import NoGpuError, RealBench, real_bench
 from tools.gpu_trial import report, trial
@@ -62,10 +64,10 @@ def _trial(bench: RealBench, folder: Path, plan: trial.Plan, path: Path) -> None
 def _env(bench: RealBench) -> dict[str, str]:
     return {
         **bench.env,
-        "KNEESCALE_BACKEND": "cuda-mps",
-        "KNEESCALE_PRODUCT": product_name(bench.gpu["name"]),
-        "KNEESCALE_SM_COUNT": str(bench.client("sms").said["sms"]),
-        "KNEESCALE_TIER": Tier.MPS_PROCESSES,
+        worker_variables.BACKEND: Backend.CUDA_MPS,
+        worker_variables.PRODUCT: product_name(bench.gpu["name"]),
+        worker_variables.SM_COUNT: str(bench.client("sms").said["sms"]),
+        worker_variables.TIER: Tier.MPS_PROCESSES,
     }
 
 

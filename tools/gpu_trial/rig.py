@@ -14,7 +14,7 @@ from e2e.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.gpu_schedule import Policy
-from kneescale.core import wire
+from kneescale.core import wire, worker_variables
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_S, US_PER_MS, WHOLE_GPU_PERCENT
@@ -142,15 +142,15 @@ class Rig:
         return {
             **dict(subject.env),
             **self._platform.env,
-            "KNEESCALE_MODEL_NAME": subject.name,
-            "KNEESCALE_MAX_BATCH": str(self._platform.max_batch),
-            "KNEESCALE_LANES": ",".join(map(str, lanes)),
-            "KNEESCALE_SOCKET": str(self._folder / f"{subject.name}.sock"),
-            "KNEESCALE_PROFILE_SECONDS": str(self._platform.profile_seconds),
-            "KNEESCALE_TERMINATION_PATH": str(self._message(subject.name)),
-            "KNEESCALE_HTTP_PORT": str(port),
-            "KNEESCALE_GRPC_PORT": str(port + 1),
-            "KNEESCALE_METRICS_PORT": str(port + 2),
+            worker_variables.MODEL_NAME: subject.name,
+            worker_variables.MAX_BATCH: str(self._platform.max_batch),
+            worker_variables.LANES: ",".join(map(str, lanes)),
+            worker_variables.SOCKET: str(self._folder / f"{subject.name}.sock"),
+            worker_variables.PROFILE_SECONDS: str(self._platform.profile_seconds),
+            worker_variables.TERMINATION_PATH: str(self._message(subject.name)),
+            worker_variables.HTTP_PORT: str(port),
+            worker_variables.GRPC_PORT: str(port + 1),
+            worker_variables.METRICS_PORT: str(port + 2),
         }
 
     def _surface(self, name: str) -> LatencySurface:

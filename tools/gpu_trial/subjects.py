@@ -7,6 +7,9 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneescale.core import worker_variables
+from kneescale.core.backends import ModelFormat
+
 _SIZE = 224
 #: Mean and standard deviation of a pixel, near enough.
 _MEAN, _DEVIATION = 118.0, 58.0
@@ -40,9 +43,9 @@ def torchscript_subjects(folder: Path) -> list[Subject]:
             name,
             slo_ms,
             (
-                ("KNEESCALE_MODEL_URI", f"file://{folder / name}"),
-                ("KNEESCALE_MODEL_DIR", str(folder / name)),
-                ("KNEESCALE_MODEL_FORMAT", "TorchScript"),
+                (worker_variables.MODEL_URI, f"file://{folder / name}"),
+                (worker_variables.MODEL_DIR, str(folder / name)),
+                (worker_variables.MODEL_FORMAT, ModelFormat.TORCH_SCRIPT),
             ),
         )
         for name, slo_ms in SLOS_MS.items()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneescale.core import worker_variables as variables
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
@@ -57,37 +58,37 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
     model_format, backend = _format_and_backend(env)
     tier = _tier(env)
     return Settings(
-        model_name=_required(env, "KNEESCALE_MODEL_NAME"),
-        model_uri=_required(env, "KNEESCALE_MODEL_URI"),
+        model_name=_required(env, variables.MODEL_NAME),
+        model_uri=_required(env, variables.MODEL_URI),
         model_format=model_format,
-        max_batch=_integer(env, "KNEESCALE_MAX_BATCH", 1, 128),
+        max_batch=_integer(env, variables.MAX_BATCH, 1, 128),
         backend=backend,
-        device=env.get("KNEESCALE_DEVICE", ""),
-        product=_required(env, "KNEESCALE_PRODUCT"),
+        device=env.get(variables.DEVICE, ""),
+        product=_required(env, variables.PRODUCT),
         tier=tier,
         lanes=_lanes(env, tier),
         sm_count=_sm_count(env, backend),
         sm_partition_dir=_sm_partition_dir(env, tier, backend),
         cores=_cores(env),
-        socket=Path(env.get("KNEESCALE_SOCKET", "/run/kneescale/dispatcher.sock")),
-        model_dir=Path(env.get("KNEESCALE_MODEL_DIR", "/model")),
-        http_port=_integer(env, "KNEESCALE_HTTP_PORT", 1, 65535, 8000),
-        grpc_port=_integer(env, "KNEESCALE_GRPC_PORT", 1, 65535, 8001),
-        metrics_port=_integer(env, "KNEESCALE_METRICS_PORT", 1, 65535, 8002),
-        queue_limit=_integer(env, "KNEESCALE_QUEUE_LIMIT", 1, 65535, 4096),
-        profile_seconds=_integer(env, "KNEESCALE_PROFILE_SECONDS", 1, 3600, 45),
+        socket=Path(env.get(variables.SOCKET, "/run/kneescale/dispatcher.sock")),
+        model_dir=Path(env.get(variables.MODEL_DIR, "/model")),
+        http_port=_integer(env, variables.HTTP_PORT, 1, 65535, 8000),
+        grpc_port=_integer(env, variables.GRPC_PORT, 1, 65535, 8001),
+        metrics_port=_integer(env, variables.METRICS_PORT, 1, 65535, 8002),
+        queue_limit=_integer(env, variables.QUEUE_LIMIT, 1, 65535, 4096),
+        profile_seconds=_integer(env, variables.PROFILE_SECONDS, 1, 3600, 45),
         termination_path=termination_path(env),
     )
 
 
 def configure_logs(env: Mapping[str, str]) -> None:
     """Have every line of the log name the model and the device, also those about settings that are wrong."""
-    logs.configure(model=env.get("KNEESCALE_MODEL_NAME", ""), device=env.get("KNEESCALE_DEVICE", ""))
+    logs.configure(model=env.get(variables.MODEL_NAME, ""), device=env.get(variables.DEVICE, ""))
 
 
 def termination_path(env: Mapping[str, str]) -> Path:
     """Where the termination message goes; known even when the other settings are wrong."""
-    return Path(env.get("KNEESCALE_TERMINATION_PATH", "/dev/termination-log"))
+    return Path(env.get(variables.TERMINATION_PATH, "/dev/termination-log"))
 
 
 def _required(env: Mapping[str, str], name: str) -> str:
@@ -105,7 +106,7 @@ def _integer(env: Mapping[str, str], name: str, lowest: int, highest: int, defau
 
 
 def _format_and_backend(env: Mapping[str, str]) -> tuple[ModelFormat, Backend]:
-    asked = _required(env, "KNEESCALE_MODEL_FORMAT"), _required(env, "KNEESCALE_BACKEND")
+    asked = _required(env, variables.MODEL_FORMAT), _required(env, variables.BACKEND)
     for model_format in ModelFormat:
         for backend in model_format.backends:
             if asked == (model_format, backend):
@@ -115,40 +116,40 @@ def _format_and_backend(env: Mapping[str, str]) -> tuple[ModelFormat, Backend]:
 
 
 def _tier(env: Mapping[str, str]) -> Tier:
-    text = env.get("KNEESCALE_TIER") or Tier.GREEN_CONTEXTS
+    text = env.get(variables.TIER) or Tier.GREEN_CONTEXTS
     try:
         return Tier(text)
     except ValueError as error:
-        raise InvalidInputError(f"KNEESCALE_TIER is {text!r}; it should be {' or '.join(Tier)}") from error
+        raise InvalidInputError(f"{variables.TIER} is {text!r}; it should be {' or '.join(Tier)}") from error
 
 
 def _sm_count(env: Mapping[str, str], backend: Backend) -> int:
     if backend is Backend.CUDA_MPS:
-        return _integer(env, "KNEESCALE_SM_COUNT", 1, 1024)
-    return _integer(env, "KNEESCALE_SM_COUNT", 0, 1024, 0)
+        return _integer(env, variables.SM_COUNT, 1, 1024)
+    return _integer(env, variables.SM_COUNT, 0, 1024, 0)
 
 
 def _sm_partition_dir(env: Mapping[str, str], tier: Tier, backend: Backend) -> Path | None:
     if tier is Tier.SM_PARTITIONS and backend is Backend.CUDA_MPS:
-        return Path(_required(env, "KNEESCALE_SM_PARTITION_DIR"))
+        return Path(_required(env, variables.SM_PARTITION_DIR))
     return None
 
 
 def _lanes(env: Mapping[str, str], tier: Tier) -> tuple[int, ...]:
-    text = _required(env, "KNEESCALE_LANES")
+    text = _required(env, variables.LANES)
     parts = text.split(",")
     if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in parts):
-        raise InvalidInputError(f"KNEESCALE_LANES is {text!r}; it should list GPU%, like 10,20,100")
+        raise InvalidInputError(f"{variables.LANES} is {text!r}; it should list GPU%, like 10,20,100")
     lanes = [int(part) for part in parts]
     return tuple(sorted(lanes if tier.has_pools else set(lanes)))
 
 
 def _cores(env: Mapping[str, str]) -> frozenset[int]:
     """The device's CPU cores; those this process may use where the agent names none."""
-    text = env.get("KNEESCALE_CORES", "")
+    text = env.get(variables.CORES, "")
     if not text:
         return frozenset(os.sched_getaffinity(0))
     parts = text.split(",")
     if not all(part.isdecimal() for part in parts):
-        raise InvalidInputError(f"KNEESCALE_CORES is {text!r}; it should list CPU numbers, like 0,1")
+        raise InvalidInputError(f"{variables.CORES} is {text!r}; it should list CPU numbers, like 0,1")
     return frozenset(int(part) for part in parts)

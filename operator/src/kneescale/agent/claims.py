@@ -11,6 +11,7 @@ from kneescale.agent.backend import ContainerEdits, Device, Mount
 from kneescale.api.codec import Items, JsonName, Range, Text, decode
 from kneescale.api.names import DRIVER
 from kneescale.api.quantity import parse_quantity
+from kneescale.core import worker_variables
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
@@ -166,13 +167,13 @@ class ClaimFolders:
         """The mount of the folder, and the variables by which a worker knows its partition."""
         return ContainerEdits(
             env={
-                "KNEESCALE_SOCKET": f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
-                "KNEESCALE_BACKEND": backend_name,
-                "KNEESCALE_DEVICE": device.name,
-                "KNEESCALE_PRODUCT": device.product_name,
-                "KNEESCALE_LANES": ",".join(map(str, sorted(claim.lanes))),
-                "KNEESCALE_TIER": device.tier.value,
-                "KNEESCALE_SM_COUNT": str(device.sm_count),
+                worker_variables.SOCKET: f"{_CONTAINER_DIR}/{_SOCKET_NAME}",
+                worker_variables.BACKEND: backend_name,
+                worker_variables.DEVICE: device.name,
+                worker_variables.PRODUCT: device.product_name,
+                worker_variables.LANES: ",".join(map(str, sorted(claim.lanes))),
+                worker_variables.TIER: device.tier.value,
+                worker_variables.SM_COUNT: str(device.sm_count),
             },
             mounts=(Mount(str(self._claims_dir / claim.uid), _CONTAINER_DIR),),
         )

@@ -19,6 +19,7 @@ from kneescale.agent.backend import (
     attribute_text,
     node_uuid,
 )
+from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.cpu_lanes import lane_percent_step
 from kneescale.core.tiers import Tier
@@ -60,7 +61,7 @@ class CpuBackend:
 
     def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """The cores, for the worker to pin its threads to."""
-        return ContainerEdits({"KNEESCALE_CORES": ",".join(map(str, self._cores))})
+        return ContainerEdits({worker_variables.CORES: ",".join(map(str, self._cores))})
 
     def reserve(self, device: Device, share: Share) -> None:
         """Nothing is to be made ready."""

@@ -24,6 +24,7 @@ from kneescale.agent.gpu_health import GPU_LOST
 from kneescale.agent.gpu_library import GpuLibrary, Version
 from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
+from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
@@ -106,7 +107,7 @@ class CudaMpsBackend:
         """
         # A socket's path is the same for daemon and client.
         pipes = str(pipe_dir(self._state_dir, device.uuid))
-        env = {"KNEESCALE_CORES": "", "CUDA_MPS_PIPE_DIRECTORY": pipes}
+        env = {worker_variables.CORES: "", "CUDA_MPS_PIPE_DIRECTORY": pipes}
         # Clients lock a file in the first and make files in the second.
         mounts = [Mount(pipes, pipes, writable=True), Mount(_SHM, _SHM, writable=True)]
         if share.memory_bytes:
@@ -116,7 +117,7 @@ class CudaMpsBackend:
         if device.tier is Tier.MPS_CONTEXTS:
             env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] = "1"
         if device.tier is Tier.SM_PARTITIONS:
-            env["KNEESCALE_SM_PARTITION_DIR"] = _PARTITION_DIR
+            env[worker_variables.SM_PARTITION_DIR] = _PARTITION_DIR
             folder = PartitionFiles(self._state_dir, device.uuid).folder(share.claim_uid)
             mounts.append(Mount(str(folder), _PARTITION_DIR))
         return ContainerEdits(

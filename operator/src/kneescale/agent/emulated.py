@@ -7,6 +7,7 @@ from threading import Event
 
 from kneescale.agent.backend import ContainerEdits, ContextLosses, Device, Share, Trouble, node_uuid
 from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, EmulatedFaults
+from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
@@ -86,7 +87,7 @@ class EmulatedBackend:
 
     def container_edits(self, device: Device, share: Share) -> ContainerEdits:
         """No cores to pin to: the worker computes nothing."""
-        return ContainerEdits({"KNEESCALE_CORES": ""})
+        return ContainerEdits({worker_variables.CORES: ""})
 
     def reserve(self, device: Device, share: Share) -> None:
         """Nothing is to be made ready."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from kneescale.api.conditions import format_time
 from kneescale.api.names import DEVICE_ANNOTATION, MODEL_LABEL, PREDICT, ROLE_LABEL
+from kneescale.core import worker_variables
 from kneescale.core.units import US_PER_MS
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
@@ -275,7 +276,8 @@ def _is_ready(pod: Manifest) -> bool:
 
 def _uri(pod_spec: Manifest) -> str:
     (container,) = pod_spec["containers"]
-    return next(str(entry["value"]) for entry in container["env"] if entry["name"] == "KNEESCALE_MODEL_URI")
+    variables = {str(entry["name"]): str(entry["value"]) for entry in container["env"]}
+    return variables[worker_variables.MODEL_URI]
 
 
 def _garbage(world: World) -> list[Key]:

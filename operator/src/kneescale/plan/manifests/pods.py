@@ -9,6 +9,7 @@ from kneescale.api.footprint import Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import WORKER_UID
 from kneescale.api.node import GPU_TAINT
+from kneescale.core import worker_variables
 from kneescale.plan.manifests.claims import total_memory
 from kneescale.plan.workloads import LOADING_SECONDS
 
@@ -111,10 +112,10 @@ def _probe(path: str) -> dict[str, Any]:
 
 def _env(model: InferenceModel, more: Mapping[str, str]) -> list[dict[str, str]]:
     values = {
-        "KNEESCALE_MODEL_NAME": model.metadata.name,
-        "KNEESCALE_MODEL_URI": model.spec.model.uri,
-        "KNEESCALE_MODEL_FORMAT": model.spec.model.format.value,
-        "KNEESCALE_MAX_BATCH": str(model.spec.max_batch),
+        worker_variables.MODEL_NAME: model.metadata.name,
+        worker_variables.MODEL_URI: model.spec.model.uri,
+        worker_variables.MODEL_FORMAT: model.spec.model.format.value,
+        worker_variables.MAX_BATCH: str(model.spec.max_batch),
         **more,
     }
     return [{"name": name, "value": value} for name, value in values.items()]

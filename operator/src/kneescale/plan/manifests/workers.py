@@ -16,6 +16,7 @@ from kneescale.api.names import (
 )
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
+from kneescale.core import worker_variables
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.plan.manifests.claims import render_wanted_claim, render_worker_claim
 from kneescale.plan.manifests.metadata import render_metadata
@@ -84,7 +85,7 @@ def _measuring(device: GpuDevice) -> Program:
     priority = _BELOW_NORMAL_PRIORITY if device.backend is Backend.CUDA_MPS else {}
     return Program(
         arguments=["profile"],
-        env={"KNEESCALE_PROFILE_SECONDS": str(_PROFILE_SECONDS), **priority},
+        env={worker_variables.PROFILE_SECONDS: str(_PROFILE_SECONDS), **priority},
         restart_policy="Never",
         has_scratch=device.backend is not Backend.EMULATED,
     )
