@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.oip import Endpoint
+from kneescale.core.worker_pod import GRPC_PORT, HTTP_PORT
 
-REST_PORT, GRPC_PORT = 8000, 8001
 CONNECT_TIMEOUT_S = 3.0
 
 
@@ -19,8 +19,8 @@ def reach(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
     """Give an endpoint of a Service: its cluster IP where this machine routes it, else a forwarded port."""
     found = kubectl.run(f"--namespace={namespace}", "get", "service", service, "-o=json")
     address: str = json.loads(found)["spec"]["clusterIP"]
-    if _connects(address, REST_PORT):
-        yield Endpoint(rest=f"{address}:{REST_PORT}", grpc=f"{address}:{GRPC_PORT}")
+    if _connects(address, HTTP_PORT):
+        yield Endpoint(rest=f"{address}:{HTTP_PORT}", grpc=f"{address}:{GRPC_PORT}")
         return
     with forward(kubectl, namespace, service) as endpoint:
         yield endpoint
@@ -30,7 +30,7 @@ def reach(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
 def forward(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
     """Give an endpoint on this machine that kubectl forwards to a pod of the Service."""
     argv = [str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={namespace}"]
-    argv += ["port-forward", f"service/{service}", f":{REST_PORT}", f":{GRPC_PORT}"]
+    argv += ["port-forward", f"service/{service}", f":{HTTP_PORT}", f":{GRPC_PORT}"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as forwarder:
         try:
             yield _forwarded(forwarder, service)
@@ -53,5 +53,5 @@ def _forwarded(forwarder: subprocess.Popen[str], service: str) -> Endpoint:
         if match := re.match(r"Forwarding from (127\.0\.0\.1:\d+) -> (\d+)", line):
             local[int(match[2])] = match[1]
         if len(local) == 2:
-            return Endpoint(rest=local[REST_PORT], grpc=local[GRPC_PORT])
+            return Endpoint(rest=local[HTTP_PORT], grpc=local[GRPC_PORT])
     raise RuntimeError(f"kubectl cannot forward ports of service {service}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kneescale.agent import metrics as agent
 from kneescale.controller import metrics as operator
-from kneescale.plan.manifests.pods import METRICS_PORT as WORKER_PORT
+from kneescale.core.worker_pod import METRICS_PORT as WORKER_PORT
 from kneescale.telemetry.declared import Kind, Metric
 from kneescale_worker import metrics as worker
 

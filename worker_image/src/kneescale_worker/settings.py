@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kneescale.core import worker_pod
 from kneescale.core import worker_variables as variables
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.errors import InvalidInputError
@@ -71,10 +72,10 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         sm_partition_dir=_sm_partition_dir(env, tier, backend),
         cores=_cores(env),
         socket=Path(env.get(variables.SOCKET, "/run/kneescale/dispatcher.sock")),
-        model_dir=Path(env.get(variables.MODEL_DIR, "/model")),
-        http_port=_integer(env, variables.HTTP_PORT, 1, 65535, 8000),
-        grpc_port=_integer(env, variables.GRPC_PORT, 1, 65535, 8001),
-        metrics_port=_integer(env, variables.METRICS_PORT, 1, 65535, 8002),
+        model_dir=Path(env.get(variables.MODEL_DIR, worker_pod.MODEL_DIR)),
+        http_port=_integer(env, variables.HTTP_PORT, 1, 65535, worker_pod.HTTP_PORT),
+        grpc_port=_integer(env, variables.GRPC_PORT, 1, 65535, worker_pod.GRPC_PORT),
+        metrics_port=_integer(env, variables.METRICS_PORT, 1, 65535, worker_pod.METRICS_PORT),
         queue_limit=_integer(env, variables.QUEUE_LIMIT, 1, 65535, 4096),
         profile_seconds=_integer(env, variables.PROFILE_SECONDS, 1, 3600, 45),
         termination_path=termination_path(env),

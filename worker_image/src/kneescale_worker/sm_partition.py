@@ -8,11 +8,11 @@ import os
 import time
 from pathlib import Path
 
+from kneescale.core.worker_pod import SM_PARTITION_ID_FILE
 from kneescale_worker.errors import LoadError
 
 #: From Hopper on; 4 before.
 LARGEST_CHUNK_SMS = 8
-_ID_FILE = "id"
 _VARIABLE = "CUDA_MPS_SM_PARTITION"
 #: The daemon's program looks for what is asked for each second, but the SMs may be another worker's still.
 _LONGEST_WAIT_S = 60.0
@@ -24,7 +24,7 @@ def enter_partition(folder: Path) -> None:
 
     Raises LoadError where there is none in time.
     """
-    path = folder / _ID_FILE
+    path = folder / SM_PARTITION_ID_FILE
     deadline_s = time.monotonic() + _LONGEST_WAIT_S
     while not path.exists():
         if time.monotonic() > deadline_s:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import cast
 
 from kneescale.controller.observe import Key
-from kneescale.plan.manifests.pods import GRPC_PORT, HTTP_PORT
+from kneescale.core.worker_pod import GRPC_PORT, HTTP_PORT
 from kneescale.plan.state import Gate
 
 logger = logging.getLogger(__name__)

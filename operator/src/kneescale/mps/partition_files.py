@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from kneescale.core.worker_pod import SM_PARTITION_ID_FILE
 from kneescale.mps.files import replace_text
 from kneescale.mps.paths import gpu_dir
 
-_CHUNKS, _ID = "chunks", "id"
+_CHUNKS = "chunks"
 
 
 class PartitionFiles:
@@ -46,14 +47,14 @@ class PartitionFiles:
 
     def tell(self, claim_uid: str, partition_id: str) -> None:
         """Tell a claim's worker which partition it has, if that is still asked for and it is not told yet."""
-        path = self.folder(claim_uid) / _ID
+        path = self.folder(claim_uid) / SM_PARTITION_ID_FILE
         if not path.exists():
             with suppress(FileNotFoundError):
                 replace_text(path, partition_id)
 
     def untell(self) -> None:
         """No claim has a partition any more."""
-        for path in self._folder.glob(f"*/{_ID}"):
+        for path in self._folder.glob(f"*/{SM_PARTITION_ID_FILE}"):
             path.unlink(missing_ok=True)
 
 

@@ -24,9 +24,9 @@ from kneescale.api.model_profile import (
 )
 from kneescale.api.names import API_VERSION
 from kneescale.core.units import PERMILLE
+from kneescale.core.worker_pod import HTTP_PORT
 from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.manifests.metadata import serving_labels
-from kneescale.plan.manifests.pods import HTTP_PORT
 from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
 from kneescale.plan.profiles import Profile, make_profile, subject_of_profile
 from kneescale.plan.profiling import Profiling

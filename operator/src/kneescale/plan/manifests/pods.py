@@ -10,11 +10,10 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import WORKER_UID
 from kneescale.api.node import GPU_TAINT
 from kneescale.core import worker_variables
+from kneescale.core.worker_pod import GRPC_PORT, HTTP_PORT, METRICS_PORT, MODEL_DIR
 from kneescale.plan.manifests.claims import total_memory
 from kneescale.plan.workloads import LOADING_SECONDS
 
-HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-MODEL_DIR = "/model"
 _GRACE_SECONDS = 30
 #: What an emulated worker needs of its host: it holds no weights.
 _EMULATED_HOST_MEMORY = "128Mi"

@@ -2,8 +2,8 @@
 
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import GROUP, SLICE_MANAGER_LABEL
+from kneescale.core.worker_pod import GRPC_PORT, HTTP_PORT
 from kneescale.plan.manifests.metadata import render_metadata, serving_labels
-from kneescale.plan.manifests.pods import GRPC_PORT, HTTP_PORT
 from kneescale.plan.state import Gate, Manifest
 
 ENTRANCE_API_VERSION, ENTRANCE_KIND = "discovery.k8s.io/v1", "EndpointSlice"

@@ -18,16 +18,10 @@ from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.core import worker_variables
 from kneescale.core.backends import Backend, ModelFormat
+from kneescale.core.worker_pod import METRICS_PORT, MODEL_DIR
 from kneescale.plan.manifests.claims import render_wanted_claim, render_worker_claim
 from kneescale.plan.manifests.metadata import render_metadata
-from kneescale.plan.manifests.pods import (
-    METRICS_PORT,
-    MODEL_DIR,
-    Program,
-    render_gpu_pod_spec,
-    render_pod_spec,
-    serving,
-)
+from kneescale.plan.manifests.pods import Program, render_gpu_pod_spec, render_pod_spec, serving
 from kneescale.plan.placing import Target
 from kneescale.plan.prediction_jobs import PredictionRun
 from kneescale.plan.profiling import Run
