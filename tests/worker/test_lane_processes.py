@@ -36,6 +36,7 @@ _ENV = {
     "KNEESCALE_MODEL_URI": "catalog://alexnet",
     "KNEESCALE_MODEL_FORMAT": "Emulated",
     "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_SOCKET": "/run/kneescale/dispatcher.sock",
     "KNEESCALE_BACKEND": "emulated",
     "KNEESCALE_PRODUCT": "V100-SXM2-16GB",
     "KNEESCALE_TIER": "mps-processes",

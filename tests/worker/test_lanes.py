@@ -24,6 +24,7 @@ _ENV = {
     "KNEESCALE_MODEL_URI": "oci://models/resnet50",
     "KNEESCALE_MODEL_FORMAT": "TorchScript",
     "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_SOCKET": "/run/kneescale/dispatcher.sock",
     "KNEESCALE_BACKEND": "cuda-mps",
     "KNEESCALE_PRODUCT": "H100-SXM5-80GB",
     "KNEESCALE_SM_COUNT": str(_H100),

@@ -52,6 +52,7 @@ def settings() -> Settings:
             "KNEESCALE_MODEL_NAME": "resnet50",
             "KNEESCALE_MODEL_URI": "catalog://resnet50",
             "KNEESCALE_MODEL_FORMAT": "Emulated",
+            "KNEESCALE_SOCKET": "/run/kneescale/dispatcher.sock",
             "KNEESCALE_BACKEND": "emulated",
             "KNEESCALE_PRODUCT": PRODUCT,
             "KNEESCALE_MAX_BATCH": "8",

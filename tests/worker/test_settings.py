@@ -10,6 +10,7 @@ _ENV = {
     "KNEESCALE_MODEL_URI": "oci://models/lite0",
     "KNEESCALE_MODEL_FORMAT": "TorchScript",
     "KNEESCALE_MAX_BATCH": "16",
+    "KNEESCALE_SOCKET": "/run/kneescale/dispatcher.sock",
     "KNEESCALE_BACKEND": "cpu",
     "KNEESCALE_PRODUCT": "CPU-2x-epyc",
     "KNEESCALE_LANES": "100,50",

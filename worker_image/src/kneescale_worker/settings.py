@@ -71,7 +71,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         sm_count=_sm_count(env, backend),
         sm_partition_dir=_sm_partition_dir(env, tier, backend),
         cores=_cores(env),
-        socket=Path(env.get(variables.SOCKET, "/run/kneescale/dispatcher.sock")),
+        socket=Path(_required(env, variables.SOCKET)),
         model_dir=Path(env.get(variables.MODEL_DIR, worker_pod.MODEL_DIR)),
         http_port=_integer(env, variables.HTTP_PORT, 1, 65535, worker_pod.HTTP_PORT),
         grpc_port=_integer(env, variables.GRPC_PORT, 1, 65535, worker_pod.GRPC_PORT),
