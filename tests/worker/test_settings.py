@@ -22,6 +22,7 @@ def test_settings_are_read_with_the_defaults_of_a_pod() -> None:
     settings = parse_settings(_ENV)
     assert (settings.lanes, settings.cores, settings.max_batch) == ((50, 100), frozenset({0, 1}), 16)
     assert (settings.http_port, settings.grpc_port, settings.metrics_port) == (8000, 8001, 8002)
+    assert settings.profile_seconds == 45
     assert settings.socket == Path("/run/kneescale/dispatcher.sock")
     assert settings.termination_path == Path("/dev/termination-log")
 

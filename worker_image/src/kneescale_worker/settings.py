@@ -12,6 +12,9 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
 from kneescale.telemetry import logs
 
+#: For measuring: with starting and warming up a profile is to take a minute.
+_PROFILE_SECONDS = 45
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -77,7 +80,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
         grpc_port=_integer(env, variables.GRPC_PORT, 1, 65535, worker_pod.GRPC_PORT),
         metrics_port=_integer(env, variables.METRICS_PORT, 1, 65535, worker_pod.METRICS_PORT),
         queue_limit=_integer(env, variables.QUEUE_LIMIT, 1, 65535, 4096),
-        profile_seconds=_integer(env, variables.PROFILE_SECONDS, 1, 3600, 45),
+        profile_seconds=_integer(env, variables.PROFILE_SECONDS, 1, 3600, _PROFILE_SECONDS),
         termination_path=termination_path(env),
     )
 

@@ -16,7 +16,6 @@ from kneescale.api.names import (
 )
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
-from kneescale.core import worker_variables
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.worker_pod import METRICS_PORT, MODEL_DIR
 from kneescale.plan.manifests.claims import render_wanted_claim, render_worker_claim
@@ -29,8 +28,6 @@ from kneescale.plan.state import Manifest, Settings
 
 #: By custom, what a Prometheus that looks for it scrapes without further ado.
 _SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
-#: For measuring: with starting and warming up a profile is to take a minute.
-_PROFILE_SECONDS = 45
 #: A Job that measures or predicts and has not ended by then, with all its tries, is one that hangs.
 _JOB_DEADLINE_SECONDS = 180
 #: A worker that measures loads and warms up beside workers that serve, whose work the GPU takes first then
@@ -76,10 +73,9 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
 
 
 def _measuring(device: GpuDevice) -> Program:
-    priority = _BELOW_NORMAL_PRIORITY if device.backend is Backend.CUDA_MPS else {}
     return Program(
         arguments=["profile"],
-        env={worker_variables.PROFILE_SECONDS: str(_PROFILE_SECONDS), **priority},
+        env=_BELOW_NORMAL_PRIORITY if device.backend is Backend.CUDA_MPS else {},
         restart_policy="Never",
         has_scratch=device.backend is not Backend.EMULATED,
     )
