@@ -3,7 +3,7 @@
 import math
 
 from kneescale.controller.difference import Item, Verb
-from kneescale.controller.failures import FIRST_DELAY_S, LONGEST_DELAY_S, Failures
+from kneescale.controller.failures import BACKOFF, Failures
 
 POD = Item(Verb.APPLY, "Pod", "shop", "vad-0123abcd")
 SERVICE = Item(Verb.APPLY, "Service", "shop", "vad")
@@ -19,10 +19,8 @@ def test_what_has_not_failed_may_be_tried() -> None:
 def test_the_delay_doubles_up_to_a_limit() -> None:
     failures = Failures()
     delays = [failures.failed(POD, MODEL, "no", now_s=0) for _ in range(10)]
-    assert delays[:3] == [FIRST_DELAY_S, 2 * FIRST_DELAY_S, 4 * FIRST_DELAY_S]
-    assert delays[-1] == LONGEST_DELAY_S
-    # docs/failures.md says so, of the operator as of the agent.
-    assert LONGEST_DELAY_S == 30
+    # docs/failures.md says so of the longest, of the operator as of the agent.
+    assert (delays[:3], delays[-1]) == ([1, 2, 4], 30)
 
 
 def test_a_failed_item_waits_and_the_others_do_not() -> None:
@@ -39,7 +37,7 @@ def test_success_forgets() -> None:
     failures.failed(POD, MODEL, "no", now_s=0)
     failures.succeeded(POD)
     assert failures.by_model() == {}
-    assert failures.failed(POD, MODEL, "no", now_s=0) == FIRST_DELAY_S
+    assert failures.failed(POD, MODEL, "no", now_s=0) == BACKOFF.first_s
 
 
 def test_each_model_has_its_error_until_the_item_is_not_wanted_any_more() -> None:

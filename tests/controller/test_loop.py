@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kneescale.controller.api_server import ApiError
-from kneescale.controller.failures import FIRST_DELAY_S
+from kneescale.controller.failures import BACKOFF
 from kneescale.controller.listing import list_all, list_all_at_start
 from kneescale.controller.loop import Loop, Pace
 from kneescale.controller.metrics import Metrics
@@ -218,7 +218,7 @@ async def test_a_failed_write_waits_before_it_is_tried_again(api: FakeApiServer,
     api.fail(on("apply", "bad"), UNAVAILABLE, times=1)
     due_s = await loop.reconcile()
     now_s = asyncio.get_running_loop().time()
-    assert now_s < due_s <= now_s + FIRST_DELAY_S
+    assert now_s < due_s <= now_s + BACKOFF.first_s
     await loop.reconcile()
     assert writes(api) == [("apply", "Service", "bad")]
 

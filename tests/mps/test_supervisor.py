@@ -12,8 +12,6 @@ from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
 from kneescale.mps.status import DaemonState
 from kneescale.mps.supervisor import (
-    FIRST_BACKOFF_NS,
-    LONGEST_BACKOFF_NS,
     LONGEST_SILENCE_NS,
     Action,
     Answered,
@@ -77,10 +75,10 @@ def test_backoff_doubles_up_to_a_minute_and_begins_anew_after_a_steady_run() -> 
         waits.append(state.start_at_ns - now_ns)
         assert step(state, Tick(), state.start_at_ns - 1)[1] == ()
         now_ns = state.start_at_ns
-    assert waits == [min(FIRST_BACKOFF_NS << n, LONGEST_BACKOFF_NS) for n in range(8)]
+    assert waits == [seconds * NS_PER_S for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
     state, _ = step(state, Tick(), now_ns)
     state, _ = step(state, Exited(1), now_ns + 60 * NS_PER_S)
-    assert state.start_at_ns == now_ns + 60 * NS_PER_S + FIRST_BACKOFF_NS
+    assert state.start_at_ns == now_ns + 61 * NS_PER_S
 
 
 def test_a_daemon_that_is_silent_for_long_is_ended_and_a_late_answer_forgives() -> None:

@@ -23,7 +23,7 @@ from kneescale.core.wire import (
 )
 from kneescale_worker.batches import Batch, BatchRun, BatchRunner
 from kneescale_worker.errors import ContextLostError, TooLateError
-from kneescale_worker.link import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, AgentLink, MessageReader, connect
+from kneescale_worker.link import BACKOFF, AgentLink, MessageReader, connect
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Slice
 
@@ -62,7 +62,7 @@ class GrantClient:
 
         Raises ContextLostError when the agent says so.
         """
-        backoff_s = FIRST_BACKOFF_S
+        failures = 0
         while True:
             link = await connect(self._socket, self._hello, self._on_message)
             self._listen(link)
@@ -76,8 +76,8 @@ class GrantClient:
             if self._is_to_restart:
                 raise ContextLostError("a fault on the GPU took this worker's context; it is started anew")
             _log.warning("the agent closed the connection; going on alone")
-            backoff_s = FIRST_BACKOFF_S if served else min(2 * backoff_s, LONGEST_BACKOFF_S)
-            await asyncio.sleep(backoff_s)
+            failures = 1 if served else failures + 1
+            await asyncio.sleep(BACKOFF.wait_s(failures))
 
     def arrived(self, count: int, arrived_ns: int) -> None:
         """`count` items joined the queue."""

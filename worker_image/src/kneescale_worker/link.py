@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
+from kneescale.core.backoff import Backoff
 from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Hello, Message, encode
 
 _log = logging.getLogger(__name__)
 _ONE_TURN = select.EPOLLIN | select.EPOLLONESHOT
-#: Between two attempts to reach the agent, doubling.
-FIRST_BACKOFF_S = 0.05
-LONGEST_BACKOFF_S = 1.0
+#: Between two attempts to reach the agent.
+BACKOFF = Backoff(first_s=0.05, longest_s=1)
 
 
 class MessageReader:
@@ -142,13 +142,13 @@ class AgentLink(asyncio.Protocol):
 async def connect(socket: Path, hello: Hello, on_message: Callable[[AgentLink, Message], None]) -> AgentLink:
     """Connect and say `hello`, trying again until the agent listens."""
     loop = asyncio.get_running_loop()
-    backoff_s = FIRST_BACKOFF_S
+    failures = 0
     while True:
         try:
             _, link = await loop.create_unix_connection(lambda: AgentLink(on_message), str(socket))
         except OSError:
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+            failures += 1
+            await asyncio.sleep(BACKOFF.wait_s(failures))
         else:
             link.send(hello)
             return link

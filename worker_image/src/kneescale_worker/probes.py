@@ -9,7 +9,7 @@ from pathlib import Path
 from kneescale.core.units import NS_PER_US
 from kneescale.core.wire import Done, Grant, Hello, Message, Probe, Progress, Role
 from kneescale_worker.errors import AgentError
-from kneescale_worker.link import FIRST_BACKOFF_S, AgentLink, connect
+from kneescale_worker.link import BACKOFF, AgentLink, connect
 
 #: A device that has left no time for a probe for so long is too busy for it.
 _PATIENCE_S = 5.0
@@ -44,7 +44,7 @@ class ProbeClient:
                 return None
             if grant:
                 return await self._run(link, grant, run)
-            await asyncio.sleep(FIRST_BACKOFF_S)
+            await asyncio.sleep(BACKOFF.first_s)
 
     def tell(self, progress: Progress) -> None:
         """Say how far the profile is, if the agent is there to hear it."""

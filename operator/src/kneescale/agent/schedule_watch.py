@@ -5,11 +5,11 @@ from collections.abc import Callable
 from threading import Event
 
 from kneescale.agent.cluster_api import ClusterApi, ClusterError, ExpiredError, Manifest
+from kneescale.core.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-_FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 30.0
+_BACKOFF = Backoff(first_s=0.5, longest_s=30)
 
 
 class ScheduleWatch:
@@ -24,17 +24,18 @@ class ScheduleWatch:
 
     def run(self, stop: Event) -> None:
         """List and watch until `stop`; a server that is away is asked again, ever more slowly."""
-        delay_s = _FIRST_DELAY_S
+        failures = 0
         while not stop.is_set():
             try:
                 self.follow()
-                delay_s = _FIRST_DELAY_S
+                failures = 0
             except ExpiredError:
                 self._resource_version = ""
             except ClusterError as error:
+                failures += 1
+                delay_s = _BACKOFF.wait_s(failures)
                 log.warning("no news of GPUSchedules: %s; asking again in %.1f s", error, delay_s)
                 stop.wait(delay_s)
-                delay_s = min(_LONGEST_DELAY_S, 2 * delay_s)
 
     def follow(self) -> None:
         """List where nothing is known, then hand on changes until the server ends the watch.

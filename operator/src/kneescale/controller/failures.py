@@ -5,21 +5,22 @@ from dataclasses import dataclass
 
 from kneescale.controller.difference import Item
 from kneescale.controller.observe import Key
+from kneescale.core.backoff import Backoff
 
-FIRST_DELAY_S = 1.0
-LONGEST_DELAY_S = 30.0
+BACKOFF = Backoff(first_s=1, longest_s=30)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
     models: frozenset[Key]
     message: str
-    delay_s: float
+    #: In a row.
+    count: int
     retry_at_s: float
 
 
 class Failures:
-    """Exponential backoff for each item on its own, and the last error of each model. Times are monotonic."""
+    """A backoff for each item on its own, and the last error of each model. Times are monotonic."""
 
     def __init__(self) -> None:
         self._failures: dict[Item, _Failure] = {}
@@ -36,8 +37,9 @@ class Failures:
     def failed(self, item: Item, models: frozenset[Key], message: str, now_s: float) -> float:
         """Note a failure; return the delay in seconds before the next try."""
         previous = self._failures.get(item)
-        delay_s = min(LONGEST_DELAY_S, 2 * previous.delay_s) if previous else FIRST_DELAY_S
-        self._failures[item] = _Failure(models, message, delay_s, now_s + delay_s)
+        count = previous.count + 1 if previous else 1
+        delay_s = BACKOFF.wait_s(count)
+        self._failures[item] = _Failure(models, message, count, now_s + delay_s)
         return delay_s
 
     def succeeded(self, item: Item) -> None:

@@ -8,12 +8,12 @@ from time import monotonic
 from kneescale.controller.api_server import ApiError, ApiServer, Listing
 from kneescale.controller.observe import World
 from kneescale.controller.resources import Kind
+from kneescale.core.backoff import Backoff
 from kneescale.core.errors import KneescaleError
 
 logger = logging.getLogger(__name__)
 
-_FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 10.0
+_BACKOFF = Backoff(first_s=0.5, longest_s=10)
 
 
 async def list_all(api: ApiServer, world: World) -> None:
@@ -30,16 +30,17 @@ async def list_all_at_start(api: ApiServer, world: World, patience_s: float) -> 
 
     Raises KneescaleError, saying what to do, when that takes longer than `patience_s`.
     """
-    give_up_s, delay_s = monotonic() + patience_s, _FIRST_DELAY_S
+    give_up_s, failures = monotonic() + patience_s, 0
     while True:
         try:
             return await list_all(api, world)
         except KneescaleError as error:
+            failures += 1
+            delay_s = _BACKOFF.wait_s(failures)
             if monotonic() + delay_s > give_up_s:
                 raise
             logger.warning("cannot start yet: %s; next try in %.1f s", error, delay_s)
         await asyncio.sleep(delay_s)
-        delay_s = min(_LONGEST_DELAY_S, 2 * delay_s)
 
 
 async def _list(api: ApiServer, kind: Kind) -> Listing:

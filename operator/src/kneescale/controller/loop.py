@@ -13,7 +13,7 @@ from kneescale.controller import events
 from kneescale.controller.api_server import ApiServer
 from kneescale.controller.apply import Applier
 from kneescale.controller.difference import Item, Verb, Write, difference
-from kneescale.controller.failures import FIRST_DELAY_S, LONGEST_DELAY_S, Failures
+from kneescale.controller.failures import BACKOFF, Failures
 from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
 from kneescale.controller.metrics import Metrics, Result
@@ -59,7 +59,8 @@ class Loop:
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._broken_by = ""
-        self._rest_s = FIRST_DELAY_S
+        #: Cycles that broke in a row.
+        self._breaks = 0
         #: When the last cycle ended, in monotonic seconds: the sign of life.
         self.last_cycle_s = monotonic()
 
@@ -90,20 +91,22 @@ class Loop:
         except Exception as error:  # noqa: BLE001  (it is logged and counted, and all else goes on)
             await self._rest(repr(error))
             return monotonic()
-        self._broken_by, self._rest_s = "", FIRST_DELAY_S
+        self._broken_by, self._breaks = "", 0
         return due_s
 
     async def _rest(self, error: str) -> None:
         """Longer each time, whatever wakes; the traceback is told once."""
         self._metrics.reconciled(Result.BROKEN)
+        self._breaks += 1
+        rest_s = BACKOFF.wait_s(self._breaks)
         logger.error(
             "no plan, all stays as it is: %s; next try in %.0f s",
             error,
-            self._rest_s,
+            rest_s,
             exc_info=error != self._broken_by,
         )
-        await asyncio.sleep(self._rest_s)
-        self._broken_by, self._rest_s = error, min(LONGEST_DELAY_S, 2 * self._rest_s)
+        await asyncio.sleep(rest_s)
+        self._broken_by = error
 
     async def reconcile(self) -> float:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""

@@ -7,14 +7,14 @@ undefined (NVIDIA, Multi-Process Service, "Client Early Termination").
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from kneescale.core.backoff import Backoff
 from kneescale.core.units import NS_PER_S
 from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
 from kneescale.mps.status import DaemonState
 
-#: Between the end of a daemon and its next start, doubling...
-FIRST_BACKOFF_NS = 1 * NS_PER_S
-LONGEST_BACKOFF_NS = 60 * NS_PER_S
+#: Between the end of a daemon and its next start...
+_BACKOFF = Backoff(first_s=1, longest_s=60)
 #: ...and from the beginning again once it ran for so long.
 _STEADY_NS = 60 * NS_PER_S
 #: A daemon that answered nothing for so long hangs: its answers are a matter of milliseconds.
@@ -94,7 +94,8 @@ class Supervision:
     #: When it is started again, and when it was started last.
     start_at_ns: int = 0
     started_ns: int = 0
-    backoff_ns: int = FIRST_BACKOFF_NS
+    #: Runs that ended since one was steady, that one included.
+    ends: int = 0
     starts: int = 0
     #: Since when it does not answer; None while it does.
     silent_since_ns: int | None = None
@@ -141,13 +142,13 @@ def _tick(now: Supervision, now_ns: int) -> Step:
 
 def _exited(now: Supervision, status: int, now_ns: int) -> Supervision:
     steady = now_ns - now.started_ns >= _STEADY_NS
-    backoff_ns = FIRST_BACKOFF_NS if steady else now.backoff_ns
+    ends = 1 if steady else now.ends + 1
     served = now.state in (DaemonState.RUNNING, DaemonState.FAULTED)
     return replace(
         now,
         state=DaemonState.DOWN,
-        start_at_ns=now_ns + backoff_ns,
-        backoff_ns=min(2 * backoff_ns, LONGEST_BACKOFF_NS),
+        start_at_ns=now_ns + round(NS_PER_S * _BACKOFF.wait_s(ends)),
+        ends=ends,
         # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
         losses=now.losses + served,
         line=f"the control daemon ended with status {status}",
