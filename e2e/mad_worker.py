@@ -19,7 +19,7 @@ RAVES_S = 5.0
 def main() -> None:
     """Rave; ends with an error where nobody ever let it in."""
     nonsense = b"\xff" * 65_536
-    sense = encode(Hello(Role.SERVE, max_batch=1, born_ns=1)) + 4096 * encode(Arrived(1, arrived_ns=1))
+    sense = encode(Hello(Role.SERVE, born_ns=1)) + 4096 * encode(Arrived(1, arrived_ns=1))
     end_s = time.monotonic() + RAVES_S
     was_let_in = False
     while time.monotonic() < end_s:

@@ -21,7 +21,7 @@ from kneescale.testing.spans import peak_percent
 from tests.agent.builders import LANES, NODE, allocated_claim, assignment_of, partition, schedule
 
 NAMES = ("a", "b", "p")
-HELLO = Hello(Role.SERVE, 8, born_ns=0)
+HELLO = Hello(Role.SERVE, born_ns=0)
 
 
 def _spec() -> GPUScheduleSpec:
@@ -71,7 +71,7 @@ def test_hello_is_answered_with_terms() -> None:
     "messages",
     [
         [Arrived(1, 0)],
-        [Hello(Role.PROFILE, 8, 0)],
+        [Hello(Role.PROFILE, 0)],
         [HELLO, HELLO],
         [HELLO, Arrived(0, 0)],
         [HELLO, Arrived(1, NS_PER_S + 1)],
@@ -215,7 +215,7 @@ def test_overruns_and_latencies_are_shown() -> None:
 
 def test_what_a_worker_measured_is_shown_while_it_is_connected() -> None:
     broker = _broker()
-    measured = Measured(30_000, 10, 10, 10, 0, 1_000, 2_000, 0)
+    measured = Measured(30_000, 10, 10, 10, 0, 1_000, 2_000)
     broker.handle("a", HELLO, 1)
     broker.handle("a", measured, 2)
     assert broker.views(3)[0].measured == measured
@@ -254,7 +254,7 @@ class Workers(RuleBasedStateMachine):
     def joins(self, name: str) -> None:
         if name in self.assigned - self.joined:
             role = Role.PROFILE if name == "p" else Role.SERVE
-            assert self.broker.handle(name, Hello(role, 8, 0), self.now_ns) is not None
+            assert self.broker.handle(name, Hello(role, 0), self.now_ns) is not None
             self.joined.add(name)
 
     @rule(name=st.sampled_from(NAMES))

@@ -155,7 +155,7 @@ def test_a_worker_that_hangs_gives_way_and_only_a_new_one_takes_its_place(
     assert host.trace.running_percent == 0
     with FakeWorker(path, born_ns=1) as same:
         same.connect()
-        same.send(Hello(Role.SERVE, 8, 1))
+        same.send(Hello(Role.SERVE, 1))
         same.wait_for_hang_up()
     with FakeWorker(path, born_ns=2) as new:
         new.hello()
@@ -174,7 +174,7 @@ def test_what_a_worker_says_while_the_host_stands_still_is_heard_before_it_is_ca
     with FakeWorker(path) as punctual, FakeWorker(path.with_name(f"{claim_uid('b')}.sock")) as other:
         for worker in (punctual, other):
             worker.connect()
-            worker.send(Hello(Role.SERVE, 8, 1))
+            worker.send(Hello(Role.SERVE, 1))
             host.turn()
             host.turn()
             worker.receive_terms()
@@ -313,7 +313,7 @@ def test_what_does_not_fit_is_sent_later() -> None:
         connection = WorkerConnection(ours)
         sent = 0
         while not connection.has_pending:
-            connection.send(Hello(Role.SERVE, sent, 0))
+            connection.send(Hello(Role.SERVE, sent))
             sent += 1
         peer = WorkerConnection(theirs)
         received = 0

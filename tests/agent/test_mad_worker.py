@@ -16,8 +16,8 @@ from kneescale.testing.fake_worker import FakeWorker
 from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
 
-_FLOOD = encode(Measured(1, 1, 1, 1, 1, 1, 1, 1)) * 10_000
-_HELLO = Hello(Role.SERVE, 16, 0)
+_FLOOD = encode(Measured(1, 1, 1, 1, 1, 1, 1)) * 10_000
+_HELLO = Hello(Role.SERVE, 0)
 
 
 @pytest.fixture

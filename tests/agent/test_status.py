@@ -77,7 +77,7 @@ def test_a_new_schedule_is_applied_and_waits_for_workers(node: Node) -> None:
 def test_what_a_worker_measured_is_told(node: Node) -> None:
     with node.worker() as worker:
         worker.hello()
-        worker.send(Measured(30_000, 156, 155, 150, 1, 4_200, 9_001, 0))
+        worker.send(Measured(30_000, 156, 155, 150, 1, 4_200, 9_001))
         wait_until(lambda: node.host.views()[0].measured is not None, "the measurement")
         first = node.told(1)["partitions"][0]
         worker.close()
@@ -111,7 +111,7 @@ def test_how_far_a_profile_is_is_told_and_no_surer_than_it_is(node: Node) -> Non
 def test_without_answers_no_latency_is_told(node: Node) -> None:
     with node.worker() as worker:
         worker.hello()
-        worker.send(Measured(30_000, 0, 0, 0, 0, 0, 0, 0))
+        worker.send(Measured(30_000, 0, 0, 0, 0, 0, 0))
         wait_until(lambda: node.host.views()[0].measured is not None, "the measurement")
         first = node.told(1)["partitions"][0]
     assert first["requests"] == 0

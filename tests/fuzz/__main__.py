@@ -22,8 +22,8 @@ def fuzz(data: bytes) -> None:
     """One session of mad workers, as `data` says."""
     provider = atheris.FuzzedDataProvider(data)
     session = MadSession()
-    session.say("a", Hello(Role.SERVE, 8, 0))
-    session.say("p", Hello(Role.PROFILE, 8, 0))
+    session.say("a", Hello(Role.SERVE, 0))
+    session.say("p", Hello(Role.PROFILE, 0))
     for _ in range(_MOST_STEPS):
         if not provider.remaining_bytes():
             break
@@ -59,7 +59,7 @@ def _message(provider: atheris.FuzzedDataProvider, now_ns: int) -> Message:
 
     match whole(6):
         case 0:
-            return Hello(whole(_U8), whole(_U16), whole(_U64))
+            return Hello(whole(_U8), whole(_U64))
         case 1:
             return Arrived(whole(_U16), time_ns())
         case 2:
@@ -67,7 +67,7 @@ def _message(provider: atheris.FuzzedDataProvider, now_ns: int) -> Message:
         case 3:
             return Probe((50, 100, 101)[whole(2)], whole(_U16), whole(_U32))
         case 4:
-            return Measured(*(whole(_U32) for _ in range(8)))
+            return Measured(*(whole(_U32) for _ in range(7)))
         case 5:
             return Progress(whole(_U16), whole(_U16), whole(_U32))
         case _:

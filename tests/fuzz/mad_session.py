@@ -34,7 +34,7 @@ class MadSession:
         #: What the honest worker has: items that wait, and its grants with the time at which they came.
         self._waiting = 0
         self._running: list[tuple[int, Grant]] = []
-        self._broker.handle(HONEST, Hello(Role.SERVE, 8, 0), self.now_ns)
+        self._broker.handle(HONEST, Hello(Role.SERVE, 0), self.now_ns)
 
     def feed(self, name: str, data: bytes) -> None:
         """Bytes from a mad worker; one that is no worker in its right mind is hung up on."""

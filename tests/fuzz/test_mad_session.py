@@ -31,11 +31,11 @@ _IDS = st.one_of(st.integers(0, 40), _U64)
 _COUNTS = st.one_of(st.integers(0, 40), _U16)
 
 _MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, st.one_of(st.sampled_from(Role), _U8), _U16, _TIMES),
+    st.builds(Hello, st.one_of(st.sampled_from(Role), _U8), _TIMES),
     st.builds(Arrived, _COUNTS, _TIMES),
     st.builds(Probe, st.one_of(st.sampled_from((50, 100)), _U8), _COUNTS, _U32),
     st.builds(Done, _IDS, _TIMES, _TIMES),
-    st.builds(Measured, *[_U32] * 8),
+    st.builds(Measured, *[_U32] * 7),
     st.builds(Terms, _U64, _U16, _U8, _U16),
     st.builds(Grant, _IDS, _U8, _U16, _U64),
     st.builds(Refuse, _U32),
@@ -61,8 +61,8 @@ _STEPS = st.one_of(
     ),
 )
 _HELLOS = (
-    partial(MadSession.say, name="a", message=Hello(Role.SERVE, 8, 0)),
-    partial(MadSession.say, name="p", message=Hello(Role.PROFILE, 8, 0)),
+    partial(MadSession.say, name="a", message=Hello(Role.SERVE, 0)),
+    partial(MadSession.say, name="p", message=Hello(Role.PROFILE, 0)),
 )
 
 

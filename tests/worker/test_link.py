@@ -13,7 +13,7 @@ from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Hello, Message, Refuse, Restart, Role, encode
 from kneescale_worker.link import AgentLink, MessageReader, connect
 
-HELLO = Hello(Role.SERVE, 8, born_ns=1)
+HELLO = Hello(Role.SERVE, born_ns=1)
 
 
 @dataclass

@@ -141,12 +141,12 @@ def test_batches_on_several_lanes_run_at_once(worker: Worker) -> None:
 def test_the_agent_hears_what_requests_saw(worker: Worker) -> None:
     with FakeAgent(worker.socket, TERMS, generous=True) as agent:
         (hello,) = agent.wait_for(Hello)
-        assert (hello.role, hello.max_batch) == (Role.SERVE, 8)
+        assert hello.role == Role.SERVE
         for first in range(3):
             infer(grpc, worker.grpc, rows(2, first))
         seen = len(agent.received(Measured))
         measured = agent.wait_for(Measured, seen + 2)[-1]
-        assert (measured.requests, measured.answered, measured.failed, measured.queued) == (3, 3, 0, 0)
+        assert (measured.requests, measured.answered, measured.failed) == (3, 3, 0)
         assert measured.within_slo == 3
         assert 0 < measured.p50_us <= measured.p99_us < TERMS.slo_ns // 1000
 
@@ -429,7 +429,7 @@ def test_a_small_grid_is_profiled_whole(start_worker: StartWorker) -> None:
         agent.hang_up()
         assert worker.wait() == 0
         first, again = agent.received(Hello)
-        assert (first.role, first.max_batch) == (Role.PROFILE, 4)
+        assert first.role == Role.PROFILE
         assert first == again, "it is the same process"
     points = _latencies_us(worker, "points")
     assert points.keys() == {(lane, batch) for lane in (10, 20, 40, 100) for batch in (1, 2, 4)}

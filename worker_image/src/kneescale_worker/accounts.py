@@ -91,9 +91,9 @@ class RequestAccounts:
             if not self._in_flight:
                 self.idle.set()
 
-    def measure(self, slo_ns: int, queued: int) -> Measured:
+    def measure(self, slo_ns: int) -> Measured:
         """The figures of the last window, now."""
-        return self._window.measure(slo_ns, queued, time.monotonic_ns())
+        return self._window.measure(slo_ns, time.monotonic_ns())
 
     def _hold(self, count: int) -> None:
         held_bytes = self.held_bytes + count

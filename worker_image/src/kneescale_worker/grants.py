@@ -40,11 +40,9 @@ class GrantClient:
     then, as without a connection, `alone` is set.
     """
 
-    def __init__(
-        self, socket: Path, max_batch: int, queue: ItemQueue, runner: BatchRunner, metrics: Metrics
-    ) -> None:
+    def __init__(self, socket: Path, queue: ItemQueue, runner: BatchRunner, metrics: Metrics) -> None:
         self._socket = socket
-        self._hello = Hello(Role.SERVE, max_batch, time.monotonic_ns())
+        self._hello = Hello(Role.SERVE, time.monotonic_ns())
         self._queue = queue
         self._runner = runner
         self._loop = asyncio.get_running_loop()

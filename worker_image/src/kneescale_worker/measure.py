@@ -26,7 +26,7 @@ class Window:
         """A request was refused, failed or abandoned."""
         self._add(now_ns, None)
 
-    def measure(self, slo_ns: int, queued: int, now_ns: int) -> Measured:
+    def measure(self, slo_ns: int, now_ns: int) -> Measured:
         """The window's figures against the SLO; percentiles are 0 when nothing was answered."""
         self._forget(now_ns)
         latencies_ns = np.array(
@@ -42,7 +42,6 @@ class Window:
             failed=len(self._ended) - answered,
             p50_us=round(p50_us),
             p99_us=round(p99_us),
-            queued=queued,
         )
 
     def _add(self, now_ns: int, latency_ns: int | None) -> None:

@@ -20,9 +20,9 @@ _LONGEST_SILENCE_S = 60.0
 class ProbeClient:
     """Asks the agent for probes, one at a time, over as many connections as it takes."""
 
-    def __init__(self, socket: Path, max_batch: int) -> None:
+    def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._hello = Hello(Role.PROFILE, max_batch, time.monotonic_ns())
+        self._hello = Hello(Role.PROFILE, time.monotonic_ns())
         self._link: AgentLink | None = None
         self._grants: asyncio.Queue[tuple[AgentLink, Grant]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")

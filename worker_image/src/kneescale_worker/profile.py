@@ -174,7 +174,7 @@ async def profile(settings: Settings, executor: LocalExecutor) -> Profile:
     """
     executor.load()
     executor.warm_up()
-    client = ProbeClient(settings.socket, settings.max_batch)
+    client = ProbeClient(settings.socket)
     grid = tuple(product(lanes_to_measure(settings.lanes), doubling_batches(settings.max_batch)))
     design = await Profiler(client, executor, grid, settings.profile_seconds * NS_PER_S).measure()
     served = partial(as_served, design, settings, executor.lane_sms)

@@ -38,7 +38,7 @@ class Server:
         self.queue = ItemQueue(settings.queue_limit)
         self.metrics.queued_items.set_function(lambda: len(self.queue))
         self.runner = BatchRunner(executor, settings.lanes, self.queue, self.metrics)
-        self.client = GrantClient(settings.socket, settings.max_batch, self.queue, self.runner, self.metrics)
+        self.client = GrantClient(settings.socket, self.queue, self.runner, self.metrics)
         self.pacer = SelfPacer(self.client, self.queue, self.runner, settings.lanes[0])
         self.plane = DataPlane(
             settings.model_name,
@@ -66,7 +66,7 @@ class Server:
         while True:
             await asyncio.sleep(_REPORT_EVERY_S)
             if self.client.terms is not None:
-                self.client.report(self.accounts.measure(self.client.terms.slo_ns, len(self.queue)))
+                self.client.report(self.accounts.measure(self.client.terms.slo_ns))
 
     async def drain(self) -> None:
         """Answer until clients have gone elsewhere, then finish the queue."""

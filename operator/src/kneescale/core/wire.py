@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 4
+VERSION = 5
 _HEADER = struct.Struct("<BBH")
 
 
@@ -31,14 +31,13 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Worker to agent, first message: what the worker is for and the most items it can batch.
+    """Worker to agent, first message: what the worker is for.
 
     `born_ns` is when its process began: it tells a worker that was started anew from one that connects again.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<BHQ")
+    layout: ClassVar[struct.Struct] = struct.Struct("<BQ")
     role: int
-    max_batch: int
     born_ns: int
 
 
@@ -97,7 +96,7 @@ class Measured:
     `failed` counts refused and failed requests; `within_slo` only correct answers in time.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<IIIIIIII")
+    layout: ClassVar[struct.Struct] = struct.Struct("<IIIIIII")
     window_ms: int
     requests: int
     answered: int
@@ -105,7 +104,6 @@ class Measured:
     failed: int
     p50_us: int
     p99_us: int
-    queued: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,10 @@ class FakeWorker:
                 time.sleep(0.005)
         self._sock.settimeout(self._deadline_s)
 
-    def hello(self, role: Role = Role.SERVE, max_batch: int = 16) -> None:
+    def hello(self, role: Role = Role.SERVE) -> None:
         """Connect, introduce oneself and wait for the terms."""
         self.connect()
-        self.send(Hello(role, max_batch, self._born_ns))
+        self.send(Hello(role, self._born_ns))
         self.receive_terms()
 
     def receive_terms(self) -> Terms:
@@ -94,7 +94,7 @@ class FakeWorker:
 
     def measured(self, requests: int, p99_us: int) -> None:
         """Say that `requests` were answered in time over the last ten seconds."""
-        self.send(Measured(10_000, requests, requests, requests, 0, p99_us, p99_us, 0))
+        self.send(Measured(10_000, requests, requests, requests, 0, p99_us, p99_us))
 
     def decisions_until(self, end_ns: int) -> list[Grant | Refuse]:
         """The next grants and refusals: as soon as there are some, or none by `end_ns`, monotonic."""
