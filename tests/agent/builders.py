@@ -57,7 +57,6 @@ def schedule(
             "memoryBytes": 16 << 30,
             "clients": 48,
             "policy": policy,
-            "sessionMilliseconds": 100,
             "partitions": list(partitions),
         },
     }

@@ -66,7 +66,6 @@ SPECS = st.builds(
     memory_bytes=st.integers(min_value=0),
     clients=st.integers(min_value=0),
     policy=st.sampled_from(Policy),
-    session_milliseconds=st.integers(0, 60_000),
     partitions=st.lists(PARTITIONS, max_size=3).map(tuple),
 )
 

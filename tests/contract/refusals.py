@@ -57,7 +57,6 @@ def gpu_schedule() -> dict[str, Any]:
             "memoryBytes": 17179869184,
             "clients": 48,
             "policy": "SpatioTemporal",
-            "sessionMilliseconds": 50,
             "partitions": [
                 {
                     "name": "lite0-0123abcd",

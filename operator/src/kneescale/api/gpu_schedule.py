@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from kneescale.api.codec import Items, JsonName, Range, Text, decode, encode
+from kneescale.api.codec import Items, JsonName, Text, decode, encode
 from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
@@ -98,8 +98,6 @@ class GPUScheduleSpec:
     #: Most partitions at once; a pool of processes counts once for each lane.
     clients: Count
     policy: Policy
-    #: The scheduler's planning period: the longest SLO here; 0 while there is no partition.
-    session_milliseconds: Annotated[int, Range(0, 60_000)]
     partitions: Annotated[tuple[Partition, ...], Items(max_items=64)]
 
 

@@ -51,7 +51,6 @@ def _schedule(device: GpuDevice, entries: Mapping[str, Partition], settings: Set
         memory_bytes=device.memory_bytes,
         clients=device.clients,
         policy=settings.policy,
-        session_milliseconds=max((partition.slo_milliseconds for partition in partitions), default=0),
         partitions=partitions,
     )
 
