@@ -86,7 +86,6 @@ def allocated_claim(
         "apiVersion": "kneescale.dev/v1alpha1",
         "kind": "PartitionConfig",
         "partition": name,
-        "role": "Serve",
     }
     result = {
         "driver": driver,

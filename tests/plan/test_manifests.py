@@ -46,7 +46,6 @@ def test_a_claim_asks_for_the_chosen_device_and_names_its_lanes() -> None:
             "kind": "PartitionConfig",
             "partition": claim["metadata"]["name"],
             "lanes": [50, 100],
-            "role": "Serve",
         },
     }
 

@@ -8,7 +8,6 @@ from kneescale.api.footprint import Footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.names import API_VERSION, DRIVER
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import Role
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.plan.state import Manifest
 
@@ -16,12 +15,7 @@ _ATTRIBUTES = f'device.attributes["{DRIVER}"]'
 
 
 def render_worker_claim(
-    metadata: dict[str, Any],
-    model: InferenceModel,
-    device: GpuDevice,
-    lanes: Sequence[int],
-    role: Role,
-    held: Footprint,
+    metadata: dict[str, Any], model: InferenceModel, device: GpuDevice, lanes: Sequence[int], held: Footprint
 ) -> Manifest:
     """A claim of what a worker takes of one device."""
     parameters = {
@@ -29,7 +23,6 @@ def render_worker_claim(
         "kind": "PartitionConfig",
         "partition": metadata["name"],
         "lanes": list(lanes),
-        "role": role.value,
     }
     config = [{"requests": ["gpu"], "opaque": {"driver": DRIVER, "parameters": parameters}}]
     is_device = f'{_ATTRIBUTES}.uuid == "{device.uuid}"'

@@ -49,7 +49,7 @@ def render_partition(target: Target, settings: Settings) -> list[Manifest]:
         target.name, model, settings.worker_image, target.footprint, serving(), emulated=emulated
     )
     return [
-        render_worker_claim(metadata, model, device, target.lanes, Role.SERVE, target.footprint),
+        render_worker_claim(metadata, model, device, target.lanes, target.footprint),
         _pod(pod_metadata, pod_spec),
     ]
 
@@ -67,7 +67,7 @@ def render_profiling(run: Run, settings: Settings) -> list[Manifest]:
         run.job_name, model, settings.worker_image, ONE_PROCESS, _measuring(device), emulated=emulated
     )
     return [
-        render_worker_claim(metadata, model, device, device.lanes, Role.PROFILE, ONE_PROCESS),
+        render_worker_claim(metadata, model, device, device.lanes, ONE_PROCESS),
         _job(job_metadata, metadata["labels"], pod_spec),
     ]
 
