@@ -19,6 +19,7 @@ from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_S, US_PER_MS, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
+from kneescale.core.worker_message import FITTED, POINTS
 from kneescale.testing.node import running_host, running_worker
 from tools.gpu_trial.subjects import Subject
 
@@ -155,7 +156,7 @@ class Rig:
 
     def _surface(self, name: str) -> LatencySurface:
         message = json.loads(self._message(name).read_text())
-        triples = [*message["points"], *message.get("fitted", ())]
+        triples = [*message[POINTS], *message.get(FITTED, ())]
         return LatencySurface.from_points(Point(lane, batch, us / US_PER_MS) for lane, batch, us in triples)
 
     def _message(self, name: str) -> Path:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from kneescale.core.errors import KneescaleError
 from kneescale.core.tiers import Tier
+from kneescale.core.worker_message import ERROR
 from kneescale_worker.errors import HungError
 from kneescale_worker.executor import make_executor, make_local_executor
 from kneescale_worker.predict import PredictionRequest, predict
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"kneescale_worker: {error}\n")
         else:
             _log.error("ending: %s", error)
-            _leave_message(termination_path(os.environ), {"error": str(error)})
+            _leave_message(termination_path(os.environ), {ERROR: str(error)})
         if isinstance(error, HungError):
             # A plain return would wait for the thread that hangs.
             _end_at_once(_EXIT_HUNG)

@@ -11,6 +11,7 @@ from kneescale.core.surfaces.gpu_products import gpu_product
 from kneescale.core.surfaces.prediction import KERNELS_PREDICT_TO, TORCHSCRIPT, predicted_surface
 from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import PERCENT
+from kneescale.core.worker_message import EXPECTED_ERROR_PERCENT, POINTS
 from kneescale_worker.profile import lanes_to_measure, triples
 
 
@@ -40,6 +41,6 @@ def predict(request: PredictionRequest) -> dict[str, Any]:
     lanes, batches = lanes_to_measure(request.lanes), doubling_batches(request.max_batch)
     surface = predicted_surface(executor.kernels(), product, TORCHSCRIPT, lanes, batches)
     return {
-        "points": triples(surface.points),
-        "expectedErrorPercent": ceil(PERCENT * KERNELS_PREDICT_TO),
+        POINTS: triples(surface.points),
+        EXPECTED_ERROR_PERCENT: ceil(PERCENT * KERNELS_PREDICT_TO),
     }

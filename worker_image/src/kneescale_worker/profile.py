@@ -19,6 +19,7 @@ from kneescale.core.surfaces.profiling_choice import MeasuringCost, Run, Sequent
 from kneescale.core.surfaces.surface import Point, doubling_batches
 from kneescale.core.units import NS_PER_S, NS_PER_US, PERCENT, PERMILLE, US_PER_MS, ms_to_ns, ns_to_ms
 from kneescale.core.wire import Progress
+from kneescale.core.worker_message import EXPECTED_ERROR_PERCENT, FITTED, POINTS, PREDICTION_ERROR_PERCENT
 from kneescale_worker.errors import AgentError, LoadError
 from kneescale_worker.executor import Executor, LocalExecutor
 from kneescale_worker.lanes import served_sms
@@ -59,12 +60,12 @@ class Profile:
 
     def message(self) -> dict[str, Any]:
         """As the operator reads it: points as [GPU%, batch, latency in us]."""
-        message: dict[str, Any] = {"points": triples(self.measured)}
+        message: dict[str, Any] = {POINTS: triples(self.measured)}
         if self.fitted:
-            message["fitted"] = triples(self.fitted)
-            message["expectedErrorPercent"] = ceil(PERCENT * self.expected_error)
+            message[FITTED] = triples(self.fitted)
+            message[EXPECTED_ERROR_PERCENT] = ceil(PERCENT * self.expected_error)
         if self.prediction_error is not None:
-            message["predictionErrorPercent"] = round(PERCENT * self.prediction_error)
+            message[PREDICTION_ERROR_PERCENT] = round(PERCENT * self.prediction_error)
         return message
 
 

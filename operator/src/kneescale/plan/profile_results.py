@@ -7,11 +7,12 @@ from typing import Any
 from kneescale.api.codec import decode, encode
 from kneescale.api.model_profile import ModelProfileSpec, ProfileSource, Stack
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.worker_message import EXPECTED_ERROR_PERCENT, FITTED, POINTS, PREDICTION_ERROR_PERCENT
 from kneescale.plan.needs import Need
 from kneescale.plan.workloads import worker_error
 
 _POINT_KEYS = ("gpuPercent", "batch", "latencyMicroseconds")
-_ERRORS = ("expectedErrorPercent", "predictionErrorPercent")
+_ERRORS = (EXPECTED_ERROR_PERCENT, PREDICTION_ERROR_PERCENT)
 
 
 def parse_result(need: Need, stack: Stack | None, message: str) -> ModelProfileSpec:
@@ -21,7 +22,7 @@ def parse_result(need: Need, stack: Stack | None, message: str) -> ModelProfileS
     """
     try:
         result = json.loads(message)
-        points = _points(result["points"], fitted=False) + _points(result.get("fitted", ()), fitted=True)
+        points = _points(result[POINTS], fitted=False) + _points(result.get(FITTED, ()), fitted=True)
         errors = {name: result[name] for name in _ERRORS if name in result}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         points, errors = [], {}

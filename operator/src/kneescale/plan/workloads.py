@@ -35,6 +35,7 @@ from kneescale.api.names import (
 from kneescale.api.quantity import parse_quantity
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.worker_message import ERROR
 
 #: The reason of a problem that the worker itself tells of.
 MODEL_LOAD_FAILED = "ModelLoadFailed"
@@ -229,7 +230,7 @@ def is_made_for_a_model(metadata: Metadata, *roles: str) -> bool:
 def worker_error(termination_message: str) -> str | None:
     """The one-line error in a worker's termination message, if it left one."""
     try:
-        error = json.loads(termination_message)["error"]
+        error = json.loads(termination_message)[ERROR]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return " ".join(str(error).split())

@@ -12,6 +12,7 @@ from kneescale.api.conditions import format_time
 from kneescale.api.names import DEVICE_ANNOTATION, MODEL_LABEL, PREDICT, ROLE_LABEL
 from kneescale.core import worker_variables
 from kneescale.core.units import US_PER_MS
+from kneescale.core.worker_message import ERROR, EXPECTED_ERROR_PERCENT, POINTS
 from kneescale.plan.state import Manifest
 from kneescale.testing.world import Key, Move, World, key_of
 
@@ -184,8 +185,8 @@ def _end(world: World, job: Manifest) -> None:
         return
     meta, template = job["metadata"], job["spec"]["template"]
     error = world.broken.get(_uri(template["spec"]))
-    measured = {"points": surface(knee_percent=40, base_ms=5.0)}
-    predicted = {"points": surface(knee_percent=50, base_ms=8.0), "expectedErrorPercent": 80}
+    measured = {POINTS: surface(knee_percent=40, base_ms=5.0)}
+    predicted = {POINTS: surface(knee_percent=50, base_ms=8.0), EXPECTED_ERROR_PERCENT: 80}
     done = json.dumps(predicted if _predicts(job) else measured)
     state = _ended_badly(error) if error else {"terminated": {"exitCode": 0, "message": done}}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
@@ -228,7 +229,7 @@ def _predicts(job: Manifest) -> bool:
 
 
 def _ended_badly(error: str) -> dict[str, Any]:
-    return {"terminated": {"exitCode": 2, "message": json.dumps({"error": error})}}
+    return {"terminated": {"exitCode": 2, "message": json.dumps({ERROR: error})}}
 
 
 def _agent_status(world: World, schedule: Manifest) -> dict[str, Any]:
