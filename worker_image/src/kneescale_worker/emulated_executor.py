@@ -6,13 +6,11 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.surfaces.catalog import SCHEME, lookup
 from kneescale.core.units import NS_PER_S, ms_to_ns
 from kneescale_worker.artefact import ModelMetadata
 from kneescale_worker.errors import LoadError
 from kneescale_worker.tensors import Array, TensorSpec
-
-_SCHEME = "catalog://"
 
 
 class EmulatedExecutor:
@@ -27,10 +25,10 @@ class EmulatedExecutor:
     )
 
     def __init__(self, uri: str, product: str) -> None:
-        if not uri.startswith(_SCHEME):
-            raise LoadError(f"an emulated model has a URI like {_SCHEME}resnet50, not {uri!r}")
+        if not uri.startswith(SCHEME):
+            raise LoadError(f"an emulated model has a URI like {SCHEME}resnet50, not {uri!r}")
         try:
-            self._model = lookup(uri.removeprefix(_SCHEME), product)
+            self._model = lookup(uri.removeprefix(SCHEME), product)
         except InvalidInputError as error:
             raise LoadError(str(error)) from error
 

@@ -5,12 +5,10 @@ from math import ceil
 from kneescale.api.model_profile import ModelProfileSpec, ProfilePoint, ProfileSource
 from kneescale.core.backends import ModelFormat
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.surfaces.catalog import lookup
+from kneescale.core.surfaces.catalog import SCHEME, lookup
 from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import PERCENT, US_PER_MS
 from kneescale.plan.needs import Need
-
-_CATALOG = "catalog://"
 
 
 def first_profile(need: Need) -> ModelProfileSpec:
@@ -34,7 +32,7 @@ def _predict(need: Need) -> tuple[tuple[ProfilePoint, ...], int | None]:
     if subject.format is not ModelFormat.EMULATED:
         return (), None
     try:
-        figures = lookup(spec.model.uri.removeprefix(_CATALOG), subject.product_name)
+        figures = lookup(spec.model.uri.removeprefix(SCHEME), subject.product_name)
     except InvalidInputError:
         return (), None
     points = tuple(

@@ -11,6 +11,8 @@ from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
+#: Of the URI of a model that is nowhere but here.
+SCHEME = "catalog://"
 #: The runs that surfaces of these figures have unless others are asked for: their sources measured no larger
 #: batches.
 GPU_PERCENTS = range(5, WHOLE_GPU_PERCENT + 1, 5)
