@@ -13,8 +13,6 @@ from e2e.runner import CommandError, Runner, succeeds
 CERTIFICATES = "/etc/ssl/certs"
 CERTIFICATE_BUNDLE = f"{CERTIFICATES}/ca-certificates.crt"
 REPOSITORY = "localhost/kneescale"
-# Of each image the archives of this many contents are kept.
-KEPT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,16 @@ class Buildah:
         self._run(image, "commit", "--rm", container, image.ref)
 
     def write_archive(self, image: ImageRef, archive: Path) -> None:
-        """Write an image that was built into an OCI archive; forget old contents. Raises CommandError."""
+        """Write an image that was built into an OCI archive. Raises CommandError."""
         # zstd: a node takes a third of the time that gzip costs it, and writes less than without compression.
         target = f"oci-archive:{archive}:{image.ref}"
         self._run(image, "push", "--compression-format=zstd", "--format=oci", image.ref, target)
-        self._forget_old(image)
+
+    def forget(self, archive: Path) -> None:
+        """Remove an archive, and the image from which it was written."""
+        archive.unlink()
+        name, _, key = archive.stem.rpartition("-")
+        succeeds(self.runner, self._command("rmi", f"{REPOSITORY}/{name}:{key}"))
 
     def push(self, archive: Path, target: str) -> None:
         """Push the image in an archive to a registry, as `target`. Raises CommandError."""
@@ -94,15 +97,6 @@ class Buildah:
     def _provide(self, image: ImageRef, base: ImageRef | None) -> None:
         if base is not None and not succeeds(self.runner, self._command("inspect", "--type=image", base.ref)):
             self._run(image, "pull", f"oci-archive:{base.archive}")
-
-    def _forget_old(self, image: ImageRef) -> None:
-        name = image.archive.stem.rpartition("-")[0]
-        archives = [
-            a for a in image.archive.parent.glob(f"{name}-*.tar") if a.stem.rpartition("-")[0] == name
-        ]
-        for old in sorted(archives, key=lambda a: a.stat().st_mtime, reverse=True)[KEPT - 1 :]:
-            old.unlink()
-            succeeds(self.runner, self._command("rmi", f"{REPOSITORY}/{name}:{old.stem.rpartition('-')[2]}"))
 
     def _trust(self) -> list[str]:
         """Let programs in a build trust what this machine trusts, if it was told to trust more than usual.

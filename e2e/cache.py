@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What nobody used for two weeks is not missed.
-UNUSED_S = 14 * 24 * 3600
+#: Of what is made anew with each change of the sources, so many contents are kept.
+KEPT = 3
+#: And whatever was used that shortly ago: somebody may still run from it.
+IN_USE_S = 3600
 
 
 def home() -> Path:
@@ -39,6 +41,14 @@ def _contents(part: str | Path) -> Iterable[tuple[str, bytes]]:
     return [(str(f.relative_to(part)), f.read_bytes()) for f in files]
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; it may be missing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def made_once(path: Path, make: Callable[[Path], None]) -> Path:
     """Return `path`, a file or folder; where it is missing, `make` makes it first.
 
@@ -56,19 +66,36 @@ def made_once(path: Path, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def made_by_content(path: Path, make: Callable[[Path], None]) -> Path:
-    """The same, for what each change of the sources makes anew: what was long not used beside it is removed.
+def made_by_content(
+    path: Path, make: Callable[[Path], None], forget: Callable[[Path], None] = remove
+) -> Path:
+    """The same, for what each change of the sources makes anew; `forget` removes what is old of it.
 
-    Nothing else may be in that folder.
+    Kept are the KEPT contents that were used last, and those used within IN_USE_S. `path` ends in its
+    content's hash: `<name>-<hash>`, or the hash alone in a folder of one kind of thing.
     """
     made_once(path, make)
     os.utime(path)
-    oldest_s = path.stat().st_mtime - UNUSED_S
+    long_ago_s = _used_s(path) - IN_USE_S
     with lock(path.parent):
-        for other in path.parent.iterdir():
-            if not other.name.startswith(".") and other.stat().st_mtime < oldest_s:
-                remove(other)
+        for old in sorted(_same_name(path), key=_used_s, reverse=True)[KEPT:]:
+            if _used_s(old) < long_ago_s:
+                forget(old)
     return path
+
+
+def _same_name(path: Path) -> list[Path]:
+    name = _name(path)
+    beside = (other for other in path.parent.iterdir() if not other.name.startswith("."))
+    return [other for other in beside if _name(other) == name]
+
+
+def _name(path: Path) -> str:
+    return path.stem.rpartition("-")[0]
+
+
+def _used_s(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 @contextmanager
@@ -89,11 +116,3 @@ def lock(path: Path, on_wait: Callable[[str], object] = lambda _: None) -> Itera
         file.write(f"process {os.getpid()}: {' '.join(sys.argv)}")
         file.flush()
         yield
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; it may be missing."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -150,7 +150,7 @@ class ImageBuilder:
                 build()
                 self._buildah.write_archive(image, archive)
 
-        cache.made_once(image.archive, make)
+        cache.made_by_content(image.archive, make, self._buildah.forget)
         return image
 
     @property

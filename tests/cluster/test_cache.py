@@ -24,16 +24,40 @@ def test_made_once_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert len(made) == 1
 
 
-def test_what_was_long_not_used_goes_when_something_is_asked_for_beside_it(tmp_path: Path) -> None:
-    folder, long_ago = tmp_path / "folder", tmp_path.stat().st_mtime - cache.UNUSED_S - 60
-    for name in ("old", "used"):
-        cache.made_by_content(folder / name, Path.mkdir)
+def test_the_contents_of_a_name_that_were_used_last_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for age, name in enumerate(["thing-1", "thing-2", "thing-3", "thing-else-4"]):
+        (folder / name).mkdir(parents=True)
         (folder / name / "part").touch()
-        os.utime(folder / name, (long_ago, long_ago))
-    cache.made_by_content(folder / "used", Path.mkdir)
-    cache.made_by_content(folder / "new", Path.mkdir)
-    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {"used", "new"}
-    assert (folder / "used" / "part").exists()
+        os.utime(folder / name, (1000 - age, 1000 - age))
+    cache.made_by_content(folder / "thing-3", Path.mkdir)
+    assert len(_visible(folder)) == 4
+    cache.made_by_content(folder / "thing-5", Path.mkdir)
+    assert _visible(folder) == {"thing-1", "thing-3", "thing-5", "thing-else-4"}
+
+
+def test_what_somebody_may_still_run_from_is_kept(tmp_path: Path) -> None:
+    for number in range(cache.KEPT + 2):
+        cache.made_by_content(tmp_path / "folder" / str(number), Path.mkdir)
+    assert len(_visible(tmp_path / "folder")) == cache.KEPT + 2
+
+
+def test_what_else_was_kept_of_a_content_goes_with_it(tmp_path: Path) -> None:
+    forgotten: list[str] = []
+
+    def forget(path: Path) -> None:
+        forgotten.append(path.name)
+        path.rmdir()
+
+    folder = tmp_path / "folder"
+    for number in range(cache.KEPT + 1):
+        cache.made_by_content(folder / str(number), Path.mkdir, forget)
+        os.utime(folder / str(number), (number, number))
+    assert forgotten == ["0"]
+
+
+def _visible(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def test_an_interrupted_making_leaves_nothing_and_is_begun_again(tmp_path: Path) -> None:
