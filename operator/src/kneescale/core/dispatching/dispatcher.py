@@ -99,7 +99,7 @@ class Dispatcher:
     def queued(self, name: str) -> int:
         """Items that wait in the partition's queue; 0 for a partition that is not known."""
         partition = self._device.partitions.get(name)
-        return partition.queued if partition else 0
+        return partition.queue.count if partition else 0
 
     def timing(self, name: str) -> Timing:
         """How a partition's runs keep to their times; as of none for a partition that is not known."""

@@ -1,8 +1,9 @@
-"""A partition as its dispatcher sees it: the terms it has, and the items that wait in its worker's queue."""
+"""A partition as its dispatcher sees it: the terms it has, and what its worker's queue needs next."""
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 
+from kneescale.core.dispatching.arrival_queue import ArrivalQueue
 from kneescale.core.dispatching.arrival_rate import ArrivalRate
 from kneescale.core.dispatching.drift import Drift
 from kneescale.core.dispatching.error_budget import ErrorBudget
@@ -88,7 +89,7 @@ class Partition:
     costs: RunCosts | None = None
     connected: bool = False
     probe: ProbeRequest | None = None
-    queued: int = 0
+    queue: ArrivalQueue = field(default_factory=ArrivalQueue)
     #: The lanes that its runs hold: how many of each GPU%.
     held_lanes: Counter[int] = field(default_factory=Counter)
     #: The smallest of its lanes, of those that serve.
@@ -111,7 +112,6 @@ class Partition:
     punctuality: Punctuality = field(default_factory=Punctuality)
     budget: ErrorBudget = field(default_factory=ErrorBudget)
     rate: ArrivalRate = field(default_factory=ArrivalRate)
-    _arrivals: deque[tuple[int, int]] = field(default_factory=deque)
     _expected: Option | None = None
     _expected_until_ns: int = 0
     _expected_slack_ns: int = 0
@@ -131,20 +131,13 @@ class Partition:
     def push(self, count: int, arrived_ns: int) -> None:
         """`count` items join the tail of the queue."""
         self.rate.arrived(count, arrived_ns)
-        self._arrivals.append((arrived_ns, count))
-        self.queued += count
+        self.queue.push(count, arrived_ns)
         if self.items == 0 or self.costs is None or self.items < self.costs.max_batch:
             self._queue_changed()
 
     def pop(self, count: int) -> None:
         """The oldest `count` items leave the queue; they are there."""
-        self.queued -= count
-        while count:
-            arrived_ns, items = self._arrivals.popleft()
-            if items > count:
-                self._arrivals.appendleft((arrived_ns, items - count))
-                break
-            count -= items
+        self.queue.pop(count)
         self._queue_changed()
 
     def ran(self, grant: Grant, granted_ns: int, started_ns: int, ended_ns: int) -> None:
@@ -162,32 +155,20 @@ class Partition:
 
     def clear(self) -> None:
         """The worker is gone, and its queue with it."""
-        self._arrivals.clear()
+        self.queue.clear()
         self.probe = None
-        self.queued = 0
         self._queue_changed()
 
     def skip_late(self, now_ns: int) -> None:
         """Plan for the oldest item of the next batch that can still be in time, if there is one."""
-        latest_ns = now_ns - self._slack_ns(self.ready_costs.fastest_ns)
-        seen = 0
-        for arrived_ns, count in self._arrivals:
-            if arrived_ns >= latest_ns:
-                self._plan_from(arrived_ns)
-                return
-            seen += count
-            if seen >= self.items:
-                return
+        since_ns = now_ns - self._slack_ns(self.ready_costs.fastest_ns)
+        arrived_ns = self.queue.first_since(since_ns, self.items)
+        if arrived_ns is not None:
+            self._plan_from(arrived_ns)
 
     def count_lost(self, now_ns: int, least_ns: int) -> int:
         """How many of the oldest items would be late even if they took no longer than `least_ns` from now."""
-        latest_ns = now_ns - self._slack_ns(least_ns)
-        lost = 0
-        for arrived_ns, count in self._arrivals:
-            if arrived_ns >= latest_ns:
-                break
-            lost += count
-        return lost
+        return self.queue.older_than(now_ns - self._slack_ns(least_ns))
 
     def rank_ns(self, now_ns: int) -> int:
         """What its queue goes by: until when it has a run that is much cheaper than those left after that.
@@ -252,7 +233,7 @@ class Partition:
     @property
     def is_idle(self) -> bool:
         """Whether items may arrive at any moment, and none waits."""
-        return self.queued == 0 and self.connected and self.costs is not None
+        return self.queue.count == 0 and self.connected and self.costs is not None
 
     def _work_out_costs(self) -> None:
         terms = self.ready_terms
@@ -268,11 +249,11 @@ class Partition:
         self._queue_changed()
 
     def _queue_changed(self) -> None:
-        if self.costs is None or not self.queued:
+        if self.costs is None or not self.queue.count:
             self.items = 0
             return
-        self.items = min(self.queued, self.costs.max_batch)
-        self._plan_from(self._arrivals[0][0])
+        self.items = min(self.queue.count, self.costs.max_batch)
+        self._plan_from(self.queue.oldest_ns)
 
     def _plan_from(self, arrived_ns: int) -> None:
         costs = self.ready_costs

@@ -86,13 +86,13 @@ def _claims(device: DeviceState, until_ns: int, now_ns: int) -> Iterator[_Claim]
         if partition.costs is None or not partition.connected:
             continue
         promised = partition.rate.promised_items(now_ns, until_ns - now_ns)
-        if partition.queued or promised >= NEGLIGIBLE_ITEMS:
-            items = partition.queued + ceil(promised + SPREAD * sqrt(promised))
+        if partition.queue.count or promised >= NEGLIGIBLE_ITEMS:
+            items = partition.queue.count + ceil(promised + SPREAD * sqrt(promised))
             yield _claim(partition, items, until_ns, now_ns)
 
 
 def _claim(partition: Partition, items: int, until_ns: int, now_ns: int) -> _Claim:
-    by_ns = partition.end_by_ns if partition.queued else partition.end_by_of(now_ns)
+    by_ns = partition.end_by_ns if partition.queue.count else partition.end_by_of(now_ns)
     by_ns -= int(RESERVE_PART_OF_SLO * partition.ready_terms.slo_ns)
     run = partition.ready_costs.best(items, int((by_ns - until_ns) / partition.slowness))
     if run is None:

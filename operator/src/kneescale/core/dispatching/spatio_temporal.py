@@ -111,7 +111,7 @@ def _lost(partition: Partition, needs_ns: int, now_ns: int) -> int:
     lost = partition.count_lost(now_ns, needs_ns)
     if lost and partition.is_given_up and not any(partition.held_lanes.values()):
         # Only a run can tell that runs are not so slow any more: one at a time, late or not.
-        return min(lost, partition.queued - 1)
+        return min(lost, partition.queue.count - 1)
     return lost
 
 
