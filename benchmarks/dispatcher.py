@@ -11,6 +11,7 @@ import sys
 from itertools import cycle, islice
 from time import thread_time_ns
 
+from harness.device_loop import DeviceLoop, Load
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Refused
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.planning.configuration import choose_configuration
@@ -18,7 +19,6 @@ from kneescale.core.surfaces.catalog import CatalogModel, catalog
 from kneescale.core.surfaces.surface import doubling_batches
 from kneescale.core.units import MS_PER_S, NS_PER_US, ms_to_ns
 from kneescale.core.wire import Role
-from kneescale.testing.device_loop import DeviceLoop, Load
 
 LANES = tuple(range(10, 101, 10))
 MAX_BATCH = 16

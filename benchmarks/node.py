@@ -28,6 +28,8 @@ import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 
 from benchmarks import bare_loops
 from e2e.wait import wait_until
+from harness.node import running_host, running_worker
+from harness.spans import Span, edges, peak_percent
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core import worker_variables
@@ -36,8 +38,6 @@ from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kneescale.core.wire import Role, Terms
-from kneescale.testing.node import running_host, running_worker
-from kneescale.testing.spans import Span, edges, peak_percent
 
 WORKERS = 8
 LANE_PERCENT = 12

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.node import running_host
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.testing.node import running_host
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from harness.spans import peak_percent
 from kneescale.agent.assignment import Assignment, assign
 from kneescale.agent.broker import GrantBroker
 from kneescale.agent.claims import PreparedClaim, parse_allocated_claim
@@ -17,7 +18,6 @@ from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_MS, NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Message, Probe, Refuse, Role, Terms
-from kneescale.testing.spans import peak_percent
 from tests.agent.builders import LANES, NODE, allocated_claim, assignment_of, partition, schedule
 
 NAMES = ("a", "b", "p")

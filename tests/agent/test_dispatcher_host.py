@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.node import dispatcher_host
 from kneescale.agent import dispatcher_host as dispatcher_host_module
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker
@@ -19,9 +20,8 @@ from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Grant, Hello, Message, Refuse, Restart, Role, Terms, encode
-from kneescale.testing.fake_worker import FakeWorker, serve
-from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
+from tests.agent.fake_worker import FakeWorker, serve
 from tests.waiting import wait_until
 
 StartHost = Callable[[], DispatcherHost]

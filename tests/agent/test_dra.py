@@ -13,11 +13,11 @@ import pytest
 from kneescale.agent.agent import Agent
 from kneescale.agent.backends import make_backend
 from kneescale.agent.proto import dra_v1_pb2 as dra
-from kneescale.testing.fake_kubelet import FakeKubelet
-from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.agent_process import settings_below
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.fake_kubelet import FakeKubelet
+from tests.agent.fake_worker import FakeWorker
 from tests.waiting import wait_until
 
 A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))

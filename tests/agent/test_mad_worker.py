@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.node import dispatcher_host
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.core.wire import Hello, Measured, Role, encode
-from kneescale.testing.fake_worker import FakeWorker
-from kneescale.testing.node import dispatcher_host
 from tests.agent.builders import assignment_of, claim_uid
+from tests.agent.fake_worker import FakeWorker
 
 _FLOOD = encode(Measured(1, 1, 1, 1, 1, 1, 1)) * 10_000
 _HELLO = Hello(Role.SERVE, 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.spans import peak_percent
 from kneescale.agent.assignment import Assignment, assign
 from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.dispatcher_host import DispatcherHost
@@ -23,11 +24,10 @@ from kneescale.sim.dispatched import Dispatched
 from kneescale.sim.engine import Slowness, scheduled
 from kneescale.sim.record import Record
 from kneescale.sim.tenant import Tenant
-from kneescale.testing.fake_worker import FakeWorker
-from kneescale.testing.paced_worker import PacedWorker
-from kneescale.testing.spans import peak_percent
 from tests.agent.builders import LANES, NODE, allocated_claim, claim_uid, schedule
 from tests.agent.builders import partition as a_partition
+from tests.agent.fake_worker import FakeWorker
+from tests.agent.paced_worker import PacedWorker
 from tests.waiting import wait_until
 
 #: Requests per second, and what a batch of one takes at 100 GPU%.

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kneescale.agent.proto import dra_v1_pb2 as dra
-from kneescale.testing.fake_kubelet import FakeKubelet
-from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.builders import allocated_claim, claim_uid, partition, schedule
+from tests.agent.fake_kubelet import FakeKubelet
+from tests.agent.fake_worker import FakeWorker
 
 ROOT = Path(__file__).parents[2]
 A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))

@@ -18,9 +18,9 @@ from kneescale.api.gpu_schedule import GPUScheduleStatus
 from kneescale.core.dispatching.dispatcher import Timing
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant, Measured, Progress, Role
-from kneescale.testing.fake_worker import FakeWorker
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_cluster_api import FakeClusterApi
+from tests.agent.fake_worker import FakeWorker
 from tests.agent.leaving_hosts import LeavingHosts
 from tests.waiting import wait_until
 

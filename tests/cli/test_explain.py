@@ -8,9 +8,9 @@ import pytest
 
 from kneescale.cli.main import main
 from kneescale.plan.what_if import outcome_now
-from kneescale.testing.cluster_life import settle
-from kneescale.testing.world import World
 from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster_life import settle
+from tests.plan.world import World
 
 
 @pytest.fixture

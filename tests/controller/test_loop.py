@@ -17,7 +17,7 @@ from kneescale.controller.observe import World
 from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED, Object
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Deletion, Desired, EventNote, ObjectRef, Observed
-from kneescale.testing.fake_api_server import FakeApiServer, Request
+from tests.controller.fake_api_server import FakeApiServer, Request
 from tests.controller.objects import gpu_schedule, model, obj, pod, service
 from tests.waiting import until
 

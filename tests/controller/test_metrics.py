@@ -13,10 +13,10 @@ from kneescale.controller.observe import World
 from kneescale.controller.resources import WATCHED
 from kneescale.plan import plan
 from kneescale.plan.state import Desired, EventNote, ObjectRef
-from kneescale.testing.cluster_life import settle
-from kneescale.testing.fake_api_server import FakeApiServer
+from tests.controller.fake_api_server import FakeApiServer
 from tests.controller.objects import service
 from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster_life import settle
 
 RESNET = (("model", "resnet50"), ("namespace", "default"))
 

@@ -16,11 +16,11 @@ from kneescale.core.units import NS_PER_MS
 from kneescale.core.wire import Grant
 from kneescale.plan import plan
 from kneescale.plan.state import EventNote, ObjectRef
-from kneescale.testing.cluster_life import settle
 from kneescale_worker.metrics import Drop, Outcome
 from kneescale_worker.metrics import Metrics as WorkerMetrics
 from tests.agent.builders import assignment_of
 from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster_life import settle
 from tests.waiting import wait_until
 
 

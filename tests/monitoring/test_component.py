@@ -10,8 +10,8 @@ import yaml
 from e2e.cluster.programs import build_all
 from e2e.progress import Progress
 from e2e.runner import Shell
-from kneescale.testing.cluster_life import settle
 from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster_life import settle
 from tools.monitoring.generated import COMPONENT
 from tools.monitoring.parts import PARTS
 

@@ -5,8 +5,8 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.api.names import TAINT
 from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest, Settings
-from kneescale.testing.cluster_life import settle
-from kneescale.testing.world import World
+from tests.plan.cluster_life import settle
+from tests.plan.world import World
 
 PRODUCT = "V100-SXM2-16GB"
 #: A model that the catalogue does not know, so that nothing is known of it before it is measured.

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from kneescale.plan.state import Manifest, Settings
-from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, lose_node, model
+from tests.plan.cluster_life import moves, ready_pods, settle
+from tests.plan.world import World
 
 #: Of 16 GiB: no other one fits beside it.
 LARGE = {"gpu": {"memory": "9Gi"}}

@@ -14,8 +14,6 @@ from kneescale.api.quantity import parse_quantity
 from kneescale.core.tiers import Tier
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import evictions, is_cordoned, moves, ready_pods, settle
-from kneescale.testing.world import World, key_of
 from tests.plan.cluster import (
     cordon,
     cure,
@@ -27,6 +25,8 @@ from tests.plan.cluster import (
     sicken,
     uncordon,
 )
+from tests.plan.cluster_life import evictions, is_cordoned, moves, ready_pods, settle
+from tests.plan.world import World, key_of
 
 NAMES = ("resnet50", "vgg19", "bert")
 

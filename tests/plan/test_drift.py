@@ -2,9 +2,9 @@
 
 import pytest
 
-from kneescale.testing.cluster_life import settle
-from kneescale.testing.world import World
 from tests.plan.cluster import condition, emulated_world, model
+from tests.plan.cluster_life import settle
+from tests.plan.world import World
 
 
 def world_with_ratio(permille: int, **spec: object) -> World:

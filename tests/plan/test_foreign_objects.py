@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from kneescale.plan import plan
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, settle
-from kneescale.testing.world import Key, World, key_of
 from tests.plan.cluster import UNHEARD_OF, condition, cordon, emulated_world, model
+from tests.plan.cluster_life import moves, settle
+from tests.plan.world import Key, World, key_of
 
 LABELS = {"app.kubernetes.io/managed-by": "kneescale"}
 #: What the API server itself sees to, whatever anybody writes.

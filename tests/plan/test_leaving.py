@@ -9,8 +9,6 @@ from kneescale.api.conditions import format_time
 from kneescale.plan import plan
 from kneescale.plan.inventory import NOT_READY_PATIENCE
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import agents_report, evictions, moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import (
     UNHEARD_OF,
     check_made_anew,
@@ -25,6 +23,8 @@ from tests.plan.cluster import (
     sicken,
     uncordon,
 )
+from tests.plan.cluster_life import agents_report, evictions, moves, ready_pods, settle
+from tests.plan.world import World
 
 NAME = "resnet50"
 

@@ -5,8 +5,6 @@ from datetime import timedelta
 from kneescale.api.conditions import format_time
 from kneescale.api.gpu_schedule import Policy
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import agents_report, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import (
     UNHEARD_OF,
     add_node,
@@ -16,6 +14,8 @@ from tests.plan.cluster import (
     model,
     serving_world,
 )
+from tests.plan.cluster_life import agents_report, ready_pods, settle
+from tests.plan.world import World
 
 
 def status_of(world: World, name: str) -> Manifest:

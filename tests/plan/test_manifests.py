@@ -3,8 +3,8 @@
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import settle
 from tests.plan.cluster import add_bare_node, device, emulated_world, model, resource_slice
+from tests.plan.cluster_life import settle
 
 
 def manifests(**spec: object) -> dict[str, Manifest]:

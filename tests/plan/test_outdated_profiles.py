@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import UNHEARD_OF, condition, emulated_world, model
+from tests.plan.cluster_life import ready_pods, settle
+from tests.plan.world import World
 
 NAME = "resnet50"
 

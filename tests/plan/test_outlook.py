@@ -6,8 +6,6 @@ from datetime import timedelta
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import agents_report, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
     UNHEARD_OF,
@@ -17,6 +15,8 @@ from tests.plan.cluster import (
     model,
     resource_slice,
 )
+from tests.plan.cluster_life import agents_report, settle
+from tests.plan.world import World
 
 TORCH = {"uri": "oci://example.org/lite0:1", "format": "TorchScript"}
 

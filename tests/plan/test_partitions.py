@@ -11,9 +11,9 @@ from kneescale.core.tiers import Tier
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Manifest
 from kneescale.plan.workloads import Claim
-from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import condition, device_of, emulated_world, model
+from tests.plan.cluster_life import moves, ready_pods, settle
+from tests.plan.world import World
 
 GIB = 1 << 30
 GPU = GpuDevice(

@@ -5,9 +5,9 @@ import pytest
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster_life import ready_pods, settle
+from tests.plan.world import World
 
 PROCESSES, CONTEXTS = Tier.MPS_PROCESSES, Tier.MPS_CONTEXTS
 

@@ -5,8 +5,6 @@ from datetime import timedelta
 
 from kneescale.api.conditions import format_time
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
     add_bare_node,
@@ -16,6 +14,8 @@ from tests.plan.cluster import (
     model,
     resource_slice,
 )
+from tests.plan.cluster_life import moves, ready_pods, settle
+from tests.plan.world import World
 
 NAME = "lite0"
 SOURCE = {"uri": "oci://example.org/lite0:1", "format": "TorchScript"}

@@ -4,9 +4,9 @@ import pytest
 
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import PRODUCT, UNHEARD_OF, condition, emulated_world, model
+from tests.plan.cluster_life import moves, ready_pods, settle
+from tests.plan.world import World
 
 NAME = "resnet50"
 

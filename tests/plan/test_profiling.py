@@ -4,8 +4,6 @@ from copy import deepcopy
 from datetime import timedelta
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import moves, ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import (
     PRODUCT,
     UNHEARD_OF,
@@ -16,6 +14,8 @@ from tests.plan.cluster import (
     model,
     resource_slice,
 )
+from tests.plan.cluster_life import moves, ready_pods, settle
+from tests.plan.world import World
 
 
 def jobs(world: World) -> list[tuple[str, str]]:

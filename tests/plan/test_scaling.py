@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import agents_report, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import PRODUCT, add_node, condition, model, serving_world
+from tests.plan.cluster_life import agents_report, settle
+from tests.plan.world import World
 
 STEP = timedelta(seconds=2)
 FREE = {"minReplicas": 1, "maxReplicas": 4}

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from kneescale.plan.state import Manifest
-from kneescale.testing.cluster_life import agents_report, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import condition, emulated_world, model
+from tests.plan.cluster_life import agents_report, settle
+from tests.plan.world import World
 
 MAY_SLEEP = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 60}
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from kneescale.testing.cluster_life import ready_pods, settle
-from kneescale.testing.world import World
 from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, model
+from tests.plan.cluster_life import ready_pods, settle
+from tests.plan.world import World
 
 NEXT_TO_NONE_OTHER = {"gpu": {"memory": "9Gi"}}
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kneescale.core.wire import Arrived
-from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
+from tests.worker.fake_agent import FakeAgent
 from tests.worker.forwarder import Forwarder
 from tests.worker.oip import TRANSPORTS, address, infer, infer_on, rest, rows
 from tests.worker.process import MODEL, TERMS, Worker, hanging_in

@@ -12,8 +12,8 @@ import pytest
 from kneescale.core.dispatching.punctuality import LEAST_HUNG_NS
 from kneescale.core.units import NS_PER_MS, NS_PER_S
 from kneescale.core.wire import Arrived, Grant, Restart
-from kneescale.testing.fake_agent import FakeAgent
 from tests.worker.conftest import StartWorker
+from tests.worker.fake_agent import FakeAgent
 from tests.worker.oip import InferenceServerException, grpc, infer, rows
 from tests.worker.process import TERMS, Worker, hanging_in
 

@@ -18,7 +18,6 @@ import pytest
 
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.wire import Probe
-from kneescale.testing.fake_agent import FakeAgent
 from kneescale_worker.emulated_executor import EmulatedExecutor
 from kneescale_worker.errors import ContextLostError, ExecutorError, LoadError
 from kneescale_worker.executor import make_executor
@@ -27,6 +26,7 @@ from kneescale_worker.lane_processes import LaneDiedError, LaneProcess, LaneProc
 from kneescale_worker.settings import parse_settings
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
+from tests.worker.fake_agent import FakeAgent
 from tests.worker.faulty_lane import FOLDER
 from tests.worker.oip import grpc
 from tests.worker.process import TERMS

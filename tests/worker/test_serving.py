@@ -16,9 +16,9 @@ import pytest
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Arrived, Done, Grant, Hello, Measured, Probe, Refuse, Role, Terms, encode
-from kneescale.testing.fake_agent import FakeAgent
 from tests.waiting import wait_until
 from tests.worker.conftest import StartWorker
+from tests.worker.fake_agent import FakeAgent
 from tests.worker.oip import TRANSPORTS, InferenceServerException, address, grpc, infer, infer_on, rest, rows
 from tests.worker.process import MODEL, TERMS, Worker, hanging_in
 

@@ -15,8 +15,8 @@ from e2e.debian import MissingPackagesError
 from e2e.images import cpu_torch_site
 from e2e.runner import CommandError
 from kneescale.core.surfaces.kernel_work import KernelWork
-from kneescale.testing.fake_agent import FakeAgent
 from tests.worker.conftest import StartWorker
+from tests.worker.fake_agent import FakeAgent
 from tests.worker.oip import Array, InferenceServerException, grpc
 from tests.worker.process import TERMS, Worker
 

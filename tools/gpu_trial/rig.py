@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.wait import wait_until
+from harness.node import running_host, running_worker
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.gpu_schedule import Policy
@@ -20,7 +21,6 @@ from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_S, US_PER_MS, WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.core.worker_message import FITTED, POINTS
-from kneescale.testing.node import running_host, running_worker
 from tools.gpu_trial.subjects import Subject
 
 LANES = tuple(range(10, WHOLE_GPU_PERCENT + 1, 10))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.device_loop import DeviceLoop, Load, Result
 from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.planning.configuration import choose_configuration
@@ -13,7 +14,6 @@ from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import LatencySurface, doubling_batches
 from kneescale.core.units import ms_to_ns
 from kneescale.core.wire import Role
-from kneescale.testing.device_loop import DeviceLoop, Load, Result
 from tests.core.sample_surfaces import LANES
 
 MAX_BATCH = 16

@@ -14,7 +14,7 @@ from kneescale.core import worker_variables
 from kneescale.core.units import US_PER_MS
 from kneescale.core.worker_message import ERROR, EXPECTED_ERROR_PERCENT, POINTS
 from kneescale.plan.state import Manifest
-from kneescale.testing.world import Key, Move, World, key_of
+from tests.plan.world import Key, Move, World, key_of
 
 _GPU_PERCENTS = (10, 20, 40, 60, 80, 100)
 _BATCHES = (1, 2, 4, 8, 16)

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 
+from harness.spans import Span
 from kneescale.core.wire import Arrived, Done, Grant, Refuse
-from kneescale.testing.fake_worker import FakeWorker
-from kneescale.testing.spans import Span
+from tests.agent.fake_worker import FakeWorker
 
 #: When nothing is due it looks up this often.
 _IDLE_NS = 10_000_000

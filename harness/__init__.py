@@ -1,0 +1,1 @@
+"""What benchmarks, tools and tests share; nothing in an image imports it."""
