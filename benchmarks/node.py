@@ -27,9 +27,9 @@ import numpy as np
 import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 
 from benchmarks import bare_loops
-from e2e.wait import wait_until
 from harness.node import running_host, running_worker
 from harness.spans import Span, edges, peak_percent
+from harness.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import GrantRecord, Trace
 from kneescale.core import worker_variables

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import cache
 from e2e.oci import images_in
-from e2e.runner import CommandError, Runner, succeeds
+from harness import cache
+from harness.runner import CommandError, Runner, succeeds
 
 CERTIFICATES = "/etc/ssl/certs"
 CERTIFICATE_BUNDLE = f"{CERTIFICATES}/ca-certificates.crt"

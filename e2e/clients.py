@@ -15,7 +15,7 @@ from e2e.demo.oip import ModelClient
 from e2e.demo.samples import echoes
 from e2e.demo.services import reach
 from e2e.shop import Shop
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 FIRST_ANSWER_S = 30.0
 

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from e2e import cache
 from e2e.cluster.base import Cluster
 from e2e.cluster.choice import choose
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import Images, build_images
-from e2e.progress import Progress
 from e2e.prometheus import Prometheus, watching
 from e2e.prometheus import build as build_prometheus
-from e2e.runner import Shell
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
+from harness import cache
+from harness.progress import Progress
+from harness.runner import Shell
 
 REAL_MODEL = "silero-vad"
 POLICY = "SpatioTemporal"

@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import cache
 from e2e.buildah import Buildah, ImageRef
-from e2e.cluster.golang import uv
-from e2e.debian import ensure_packages
-from e2e.progress import Progress
-from e2e.runner import Runner, Shell
+from harness import cache
+from harness.checkout import PACKAGE_SOURCES, ROOT, uv
+from harness.debian import ensure_packages
+from harness.progress import Progress
+from harness.runner import Runner, Shell
 from worker_image import cpu_torch
 
-ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "worker_image" / "models"
-PACKAGE_SOURCES = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "operator/src", "worker_image/src")
 
 SUITE = "bookworm"
 SUITE_PYTHON = "3.11"

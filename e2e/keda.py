@@ -17,10 +17,10 @@ from e2e.cluster.golang import GoPrograms, sources
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.pki import Pki
-from e2e.ports import free_ports
-from e2e.progress import Progress
-from e2e.runner import Runner
-from e2e.wait import wait_until
+from harness.ports import free_ports
+from harness.progress import Progress
+from harness.runner import Runner
+from harness.wait import wait_until
 
 _FOLDER = Path(__file__).parent / "keda_program"
 _MODULE = "github.com/kedacore/keda/v2"

@@ -8,7 +8,7 @@ from typing import Any
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.api.names import DRIVER
 
 CLAIMS = "/var/lib/kneescale/claims"

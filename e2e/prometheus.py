@@ -17,11 +17,11 @@ from urllib.request import urlopen
 import yaml
 
 from e2e.cluster.golang import GoPrograms
-from e2e.demo.system import ROOT
-from e2e.ports import free_ports
-from e2e.progress import Progress
-from e2e.runner import Runner
-from e2e.wait import wait_until
+from harness.checkout import ROOT
+from harness.ports import free_ports
+from harness.progress import Progress
+from harness.runner import Runner
+from harness.wait import wait_until
 
 MONITORING = ROOT / "manifests" / "components" / "monitoring"
 _PROGRAMS = GoPrograms(

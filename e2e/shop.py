@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster.kubectl import Kubectl
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.units import US_PER_MS
 

@@ -8,11 +8,11 @@ from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.keda import Keda
-from e2e.progress import Progress
 from e2e.prometheus import Prometheus
-from e2e.runner import Shell
 from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.progress import Progress
+from harness.runner import Shell
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -20,9 +20,9 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.programs import build_all, kubernetes_version
 from e2e.images import ImageBuilder
-from e2e.progress import Progress
-from e2e.runner import Shell
-from e2e.wait import wait_until
+from harness.progress import Progress
+from harness.runner import Shell
+from harness.wait import wait_until
 
 pytestmark = [
     pytest.mark.cluster,

@@ -11,11 +11,12 @@ from e2e.demo.load import Stream, try_each_sample
 from e2e.demo.samples import samples_for
 from e2e.demo.services import reach
 from e2e.demo.speech import recording
-from e2e.demo.system import ROOT, Kneescale
+from e2e.demo.system import Kneescale
 from e2e.images import Images
-from e2e.runner import Shell
 from e2e.shop import STARTED_S, Shop, opened, real_model
-from e2e.wait import wait_until
+from harness.checkout import ROOT
+from harness.runner import Shell
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

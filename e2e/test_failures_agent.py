@@ -11,14 +11,14 @@ from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
-from e2e.debian import ensure_packages
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.leaks import wait_until_tidy
-from e2e.progress import Progress
-from e2e.runner import CommandError, Shell
 from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from e2e.trial import BACK_S, SLO, come_through
-from e2e.wait import wait_until
+from harness.debian import ensure_packages
+from harness.progress import Progress
+from harness.runner import CommandError, Shell
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -14,7 +14,7 @@ from e2e.leaks import wait_until_tidy
 from e2e.recovery import Recovery
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.trial import BACK_S, SLO, come_through
-from e2e.wait import let_pass, wait_until
+from harness.wait import let_pass, wait_until
 
 pytestmark = pytest.mark.cluster
 

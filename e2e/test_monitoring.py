@@ -9,11 +9,11 @@ from e2e.clients import failures, steady_load
 from e2e.cluster.golang import sources
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import NAMESPACE, WORKLOADS
-from e2e.progress import Progress
 from e2e.prometheus import MONITORING, Prometheus
-from e2e.runner import Shell
 from e2e.shop import MOBILENET, Shop
-from e2e.wait import wait_until
+from harness.progress import Progress
+from harness.runner import Shell
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -8,9 +8,9 @@ import pytest
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import NAMESPACE, Kneescale
-from e2e.runner import CommandError
 from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.runner import CommandError
+from harness.wait import wait_until
 from tests.contract.refusals import MODEL, PROFILE, REFUSALS, SCHEDULE, Refusal
 
 pytestmark = pytest.mark.cluster

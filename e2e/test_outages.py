@@ -8,9 +8,9 @@ from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.demo.trace import overcommitted
-from e2e.runner import CommandError
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.runner import CommandError
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

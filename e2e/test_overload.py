@@ -15,7 +15,7 @@ from e2e.demo.oip import Endpoint, ModelClient
 from e2e.demo.samples import EMULATED_ITEMS, echoes
 from e2e.demo.services import reach
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.core.units import MS_PER_S, NS_PER_S
 from kneescale.sim.arrivals import poisson
 

@@ -12,7 +12,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import AGENT, Kneescale
 from e2e.images import Images
 from e2e.shop import Object, opened, real_model
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.api.names import DRIVER
 
 pytestmark = pytest.mark.cluster

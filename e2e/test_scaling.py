@@ -12,7 +12,7 @@ from e2e.demo.samples import echoes
 from e2e.demo.services import reach
 from e2e.demo.system import Kneescale
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -14,8 +14,8 @@ from e2e.cluster.base import Cluster
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.demo.system import AGENT, NAMESPACE, Kneescale
-from e2e.runner import CommandError, Shell
 from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
+from harness.runner import CommandError, Shell
 
 pytestmark = pytest.mark.cluster
 

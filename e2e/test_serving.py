@@ -17,7 +17,7 @@ from e2e.demo.services import forward, reach
 from e2e.demo.system import Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.shop import PRODUCT, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.sim.spans import levels
 
 pytestmark = pytest.mark.cluster

@@ -9,7 +9,7 @@ from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import AGENT, Kneescale
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.api.names import MODEL_LABEL
 
 pytestmark = pytest.mark.cluster

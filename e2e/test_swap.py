@@ -10,7 +10,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.demo.system import Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.shop import MOBILENET, STARTED_S, Shop
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

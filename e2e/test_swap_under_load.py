@@ -20,7 +20,7 @@ from e2e.demo.figures import Outcome, summarise
 from e2e.demo.system import Kneescale
 from e2e.demo.trace import overcommitted
 from e2e.shop import STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.wait import let_pass, wait_until
+from harness.wait import let_pass, wait_until
 from kneescale.core.units import ns_to_ms
 
 pytestmark = pytest.mark.cluster

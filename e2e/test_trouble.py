@@ -9,7 +9,7 @@ from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome
 from e2e.shop import PRODUCT, STARTED_S, Object, Shop, imported_profile, inference_model, opened, real_model
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -9,7 +9,7 @@ from e2e.clients import steady_load
 from e2e.demo.figures import Outcome
 from e2e.recovery import FULL_ATTAINMENT, UNDER_WAY_S, Recovery, recovery
 from e2e.shop import Shop
-from e2e.wait import let_pass, wait_until
+from harness.wait import let_pass, wait_until
 
 #: Far above what an answer takes, on a machine that also runs the cluster: it tells an outage, not a jitter.
 SLO_MS = 200

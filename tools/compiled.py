@@ -11,12 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from e2e import cache
-from e2e.cluster.golang import uv
-from e2e.debian import MissingPackagesError, ensure_packages
-from e2e.images import PACKAGE_SOURCES, ROOT
-from e2e.progress import Progress
-from e2e.runner import CommandError, Shell
+from harness import cache
+from harness.checkout import PACKAGE_SOURCES, ROOT, uv
+from harness.debian import MissingPackagesError, ensure_packages
+from harness.progress import Progress
+from harness.runner import CommandError, Shell
 
 _COMPILER = {"build-essential": "gcc"}
 _ENABLED = {"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from e2e.chaos.run import run
 from e2e.cluster.base import ClusterError
-from e2e.debian import MissingPackagesError
-from e2e.demo.system import ROOT
-from e2e.progress import Progress
-from e2e.runner import CommandError
+from harness.checkout import ROOT
+from harness.debian import MissingPackagesError
+from harness.progress import Progress
+from harness.runner import CommandError
 
 FOLDER = ROOT / "build" / "chaos"
 

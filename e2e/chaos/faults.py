@@ -11,9 +11,9 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
-from e2e.runner import CommandError
 from e2e.shop import Shop
-from e2e.wait import let_pass, wait_until
+from harness.runner import CommandError
+from harness.wait import let_pass, wait_until
 from kneescale.api.names import MODEL_LABEL
 
 T = TypeVar("T")

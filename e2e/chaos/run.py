@@ -19,10 +19,10 @@ from e2e.demo.system import Kneescale, write_overlay
 from e2e.demo.trace import overcommitted
 from e2e.images import build_images
 from e2e.leaks import leaks, wait_until_tidy
-from e2e.progress import Progress
-from e2e.runner import CommandError, Shell
 from e2e.shop import Object, Shop, imported_profile, inference_model, opened
-from e2e.wait import let_pass
+from harness.progress import Progress
+from harness.runner import CommandError, Shell
+from harness.wait import let_pass
 from kneescale.core.units import PERMILLE
 
 #: Few large requests keep the GPUs busy, so that the machine's own cores have time for the cluster.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from e2e.cluster.base import Cluster, ClusterError
 from e2e.cluster.choice import DEFAULT_NAME, KINDS, choose
 from e2e.cluster.kubectl import Kubectl
-from e2e.debian import MissingPackagesError
-from e2e.runner import CommandError, Shell
+from harness.debian import MissingPackagesError
+from harness.runner import CommandError, Shell
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster.base import ClusterError
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 MOUNTS = Path("/proc/self/mounts")
 # The controllers that the kubelet needs (cgroup v2: a parent must hand them on).

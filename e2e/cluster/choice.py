@@ -7,8 +7,8 @@ from e2e.cluster.base import Cluster, ClusterError
 from e2e.cluster.existing import ExistingCluster
 from e2e.cluster.kind import KindCluster
 from e2e.cluster.local import LocalCluster
-from e2e.progress import Progress
-from e2e.runner import Runner, Shell, succeeds
+from harness.progress import Progress
+from harness.runner import Runner, Shell, succeeds
 
 KINDS = ("local", "kind", "existing")
 DEFAULT_NAME = "kneescale"

@@ -9,7 +9,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.pki import Pki
 from e2e.cluster.programs import Programs
 from e2e.cluster.units import Units
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 GROUP = "control"
 UNITS = tuple(f"{GROUP}/{p}" for p in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"))

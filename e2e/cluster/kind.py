@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from e2e import cache
 from e2e.cluster.base import ClusterError
 from e2e.cluster.golang import GoPrograms
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.programs import find_kubectl
-from e2e.progress import Progress
-from e2e.runner import CommandError, Runner
+from harness import cache
+from harness.progress import Progress
+from harness.runner import CommandError, Runner
 
 MODULE = Path(__file__).parent / "kind_program"
 WORKERS = 2

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.runner import CommandError, Runner
+from harness.runner import CommandError, Runner
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 
-from e2e import cache, oci
+from e2e import oci
 from e2e.cluster import config, control_plane
 from e2e.cluster.addresses import MAX_NODES, Addresses
 from e2e.cluster.base import ClusterError
@@ -24,10 +24,11 @@ from e2e.cluster.node import OWN_FOLDERS, Node
 from e2e.cluster.pki import Pki
 from e2e.cluster.programs import Programs, build_all
 from e2e.cluster.units import Units
-from e2e.debian import ensure_packages
-from e2e.progress import Progress
-from e2e.runner import Runner
-from e2e.wait import wait_until
+from harness import cache
+from harness.debian import ensure_packages
+from harness.progress import Progress
+from harness.runner import Runner
+from harness.wait import wait_until
 
 # Each with a program that it brings.
 PACKAGES = {

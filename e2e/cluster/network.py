@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster.addresses import SLOTS, Addresses, free_slot
-from e2e.runner import Runner, succeeds
-from e2e.wait import wait_until
+from harness.runner import Runner, succeeds
+from harness.wait import wait_until
 
 FORWARD_THROUGH_BRIDGE = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 

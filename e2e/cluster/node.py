@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import cache, oci
+from e2e import oci
 from e2e.cluster import config
 from e2e.cluster.addresses import Addresses
 from e2e.cluster.base import ClusterError
@@ -12,8 +12,9 @@ from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.network import Network
 from e2e.cluster.programs import Programs
 from e2e.cluster.units import Units
-from e2e.runner import Runner
-from e2e.wait import wait_until
+from harness import cache
+from harness.runner import Runner
+from harness.wait import wait_until
 
 # The folders that are each node's own, so that two nodes with the same paths do not meet.
 OWN_FOLDERS = ("/run", "/var/lib", "/var/log")

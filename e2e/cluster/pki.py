@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from e2e.runner import Runner
+from harness.runner import Runner
 
 DAYS = "365"
 # An empty configuration: OpenSSL's own would make every certificate one of an authority.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from e2e.cluster.golang import GoPrograms
-from e2e.progress import Progress
-from e2e.runner import Runner
+from harness.progress import Progress
+from harness.runner import Runner
 
 MODULE = Path(__file__).parent
 PAUSE = "./pause"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from e2e.cluster.base import ClusterError
 from e2e.cluster.cgroups import CgroupTree
-from e2e.runner import Runner, tail
+from harness.runner import Runner, tail
 
 # Enters the group, then leaves the program to init: it outlives us, and never becomes our zombie.
 START = 'members=$1 log=$2; shift 2; echo 0 >"$members" || exit 1; setsid "$@" </dev/null >>"$log" 2>&1 &'

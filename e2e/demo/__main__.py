@@ -9,16 +9,16 @@ from typing import TextIO
 
 from e2e.cluster.base import Cluster, ClusterError
 from e2e.cluster.choice import DEFAULT_NAME, KINDS, choose, default_kind
-from e2e.debian import MissingPackagesError
 from e2e.demo.autoscale import PICTURE, Autoscaling
 from e2e.demo.mission import Mission
 from e2e.demo.report import BACKENDS, Report
 from e2e.demo.scaling_report import ScalingReport
 from e2e.demo.stage import Stage
-from e2e.demo.system import ROOT
 from e2e.demo.traffic import NAMES, STEP, traffic_named
-from e2e.progress import Progress
-from e2e.runner import CommandError, Shell
+from harness.checkout import ROOT
+from harness.debian import MissingPackagesError
+from harness.progress import Progress
+from harness.runner import CommandError, Shell
 
 FOLDER = ROOT / "build" / "demo"
 INTERRUPTED = 130

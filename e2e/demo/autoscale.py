@@ -16,8 +16,8 @@ from e2e.demo.scaling_report import LONG_S, ModelScaling, ScalingReport, Sightin
 from e2e.demo.stage import Stage
 from e2e.demo.traffic import BURSTY, Traffic, oracle_gpus
 from e2e.demo.watch import watch_while
-from e2e.runner import CommandError
-from e2e.wait import wait_until
+from harness.runner import CommandError
+from harness.wait import wait_until
 from kneescale.core.scaling.autoscaler import LEAST_IPS
 
 FOLDER = "autoscale"

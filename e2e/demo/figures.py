@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from harness.percentile import percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,3 @@ def summarise(outcomes: Sequence[Outcome], slo_ms: float) -> Figures:
         p50_ms=percentile(latencies_ms, 50),
         p99_ms=percentile(latencies_ms, 99),
     )
-
-
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Return the smallest of the values that at least `percent` of them do not pass."""
-    return round(float(np.percentile(values, percent, method="inverted_cdf")), 2) if values else None

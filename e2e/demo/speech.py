@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from e2e import cache
-from e2e.runner import CommandError, Runner
+from harness import cache
+from harness.runner import CommandError, Runner
 
 PACKAGE = "alsa-utils"
 RECORDING = Path("usr/share/sounds/alsa/Front_Center.wav")

@@ -18,8 +18,8 @@ from e2e.demo.services import reach
 from e2e.demo.system import Kneescale, write_overlay
 from e2e.demo.watch import watch_while
 from e2e.images import Images, build_images
-from e2e.progress import Progress
-from e2e.runner import CommandError, Runner
+from harness.progress import Progress
+from harness.runner import CommandError, Runner
 
 SETTLE_TIMEOUT_S = 480.0
 SETTLE_POLL_S = 1.0

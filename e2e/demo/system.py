@@ -11,8 +11,8 @@ import yaml
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.trace import DeviceTrace, parse_trace
+from harness.checkout import ROOT
 
-ROOT = Path(__file__).parents[2]
 NAMESPACE = "kneescale-system"
 OVERLAYS = {"cpu": "local", "emulated": "local-emulated"}
 OPERATOR = "kneescale-operator"

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.chaos import cores
 from e2e.chaos.cores import waited_s, watched_cores
-from e2e.wait import wait_until
+from harness.wait import wait_until
 
 
 def pressure(waited_us: int) -> str:

@@ -14,9 +14,9 @@ from e2e.chaos.faults import ENDS_AGENT, FAULTS, Victim, World
 from e2e.chaos.strikes import Strike
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
-from e2e.progress import Progress
-from e2e.runner import CommandError, Shell
 from e2e.shop import Shop
+from harness.progress import Progress
+from harness.runner import CommandError, Shell
 
 
 class OneAgent(Shell):

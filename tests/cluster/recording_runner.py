@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.runner import CommandError
+from harness.runner import CommandError
 
 Answer = str | Callable[[Sequence[str]], str]
 

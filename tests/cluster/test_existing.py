@@ -9,7 +9,7 @@ import pytest
 from e2e import oci
 from e2e.cluster.base import ClusterError
 from e2e.cluster.existing import ExistingCluster
-from e2e.progress import Progress
+from harness.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
 READY = {"metadata": {"name": "n1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}

@@ -8,7 +8,7 @@ import pytest
 
 from e2e.cluster import golang
 from e2e.cluster.golang import GoPrograms, find_go, sources
-from e2e.progress import Progress
+from harness.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
 PROGRESS = Progress(io.StringIO())

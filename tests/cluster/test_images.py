@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e import cache
 from e2e.buildah import Buildah, ImageRef
 from e2e.images import ImageBuilder
-from e2e.progress import Progress
+from harness import cache
+from harness.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
 PROGRESS = Progress(io.StringIO())

@@ -8,7 +8,7 @@ import pytest
 
 from e2e.cluster.base import ClusterError
 from e2e.cluster.kind import KindCluster
-from e2e.progress import Progress
+from harness.progress import Progress
 from tests.cluster.recording_runner import RecordingRunner
 
 NODES = json.dumps(

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from e2e.cluster.programs import build_all
-from e2e.progress import Progress
-from e2e.runner import Shell
+from harness.progress import Progress
+from harness.runner import Shell
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("local", "local-emulated", "nvidia")

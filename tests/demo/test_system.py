@@ -4,7 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from e2e.demo.system import ROOT, write_overlay
+from e2e.demo.system import write_overlay
+from harness.checkout import ROOT
 
 
 def test_the_overlay_stands_on_the_backends_own_and_sets_images_and_policy(tmp_path: Path) -> None:

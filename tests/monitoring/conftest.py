@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.runner import Shell
+from harness.runner import Shell
 from tests.monitoring.promtool import NoPromtoolError, Promtool, find_promtool
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import cache
-from e2e.runner import CommandError, Runner
+from harness import cache
+from harness.runner import CommandError, Runner
 
 _PACKAGE = "prometheus"
 

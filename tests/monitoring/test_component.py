@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from e2e.cluster.programs import build_all
-from e2e.progress import Progress
-from e2e.runner import Shell
+from harness.progress import Progress
+from harness.runner import Shell
 from tests.plan.cluster import emulated_world, model
 from tests.plan.cluster_life import settle
 from tools.monitoring.generated import COMPONENT

@@ -7,8 +7,8 @@ import hashlib
 import urllib.request
 from pathlib import Path
 
-from e2e import cache
-from e2e.runner import CommandError, Shell
+from harness import cache
+from harness.runner import CommandError, Shell
 
 _PACKAGE = "pool/non-free/n/nvidia-graphics-drivers/nvidia-cuda-mps_535.261.03-1_amd64.deb"
 _SHA256 = "1341544805aa9c839af45bac5a4bd697cb3eb43105eec439bfba60a8e13ba35a"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.debian import MissingPackagesError
-from e2e.progress import Progress
+from harness.debian import MissingPackagesError
+from harness.progress import Progress
 from tools.compiled import compiled_package
 
 SCENARIO = """

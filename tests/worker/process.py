@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from e2e.ports import free_ports
+from harness.ports import free_ports
 from kneescale.core.wire import Terms
 from tests.waiting import wait_until
 

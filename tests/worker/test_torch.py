@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from e2e.debian import MissingPackagesError
 from e2e.images import cpu_torch_site
-from e2e.runner import CommandError
+from harness.debian import MissingPackagesError
+from harness.runner import CommandError
 from kneescale.core.surfaces.kernel_work import KernelWork
 from tests.worker.conftest import StartWorker
 from tests.worker.fake_agent import FakeAgent

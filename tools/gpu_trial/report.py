@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from e2e.demo.figures import percentile
+from harness.percentile import percentile
 from kneescale.core.surfaces.surface import LatencySurface
 from tools.gpu_trial.trial import OneRun
 

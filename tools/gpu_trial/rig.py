@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.wait import wait_until
 from harness.node import running_host, running_worker
+from harness.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.api.gpu_schedule import Policy

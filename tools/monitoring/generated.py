@@ -5,12 +5,12 @@ from pathlib import Path
 
 import yaml
 
+from harness.checkout import ROOT
 from tools.monitoring.dashboards import render
 from tools.monitoring.page import page
 from tools.monitoring.pages import DASHBOARDS
 
-_ROOT = Path(__file__).parents[2]
-COMPONENT = _ROOT / "manifests" / "components" / "monitoring"
+COMPONENT = ROOT / "manifests" / "components" / "monitoring"
 RULES = COMPONENT / "rules.yaml"
 _MADE_OF_RULES = "# Made of rules.yaml by `make monitoring`: change that one.\n"
 
@@ -22,7 +22,7 @@ def generated() -> dict[Path, str]:
         for each in DASHBOARDS
     }
     return {
-        _ROOT / "docs" / "metrics.md": page(),
+        ROOT / "docs" / "metrics.md": page(),
         COMPONENT / "prometheusrule.yaml": _MADE_OF_RULES + _prometheus_rule(),
         **dashboards,
     }

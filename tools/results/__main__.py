@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from harness.checkout import ROOT
 from kneescale.cli.pool import run_all
 from kneescale.cli.profiles import read_profiles
 from kneescale.core.surfaces.catalog import catalog
@@ -19,7 +20,7 @@ from tools.results.page import Page
 from tools.results.pictures import draw_capacities, draw_knees, draw_timelines
 from tools.results.study import jobs
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 SCENARIOS = Path("build/results")
 CATALOG = "the fitted figures that the product ships (`core/surfaces/catalog.py` names their source)"
 

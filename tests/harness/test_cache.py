@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import cache
+from harness import cache
 
 
 def test_made_once_makes_only_what_is_missing(tmp_path: Path) -> None:

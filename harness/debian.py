@@ -4,8 +4,8 @@ import os
 import shutil
 from collections.abc import Mapping
 
-from e2e.progress import Progress
-from e2e.runner import CommandError, Runner
+from harness.progress import Progress
+from harness.runner import CommandError, Runner
 
 
 class MissingPackagesError(RuntimeError):
