@@ -72,26 +72,16 @@ class Agent:
         self._state.restore()
         self._preparer.tidy()
         self._follow_devices()
-        self._start("http", self._http.serve_forever)
-        backend = self._start("backend", partial(self._backend.run, self._ending))
-        for name, loop in (
-            ("slices", self._slices.run),
-            ("node", self._node.run),
-            ("losses", self._losses.run),
-            ("schedules", self._watch.run),
-            ("status", self._status.run),
-        ):
-            self._start(name, partial(loop, self._ending))
-        node_name = self._settings.node_name
+        backend = self._start_loops()
         dra = start_server(
             self._settings.dra_socket,
-            dra_handler(self._preparer, node_name),
-            health_handler(node_name, self._backend, self._hosts, self._ending),
+            dra_handler(self._preparer, self._settings.node_name),
+            health_handler(self._settings.node_name, self._backend, self._hosts, self._ending),
         )
         registration = start_server(
             self._settings.registration_socket, registration_handler(self._settings.dra_socket)
         )
-        log.info("agent of node %s is up", node_name)
+        log.info("agent of node %s is up", self._settings.node_name)
         if not self._glance_until_end():
             # Without the farewells below, which would wait for what is stuck: workers go on alone anyway.
             return False
@@ -110,6 +100,20 @@ class Agent:
     def stop(self) -> None:
         """Make `run` return; not for a signal handler: it takes a lock."""
         self._ending.set()
+
+    def _start_loops(self) -> Thread:
+        """What goes on until the end; returns the thread of the backend."""
+        self._start("http", self._http.serve_forever)
+        backend = self._start("backend", partial(self._backend.run, self._ending))
+        for name, loop in (
+            ("slices", self._slices.run),
+            ("node", self._node.run),
+            ("losses", self._losses.run),
+            ("schedules", self._watch.run),
+            ("status", self._status.run),
+        ):
+            self._start(name, partial(loop, self._ending))
+        return backend
 
     def _glance_until_end(self) -> bool:
         """Follow the devices until `stop`; False as soon as a dispatcher is stuck."""

@@ -145,6 +145,10 @@ def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
         out,
     )
     out.write("\n")
+    _write_models(scenario, bounds.bound, out)
+
+
+def _write_models(scenario: Scenario, bound: FluidBound, out: TextIO) -> None:
     asked = {model.name: model for model in scenario.models}
     titles = ("MODEL", "RATE (/s)", "SLO (ms)", "RUNS (GPU% x BATCH, ms, /s)", "GPU AREA (%)", "SHARE (%)")
     write_table(
@@ -162,7 +166,7 @@ def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
                 100 * model.share,
                 model.price_percent,
             )
-            for model in bounds.bound.models
+            for model in bound.models
         ],
         out,
     )
