@@ -7,6 +7,7 @@ from e2e.chaos.cores import PERIOD_S
 from e2e.clients import tells_of_an_end
 from e2e.demo.figures import BUCKET_S, Outcome, by_time
 from e2e.recovery import FULL_ATTAINMENT
+from kneescale.core.units import MS_PER_S
 
 #: So long after it is over may a fault cost the models that it touches answers, as docs/failures.md has it.
 #: All other faults must cost nobody any.
@@ -28,7 +29,6 @@ EXPLAINS_FOR_S = {
 _CONTROL_PLANE_AWAY, _KUBELET_RESTARTED = "control plane away", "kubelet restarted"
 #: ...or has only just been started.
 _KUBELET_STARTS_S = 20.0
-_MS_PER_S = 1000
 #: What a worker says that cannot answer in time, as where it must do the work of one that is away; or ends.
 _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit", "the worker exits")
 
@@ -69,7 +69,7 @@ def unexplained(
     touching = [fault for fault in adversity.struck if fault.models]
     spans = {fault: _span(fault, adversity, outcomes, slo_ms) for fault in touching}
     own = [span for fault, span in spans.items() if model in fault.models]
-    short = ((at_s - slo_ms / _MS_PER_S, at_s + BUCKET_S) for at_s in adversity.short_s)
+    short = ((at_s - slo_ms / MS_PER_S, at_s + BUCKET_S) for at_s in adversity.short_s)
     shared = [*spans.values(), *short]
     return [each for each in outcomes if not each.correct and not _explained(each, own, shared)]
 

@@ -28,14 +28,13 @@ from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
-from kneescale.core.units import NS_PER_S
+from kneescale.core.units import MIB, NS_PER_S
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
 from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus, read_status, status_path
 
 log = logging.getLogger(__name__)
 
-_MIB = 1024**2
 _LANE_PERCENT_STEP = 10
 #: The kind of the CDI devices that NVIDIA's Container Toolkit describes, one named after each GPU's UUID.
 _NVIDIA_CDI_KIND = "nvidia.com/gpu"
@@ -113,7 +112,7 @@ class CudaMpsBackend:
         if share.memory_bytes:
             # The limit is a process's own: clients in one process share it.
             processes = share.clients if device.tier is Tier.MPS_PROCESSES else 1
-            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={share.memory_bytes // processes // _MIB}M"
+            env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = f"0={share.memory_bytes // processes // MIB}M"
         if device.tier is Tier.MPS_CONTEXTS:
             env["CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING"] = "1"
         if device.tier is Tier.SM_PARTITIONS:

@@ -14,12 +14,11 @@ from kneescale.agent.backend import Device
 from kneescale.agent.files import write_atomically
 from kneescale.api.codec import encode
 from kneescale.core.tiers import Tier
-from kneescale.core.units import NS_PER_S
+from kneescale.core.units import MIB, NS_PER_S
 from kneescale.mps.wanted import WantedDaemon, wanted_files, wanted_path
 
 log = logging.getLogger(__name__)
 
-_MIB = 1024**2
 #: A daemon that ends takes its clients along, so a GPU that is away for a moment keeps its own: several looks
 #: at the driver must have missed it.
 _MISSED_NS = 30 * NS_PER_S
@@ -76,4 +75,4 @@ class WantedDaemons:
 def _content(device: Device) -> str:
     """The limit is for a client without one of its own: the whole device."""
     is_static = device.tier is Tier.SM_PARTITIONS
-    return json.dumps(encode(WantedDaemon(device.uuid, device.memory_bytes // _MIB, is_static)))
+    return json.dumps(encode(WantedDaemon(device.uuid, device.memory_bytes // MIB, is_static)))
