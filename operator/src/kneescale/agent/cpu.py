@@ -22,10 +22,8 @@ from kneescale.agent.backend import (
 from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.cpu_lanes import lane_percent_step
-from kneescale.core.tiers import Tier
+from kneescale.core.tiers import MPS_CLIENTS, Tier
 
-#: As many workers as an MPS server takes before CUDA 13.1, so that plans for both backends look alike.
-_CLIENTS = 48
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -42,7 +40,8 @@ class CpuBackend:
             uuid=node_uuid("CPU", node_name),
             product_name=attribute_text(f"CPU-{count}x-{_model_slug(_CPUINFO.read_text())}"),
             memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-            clients=_CLIENTS,
+            # As many workers as an MPS server takes, so that plans for both backends look alike.
+            clients=MPS_CLIENTS,
             lane_percent_step=lane_percent_step(count),
             tier=tier,
         )

@@ -10,7 +10,7 @@ from kneescale.agent.emulated_faults import CONTEXTS_LOST, FILE_NAME, REMOVED, E
 from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.tiers import Tier
+from kneescale.core.tiers import MPS_CLIENTS, Tier
 from kneescale.core.units import GIB
 
 
@@ -22,8 +22,6 @@ class _Product:
 
 #: Memory and SMs from NVIDIA's Tesla V100 data sheet.
 _PRODUCTS = {"V100-SXM2-16GB": _Product(memory_bytes=16 * GIB, sm_count=80)}
-#: MPS clients per device before CUDA 13.1 (NVIDIA MPS documentation).
-_CLIENTS = 48
 #: SMs in a chunk of the tier of SM partitions, as on Ampere: a real V100 has no such partitions.
 _CHUNK_SMS = 4
 _LANE_PERCENT_STEP = 10
@@ -53,7 +51,7 @@ class EmulatedBackend:
                 uuid=node_uuid("EMU", node_name, f"-{index}"),
                 product_name=product_name,
                 memory_bytes=product.memory_bytes,
-                clients=product.sm_count // _CHUNK_SMS if tier is Tier.SM_PARTITIONS else _CLIENTS,
+                clients=product.sm_count // _CHUNK_SMS if tier is Tier.SM_PARTITIONS else MPS_CLIENTS,
                 lane_percent_step=_LANE_PERCENT_STEP,
                 sm_count=product.sm_count,
                 tier=tier,

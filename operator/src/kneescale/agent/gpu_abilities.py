@@ -1,7 +1,7 @@
 """What follows from a GPU's compute capability and its driver: SMs, limits of MPS, the tier of lanes."""
 
 from kneescale.agent.gpu_library import Version
-from kneescale.core.tiers import Tier
+from kneescale.core.tiers import MPS_CLIENTS, Tier
 
 #: CUDA cores of one SM: NVIDIA, CUDA samples, helper_cuda.h, and the architectures' white papers.
 #: NVML counts cores alone (nvmlDeviceGetNumGpuCores); its count of SMs is for MIG devices only.
@@ -31,8 +31,7 @@ _CHUNK_SMS_BEFORE_HOPPER, _CHUNK_SMS = 4, 8
 _HOPPER = Version(9, 0)
 #: r615: the control daemon's protocol 3 (there, "MPS v3 Interface").
 _DRIVER_WITH_MPS_V3 = 615
-#: Clients of one device, until CUDA 13.1 and since (there, "Limitations").
-_CLIENTS_BEFORE_13_1 = 48
+#: Clients of one device since CUDA 13.1 (there, "Limitations"); until then MPS_CLIENTS.
 _CLIENTS_SINCE_13_1 = 60
 #: What CUDA in the driver and what compute capability a tier needs, the best tier first where several models
 #: share a GPU: caps of several processes take SMs that are free, green contexts of several may be made of the
@@ -62,7 +61,7 @@ def can_be_shared(compute_capability: Version) -> bool:
 
 def client_limit(cuda: Version) -> int:
     """How many MPS clients one GPU may have at once."""
-    return _CLIENTS_SINCE_13_1 if cuda >= _CUDA_WITH_STATIC_PARTITIONS else _CLIENTS_BEFORE_13_1
+    return _CLIENTS_SINCE_13_1 if cuda >= _CUDA_WITH_STATIC_PARTITIONS else MPS_CLIENTS
 
 
 def has_static_partitions(cuda: Version, compute_capability: Version) -> bool:

@@ -6,9 +6,9 @@ from math import ceil, inf
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
-from kneescale.core.planning.fleet import MPS_CLIENTS
 from kneescale.core.planning.fluid import Pool, Workload
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
+from kneescale.core.tiers import MPS_CLIENTS
 from kneescale.core.units import GIB
 
 #: So many times a plan's GPUs are looked at.

@@ -1,6 +1,9 @@
-"""How a worker makes its lanes."""
+"""How a worker makes its lanes, and how many of them a GPU has room for."""
 
 from enum import StrEnum
+
+#: MPS clients of one GPU before CUDA 13.1 (60 since): one for each process of each worker on it.
+MPS_CLIENTS = 48
 
 
 class Tier(StrEnum):

@@ -10,10 +10,8 @@ from math import ceil, floor
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
 from kneescale.core.planning.placement import Demand, Device, Placed, pack
+from kneescale.core.tiers import MPS_CLIENTS
 from kneescale.core.units import GIB, WHOLE_GPU_PERCENT
-
-#: MPS clients of one GPU before CUDA 13.1 (60 since): one for each lane of each model on it.
-MPS_CLIENTS = 48
 
 #: What a model asks for in so many replicas, the area being that of all of them: where each has less of the
 #: rate, batches are longer in gathering, and so may have to be smaller and dearer.
