@@ -122,6 +122,17 @@ def model(name: str, **spec: object) -> Manifest:
     }
 
 
+def expect_rate(world: World, name: str, rps: int) -> None:
+    """Expect so many requests of a model per second from now on."""
+    world.edit("InferenceModel", name, lambda spec: spec.update(expectedRequestsPerSecond=rps))
+
+
+def profile_of(world: World) -> Manifest:
+    """The only ModelProfile."""
+    (profile,) = world.find("ModelProfile")
+    return profile
+
+
 def check_made_anew(world: World, pod: Manifest) -> None:
     """Another pod, and no other, has this one's name."""
     (again,) = world.find("Pod")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.plan.cluster import condition, emulated_world, model
+from tests.plan.cluster import condition, emulated_world, model, profile_of
 from tests.plan.cluster_life import settle
 from tests.plan.world import World
 
@@ -60,7 +60,7 @@ def report(world: World, permille: int | None) -> None:
 
 
 def profile_ratio(world: World) -> object:
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     return profile["status"].get("latencyRatioPermille")
 
 
@@ -77,7 +77,7 @@ def test_the_profile_says_it_and_it_is_remembered_while_nobody_measures() -> Non
 
 def test_what_was_measured_beside_an_older_profile_says_nothing_of_a_new_one() -> None:
     world = world_with_ratio(1310)
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     points = [{**point, "latencyMicroseconds": 7_000} for point in profile["spec"]["points"]]
     world.edit("ModelProfile", profile["metadata"]["name"], lambda spec: spec.update(points=points))
     for _ in range(3):

@@ -12,6 +12,7 @@ from tests.plan.cluster import (
     condition,
     emulated_world,
     model,
+    profile_of,
     serving_world,
 )
 from tests.plan.cluster_life import agents_report, ready_pods, settle
@@ -75,7 +76,7 @@ def test_profiling_leaves_nothing_but_the_profile() -> None:
     (claim,) = world.find("ResourceClaim")
     (pod,) = world.find("Pod")
     assert claim["metadata"]["name"] == pod["metadata"]["name"]
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     assert profile["spec"]["source"] == "Measured"
     assert profile["status"]["kneePercent"] == 40
 
@@ -159,7 +160,7 @@ def test_another_model_uri_serves_the_old_model_until_the_new_one_is_profiled() 
     settle_without_outage(world, "resnet50")
     (pod,) = world.find("Pod")
     assert {"name": "KNEESCALE_MODEL_URI", "value": "catalog://vgg19"} in pod["spec"]["containers"][0]["env"]
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     assert profile["spec"]["modelURI"] == "catalog://vgg19"
 
 
@@ -335,14 +336,14 @@ def test_the_profile_of_a_model_that_cannot_be_read_stays() -> None:
     world = serving_world(model("resnet50"))
     world.edit("InferenceModel", "resnet50", lambda spec: spec["gpu"].update(memory="9Ei"))
     settle(world)
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     assert profile["spec"]["source"] == "Measured"
 
 
 def test_a_shared_profile_goes_with_the_last_model_that_uses_it() -> None:
     source = {"uri": "catalog://resnet50", "format": "Emulated"}
     world = serving_world(model("first", model=source), model("second", model=source))
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     assert "ownerReferences" not in profile["metadata"], "they would have it deleted in another cluster"
     world.remove("InferenceModel", "first")
     settle(world)

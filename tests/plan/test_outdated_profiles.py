@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kneescale.plan.state import Manifest
-from tests.plan.cluster import UNHEARD_OF, condition, emulated_world, model
+from tests.plan.cluster import UNHEARD_OF, condition, emulated_world, model, profile_of
 from tests.plan.cluster_life import ready_pods, settle
 from tests.plan.world import World
 
@@ -29,11 +29,6 @@ def measured_world(nodes: int = 1) -> World:
     world.create(model(NAME, model=UNHEARD_OF))
     settle(world)
     return world
-
-
-def profile_of(world: World) -> Manifest:
-    (profile,) = world.find("ModelProfile")
-    return profile
 
 
 def test_a_profile_names_the_stack_that_it_was_measured_on() -> None:

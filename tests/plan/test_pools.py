@@ -5,7 +5,7 @@ import pytest
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest
-from tests.plan.cluster import emulated_world, model
+from tests.plan.cluster import emulated_world, expect_rate, model
 from tests.plan.cluster_life import ready_pods, settle
 from tests.plan.world import World
 
@@ -32,10 +32,6 @@ def requests(world: World, name: str) -> Manifest:
     (request,) = world.get("ResourceClaim", pod)["spec"]["devices"]["requests"]
     found: Manifest = request["exactly"]["capacity"]["requests"]
     return found
-
-
-def rate(world: World, name: str, rps: int) -> None:
-    world.edit("InferenceModel", name, lambda spec: spec.update(expectedRequestsPerSecond=rps))
 
 
 def test_with_green_contexts_there_is_no_pool() -> None:
@@ -130,7 +126,7 @@ def check_down(world: World, names: tuple[str, ...], most: int) -> None:
 def test_a_rate_that_the_pool_still_carries_changes_nothing() -> None:
     world = serving_world(model("resnet50"))
     pods = ready_pods(world, "resnet50")
-    rate(world, "resnet50", 60)
+    expect_rate(world, "resnet50", 60)
     settle(world)
     assert ready_pods(world, "resnet50") == pods
 
@@ -141,10 +137,10 @@ def test_a_pool_stays_until_the_rate_is_too_much_for_it_and_then_a_new_one_stays
     world.edit("InferenceModel", "resnet50", lambda spec: spec.pop("overrides"))
     settle(world)
     assert ready_pods(world, "resnet50") == pods
-    rate(world, "resnet50", 500)
+    expect_rate(world, "resnet50", 500)
     settle(world, lambda: check_down(world, ("resnet50",), most=0))
     assert len(pools(world)["resnet50"]) == 3
     pods = ready_pods(world, "resnet50")
-    rate(world, "resnet50", 5)
+    expect_rate(world, "resnet50", 5)
     settle(world)
     assert ready_pods(world, "resnet50") == pods

@@ -12,6 +12,7 @@ from tests.plan.cluster import (
     device,
     emulated_world,
     model,
+    profile_of,
     resource_slice,
 )
 from tests.plan.cluster_life import moves, ready_pods, settle
@@ -41,11 +42,6 @@ def make(world: World, *names: str) -> None:
         if any(name in move.name for name in names):
             move.make()
     world.reconcile()
-
-
-def profile_of(world: World) -> Manifest:
-    (profile,) = world.find("ModelProfile")
-    return profile
 
 
 def test_the_job_has_no_claim_and_runs_where_the_gpus_are() -> None:

@@ -3,17 +3,11 @@
 import pytest
 
 from kneescale.core.surfaces.catalog import lookup
-from kneescale.plan.state import Manifest
-from tests.plan.cluster import PRODUCT, UNHEARD_OF, condition, emulated_world, model
+from tests.plan.cluster import PRODUCT, UNHEARD_OF, condition, emulated_world, model, profile_of
 from tests.plan.cluster_life import moves, ready_pods, settle
 from tests.plan.world import World
 
 NAME = "resnet50"
-
-
-def profile_of(world: World) -> Manifest:
-    (profile,) = world.find("ModelProfile")
-    return profile
 
 
 def make_all_but_jobs_end(world: World) -> None:

@@ -12,6 +12,7 @@ from tests.plan.cluster import (
     device,
     emulated_world,
     model,
+    profile_of,
     resource_slice,
 )
 from tests.plan.cluster_life import moves, ready_pods, settle
@@ -197,7 +198,7 @@ def test_a_digest_is_one_model_whatever_the_registry() -> None:
     world.reconcile()
     assert jobs(world) == [("a", "CPU-node1")]
     settle(world)
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     assert profile["spec"]["modelURI"] == f"oci://one.example/lite0:1{digest}"
     assert {each["status"]["profile"] for each in world.find("InferenceModel")} == {
         profile["metadata"]["name"]
@@ -260,7 +261,7 @@ def test_a_deleted_measured_profile_is_measured_again() -> None:
     world = emulated_world()
     world.create(model("a"))
     settle(world)
-    (profile,) = world.find("ModelProfile")
+    profile = profile_of(world)
     world.remove("ModelProfile", profile["metadata"]["name"])
     world.reconcile()
     assert len(world.find("Job")) == 1

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from kneescale.plan.state import Manifest
-from tests.plan.cluster import PRODUCT, add_node, condition, model, serving_world
+from tests.plan.cluster import PRODUCT, add_node, condition, expect_rate, model, serving_world
 from tests.plan.cluster_life import agents_report, settle
 from tests.plan.world import World
 
@@ -233,6 +233,6 @@ def test_a_model_that_has_no_room_at_all_wants_one_if_one_would_do() -> None:
     world.create(model("vgg19", expectedRequestsPerSecond=1000))
     settle(world)
     assert wants(world) == ["Pod vgg19-wanted-1", "ResourceClaim vgg19-wanted-1"]
-    world.edit("InferenceModel", "vgg19", lambda spec: spec.update(expectedRequestsPerSecond=2000))
+    expect_rate(world, "vgg19", 2000)
     settle(world)
     assert wants(world) == []

@@ -2,7 +2,7 @@
 
 from kneescale.core.tiers import Tier
 from kneescale.plan.state import Manifest
-from tests.plan.cluster import UNHEARD_OF, condition, emulated_world, model
+from tests.plan.cluster import UNHEARD_OF, condition, emulated_world, expect_rate, model
 from tests.plan.cluster_life import ready_pods, settle
 from tests.plan.world import World
 
@@ -37,15 +37,11 @@ def chunks(world: World) -> int:
     return sum(int(spec["capacity"]["requests"]["clients"]) for spec in specs)
 
 
-def rate(world: World, name: str, rps: int) -> None:
-    world.edit("InferenceModel", name, lambda spec: spec.update(expectedRequestsPerSecond=rps))
-
-
 def test_a_model_has_the_smallest_lane_that_carries_its_rate_and_claims_its_chunks() -> None:
     world = world_of(model("resnet50", expectedRequestsPerSecond=5))
     assert lanes(world) == {"resnet50": 10}
     assert chunks(world) == 2
-    rate(world, "resnet50", 200)
+    expect_rate(world, "resnet50", 200)
     settle(world)
     assert lanes(world)["resnet50"] > 10
     assert chunks(world) == lanes(world)["resnet50"] // 5
@@ -72,10 +68,10 @@ def test_a_model_for_which_no_sms_are_left_is_not_placed_though_they_lie_idle() 
 def test_a_lane_is_kept_while_it_carries_the_rate_and_is_not_twice_what_is_needed() -> None:
     world = world_of(model("resnet50", expectedRequestsPerSecond=100))
     before, pods = lanes(world), ready_pods(world, "resnet50")
-    rate(world, "resnet50", 90)
+    expect_rate(world, "resnet50", 90)
     settle(world)
     assert (lanes(world), ready_pods(world, "resnet50")) == (before, pods)
-    rate(world, "resnet50", 5)
+    expect_rate(world, "resnet50", 5)
     settle(world)
     assert lanes(world) == {"resnet50": 10}
     assert len(ready_pods(world, "resnet50")) == 1
@@ -83,7 +79,7 @@ def test_a_lane_is_kept_while_it_carries_the_rate_and_is_not_twice_what_is_neede
 
 def test_a_worker_for_another_lane_comes_up_before_the_old_one_goes() -> None:
     world = world_of(model("resnet50", expectedRequestsPerSecond=5))
-    rate(world, "resnet50", 100)
+    expect_rate(world, "resnet50", 100)
 
     def serves() -> None:
         assert ready_pods(world, "resnet50")
