@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.monitoring.parts import PARTS, series_of
+from kneescale.telemetry.declared import Kind, Metric
+from tools.monitoring.parts import PARTS
 
 #: What every target has, by the relabelling that the scrape configuration and the PodMonitors do.
 TARGET_LABELS = frozenset({"instance", "job", "namespace", "node", "pod"})
@@ -20,8 +21,17 @@ def exported() -> dict[str, frozenset[str]]:
     known = {"up": TARGET_LABELS}
     for part in PARTS:
         for metric in part.metrics:
-            known |= {name: labels | TARGET_LABELS for name, labels in series_of(metric).items()}
+            known |= {name: labels | TARGET_LABELS for name, labels in _series_of(metric).items()}
     return known
+
+
+def _series_of(metric: Metric) -> dict[str, frozenset[str]]:
+    """The labels of each series that the metric is told by, those of its target apart."""
+    labels = frozenset(metric.labels)
+    if metric.kind is not Kind.HISTOGRAM:
+        return {metric.name: labels}
+    parts = {f"{metric.name}_{end}": labels for end in ("count", "sum")}
+    return {**parts, f"{metric.name}_bucket": labels | {"le"}}
 
 
 def recorded(rules: Any, known: Known) -> dict[str, frozenset[str]]:  # noqa: ANN401

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kneescale.agent import metrics as agent
 from kneescale.controller import metrics as operator
 from kneescale.core.worker_pod import METRICS_PORT as WORKER_PORT
-from kneescale.telemetry.declared import Kind, Metric
+from kneescale.telemetry.declared import Metric
 from kneescale_worker import metrics as worker
 
 _AGENT_PORT = 9400
@@ -27,12 +27,3 @@ PARTS = (
     Part("agent", "kneescale-agent", _AGENT_PORT, agent.METRICS),
     Part("worker", "kneescale-worker", WORKER_PORT, worker.METRICS),
 )
-
-
-def series_of(metric: Metric) -> dict[str, frozenset[str]]:
-    """The labels of each series that the metric is told by, those of its target apart."""
-    labels = frozenset(metric.labels)
-    if metric.kind is not Kind.HISTOGRAM:
-        return {metric.name: labels}
-    parts = {f"{metric.name}_{end}": labels for end in ("count", "sum")}
-    return {**parts, f"{metric.name}_bucket": labels | {"le"}}
