@@ -23,6 +23,16 @@ def test_json_has_each_policys_load_and_its_fraction_of_the_bound(
     assert said["policies"]["dstack"]["load"] > said["policies"]["nexus"]["load"]
 
 
+@pytest.mark.parametrize("rate", [8, 800])
+def test_what_gpus_carry_does_not_depend_on_how_rates_are_written(
+    rate: int, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"{{name: first, profile: a, slo_ms: 50, rate: {rate}}}"
+    scenario.write_text(f"profiles: p.csv\ngpus: 3\nmodels:\n  - {model}\n")
+    assert main(["capacity", str(scenario), "--duration-s", "1", "--warmup-s", "0", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["policies"]["dstack"]["fraction_of_bound"] > 0.9
+
+
 def test_a_lower_attainment_is_carried_further(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loads = []
     for attainment in ("0.99", "0.5"):

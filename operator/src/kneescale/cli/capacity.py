@@ -14,7 +14,8 @@ from kneescale.sim.fleet import best_capacity
 _HELP = """\
 Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
 attainment, under each policy and with those of its parameters that suit the scenario best; and the fraction
-of the fluid bound that this is. Dropped requests count as missed. With several GPUs, each must carry it."""
+of the fluid bound that this is. Dropped requests count as missed. With several GPUs, each must carry it;
+models are placed for the load at which the bound fills the GPUs as far as the operator does."""
 
 _EXAMPLES = """\
 examples:

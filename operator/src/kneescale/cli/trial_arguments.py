@@ -8,7 +8,8 @@ from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.fluid import fluid_bound
-from kneescale.core.units import NS_PER_S
+from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
+from kneescale.core.units import NS_PER_S, PERMILLE
 from kneescale.sim.fleet import SimulatedGpu, fleet_of
 from kneescale.sim.scenario import Scenario, Trace
 from kneescale.sim.systems import SYSTEMS, Variant
@@ -94,14 +95,16 @@ def bound_and_fleet(
 ) -> tuple[float, tuple[SimulatedGpu, ...]]:
     """The load that no schedule of the scenario exceeds, and its GPUs with their models.
 
-    Raises InvalidInputError where the scenario or a time is wrong or `load`, by default that bound, makes too
-    many requests; InfeasibleError where its models cannot be placed.
+    The models are placed for `load`; where that is yet to be found, for as much of the bound as the operator
+    fills GPUs to. Raises InvalidInputError where the scenario or a time is wrong or `load`, by default the
+    bound, makes too many requests; InfeasibleError where its models cannot be placed.
     """
     scenario, trial = trial_of(arguments)
     with faults_of(arguments.scenario):
         bound = fluid_bound(scenario.workloads(), scenario.pools()).load
         check_requests(scenario, trial, bound if load is None else load)
-        return bound, fleet_of(scenario, trial)
+        placed_for = bound * DEFAULT_AREA_LIMIT_PERMILLE / PERMILLE if load is None else load
+        return bound, fleet_of(scenario, trial, placed_for)
 
 
 def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:

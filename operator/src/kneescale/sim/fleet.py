@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
@@ -18,8 +18,8 @@ from kneescale.sim.trial import Trial
 #: A simulated GPU takes any number of workers; where no memory is given, any amount of it.
 _MANY = 1 << 62
 
-#: An overload that does not fit is put on GPUs that are fuller by this factor, and so on.
-_FULLER = 1.25
+#: What does not fit is put on GPUs that are fuller by this factor, and so on.
+_FULLER = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,14 @@ class SimulatedGpu:
     trial: Trial
 
 
-def fleet_of(scenario: Scenario, trial: Trial) -> tuple[SimulatedGpu, ...]:
-    """The scenario's GPUs, with its models placed as the operator places them; idle ones are left out.
+def fleet_of(scenario: Scenario, trial: Trial, load: float) -> tuple[SimulatedGpu, ...]:
+    """The scenario's GPUs, with its models placed as the operator places them at `load` times their rates.
 
-    Each GPU has random arrivals of its own, and its part of a trace. Raises InfeasibleError where a model
-    cannot be planned on any GPU, or does not fit into their memory.
+    The tenants' rates stay those of the scenario; idle GPUs are left out. Each GPU has random arrivals of its
+    own, and its part of a trace. Raises InfeasibleError where a model cannot be planned on any GPU, or does
+    not fit into their memory.
     """
-    return fleet_with(scenario, _placement(scenario), trial)
+    return fleet_with(scenario, _placement(scenario, load), trial)
 
 
 def fleet_with(
@@ -66,29 +67,31 @@ def best_capacity(fleet: Sequence[SimulatedGpu], variants: tuple[Variant, ...], 
     return min(best_of(variants, gpu.tenants, gpu.trial, attainment).load for gpu in fleet)
 
 
-def _placement(scenario: Scenario) -> Mapping[str, Sequence[str]]:
+def _placement(scenario: Scenario, load: float) -> Mapping[str, Sequence[str]]:
     """The names of each model's GPUs."""
     if len(scenario.gpus) == 1:
         return {model.name: (scenario.gpus[0].name,) for model in scenario.models}
-    demands = [_demand(model, scenario.gpus) for model in scenario.models]
+    demands = [_demand(model, scenario.gpus, load) for model in scenario.models]
     devices = [device_of(gpu) for gpu in scenario.gpus]
-    limit = float(DEFAULT_AREA_LIMIT_PERMILLE)
+    # In an overload no GPU is to be idle: the limit is what each has where all are equally full.
+    limit = max(DEFAULT_AREA_LIMIT_PERMILLE, sum(map(_least_area_permille, demands)) / len(devices))
     while True:
-        outcome = place(demands, devices, {}, area_limit_permille=int(limit))
+        outcome = place(demands, devices, {}, area_limit_permille=ceil(limit))
         placed = {model: to.devices for model, to in outcome.items() if isinstance(to, Placed)}
         if len(placed) == len(demands):
             return placed
         limit *= _FULLER
-        if limit > PERMILLE * (1 + sum(_area_permille(demand) for demand in demands)):
+        if limit > PERMILLE * (1 + sum(map(_most_area_permille, demands))):
             model, why = next((name, to) for name, to in outcome.items() if not isinstance(to, Placed))
             raise InfeasibleError(f"model {model}: {why.reason}")
 
 
-def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu]) -> Demand:
+def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu], load: float) -> Demand:
     return Demand(
         model=model.name,
         configurations={
-            product: run_of(model, product, model.rate_rps) for product in {gpu.product for gpu in gpus}
+            product: run_of(model, product, load * model.rate_rps)
+            for product in {gpu.product for gpu in gpus}
         },
         memory_bytes=memory_bytes_of(model),
         min_replicas=1,
@@ -115,7 +118,11 @@ def device_of(gpu: ScenarioGpu) -> Device:
     return Device(gpu.name, gpu.name, gpu.name, gpu.product, memory_bytes, _MANY)
 
 
-def _area_permille(demand: Demand) -> int:
+def _least_area_permille(demand: Demand) -> int:
+    return min(configuration.area_permille for configuration in demand.configurations.values())
+
+
+def _most_area_permille(demand: Demand) -> int:
     return max(configuration.area_permille for configuration in demand.configurations.values())
 
 
