@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from kneescale.core.errors import InfeasibleError
 from kneescale.sim.fleet import fleet_of
 from kneescale.sim.scenario import Poisson, Scenario, ScenarioGpu, ScenarioModel
 from kneescale.sim.trial import Trial
@@ -41,3 +42,18 @@ def test_an_overload_is_on_all_gpus() -> None:
     # 3.3 GPUs of one model and 1.1 of the other.
     two = [model("a", rate_rps=165, V=20), model("b", rate_rps=55, V=20)]
     assert len(parts(scenario(two, *4 * ["V"]))) == 4
+
+
+def test_a_model_goes_where_the_operator_has_a_run_for_it() -> None:
+    # Half the SLO is 35 ms, which the T4 does not do.
+    of_both = model(rate_rps=20, slo_ms=70, T4=44, V=20)
+    assert parts(scenario([of_both], "T4", "V")) == {"gpu1": [20]}
+
+
+def test_a_model_that_the_operator_refuses_is_simulated_even_so() -> None:
+    assert parts(scenario([model(rate_rps=20, slo_ms=30, V=20)], "V", "V")) == {"gpu0": [20]}
+
+
+def test_a_model_without_any_run_in_time_is_refused() -> None:
+    with pytest.raises(InfeasibleError, match="model a: no run on these GPUs ends in 30 ms"):
+        fleet_of(scenario([model(slo_ms=30, T4=44)], "T4", "T4"), TRIAL, 1.0)

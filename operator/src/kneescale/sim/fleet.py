@@ -1,11 +1,16 @@
 """A scenario on all of its GPUs: who serves where, and what a system makes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.configuration import Configuration, efficient_configuration
+from kneescale.core.planning.configuration import (
+    Configuration,
+    cheapest_configuration,
+    efficient_configuration,
+)
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.engine import System
@@ -35,8 +40,8 @@ def fleet_of(scenario: Scenario, trial: Trial, load: float) -> tuple[SimulatedGp
     """The scenario's GPUs, with its models placed as the operator places them at `load` times their rates.
 
     The tenants' rates stay those of the scenario; idle GPUs are left out. Each GPU has random arrivals of its
-    own, and its part of a trace. Raises InfeasibleError where a model cannot be planned on any GPU, or does
-    not fit into their memory.
+    own, and its part of a trace. A model that the operator would refuse is placed by its cheapest run.
+    Raises InfeasibleError where a model has no run in time on any GPU, or does not fit into their memory.
     """
     return fleet_with(scenario, _placement(scenario, load), trial)
 
@@ -89,14 +94,23 @@ def _placement(scenario: Scenario, load: float) -> Mapping[str, Sequence[str]]:
 def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu], load: float) -> Demand:
     return Demand(
         model=model.name,
-        configurations={
-            product: run_of(model, product, load * model.rate_rps)
-            for product in {gpu.product for gpu in gpus}
-        },
+        configurations=_runs_of(model, {gpu.product for gpu in gpus}, load * model.rate_rps),
         memory_bytes=memory_bytes_of(model),
         min_replicas=1,
         max_replicas=len(gpus),
     )
+
+
+def _runs_of(model: ScenarioModel, products: Collection[str], rate_rps: float) -> dict[str, Configuration]:
+    """The operator's run on each product that has one; where none has, the cheapest in time."""
+    for choose in (efficient_configuration, cheapest_configuration):
+        runs: dict[str, Configuration] = {}
+        for product in products:
+            with suppress(InfeasibleError):
+                runs[product] = choose(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=rate_rps)
+        if runs:
+            return runs
+    raise InfeasibleError(f"model {model.name}: no run on these GPUs ends in {model.slo_ms:g} ms")
 
 
 def run_of(model: ScenarioModel, product: str, rate_rps: float) -> Configuration:
