@@ -58,6 +58,27 @@ def test_useful_area_is_what_the_answers_cost_at_their_cheapest() -> None:
     assert outcome_of([kept]).utilization == pytest.approx(0.01 / 8)
 
 
+def test_useful_is_what_ends_in_the_counted_time_whenever_it_came() -> None:
+    kept = record(0, 10, 20, 30, 40, 50, from_ms=100)
+    for first, end_ms in ((0, 90), (2, 110), (4, 1090), (5, 1110)):
+        kept.end(run(first, 1, end_ms=end_ms))
+    outcome = outcome_of([kept])
+    assert outcome.utilization == pytest.approx(2 * 0.01 / 8)
+    assert figures_of(kept).answered == 0
+
+
+def test_a_backlog_from_the_warm_up_is_no_unfairness() -> None:
+    first, other = tenant("first", of=flat(10, 1)), tenant("other", of=flat(10, 1))
+    every_10_ms = list(range(0, 2 * NS_PER_S, 10 * MS))
+    kept = Record((first, other), [every_10_ms] * 2, NS_PER_S, 2 * NS_PER_S)
+    # Both have half of the GPU all the time, one with requests that wait and one that refused its own.
+    other_first = 100
+    for number in range(50):
+        kept.end(Run(0, 1, 100, 0, number, end_ns=NS_PER_S + (20 * number + 10) * MS))
+        kept.end(Run(1, 1, 100, 0, other_first + 2 * number, end_ns=NS_PER_S + (20 * number + 20) * MS))
+    assert outcome_of([kept]).fairness == pytest.approx(1)
+
+
 def test_a_model_without_requests_has_no_attainment() -> None:
     outcome = outcome_of([record()])
     assert (outcome.attainment, outcome.fairness, outcome.utilization) == (None, 1, 0)

@@ -16,7 +16,8 @@ from kneescale.sim.tenant import Tenant
 class ModelOutcome:
     """One model, over the requests that arrived after the warm-up. Dropped ones were sent, and missed.
 
-    `useful_area` is the part of all GPUs' area that its answers would take at their cheapest, 0 to 1.
+    `useful_area` is the part of all GPUs' area, 0 to 1, that its answers would take at their cheapest: those
+    that came between the warm-up and the end, whenever they were asked for.
     """
 
     sent: int
@@ -81,6 +82,7 @@ class Served:
     sent: int
     dropped: int
     within_slo: int
+    answered_meanwhile: int
     waits_ms: NDArray[np.float64]
     batches: NDArray[np.int64]
 
@@ -94,6 +96,7 @@ def served_on(record: Record) -> list[Served]:
             sent=record.sent[number],
             dropped=record.dropped[number],
             within_slo=record.within_slo[number],
+            answered_meanwhile=record.answered_meanwhile[number],
             waits_ms=record.waits_ms(number),
             batches=record.batches(number),
         )
@@ -135,7 +138,8 @@ def _model(replicas: Sequence[Served], gpus: int) -> ModelOutcome:
 
 
 def _useful_area(served: Served) -> float:
-    return _area(served, int(served.batches.sum()))
+    # A queue that is never refused keeps a GPU busy with requests from long before.
+    return _area(served, served.answered_meanwhile)
 
 
 def _area(served: Served, requests: int) -> float:

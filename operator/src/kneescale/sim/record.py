@@ -29,6 +29,8 @@ class Record:
     ) -> None:
         self.tenants = tenants
         self._arrivals_ns = arrivals_ns
+        self._from_ns = from_ns
+        self._until_ns = until_ns
         self.span_ns = until_ns - from_ns
         self._first = [bisect_left(times, from_ns) for times in arrivals_ns]
         self.sent = [
@@ -39,6 +41,8 @@ class Record:
         self.dropped = [0] * len(tenants)
         #: Requests that were refused or answered late, so far.
         self.missed = [0] * len(tenants)
+        #: Requests answered from `from_ns` to `until_ns`, whenever they came.
+        self.answered_meanwhile = [0] * len(tenants)
         self._allowed_misses = allowed_misses
         self.is_over = False
         #: (number of the first request, how many, when answered), by model.
@@ -61,6 +65,8 @@ class Record:
             self.within_slo[model] += in_time
             self._miss(model, last - counted_from - in_time)
             self._answers[model].append((counted_from, last - counted_from, run.end_ns))
+        if self._from_ns <= run.end_ns <= self._until_ns:
+            self.answered_meanwhile[model] += run.batch
         self.runs.append(run)
 
     def _miss(self, model: int, count: int) -> None:
