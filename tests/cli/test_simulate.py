@@ -73,6 +73,11 @@ def test_two_gpus_carry_what_one_cannot(scenario: Path, capsys: pytest.CaptureFi
     assert said["policies"]["dstack"]["utilization"] == pytest.approx(0.6, abs=0.06)
 
 
+def test_idle_gpus_are_not_used(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(SCENARIO + "gpus: 4\n")
+    assert simulated(scenario, capsys)["policies"]["dstack"]["utilization"] == pytest.approx(0.1, abs=0.01)
+
+
 def test_a_trace_is_replayed_faster_under_more_load(
     scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,13 @@ from kneescale.cli.command import Subcommands, new_parser, write_json
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, check_counted, systems_of
+from kneescale.cli.trial_arguments import (
+    add_trial_arguments,
+    bound_and_fleet,
+    check_counted,
+    systems_of,
+    trial_of,
+)
 from kneescale.sim.fleet import best_capacity
 
 _HELP = """\
@@ -49,7 +55,8 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     Raises InvalidInputError where the scenario is wrong or none of its requests counts, InfeasibleError where
     its models cannot be placed.
     """
-    bound, fleet = bound_and_fleet(arguments)
+    scenario, trial = trial_of(arguments)
+    bound, fleet = bound_and_fleet(arguments.scenario, scenario, trial)
     check_counted(fleet)
     loads = run_all(
         {

@@ -1,7 +1,7 @@
 """`kneescale simulate`: what each policy makes of a scenario, or each autoscaler."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TextIO
@@ -11,7 +11,7 @@ from kneescale.cli.command import Subcommands, add_plot_argument, check_plot, ne
 from kneescale.cli.limits import number
 from kneescale.cli.pool import run_all
 from kneescale.cli.table import write_table
-from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of
+from kneescale.cli.trial_arguments import add_trial_arguments, bound_and_fleet, systems_of, trial_of
 from kneescale.core.units import MS_PER_S
 from kneescale.sim.fleet import SimulatedGpu, serve
 from kneescale.sim.outcome import Outcome, outcome_of
@@ -24,7 +24,8 @@ that the node agent runs) and other systems, each with those of its parameters t
 The same seed gives the same arrivals to all, and the same result again.
 
   attainment   the share of all requests, dropped ones included, that were answered within the SLO
-  utilization  the part of the GPUs that the answers would take at their cheapest: useful work
+  utilization  the part of all GPUs, also the idle ones, that the answers would take at their cheapest: useful
+               work
   fairness     Jain's index of what each model had of what weighted fair GPUs owe it
   bound        the load, as a factor on all rates, that no schedule can exceed (`kneescale bound`)
 
@@ -86,13 +87,11 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         run_autoscale(arguments, out)
         return
     refuse_autoscale_arguments(arguments)
-    bound, fleet = bound_and_fleet(arguments, arguments.load)
-    wants_spans = arguments.plot is not None
+    scenario, trial = trial_of(arguments)
+    bound, fleet = bound_and_fleet(arguments.scenario, scenario, trial, arguments.load)
+    try_variant = partial(_tried, fleet, len(scenario.gpus), arguments.load, arguments.plot is not None)
     outcomes = run_all(
-        {
-            name: partial(_best, fleet, variants, arguments.load, wants_spans)
-            for name, variants in systems_of(arguments).items()
-        }
+        {name: partial(_best, try_variant, variants) for name, variants in systems_of(arguments).items()}
     )
     if arguments.output == "json":
         policies = {name: _as_json(best) for name, best in outcomes.items()}
@@ -104,17 +103,18 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         _draw(outcomes, fleet, arguments)
 
 
-def _best(fleet: Sequence[SimulatedGpu], variants: Sequence[Variant], load: float, wants_spans: bool) -> Best:
+def _best(try_variant: Callable[[Variant], Best], variants: Sequence[Variant]) -> Best:
     """The policy with the parameters that give the worst model the most."""
-    tried = (_tried(fleet, variant, load, wants_spans) for variant in variants)
     # Where no request was sent the first is as good as any.
-    return max(tried, key=lambda best: best.outcome.attainment or 0)
+    return max(map(try_variant, variants), key=lambda best: best.outcome.attainment or 0)
 
 
-def _tried(fleet: Sequence[SimulatedGpu], variant: Variant, load: float, wants_spans: bool) -> Best:
+def _tried(
+    fleet: Sequence[SimulatedGpu], gpus: int, load: float, wants_spans: bool, variant: Variant
+) -> Best:
     records = serve(fleet, variant.system, load)
     spans = tuple(map(spans_of, records)) if wants_spans else ()
-    return Best(variant.parameters, outcome_of(records), spans)
+    return Best(variant.parameters, outcome_of(records, gpus), spans)
 
 
 def _draw(outcomes: Mapping[str, Best], fleet: Sequence[SimulatedGpu], arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from kneescale.cli.command import add_output_argument, add_scenario_argument
 from kneescale.cli.limits import number, whole
@@ -91,16 +92,15 @@ def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
 
 
 def bound_and_fleet(
-    arguments: argparse.Namespace, load: float | None = None
+    path: Path, scenario: Scenario, trial: Trial, load: float | None = None
 ) -> tuple[float, tuple[SimulatedGpu, ...]]:
     """The load that no schedule of the scenario exceeds, and its GPUs with their models.
 
     The models are placed for `load`; where that is yet to be found, for as much of the bound as the operator
-    fills GPUs to. Raises InvalidInputError where the scenario or a time is wrong or `load`, by default the
-    bound, makes too many requests; InfeasibleError where its models cannot be placed.
+    fills GPUs to. Raises InvalidInputError where `load`, by default the bound, makes too many requests;
+    InfeasibleError where the models cannot be placed; both name the scenario's file.
     """
-    scenario, trial = trial_of(arguments)
-    with faults_of(arguments.scenario):
+    with faults_of(path):
         bound = fluid_bound(scenario.workloads(), scenario.pools()).load
         check_requests(scenario, trial, bound if load is None else load)
         placed_for = bound * DEFAULT_AREA_LIMIT_PERMILLE / PERMILLE if load is None else load

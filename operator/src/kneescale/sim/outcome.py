@@ -104,19 +104,19 @@ def served_on(record: Record) -> list[Served]:
     ]
 
 
-def outcome_of(records: Sequence[Record]) -> Outcome:
-    """The figures of one run, from the record of each of its GPUs."""
-    return outcome_on([served_on(record) for record in records])
+def outcome_of(records: Sequence[Record], gpus: int | None = None) -> Outcome:
+    """The figures of one run on so many GPUs, from the record of each that has models: by default of all."""
+    return outcome_on([served_on(record) for record in records], gpus)
 
 
-def outcome_on(gpus: Sequence[Sequence[Served]]) -> Outcome:
+def outcome_on(busy: Sequence[Sequence[Served]], gpus: int | None = None) -> Outcome:
     """The same from what became of each GPU's models."""
     replicas: dict[str, list[Served]] = {}
-    for of_gpu in gpus:
+    for of_gpu in busy:
         for served in of_gpu:
             replicas.setdefault(served.tenant.name, []).append(served)
-    models = {name: _model(of_one, len(gpus)) for name, of_one in replicas.items()}
-    return Outcome(models, jain([part for of_gpu in gpus for part in _served_parts(of_gpu)]))
+    models = {name: _model(of_one, gpus or len(busy)) for name, of_one in replicas.items()}
+    return Outcome(models, jain([part for of_gpu in busy for part in _served_parts(of_gpu)]))
 
 
 def _model(replicas: Sequence[Served], gpus: int) -> ModelOutcome:
