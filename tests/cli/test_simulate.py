@@ -59,6 +59,14 @@ def test_the_same_seed_gives_the_same_result(scenario: Path, capsys: pytest.Capt
     assert simulated(scenario, capsys, *noisy) != simulated(scenario, capsys, "--noise", "0.1", "--seed", "8")
 
 
+def test_as_many_lanes_can_be_asked_for_as_of_a_plan(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [simulated(scenario, capsys, "--lanes", lanes) for lanes in ("1", "4")]
+    one, four = (of_one["policies"]["dstack"]["models"]["first"]["mean_batch"] for of_one in said)
+    assert one != four
+
+
 def test_too_much_load_is_seen(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = simulated(scenario, capsys, "--load", "4")
     assert said["policies"]["dstack"]["attainment"] < 0.7

@@ -4,24 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from kneescale.cli.lanes import Lanes, variants_on
 from kneescale.cli.pool import run_all
-from kneescale.cli.trial_arguments import LANES
 from kneescale.core.planning.fleet import Fleet
-from kneescale.sim.dispatched import dispatched
-from kneescale.sim.engine import System, scheduled
 from kneescale.sim.fleet import SimulatedGpu, fleet_with, serve
 from kneescale.sim.outcome import ModelOutcome, Served, outcome_on, served_on
 from kneescale.sim.scenario import Scenario, ScenarioGpu
-from kneescale.sim.systems import SYSTEMS
 from kneescale.sim.trial import Trial
 
 #: Of a plan of more GPUs so many are simulated: all would take minutes.
 MOST_GPUS = 16
 COUNTED_S = 10.0
 WARMUP_S = 2.0
-
-#: Of each worker: `free`, any GPU% per batch; so many, chosen by the planner; or `paper`, the paper's one.
-Lanes = int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +49,5 @@ def _sample(fleet: Fleet) -> list[int]:
 
 
 def _serve(gpu: SimulatedGpu, lanes: Lanes) -> list[Served]:
-    (record,) = serve([gpu], _system(lanes), load=1.0)
+    (record,) = serve([gpu], variants_on(lanes)[0].system, load=1.0)
     return served_on(record)
-
-
-def _system(lanes: Lanes) -> System:
-    if name := LANES.get(str(lanes)):
-        return SYSTEMS[name][0].system
-    return scheduled(partial(dispatched, lanes=lanes))

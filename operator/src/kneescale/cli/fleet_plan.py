@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from kneescale.cli.expectation import COUNTED_S, WARMUP_S, Lanes
+from kneescale.cli.expectation import COUNTED_S, WARMUP_S
 from kneescale.cli.fleet_search import (
     PLANNED_LOADS_PERMILLE,
     Sized,
@@ -13,6 +13,7 @@ from kneescale.cli.fleet_search import (
     search_fleet,
     workloads_with,
 )
+from kneescale.cli.lanes import Lanes
 from kneescale.cli.operator_view import OperatorView, operator_view
 from kneescale.cli.scenario_file import no_surface
 from kneescale.core.errors import InvalidInputError

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import ceil, inf
 
-from kneescale.cli.expectation import Expectation, Lanes, expect
+from kneescale.cli.expectation import Expectation, expect
+from kneescale.cli.lanes import Lanes
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration
 from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet

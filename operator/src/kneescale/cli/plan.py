@@ -10,15 +10,12 @@ from kneescale.cli.command import (
     new_parser,
     write_json,
 )
-from kneescale.cli.expectation import COUNTED_S, MOST_GPUS, Lanes
+from kneescale.cli.expectation import COUNTED_S, MOST_GPUS
 from kneescale.cli.fleet_plan import plan_fleet
 from kneescale.cli.fleet_search import ATTAINMENT, PLANNED_LOADS_PERMILLE
-from kneescale.cli.limits import whole
+from kneescale.cli.lanes import add_lanes_argument
 from kneescale.cli.plan_output import as_json, write_plan
 from kneescale.cli.scenario_file import faults_of, read_scenario
-
-#: To choose more takes minutes.
-_MAX_LANES = 16
 
 _LOADS = PLANNED_LOADS_PERMILLE
 
@@ -59,13 +56,7 @@ def add_to(subcommands: Subcommands) -> None:
     )
     add_scenario_argument(parser)
     parser.add_argument("--product", metavar="P", help="GPU product to plan for (default: the first GPU's)")
-    parser.add_argument(
-        "--lanes",
-        metavar="free|K|paper",
-        type=_lanes,
-        default="free",
-        help="any GPU%% per batch, K lanes per model, or the paper's single one (default: %(default)s)",
-    )
+    add_lanes_argument(parser)
     add_output_argument(parser)
     parser.set_defaults(run=run)
 
@@ -83,9 +74,3 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         write_json(as_json(plan), out)
     else:
         write_plan(plan, out)
-
-
-def _lanes(text: str) -> Lanes:
-    if text in ("free", "paper"):
-        return text
-    return whole(1, _MAX_LANES)(text)

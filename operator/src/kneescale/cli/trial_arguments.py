@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kneescale.cli.command import add_output_argument, add_scenario_argument
+from kneescale.cli.lanes import add_lanes_argument, variants_on
 from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
@@ -26,15 +27,6 @@ MAX_TIME_S = 1e6
 _MAX_NOISE = 10
 _MAX_SEED = (1 << 32) - 1
 
-#: What `dstack` stands for with each choice of lanes.
-LANES = {
-    "free": "dstack",
-    "3": "dstack-3-lanes",
-    "2": "dstack-2-lanes",
-    "1": "dstack-1-lane",
-    "paper": "dstack-paper",
-}
-
 
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add them."""
@@ -46,12 +38,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         default=[_DEFAULT_POLICY],
         help=f"which to compare, or all (default: {_DEFAULT_POLICY}): {', '.join(SYSTEMS)}",
     )
-    parser.add_argument(
-        "--lanes",
-        choices=tuple(LANES),
-        default="free",
-        help="of dstack's workers: any GPU%% per batch, so many chosen by the planner, or the paper's one",
-    )
+    add_lanes_argument(parser)
     parser.add_argument(
         "--duration-s",
         metavar="T",
@@ -86,7 +73,7 @@ def is_usual_policy(arguments: argparse.Namespace) -> bool:
 def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
     """The policies asked for, by name, with dstack's lanes as asked for."""
     return {
-        name: SYSTEMS[LANES[arguments.lanes] if name == _DEFAULT_POLICY else name]
+        name: variants_on(arguments.lanes) if name == _DEFAULT_POLICY else SYSTEMS[name]
         for name in arguments.policy
     }
 
