@@ -1,8 +1,10 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from kneescale.cli import capacity
 from kneescale.cli.main import main
 from tests.cli import test_simulate
 
@@ -31,6 +33,21 @@ def test_what_gpus_carry_does_not_depend_on_how_rates_are_written(
     scenario.write_text(f"profiles: p.csv\ngpus: 3\nmodels:\n  - {model}\n")
     assert main(["capacity", str(scenario), "--duration-s", "1", "--warmup-s", "0", "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["policies"]["dstack"]["fraction_of_bound"] > 0.9
+
+
+def test_each_gpu_is_searched_on_its_own_and_each_must_carry_the_load(
+    scenario: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def searched(jobs: Mapping[str, object]) -> dict[str, float]:
+        carried = {"dstack on gpu0": 2.0, "dstack on gpu1": 1.0, "nexus on gpu0": 0.5, "nexus on gpu1": 0.75}
+        assert list(jobs) == list(carried)
+        return carried
+
+    monkeypatch.setattr(capacity, "run_all", searched)
+    scenario.write_text(SCENARIO + "gpus: 2\n")
+    assert main(["capacity", str(scenario), *QUICK, "--policy", "dstack,nexus", "--output", "json"]) == 0
+    policies = json.loads(capsys.readouterr().out)["policies"]
+    assert {name: of_one["load"] for name, of_one in policies.items()} == {"dstack": 1, "nexus": 0.5}
 
 
 def test_a_lower_attainment_is_carried_further(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

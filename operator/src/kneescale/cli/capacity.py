@@ -1,6 +1,7 @@
 """`kneescale capacity`: the largest load that each policy can carry."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TextIO
 
@@ -15,7 +16,8 @@ from kneescale.cli.trial_arguments import (
     systems_of,
     trial_of,
 )
-from kneescale.sim.fleet import best_capacity
+from kneescale.sim.fleet import SimulatedGpu, best_capacity
+from kneescale.sim.systems import Variant
 
 _HELP = """\
 Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
@@ -58,12 +60,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     scenario, trial = trial_of(arguments)
     bound, fleet = bound_and_fleet(arguments.scenario, scenario, trial)
     check_counted(fleet)
-    loads = run_all(
-        {
-            name: partial(best_capacity, fleet, variants, arguments.attainment)
-            for name, variants in systems_of(arguments).items()
-        }
-    )
+    loads = _loads(systems_of(arguments), fleet, arguments.attainment)
     if arguments.output == "json":
         policies = {
             name: {"load": load, "fraction_of_bound": round(load / bound, 6)} for name, load in loads.items()
@@ -72,3 +69,21 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     else:
         rows = [(name, load, load / bound) for name, load in loads.items()]
         write_table(("POLICY", "LOAD", "OF THE BOUND"), [("(fluid bound)", bound, 1.0), *rows], out)
+
+
+def _loads(
+    systems: Mapping[str, tuple[Variant, ...]], fleet: Sequence[SimulatedGpu], attainment: float
+) -> dict[str, float]:
+    """What each policy carries on every GPU, where each has the variant that suits its models best."""
+    carried = run_all(
+        {
+            _label(policy, gpu): partial(best_capacity, gpu, variants, attainment)
+            for policy, variants in systems.items()
+            for gpu in fleet
+        }
+    )
+    return {policy: min(carried[_label(policy, gpu)] for gpu in fleet) for policy in systems}
+
+
+def _label(policy: str, gpu: SimulatedGpu) -> str:
+    return f"{policy} on {gpu.name}"

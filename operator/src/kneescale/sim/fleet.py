@@ -64,12 +64,9 @@ def serve(fleet: Sequence[SimulatedGpu], system: System, load: float) -> list[Re
     return [gpu.trial.run(gpu.tenants, system, load=load) for gpu in fleet]
 
 
-def best_capacity(fleet: Sequence[SimulatedGpu], variants: tuple[Variant, ...], attainment: float) -> float:
-    """The largest load at which each model keeps that attainment on every GPU that it is on.
-
-    Each GPU has the variant that suits its models best.
-    """
-    return min(best_of(variants, gpu.tenants, gpu.trial, attainment).load for gpu in fleet)
+def best_capacity(gpu: SimulatedGpu, variants: tuple[Variant, ...], attainment: float) -> float:
+    """The largest load at which each of its models keeps that attainment, with what suits them best."""
+    return best_of(variants, gpu.tenants, gpu.trial, attainment).load
 
 
 def _placement(scenario: Scenario, load: float) -> Mapping[str, Sequence[str]]:
