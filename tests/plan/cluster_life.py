@@ -240,7 +240,7 @@ def _agent_status(world: World, schedule: Manifest) -> dict[str, Any]:
     }
     return {
         "observedGeneration": schedule["metadata"]["generation"],
-        "measuredAt": format_time(world.now),
+        "measuredAt": format_time(world.now + world.nodes_ahead),
         "areaUsedPermille": world.area_used_permille,
         "partitions": [
             {

@@ -111,6 +111,15 @@ def test_without_metrics_all_is_held_and_said() -> None:
     assert [event.reason for event in world.events].count("NoMetrics") == 1
 
 
+@pytest.mark.parametrize("ahead_s", [-30, 5 * 3600])
+def test_measurements_count_whatever_the_clock_of_their_node_says(ahead_s: int) -> None:
+    world = serving(model("resnet50", scaling=FREE))
+    world.nodes_ahead = timedelta(seconds=ahead_s)
+    grown = after(world, 2500, seconds=60)
+    assert grown["replicas"] > 1
+    assert condition({"status": grown}, "Scaled")["status"] == "True"
+
+
 def test_nonsense_of_a_worker_is_ignored_and_said() -> None:
     world = serving(model("resnet50"))
     status = after(world, 60, requests=10, answered=10, withinSLO=5000, p50Milliseconds=1, p99Milliseconds=9)

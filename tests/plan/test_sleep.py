@@ -54,7 +54,10 @@ def test_a_request_now_and_then_keeps_it_awake(world: World) -> None:
     assert status(world)["replicas"] == 1
 
 
-def test_a_model_of_which_nothing_is_heard_is_not_idle(world: World) -> None:
+@pytest.mark.parametrize("ahead_s", [0, 5 * 3600])
+def test_a_model_of_which_nothing_is_heard_is_not_idle(world: World, ahead_s: int) -> None:
+    world.nodes_ahead = timedelta(seconds=ahead_s)
+    pass_time(world, rate_ips=0, seconds=4)
     for _ in range(60):
         world.now += timedelta(seconds=2)
         world.reconcile()  # the agent writes nothing

@@ -6,13 +6,14 @@ Nothing happens by itself: what a cluster does with the objects are the moves of
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from kneescale.api.conditions import format_time
 from kneescale.api.inference_model import may_sleep
 from kneescale.api.names import FIELD_MANAGER
 from kneescale.plan import plan
+from kneescale.plan.ages import Ages
 from kneescale.plan.state import EventNote, Gate, Manifest, ObjectRef, Observed, Settings
 from kneescale.plan.workloads import ModelKey
 
@@ -41,7 +42,11 @@ class World:
     """The objects, and how the plan is asked."""
 
     settings: Settings
+    #: The true time, which the control plane has.
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    #: How far the wall clocks of the nodes and of the operator are ahead of it.
+    nodes_ahead: timedelta = timedelta(0)
+    operator_ahead: timedelta = timedelta(0)
     objects: dict[Key, Manifest] = field(default_factory=dict)
     #: Errors of workers that can neither load nor profile their model, by model URI.
     broken: dict[str, str] = field(default_factory=dict)
@@ -62,6 +67,7 @@ class World:
     #: The last error of writing something for a model, by (namespace, name).
     apply_errors: dict[ModelKey, str] = field(default_factory=dict)
     events: list[EventNote] = field(default_factory=list)
+    _ages: Ages = field(default_factory=Ages)
     _uids: int = 0
 
     def create(self, obj: Manifest) -> Manifest:
@@ -103,8 +109,8 @@ class World:
 
     def observe(self) -> Observed:
         """What the controller would show to the plan."""
-        return Observed.from_objects(
-            now=self.now,
+        seen = Observed.from_objects(
+            now=self.now + self.operator_ahead,
             models=self.find("InferenceModel"),
             profiles=self.find("ModelProfile"),
             schedules=self.find("GPUSchedule"),
@@ -117,6 +123,7 @@ class World:
             gates=self._gates(),
             apply_errors=self.apply_errors,
         )
+        return self._ages.add_to(seen, self.now.timestamp())
 
     def _gates(self) -> dict[ModelKey, Gate]:
         """The controller has one for each model that may sleep."""

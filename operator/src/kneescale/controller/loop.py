@@ -19,6 +19,7 @@ from kneescale.controller.listing import list_all
 from kneescale.controller.metrics import Metrics, Result
 from kneescale.controller.observe import World, find_worker, models_that_may_sleep, observe
 from kneescale.core.errors import KneescaleError
+from kneescale.plan.ages import Ages
 from kneescale.plan.state import Desired, ObjectRef, Observed
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Loop:
         self._pace = pace
         self._metrics = metrics
         self._failures = Failures()
+        self._ages = Ages()
         self._applier = Applier(api, world, self._failures, self._metrics)
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
@@ -112,7 +114,8 @@ class Loop:
         """Bring the cluster a step closer to the plan; return when the next one is due without a wake."""
         self._calm_down()
         gates = await self._gates.keep(models_that_may_sleep(self._world))
-        observed = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
+        seen = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
+        observed = self._ages.add_to(seen, monotonic())
 
         desired = self._timed_plan(observed)
 

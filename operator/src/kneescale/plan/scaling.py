@@ -104,19 +104,19 @@ def scale_models(
 
 def next_silence_due(observed: Observed) -> datetime | None:
     """When the first agent that measures will count as silent, unless it writes before."""
-    dues = (
-        parse_time(schedule.status.measured_at) + SILENT_AFTER
+    ages = (
+        observed.age_of(schedule.metadata)
         for schedule in observed.schedules
         if schedule.status.measured_at and schedule.status.partitions
     )
-    return min((due for due in dues if due >= observed.now), default=None)
+    left = min((SILENT_AFTER - age for age in ages if age <= SILENT_AFTER), default=None)
+    return None if left is None else observed.now + left
 
 
 def _reports(observed: Observed) -> Mapping[ModelKey, list[Report]]:
     by_model: defaultdict[ModelKey, list[Report]] = defaultdict(list)
     for schedule in observed.schedules:
-        written = schedule.status.measured_at
-        is_silent = written is None or parse_time(written) + SILENT_AFTER < observed.now
+        is_silent = schedule.status.measured_at is None or observed.age_of(schedule.metadata) > SILENT_AFTER
         for partition, measured in schedule.reports:
             if partition.role is Role.SERVE:
                 by_model[partition.namespace, partition.model].append(Report(measured, schedule, is_silent))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -91,7 +91,7 @@ class Gate:
 class Observed:
     """The cluster at one moment; everything in it is ordered by namespace and name."""
 
-    #: Only for transition times and backoff: nothing else depends on the time.
+    #: The wall clock: for transition times, backoff, and what is remembered from an earlier plan.
     now: datetime
     models: tuple[InferenceModel, ...] = ()
     profiles: tuple[ModelProfile, ...] = ()
@@ -114,6 +114,12 @@ class Observed:
     #: The last error of writing something for a model.
     apply_errors: Mapping[ModelKey, str] = field(default_factory=lambda: MappingProxyType({}))
     rejected: tuple[Rejected, ...] = ()
+    #: By uid: for how long the last time that an object told has stood.
+    ages: Mapping[str, timedelta] = field(default_factory=lambda: MappingProxyType({}))
+
+    def age_of(self, metadata: Metadata) -> timedelta:
+        """For how long that object has told nothing new; of one that nobody watched, nothing."""
+        return self.ages.get(metadata.uid, timedelta(0))
 
     @classmethod
     def from_objects(
