@@ -120,6 +120,14 @@ def test_measurements_count_whatever_the_clock_of_their_node_says(ahead_s: int) 
     assert condition({"status": grown}, "Scaled")["status"] == "True"
 
 
+def test_a_clock_of_the_operator_that_was_ahead_holds_nothing_up() -> None:
+    world = serving(model("resnet50", scaling=FREE))
+    world.operator_ahead = timedelta(hours=3)
+    assert after(world, 2500, seconds=10)["replicas"] > 1
+    world.operator_ahead = timedelta(0)
+    assert after(world, 40, seconds=180)["replicas"] == 1
+
+
 def test_nonsense_of_a_worker_is_ignored_and_said() -> None:
     world = serving(model("resnet50"))
     status = after(world, 60, requests=10, answered=10, withinSLO=5000, p50Milliseconds=1, p99Milliseconds=9)

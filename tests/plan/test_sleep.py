@@ -64,6 +64,16 @@ def test_a_model_of_which_nothing_is_heard_is_not_idle(world: World, ahead_s: in
     assert status(world)["replicas"] == 1
 
 
+def test_a_clock_of_the_operator_that_was_ahead_keeps_nothing_awake(world: World) -> None:
+    world.operator_ahead = timedelta(hours=3)
+    pass_time(world, rate_ips=0, seconds=4)
+    world.operator_ahead = timedelta(0)
+    pass_time(world, rate_ips=0, seconds=58)
+    assert status(world)["replicas"] == 1
+    pass_time(world, rate_ips=0, seconds=6)
+    assert status(world)["replicas"] == 0
+
+
 def test_its_service_leads_to_the_gate_exactly_while_no_worker_answers(world: World) -> None:
     assert world.find("EndpointSlice") == []
     pass_time(world, rate_ips=0, seconds=62)

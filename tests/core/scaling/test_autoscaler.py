@@ -204,6 +204,14 @@ def test_without_metrics_everything_is_held() -> None:
     assert decision == Decision(state, Reason.NO_METRICS)
 
 
+def test_what_was_remembered_by_a_clock_that_was_ahead_holds_nothing_up() -> None:
+    state = after(ScalingState(), [50.0] * 30 + [100.0], LATE_AND_BUSY, since_s=3 * 3600)[-1].state
+    decisions = after(state, [20.0] * int((TURN_S + QUICK_STABILISATION_S) / STEP_S))
+    fell = next(i for i, each in enumerate(decisions) if each.reason is Reason.RATE_FELL)
+    assert fell * STEP_S <= TURN_S
+    assert decisions[0].state.changed_s == decisions[0].state.rose_s == 0
+
+
 def test_late_requests_on_a_busy_gpu_raise_what_is_provided_for_up_to_twice() -> None:
     decisions = after(ScalingState(), [100.0] * 60, LATE_AND_BUSY)
     assert provided(decisions)[-1] >= 2 * 100

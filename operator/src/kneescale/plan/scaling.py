@@ -175,7 +175,8 @@ def _idle_since(
         return None
     if _is_starting(model.metadata.key, observed):
         return None
-    return parse_time(before.idle_since) if before.idle_since else observed.now
+    # A time to come was written by a clock that was ahead.
+    return min(parse_time(before.idle_since), observed.now) if before.idle_since else observed.now
 
 
 def _is_starting(key: ModelKey, observed: Observed) -> bool:

@@ -7,7 +7,7 @@ requests on a GPU with time to spare do not.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil, log, sqrt
 
@@ -98,6 +98,15 @@ class ScalingState:
     #: When it first rose after it last fell; None where nothing is known of a rise since.
     rose_s: float | None = None
 
+    def until(self, now_s: float) -> "ScalingState":
+        """The same without times to come, which a clock that was ahead has left."""
+        return replace(
+            self,
+            changed_s=min(self.changed_s, now_s),
+            peaks=tuple(replace(peak, since_s=min(peak.since_s, now_s)) for peak in self.peaks),
+            rose_s=None if self.rose_s is None else min(self.rose_s, now_s),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tail:
@@ -136,6 +145,7 @@ def decide(
     """
     if traffic is None:
         return Decision(state, Reason.NO_METRICS)
+    state = state.until(now_s)
     demand_ips = forecast_ips(traffic)
     if state.provided_ips is None and not demand_ips:
         return Decision(state, Reason.STEADY, demand_ips)
