@@ -111,6 +111,22 @@ async def test_the_plan_gets_the_objects_as_listed(api: FakeApiServer, world: Wo
     assert [found.metadata.name for found in plan.seen[0].pods] == ["vad-0a"]
 
 
+async def test_the_plan_is_told_for_how_long_what_another_clock_wrote_has_stood(
+    api: FakeApiServer, world: World
+) -> None:
+    plan = FakePlan()
+    loop = loop_of(api, world, plan)
+    api.seed(pod("vad"))
+    for written_at in ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "1970-01-01T00:00:00Z"):
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": written_at}
+        await api.apply(pod("vad") | {"status": {"conditions": [ready]}}, "status")
+        await list_all(api, world)
+        await loop.reconcile()
+    first, second, third = (seen.age_of(seen.pods[0].metadata).total_seconds() for seen in plan.seen)
+    assert 0 == first < second < 60
+    assert third == 0
+
+
 @pytest.mark.parametrize("error", [UNAVAILABLE, REFUSED, AWAY, ApiError(409, "conflict")])
 async def test_one_models_error_holds_up_no_other_and_reaches_the_plan(
     api: FakeApiServer, world: World, error: ApiError

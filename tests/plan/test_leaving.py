@@ -314,16 +314,37 @@ def test_the_agent_of_another_node_has_no_say_about_a_worker() -> None:
     assert "deletionTimestamp" not in pod["metadata"], "planned there by hand, it still runs elsewhere"
 
 
-def test_a_report_of_the_last_worker_is_not_held_against_the_next() -> None:
+@pytest.mark.parametrize("ahead_s", [-86400, 0, 5 * 3600])
+def test_a_report_of_the_last_worker_is_not_held_against_the_next(ahead_s: int) -> None:
+    world = serving_world()
+    world.nodes_ahead = timedelta(seconds=ahead_s)
+    (pod,) = world.find("Pod")
+    pass_time(world, seconds=10)
+    world.hung.add(pod["metadata"]["uid"])
+    agents_report(world)
+    pod["status"]["conditions"][0]["lastTransitionTime"] = format_time(world.now + world.nodes_ahead)
+    pass_time(world, seconds=4)
+    assert "deletionTimestamp" not in pod["metadata"]
+    pass_time(world, seconds=2)
+    assert "deletionTimestamp" in pod["metadata"]
+
+
+def test_the_last_word_of_an_agent_that_died_is_not_held_against_the_next_worker() -> None:
     world = serving_world()
     (pod,) = world.find("Pod")
+    pass_time(world, seconds=10)
     world.hung.add(pod["metadata"]["uid"])
-    for move in moves(world):
-        move.make()
+    agents_report(world)
     pod["status"]["conditions"][0]["lastTransitionTime"] = format_time(world.now)
-    world.reconcile()
+    for _ in range(60):
+        world.reconcile()
+        world.now += timedelta(seconds=2)
     assert "deletionTimestamp" not in pod["metadata"]
-    assert world.requeue_after_s() == 5
-    world.now += timedelta(seconds=5)
+
+
+def pass_time(world: World, seconds: int) -> None:
+    for _ in range(seconds // 2):
+        world.reconcile()
+        world.now += timedelta(seconds=2)
+        agents_report(world)
     world.reconcile()
-    assert "deletionTimestamp" in pod["metadata"]

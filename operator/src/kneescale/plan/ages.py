@@ -6,12 +6,12 @@ counts from when it was seen to change. After a start all is as if it were writt
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from kneescale.plan.state import Observed
 
 #: A time as it was written.
-_Written = str | None
+_Written = str | datetime | None
 
 
 class Ages:
@@ -32,5 +32,6 @@ class Ages:
 
 
 def _times(observed: Observed) -> Iterator[tuple[str, _Written]]:
-    """By uid: when an agent wrote."""
+    """By uid: when an agent wrote, when a pod got ready."""
     yield from ((each.metadata.uid, each.status.measured_at) for each in observed.schedules)
+    yield from ((pod.metadata.uid, pod.ready_since) for pod in observed.pods)

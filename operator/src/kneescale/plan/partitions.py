@@ -9,16 +9,16 @@ both at once, see `breaks`.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from kneescale.api.gpu_schedule import PartitionState
+from kneescale.api.gpu_schedule import GPUSchedule, PartitionState
 from kneescale.api.vocabulary import Role
 from kneescale.plan.placing import Placing, Target
 from kneescale.plan.rooms import Rooms
 from kneescale.plan.state import Observed
 from kneescale.plan.workloads import Claim, ModelKey, Pod
 
-#: Agents report every two seconds: a pod that is ready for less may still have its predecessor's report.
+#: Agents report every two seconds: what is heard sooner after a pod got ready may be its predecessor's.
 _REPORT_LAG = timedelta(seconds=5)
 
 
@@ -153,43 +153,31 @@ def plan_partitions(
     )
 
 
-def next_report_due(observed: Observed) -> datetime | None:
-    """When a report of a hung worker will surely not be its predecessor's any more."""
-    hung = _reported(observed, PartitionState.HUNG)
-    dues = (
-        pod.ready_since + _REPORT_LAG
-        for pod in observed.pods
-        if pod.ready_since and pod.metadata.name in hung
-    )
-    return min((due for due in dues if due > observed.now), default=None)
-
-
 def _serving(observed: Observed) -> frozenset[str]:
     """The pods that answer requests and are connected to their agent."""
-    ready = {pod.metadata.name for pod in observed.pods if pod.ready and not pod.metadata.deleting}
-    return _reported(observed, PartitionState.SERVING) & ready
+    return frozenset(pod.metadata.name for pod, _ in _reported(observed, PartitionState.SERVING))
 
 
-def _reported(observed: Observed, state: PartitionState) -> frozenset[str]:
-    """The pods of which the agent of their own GPU says that."""
+def _hung(observed: Observed) -> Iterator[str]:
+    """Of a worker that was restarted since in its pod, its predecessor's report says nothing."""
+    for pod, schedule in _reported(observed, PartitionState.HUNG):
+        ready_for, silent_for = observed.age_of(pod.metadata), observed.age_of(schedule.metadata)
+        if pod.ready_since is None or ready_for >= silent_for + _REPORT_LAG:
+            yield pod.metadata.name
+
+
+def _reported(observed: Observed, state: PartitionState) -> Iterator[tuple[Pod, GPUSchedule]]:
+    """The pods that look well, and of which the agent of their own GPU says that, with its words."""
     said = {
-        (schedule.spec.uuid, partition.key)
+        (schedule.spec.uuid, partition.key): schedule
         for schedule in observed.schedules
         for partition, status in schedule.reports
         if status.state is state
     }
-    return frozenset(
-        pod.metadata.name for pod in observed.pods if (pod.device_uuid, pod.metadata.key) in said
-    )
-
-
-def _hung(observed: Observed) -> Iterator[str]:
-    """Only pods that look well: of others the kubelet makes an end, or has."""
-    reported = _reported(observed, PartitionState.HUNG)
     for pod in observed.pods:
-        is_settled = pod.ready_since is None or pod.ready_since + _REPORT_LAG <= observed.now
-        if pod.metadata.name in reported and pod.ready and is_settled and not pod.metadata.deleting:
-            yield pod.metadata.name
+        schedule = said.get((pod.device_uuid, pod.metadata.key))
+        if schedule and pod.ready and not pod.metadata.deleting:
+            yield pod, schedule
 
 
 def _released(

@@ -14,7 +14,7 @@ from kneescale.plan.inventory import Inventory, take_inventory
 from kneescale.plan.notes import notes_of
 from kneescale.plan.objects import objects_to_apply, objects_to_delete
 from kneescale.plan.outlook import Outlook, find_all
-from kneescale.plan.partitions import Partitions, next_report_due, plan_all_partitions
+from kneescale.plan.partitions import Partitions, plan_all_partitions
 from kneescale.plan.placing import Placing, place_models
 from kneescale.plan.profiling import Profiling, ProfilingPlanner
 from kneescale.plan.rooms import Rooms
@@ -185,5 +185,5 @@ def _report(outlooks: Sequence[Outlook], observed: Observed) -> tuple[list[Manif
 
 
 def _requeue_after_s(profiling: Profiling, inventory: Inventory, observed: Observed) -> float | None:
-    due = [profiling.retry_at, inventory.due_at, next_report_due(observed), next_silence_due(observed)]
+    due = [profiling.retry_at, inventory.due_at, next_silence_due(observed)]
     return min((max(0.0, (at - observed.now).total_seconds()) for at in due if at), default=None)
