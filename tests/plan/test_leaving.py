@@ -218,8 +218,10 @@ def test_a_worker_that_answers_from_a_withdrawn_gpu_goes_when_another_serves() -
     assert serves_on(world) == ["EMU-node2-0"]
 
 
-def test_a_node_that_is_not_ready_is_left_after_a_while() -> None:
+@pytest.mark.parametrize("operator_behind_s", [0, 5 * 3600])
+def test_a_node_that_is_not_ready_is_left_after_a_while(operator_behind_s: int) -> None:
     world = serving_world()
+    world.operator_ahead = -timedelta(seconds=operator_behind_s)
     lose_node(world, "node1")
     settle(world)
     assert serves_on(world) == ["EMU-node1-0"]

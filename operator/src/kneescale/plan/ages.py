@@ -32,6 +32,7 @@ class Ages:
 
 
 def _times(observed: Observed) -> Iterator[tuple[str, _Written]]:
-    """By uid: when an agent wrote, when a pod got ready."""
+    """By uid: when an agent wrote, when a pod got ready, when a node no longer was."""
     yield from ((each.metadata.uid, each.status.measured_at) for each in observed.schedules)
     yield from ((pod.metadata.uid, pod.ready_since) for pod in observed.pods)
+    yield from ((node.metadata.uid, node.not_ready_since) for node in observed.nodes.values())

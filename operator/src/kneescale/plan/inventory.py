@@ -85,7 +85,7 @@ def take_inventory(observed: Observed) -> Inventory:
     """The published devices and the remembered ones; those of a node that is gone are gone, too."""
     remembered = tuple(_remembered(observed))
     sites = (
-        _site(device, node, observed.now, is_remembered=device in remembered)
+        _site(device, node, observed, is_remembered=device in remembered)
         for device in (*observed.devices, *remembered)
         if (node := observed.nodes.get(device.node))
     )
@@ -129,15 +129,15 @@ def _device(spec: GPUScheduleSpec) -> GpuDevice:
     )
 
 
-def _site(device: GpuDevice, node: Node, now: datetime, *, is_remembered: bool) -> Site:
-    leaving = _why_leave(device, node, now)
+def _site(device: GpuDevice, node: Node, observed: Observed, *, is_remembered: bool) -> Site:
+    leaving = _why_leave(device, node, observed)
     if leaving:
         return Site(device, Standing.LEAVING, leaving)
     held = _why_hold(device, node, is_remembered=is_remembered)
     return Site(device, Standing.HELD, held) if held else Site(device)
 
 
-def _why_leave(device: GpuDevice, node: Node, now: datetime) -> str | None:
+def _why_leave(device: GpuDevice, node: Node, observed: Observed) -> str | None:
     if device.sickness:
         return f"{device.place} is sick ({device.sickness})"
     if node.cordoned:
@@ -145,9 +145,16 @@ def _why_leave(device: GpuDevice, node: Node, now: datetime) -> str | None:
     lasting = [taint for taint in node.taints if not taint.is_passing]
     if lasting:
         return f"node {device.node} has the taint {lasting[0]}"
-    if node.not_ready_since and now >= node.not_ready_since + NOT_READY_PATIENCE:
+    if node.not_ready_since and _not_ready_for(node, observed) >= NOT_READY_PATIENCE:
         return f"node {device.node} has not been ready since {format_time(node.not_ready_since)}"
     return None
+
+
+def _not_ready_for(node: Node, observed: Observed) -> timedelta:
+    """No less than it was seen so, where the operator's clock is behind; 0 of a node that is ready."""
+    if node.not_ready_since is None:
+        return timedelta(0)
+    return max(observed.now - node.not_ready_since, observed.age_of(node.metadata))
 
 
 def _why_hold(device: GpuDevice, node: Node, *, is_remembered: bool) -> str | None:
@@ -160,5 +167,6 @@ def _why_hold(device: GpuDevice, node: Node, *, is_remembered: bool) -> str | No
 
 def _changes(observed: Observed) -> Iterator[datetime]:
     for node in observed.nodes.values():
-        if node.not_ready_since and observed.now < node.not_ready_since + NOT_READY_PATIENCE:
-            yield node.not_ready_since + NOT_READY_PATIENCE
+        left = NOT_READY_PATIENCE - _not_ready_for(node, observed)
+        if node.not_ready_since and left > timedelta(0):
+            yield observed.now + left
