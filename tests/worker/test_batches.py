@@ -2,6 +2,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from itertools import count
 from queue import SimpleQueue
 from threading import Barrier
 from types import SimpleNamespace
@@ -79,6 +80,21 @@ async def test_a_worker_whose_context_is_lost_is_to_end() -> None:
         await request.answer
     with pytest.raises(ContextLostError, match="device-side assert"):
         await asyncio.wait_for(rig.runner.watch(), timeout=5)
+
+
+async def test_a_worker_of_which_every_batch_fails_is_to_end_though_its_context_stands(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig, seconds = _Rig(), count()
+    # Each look at the clock is a second later.
+    monkeypatch.setattr(batches, "time", SimpleNamespace(monotonic_ns=lambda: next(seconds) * NS_PER_S))
+    requests = [rig.push(value) for value in (-1, 1, *([-1] * 30))]
+    with caplog.at_level(logging.CRITICAL, "kneescale_worker"):
+        for _ in requests:
+            await rig.run(100, 1)
+    with pytest.raises(ContextLostError, match=r"^30 batches in a row .* the last with: a negative value$"):
+        await asyncio.wait_for(rig.runner.watch(), timeout=5)
+    await asyncio.gather(*(request.answer for request in requests), return_exceptions=True)
 
 
 @pytest.mark.parametrize(

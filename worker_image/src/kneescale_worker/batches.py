@@ -17,6 +17,7 @@ from kneescale_worker.artefact import check_outputs
 from kneescale_worker.dataplane import CLOSING_GRACE_S
 from kneescale_worker.errors import BatchFailedError, ContextLostError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
+from kneescale_worker.failure_row import FailureRow
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request, Slice
 from kneescale_worker.tensors import Array
@@ -86,6 +87,7 @@ class BatchRunner:
         self._running: dict[Batch, int] = {}
         #: What a batch failed with, where all others will too.
         self._lost: ContextLostError | None = None
+        self._failures = FailureRow()
         self._is_closing = False
         #: Set whenever a batch is over while closing.
         self._ended = asyncio.Event()
@@ -185,10 +187,18 @@ class BatchRunner:
             _check_rows(outputs, len(inputs[0]))
         except Exception as error:  # noqa: BLE001  (whatever a model raises is its requests' error)
             _log.exception("a batch of %d requests failed", len(batch.slices))
-            if isinstance(error, ContextLostError):
-                self._lost = error
-            return BatchRun(started_ns, time.monotonic_ns())
+            ended_ns = time.monotonic_ns()
+            self._judge(error, ended_ns)
+            return BatchRun(started_ns, ended_ns)
+        self._failures.end()
         return BatchRun(started_ns, time.monotonic_ns(), outputs)
+
+    def _judge(self, error: Exception, now_ns: int) -> None:
+        """Whether the failure of a batch is one of all that are to come."""
+        if isinstance(error, ContextLostError):
+            self._lost = error
+        elif why := self._failures.add(error, now_ns):
+            self._lost = ContextLostError(why)
 
     def _count(self, batch: Batch, run: BatchRun) -> None:
         self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)

@@ -40,7 +40,7 @@ class HungError(KneescaleError):
 
 
 class ContextLostError(KneescaleError):
-    """What the worker held on the GPU is lost; only a new process is of use."""
+    """What the worker held on the GPU is lost, or runs no batch any more; only a new process is of use."""
 
 
 class LoadError(KneescaleError):
