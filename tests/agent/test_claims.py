@@ -125,6 +125,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     saved = Checkpoint((claim,), (schedule([]),))
     checkpoint.save(path, saved)
     assert checkpoint.load(path) == saved
+    assert json.loads(path.read_text())["version"] == max(WRITTEN)
     assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint.json"]
 
 
@@ -133,7 +134,12 @@ WRITTEN = {
     1: """{"version": 1, "claims": [{"uid": "0a", "namespace": "default", "name": "lite0-1", "request": "gpu",
     "device": "gpu0", "partition": "lite0-1", "lanes": [10, 20], "shareId": "5e1f"}],
     "schedules": [{"metadata": {"name": "node1-gpu0", "generation": 7}, "spec": {}}]}""",
+    2: """{"version": 2, "claims": [{"uid": "0a", "namespace": "default", "name": "lite0-1", "request": "gpu",
+    "device": "gpu0", "partition": "lite0-1", "lanes": [10, 20], "shareId": "5e1f", "memoryBytes": 1073741824,
+    "clients": 3}], "schedules": [{"metadata": {"name": "node1-gpu0", "generation": 7}, "spec": {}}]}""",
 }
+#: Memory and clients of its claim, as far as each version kept them.
+KEPT = {1: (0, 1), 2: (1 << 30, 3)}
 
 
 @pytest.mark.parametrize("version", WRITTEN)
@@ -141,7 +147,9 @@ def test_a_checkpoint_of_every_version_is_read(tmp_path: Path, version: int) -> 
     path = tmp_path / "checkpoint.json"
     path.write_text(WRITTEN[version])
     loaded = checkpoint.load(path)
-    claim = PreparedClaim("0a", "default", "lite0-1", "gpu", "gpu0", "lite0-1", (10, 20), "5e1f")
+    claim = PreparedClaim(
+        "0a", "default", "lite0-1", "gpu", "gpu0", "lite0-1", (10, 20), "5e1f", *KEPT[version]
+    )
     assert loaded.claims == (claim,)
     assert [schedule["metadata"]["name"] for schedule in loaded.schedules] == ["node1-gpu0"]
 

@@ -1,5 +1,6 @@
 """Claims of a node whose GPU is in SM partitions: what is asked for while they are there, and no longer."""
 
+import json
 import os
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def files(tmp_path: Path) -> PartitionFiles:
     return PartitionFiles(settings_below(tmp_path).state_dir, A100)
 
 
-def started(folder: Path) -> ClaimPreparer:
+def started(folder: Path, *, away: bool = False) -> ClaimPreparer:
     """What an agent prepares claims with, begun from the checkpoint that is there."""
     settings = settings_below(folder)
     state = NodeState({}, settings.checkpoint_path)
@@ -33,6 +34,7 @@ def started(folder: Path) -> ClaimPreparer:
         (result,) = claim["status"]["allocation"]["devices"]["results"]
         result["consumedCapacity"] = {"memory": "1Gi", "clients": clients}
         api.claims["default", name] = claim
+    api.away = away
     preparer = ClaimPreparer(settings, backend, api, state)
     preparer.tidy()
     return preparer
@@ -52,6 +54,23 @@ def test_a_claim_asks_for_its_clients_as_chunks_until_it_is_unprepared(
     for _ in range(2):
         preparer.unprepare(claim_uid("a"))
         assert files.asked() == {claim_uid("b"): 5}
+
+
+def test_what_an_older_agent_did_not_keep_of_a_claim_is_read_anew(
+    tmp_path: Path, files: PartitionFiles
+) -> None:
+    prepare(started(tmp_path), "a")
+    path = settings_below(tmp_path).checkpoint_path
+    kept = json.loads(path.read_text())
+    for claim in kept["claims"]:
+        del claim["memoryBytes"], claim["clients"]
+    path.write_text(json.dumps({**kept, "version": 1}))
+    prepare(started(tmp_path, away=True), "a")
+    assert files.asked() == {claim_uid("a"): 1}
+    prepare(started(tmp_path), "a")
+    assert files.asked() == {claim_uid("a"): 3}
+    prepare(started(tmp_path, away=True), "a")
+    assert files.asked() == {claim_uid("a"): 3}
 
 
 def test_a_restarted_agent_asks_for_what_its_claims_have_and_for_no_other(

@@ -11,7 +11,8 @@ from kneescale.agent.files import write_atomically
 from kneescale.api.codec import decode, encode
 from kneescale.core.errors import InvalidInputError
 
-_VERSION = 1
+#: The first one kept neither memory nor clients of a claim.
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def load(path: Path) -> Checkpoint:
     except ValueError as error:
         raise InvalidInputError(f"{path} is not JSON ({error}); move it away to start without it") from error
     match document:
-        case {"version": 1, "claims": [*claims], "schedules": [*schedules]}:
+        case {"version": 1 | 2, "claims": [*claims], "schedules": [*schedules]}:
             decoded = [decode(PreparedClaim, claim, f"{path}: claims[{i}]") for i, claim in enumerate(claims)]
             return Checkpoint(tuple(decoded), tuple(schedules))
         case {"version": int(version)} if version > _VERSION:

@@ -36,10 +36,15 @@ class PreparedClaim:
     partition: Name
     lanes: Lanes
     share_id: str = ""
-    #: What it was allocated; 0 in checkpoints of before, which did not keep it.
+    #: What it was allocated; 0 where a checkpoint of before did not keep it.
     memory_bytes: Annotated[int, Range(0)] = 0
     #: Likewise; 1 where it was not kept.
     clients: Annotated[int, Range(1)] = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all is known that a worker is to get."""
+        return self.memory_bytes > 0
 
 
 @dataclass(frozen=True, slots=True)

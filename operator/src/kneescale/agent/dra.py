@@ -9,7 +9,7 @@ import grpc
 from kneescale.agent import cdi
 from kneescale.agent.backend import Backend, Share
 from kneescale.agent.claims import ClaimFolders, PreparedClaim, check_lanes, parse_allocated_claim
-from kneescale.agent.cluster_api import ClusterApi
+from kneescale.agent.cluster_api import AwayError, ClusterApi
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.agent.settings import Settings
@@ -39,7 +39,7 @@ class ClaimPreparer:
         A claim that is prepared needs no API server.
         Raises KneescaleError when it cannot be read, or is not for this node.
         """
-        claim = self._state.claim(uid) or self._read(namespace, name, uid)
+        claim = self._find(namespace, name, uid)
         with self._lock:
             cdi_devices = self._make(claim)
             self._state.add_claim(claim)
@@ -96,6 +96,18 @@ class ClaimPreparer:
 
     def _release_others(self) -> None:
         self._backend.release_others({claim.uid for claim in self._state.claims()})
+
+    def _find(self, namespace: str, name: str, uid: str) -> PreparedClaim:
+        """As it was prepared; read anew where that is not all, unless the API server is away."""
+        known = self._state.claim(uid)
+        if known and known.is_whole:
+            return known
+        try:
+            return self._read(namespace, name, uid)
+        except AwayError:
+            if known is None:
+                raise
+            return known
 
     def _read(self, namespace: str, name: str, uid: str) -> PreparedClaim:
         manifest = self._api.get_resource_claim(namespace, name)
