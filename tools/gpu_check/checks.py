@@ -5,11 +5,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from kneescale.agent.cuda_mps import product_name
+from kneescale.agent.gpu_abilities import client_limit
+from kneescale.agent.gpu_library import Version
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.gpu_products import CLUSTER_SMS, gpu_product
+from kneescale.core.tiers import Tier
 from kneescale.mps import protocol
 from kneescale.mps.protocol import DaemonAnswerError, ServerState
 from kneescale.mps.status import DaemonState, DaemonStatus
+from kneescale_worker.lanes import served_sms
 from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient
 from tools.gpu_check.check import Check, Finding, Verdict, held
 
@@ -26,8 +30,8 @@ _HELD_S = "25"
 _CHUNKS = 3
 _FIRST_WITH_PARTITIONS = 8.0
 _NO_DAEMON = "/nonexistent"
-#: SMs come in eights at the coarsest.
-_UNIT_SMS = 8
+#: What CUDA before 13.1 allows, and later ones too.
+_LEAST_CLIENTS = client_limit(Version(13, 0))
 
 
 def _readings(bench: Bench) -> Finding:
@@ -62,9 +66,7 @@ def _mps_client(bench: Bench) -> Finding:
 
 def _sms_by_percentage(bench: Bench) -> Finding:
     seen = {percent: int(bench.client("sms", percent=percent).said["sms"]) for percent in _PERCENTS}
-    whole = seen[100]
-    near = all(abs(sms - whole * percent / 100) < _UNIT_SMS for percent, sms in seen.items())
-    return held(near, _table(seen))
+    return held(_are_those_of(Tier.MPS_PROCESSES, seen, seen[100]), _table(seen))
 
 
 def _datasheet(bench: Bench) -> Finding:
@@ -136,7 +138,14 @@ def _mps_contexts(bench: Bench) -> Finding:
         CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING="1",
     ).said
     sms = {int(percent): count for percent, count in said["sms"].items()}
-    return held(len(sms) == len(_PERCENTS), _table(sms))
+    whole = int(bench.client("sms").said["sms"])
+    return held(_are_those_of(Tier.MPS_CONTEXTS, sms, whole), _table(sms))
+
+
+def _are_those_of(tier: Tier, seen: Mapping[int, int], whole: int) -> bool:
+    """Whether all lanes have the SMs that profiles are fitted for, give or take a cluster."""
+    wanted = {percent: served_sms(tier, percent, whole) or 0 for percent in _PERCENTS}
+    return all(abs(seen.get(percent, 0) - wanted[percent]) <= CLUSTER_SMS for percent in _PERCENTS)
 
 
 def _batch_time(bench: Bench) -> Finding:
@@ -157,9 +166,10 @@ def _memory_limit(bench: Bench) -> Finding:
 
 
 def _client_limit(bench: Bench) -> Finding:
-    most, commands = 64, [("multiply", "5")] * 64
+    # Of little memory, for there are many.
+    most, commands = 64, [("many_small", "5")] * 64
     served = sum(client.status == 0 for client in bench.clients(*commands))
-    return Finding(Verdict.MEASURED, f"{served} of {most} clients at once were served")
+    return held(served >= _LEAST_CLIENTS, f"{served} of {most} clients at once were served")
 
 
 def _static_partition(bench: Bench) -> Finding:
@@ -300,7 +310,7 @@ CHECKS = (
     ),
     Check(
         "sms",
-        "a client of p GPU% sees p % of the SMs, but for rounding",
+        "a client of p GPU% sees p % of the SMs, rounded down to pairs",
         f"{_MPS}, Execution Resource Provisioning",
         _sms_by_percentage,
     ),
@@ -342,7 +352,7 @@ CHECKS = (
     ),
     Check(
         "mps-contexts",
-        "one client has contexts of different sizes",
+        "one client has contexts of different sizes, p % of the SMs rounded up to pairs",
         f"{_DRIVER_API}, cuCtxCreate_v3 and _v4",
         _mps_contexts,
     ),

@@ -126,8 +126,8 @@ def hold_idle(seconds: str) -> Mapping[str, Any]:
     return said
 
 
-def many_small() -> Mapping[str, Any]:
-    """The median time of a chain of small kernels, which takes its time to launch."""
+def many_small(seconds: str = "0") -> Mapping[str, Any]:
+    """The median time of a chain of small kernels, which takes its time to launch, for at least so long."""
     torch = _torch()
     numbers = torch.ones(_SIZE, device="cuda")
     torch.cuda.synchronize()
@@ -136,7 +136,7 @@ def many_small() -> Mapping[str, Any]:
         for _ in range(_CHAIN):
             numbers.mul_(1)
 
-    return _timed(chain, 0)
+    return _timed(chain, float(seconds))
 
 
 def fail_assertion() -> Mapping[str, Any]:
