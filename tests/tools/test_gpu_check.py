@@ -36,10 +36,16 @@ class FakeClient:
     def __init__(self, bench: "FakeBench") -> None:
         self.pid = _PID
         self._bench = bench
+        self._losses = bench.losses
+
+    def kill(self) -> None:
+        self._bench.is_struck = self._bench.off == "client-killed"
 
     def result(self) -> Client:
         self._bench.running = 0
-        faulty = self._bench.losses or self._bench.terminated
+        is_lost = self._bench.losses > self._losses
+        faulty = is_lost or self._bench.terminated or self._bench.is_struck
+        self._bench.terminated = False
         return Client({"error": "CUDA error" if faulty else "", "median_ms": 1}, int(bool(faulty)))
 
 
@@ -59,6 +65,8 @@ class FakeBench:
         self.control = self
         self.running = 0
         self.terminated = False
+        #: Whether a client that was killed harmed the others.
+        self.is_struck = False
         self.losses = 0
 
     def daemon(self) -> DaemonStatus:
@@ -211,6 +219,7 @@ _HOLDING = {
     "terminate",
     "assertion",
     "fault",
+    "client-killed",
 }
 
 

@@ -66,6 +66,9 @@ class RunningClient(Protocol):
     def pid(self) -> int:
         """Its PID."""
 
+    def kill(self) -> None:
+        """End it where it is, by SIGKILL."""
+
     def result(self) -> Client:
         """Wait until it has ended."""
 
@@ -121,6 +124,10 @@ class _Process:
             text=True,
         )
         self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """See RunningClient."""
+        self._process.kill()
 
     def result(self) -> Client:
         """Wait for its last line; a client that hangs is not killed in the middle of a kernel, but named."""

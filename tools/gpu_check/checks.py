@@ -216,6 +216,17 @@ def _after_fault(bench: Bench) -> Finding:
     return held(client.status == 0, f"a new client ended with {client.status}; the daemon is {status.state}")
 
 
+def _client_killed(bench: Bench) -> Finding:
+    with _held_clients(bench, "hold", _HELD_S) as beside, _held_clients(bench, "hold", _HELD_S) as ours:
+        # Once a third has come and gone, both are at work.
+        bench.client("multiply")
+        ours.running[0].kill()
+    (neighbour,) = beside.ended
+    told, later = neighbour.said.get("error", ""), bench.client("multiply").status
+    seen = f"its neighbour was told {told!r} and ended with {neighbour.status}; a new one ended with {later}"
+    return held(neighbour.status == later == 0 and not told, f"{seen}; the daemon is {bench.daemon().state}")
+
+
 def _beside_a_neighbour(bench: Bench, program: str) -> tuple[str, str, DaemonStatus]:
     """What the program and a client beside it were told by CUDA, and how the daemon is afterwards."""
     with _held_clients(bench, "hold", "20") as beside:
@@ -395,4 +406,10 @@ CHECKS = (
         _fault,
     ),
     Check("after-fault", "when all clients are gone, new ones are served", _MPS, _after_fault),
+    Check(
+        "client-killed",
+        "a client that is killed in the middle of a kernel harms no other",
+        f"{_MPS}, promises nothing of it",
+        _client_killed,
+    ),
 )
