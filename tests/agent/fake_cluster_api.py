@@ -1,6 +1,6 @@
 """An API server in memory: keeps objects, counts calls, and is away or refuses on request."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,7 +21,8 @@ _WATCH_S = 0.2
 class FakeClusterApi:
     """ClusterApi over dictionaries; `away` makes every call fail as if nobody listened.
 
-    `rejected` are the GPUSchedules whose status it refuses.
+    `rejected` are the GPUSchedules whose status it refuses; `before_claim` is called before each answer about
+    a claim, which is read by then, and may keep it waiting.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class FakeClusterApi:
         self.schedules: dict[str, dict[str, Any]] = {}
         self.statuses: list[tuple[str, Manifest]] = []
         self.rejected: set[str] = set()
+        self.before_claim: Callable[[], object] = lambda: None
         self.node: dict[str, Any] = {"metadata": {"uid": "node-uid"}, "status": {"conditions": []}}
         self.events: list[Manifest] = []
         self.lists = 0
@@ -71,7 +73,9 @@ class FakeClusterApi:
         self._check()
         if (namespace, name) not in self.claims:
             raise NotFoundError(f"no claim {namespace}/{name}")
-        return self.claims[namespace, name]
+        found = self.claims[namespace, name]
+        self.before_claim()
+        return found
 
     def list_resource_slices(self, node_name: str) -> list[Manifest]:
         self._check()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from urllib.request import urlopen
 
 import pytest
@@ -108,6 +108,26 @@ def test_many_calls_at_once_prepare_one_claim_once(node: Node) -> None:
     assert len(node.specs()) == 1
     assert 'kneescale_prepared_claims{backend="emulated"} 1.0' in node.get("/metrics")
     assert 'kneescale_schedules_unsaved{backend="emulated"} 0.0' in node.get("/metrics")
+
+
+def test_a_claim_that_is_taken_back_while_it_is_prepared_leaves_nothing(node: Node) -> None:
+    """The pod is deleted while the API server answers slowly: the kubelet does not wait for the answer."""
+    asked, answers = Event(), Event()
+
+    def answer_slowly() -> None:
+        asked.set()
+        assert answers.wait(10)
+
+    node.api.before_claim = answer_slowly
+    with ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(node.kubelet.prepare, A)
+        assert asked.wait(10)
+        assert node.kubelet.unprepare(A)[A.uid].error == ""
+        answers.set()
+        assert "taken back" in prepared.result(10)[A.uid].error
+    assert not node.specs()
+    assert not node.folder("a").exists()
+    assert node.kubelet.prepare(A)[A.uid].error == ""
 
 
 def test_what_is_wrong_with_one_claim_harms_no_other(node: Node) -> None:

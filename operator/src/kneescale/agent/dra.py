@@ -32,17 +32,29 @@ class ClaimPreparer:
         self._state = state
         self._folders = ClaimFolders(settings.claims_dir, settings.worker_uid)
         self._lock = Lock()
+        #: The uids of claims by the call that prepares each; a claim that is taken back meanwhile leaves.
+        self._under_way: dict[object, str] = {}
 
     def prepare(self, namespace: str, name: str, uid: str) -> tuple[PreparedClaim, tuple[str, ...]]:
         """Make folder, socket and CDI device of a claim; also the CDI devices that its containers get.
 
         A claim that is prepared needs no API server.
-        Raises KneescaleError when it cannot be read, or is not for this node.
+        Raises KneescaleError when it cannot be read, is not for this node, or was taken back meanwhile: the
+        kubelet does not wait for this call to end, and the API server may answer slowly.
         """
-        claim = self._find(namespace, name, uid)
+        call = object()
         with self._lock:
-            cdi_devices = self._make(claim)
-            self._state.add_claim(claim)
+            self._under_way[call] = uid
+        try:
+            claim = self._find(namespace, name, uid)
+            with self._lock:
+                if call not in self._under_way:
+                    raise InvalidInputError(f"ResourceClaim {namespace}/{name} was taken back meanwhile")
+                cdi_devices = self._make(claim)
+                self._state.add_claim(claim)
+        finally:
+            with self._lock:
+                self._under_way.pop(call, None)
         return claim, cdi_devices
 
     def make_again(self, devices: Collection[str]) -> None:
@@ -56,8 +68,9 @@ class ClaimPreparer:
                     self._try_to_make(claim)
 
     def unprepare(self, uid: str) -> None:
-        """Take all that back."""
+        """Take all that back, also of calls that still prepare it."""
         with self._lock:
+            self._under_way = {call: wanted for call, wanted in self._under_way.items() if wanted != uid}
             self._state.remove_claim(uid)
             cdi.remove_spec(self._settings.cdi_dir, uid)
             self._folders.remove(uid)
