@@ -13,6 +13,7 @@ from kneescale.agent.proto import dra_v1_pb2 as dra
 from tests.agent.builders import allocated_claim, claim_uid, partition, schedule
 from tests.agent.fake_kubelet import FakeKubelet
 from tests.agent.fake_worker import FakeWorker
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 A = dra.Claim(namespace="default", name="a", uid=claim_uid("a"))
@@ -73,6 +74,17 @@ def test_workers_come_back_after_a_kill_though_the_api_server_is_away(
         assert worker.next_grant().batch > 0
     assert socket_path.parent.stat().st_ino == folder, "the folder is mounted: it must stay the same"
     assert _prepare(short_dir) == answer
+
+
+def test_a_claim_that_was_deleted_while_no_agent_ran_is_taken_back(
+    short_dir: Path, socket_path: Path, start_agent: StartAgent
+) -> None:
+    first = start_agent()
+    _prepare(short_dir)
+    first.kill()
+    (short_dir / "api" / "claim-a.json").unlink()
+    start_agent()
+    wait_until(lambda: not socket_path.parent.exists(), "the folder of the claim that is no more to go")
 
 
 def test_a_terminated_agent_ends_cleanly_and_leaves_its_sockets(

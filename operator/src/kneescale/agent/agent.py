@@ -11,6 +11,7 @@ from kneescale.agent.cluster_api import ClusterApi
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.dra import ClaimPreparer, dra_handler
+from kneescale.agent.gone_claims import GoneClaims
 from kneescale.agent.grpc_server import start_server
 from kneescale.agent.health import health_handler
 from kneescale.agent.hosts import DeviceHosts
@@ -43,6 +44,7 @@ class Agent:
         )
         self._state = NodeState(self._hosts, settings.checkpoint_path)
         self._preparer = ClaimPreparer(settings, backend, api, self._state)
+        self._gone_claims = GoneClaims(api, settings.node_name, self._state, self._preparer)
         self._slices = SlicePublisher(api, settings.node_name, backend)
         self._node = NodeReporter(api, settings.node_name, backend)
         self._losses = LossWatch(api, settings.node_name, backend, self._hosts)
@@ -106,6 +108,7 @@ class Agent:
         self._start("http", self._http.serve_forever)
         backend = self._start("backend", partial(self._backend.run, self._ending))
         for name, loop in (
+            ("claims", self._gone_claims.run),
             ("slices", self._slices.run),
             ("node", self._node.run),
             ("losses", self._losses.run),
