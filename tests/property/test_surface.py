@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.dispatching.run_costs import PRICE_OF_TIME, RunCosts
+from kneescale.core.dispatching.run_costs import PRICE_OF_TIME, Option, RunCosts
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 SLO_NS = 50_000_000
@@ -85,3 +85,25 @@ def test_the_cheapest_run_is_the_cheapest(
         assert option.latency_ns == costs.latency_ns(option.gpu_percent, option.batch) <= within_ns
         assert option.batch <= items
         assert option.price == min(runs)
+
+
+@given(surfaces, st.integers(1, 12), st.booleans())
+def test_only_runs_that_no_other_makes_useless_are_left(
+    surface: LatencySurface, items: int, is_pool: bool
+) -> None:
+    lanes = (10, 40, 100)
+    costs = RunCosts(surface, lanes, SLO_NS, is_pool=is_pool)
+    items = min(items, costs.max_batch)
+
+    def run(lane: int, batch: int) -> Option:
+        latency_ns = costs.latency_ns(lane, batch)
+        price = lane * latency_ns / batch * (1 + PRICE_OF_TIME * latency_ns / SLO_NS)
+        return Option(price, lane, batch, latency_ns)
+
+    def makes_useless(other: Option, run: Option) -> bool:
+        is_of_use = other.gpu_percent == run.gpu_percent if is_pool else other.gpu_percent <= run.gpu_percent
+        return is_of_use and other < run and other.latency_ns <= run.latency_ns
+
+    runs = [run(lane, batch) for lane in lanes for batch in range(1, items + 1)]
+    left = [run for run in runs if not any(makes_useless(other, run) for other in runs)]
+    assert costs.options[items] == tuple(sorted(left))

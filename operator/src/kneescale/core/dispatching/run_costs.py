@@ -1,5 +1,6 @@
 """What each possible run of a model takes, laid out for the dispatcher's speed."""
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -98,8 +99,8 @@ class RunCosts:
     def _by_items(self, price_of_time: float) -> list[tuple[Option, ...]]:
         options: list[tuple[Option, ...]] = [()]
         for items in range(1, self.max_batch + 1):
-            full = list(self._full(items, price_of_time))
-            options.append(_merged(options[-1], full, of_each_lane=self._is_pool))
+            runs = [*options[-1], *self._full(items, price_of_time)]
+            options.append(_useful(runs, self.lanes, of_each_lane=self._is_pool))
         return options
 
     def _full(self, items: int, price_of_time: float) -> Iterator[Option]:
@@ -146,21 +147,26 @@ class _ShortestByArea:
         return self._latencies_ns[count - 1] if count else 0
 
 
-def _merged(options: Sequence[Option], more: Sequence[Option], *, of_each_lane: bool) -> tuple[Option, ...]:
-    """What is left of both, cheapest first; of `options` none makes another useless."""
-    of_more = [option for option in more if not _is_useless(option, more, of_each_lane)]
-    left = [option for option in options if not _is_useless(option, of_more, of_each_lane)]
-    return tuple(sorted(left + [option for option in of_more if not _is_useless(option, left, of_each_lane)]))
+def _useful(options: Iterable[Option], lanes: Sequence[int], *, of_each_lane: bool) -> tuple[Option, ...]:
+    """Those beside which no other is as cheap, as short and as narrow, cheapest first.
 
-
-def _is_useless(option: Option, others: Iterable[Option], of_each_lane: bool) -> bool:
-    """Whether a cheaper one is as short and as narrow; of the same lane, where any other may be taken."""
-    for other in others:
-        if other.latency_ns > option.latency_ns or other.gpu_percent > option.gpu_percent or other >= option:
+    `of_each_lane` counts only others of the same lane, where any other may be taken.
+    """
+    places = {lane: place for place, lane in enumerate(lanes)}
+    #: By place of a lane: how long the shortest takes of those cheaper that are as narrow.
+    shortest_ns = [sys.maxsize] * len(lanes)
+    useful = []
+    for option in sorted(options):
+        first = places[option.gpu_percent]
+        if option.latency_ns >= shortest_ns[first]:
             continue
-        if other.gpu_percent == option.gpu_percent or not of_each_lane:
-            return True
-    return False
+        useful.append(option)
+        for place in range(first, first + 1 if of_each_lane else len(lanes)):
+            # Never more than on the lanes below it, so that all that follow are as short.
+            if shortest_ns[place] <= option.latency_ns:
+                break
+            shortest_ns[place] = option.latency_ns
+    return tuple(useful)
 
 
 def _steps(options: Iterable[Option], least_area: float) -> Iterator[Option]:
