@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -60,6 +61,34 @@ def test_a_worker_without_a_place_in_the_schedule_finds_no_socket(host: Dispatch
     host.assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.hello()
+
+
+def test_who_tells_a_host_something_does_not_wait_for_its_turn_to_end(
+    short_dir: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Working out what a new assignment costs takes a while; the next one counts."""
+    host = dispatcher_host(short_dir)
+    told: list[Assignment] = []
+    first, second = assignment_of("b"), assignment_of("a")
+
+    def assign_slowly(broker: GrantBroker, assignment: Assignment, now_ns: int) -> dict[str, Terms | None]:
+        told.append(assignment)
+        if assignment is first:
+            another = Thread(target=host.assign, args=(second,), daemon=True)
+            another.start()
+            another.join(10)
+            assert not another.is_alive()
+        return assign(broker, assignment, now_ns)
+
+    assign = GrantBroker.assign
+    monkeypatch.setattr(GrantBroker, "assign", assign_slowly)
+    host.assign(first)
+    host.turn()
+    host.turn()
+    assert told == [first, second]
+    assert path.exists()
+    host.stop()
+    host.run()
 
 
 def test_a_claim_that_goes_and_comes_back_between_two_turns_has_its_socket_again(

@@ -54,6 +54,8 @@ class DispatcherHost:
         self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
         self._lock = Lock()
+        #: Of what other threads tell this one. They do not wait for its turn, which may be long.
+        self._told_lock = Lock()
         self._selector = selectors.EpollSelector()
         #: The claims of the partitions to listen for.
         self._claims: dict[str, str] = {}
@@ -78,13 +80,13 @@ class DispatcherHost:
 
     def assign(self, assignment: Assignment) -> None:
         """Take a new assignment as soon as the thread gets to it; the last one counts."""
-        with self._lock:
+        with self._told_lock:
             self._next_assignment = assignment
             self._wake()
 
     def restart_workers(self, born_before_ns: int) -> None:
         """Have the workers end, to be started anew, that were born before then; also who connects later."""
-        with self._lock:
+        with self._told_lock:
             if born_before_ns > self._outdated_before_ns:
                 self._outdated_before_ns = born_before_ns
                 self._restarting = True
@@ -92,7 +94,7 @@ class DispatcherHost:
 
     def stop(self) -> None:
         """Make `run` hang up and return."""
-        with self._lock:
+        with self._told_lock:
             self._stopping = True
             self._wake()
 
@@ -145,12 +147,13 @@ class DispatcherHost:
                 self._wake_writer.send(b"\0")
 
     def _on_wake(self, mask: int) -> None:
-        self._wake_reader.recv(4096)
-        if self._next_assignment is not None:
-            self._apply(self._next_assignment)
-            self._next_assignment = None
-        if self._restarting:
-            self._restarting = False
+        with self._told_lock:
+            self._wake_reader.recv(4096)
+            assignment, self._next_assignment = self._next_assignment, None
+            restarting, self._restarting = self._restarting, False
+        if assignment is not None:
+            self._apply(assignment)
+        if restarting:
             for name in self._broker.born_before(self._outdated_before_ns):
                 self._send(name, Restart())
 
@@ -321,6 +324,7 @@ class DispatcherHost:
             for name in list(self._connections):
                 self._hang_up(name, "the agent ends")
             self._selector.close()
-            self._closed = True
-            self._wake_reader.close()
-            self._wake_writer.close()
+            with self._told_lock:
+                self._closed = True
+                self._wake_reader.close()
+                self._wake_writer.close()
