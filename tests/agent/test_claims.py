@@ -66,9 +66,9 @@ def test_a_pool_has_a_lane_more_than_once(tmp_path: Path) -> None:
 
 
 def test_lanes_must_be_the_devices() -> None:
-    check_lanes(parse_allocated_claim(allocated_claim("a"), NODE), DEVICE)
+    check_lanes("a", LANES, DEVICE)
     with pytest.raises(InvalidInputError, match="a lane of 33 GPU%; lanes of gpu0 are multiples of 10"):
-        check_lanes(parse_allocated_claim(allocated_claim("a", lanes=[10, 33]), NODE), DEVICE)
+        check_lanes("a", [10, 33], DEVICE)
 
 
 def test_nobody_but_the_worker_gets_into_the_folder_and_not_even_it_changes_it(tmp_path: Path) -> None:

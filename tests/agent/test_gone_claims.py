@@ -31,11 +31,12 @@ class Node:
 
     def __init__(self, folder: Path, api: FakeClusterApi, b_now: Mapping[str, Manifest]) -> None:
         settings = settings_below(folder)
-        state = NodeState({}, settings.checkpoint_path)
+        backend = make_backend(settings)
+        state = NodeState({}, settings.checkpoint_path, backend.devices)
         cluster = FakeClusterApi()
         for name in ("a", "b"):
             cluster.claims["default", name] = allocated_claim(name)
-        preparer = ClaimPreparer(settings, make_backend(settings), cluster, state)
+        preparer = ClaimPreparer(settings, backend, cluster, state)
         for name in ("a", "b"):
             preparer.prepare("default", name, claim_uid(name))
         api.claims = {("default", "a"): allocated_claim("a")}

@@ -34,7 +34,7 @@ class Served:
         self.host = DispatcherHost("gpu0", lambda uid: path / uid, 0)
         hosts = {"gpu0": self.host}
         self.problems: list[str] = []
-        registry = make_registry(backend, NodeState(hosts, path / "checkpoint.json"), hosts)
+        registry = make_registry(backend, NodeState(hosts, path / "checkpoint.json", backend.devices), hosts)
         self.pages = Pages(NODE, backend, hosts, registry, lambda: self.problems)
         self.server = make_server(0, self.pages)
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,))

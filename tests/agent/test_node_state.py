@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from kneescale.agent.assignment import Assignment
+from kneescale.agent.backend import Device
 from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.node_state import NodeState
 from tests.agent.builders import NODE, allocated_claim, claim_uid, partition, schedule
 
+DEVICES = tuple(Device(name, name, "V100-SXM2-16GB", 16 << 30, 48, 10) for name in ("gpu0", "gpu1"))
 CLAIM = parse_allocated_claim(allocated_claim("a"), NODE)
 
 
@@ -35,7 +37,7 @@ def hosts() -> dict[str, RecordingHost]:
 
 
 def _state(hosts: Mapping[str, RecordingHost], path: Path) -> NodeState:
-    return NodeState(hosts, path / "checkpoint.json")
+    return NodeState(hosts, path / "checkpoint.json", lambda: DEVICES)
 
 
 def _changed(manifest: dict[str, Any], generation: int, **spec: object) -> dict[str, Any]:
@@ -88,6 +90,10 @@ def test_the_same_schedules_again_disturb_nobody(hosts: dict[str, RecordingHost]
         ({"device": "gpu9"}, "node node1 has no device gpu9; it has gpu0, gpu1"),
         ({"policy": "Fastest"}, "spec.policy must be one of"),
         ({"partitions": [partition("a", lanes=[10])]}, "partition a: gpuPercent must be one of lanes"),
+        (
+            {"partitions": [partition("b", lanes=[15, 50])]},
+            "partition b asks for a lane of 15 GPU%; lanes of gpu0 are multiples of 10",
+        ),
         ({"partitions": [partition("a"), partition("a")]}, "partition a is there twice"),
     ],
 )

@@ -25,9 +25,9 @@ def files(tmp_path: Path) -> PartitionFiles:
 def started(folder: Path, *, away: bool = False) -> ClaimPreparer:
     """What an agent prepares claims with, begun from the checkpoint that is there."""
     settings = settings_below(folder)
-    state = NodeState({}, settings.checkpoint_path)
-    state.restore()
     backend = CudaMpsBackend(FakeGpuLibrary(gpu()), settings.state_dir, os.getuid(), Tier.SM_PARTITIONS)
+    state = NodeState({}, settings.checkpoint_path, backend.devices)
+    state.restore()
     api = FakeClusterApi()
     for name, clients in (("a", "3"), ("b", "5")):
         claim = allocated_claim(name, device="gpu-aaaaaaaa", lanes=[10])

@@ -10,6 +10,7 @@ import pytest
 
 from kneescale.agent.claims import parse_allocated_claim
 from kneescale.agent.dispatcher_host import DispatcherHost
+from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.node_state import NodeState
 from kneescale.agent.status import AreaMeter, StatusReporter
 from kneescale.agent.trace import Tenant, Trace
@@ -36,7 +37,8 @@ class Node:
         self.path = path
         self.host = host
         hosts = {"gpu0": host}
-        self.state = NodeState(hosts, path / "checkpoint.json")
+        backend = EmulatedBackend(NODE, 1, "V100-SXM2-16GB", path)
+        self.state = NodeState(hosts, path / "checkpoint.json", backend.devices)
         self.reporter = StatusReporter(self.api, self.state, hosts)
         self.apply(SCHEDULE)
         for name in ("a", "b"):

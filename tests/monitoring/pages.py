@@ -47,7 +47,7 @@ def agent_page(folder: Path) -> str:
     host.trace.refused(tenant, 1)
     hosts = {"gpu0": host}
     backend = EmulatedBackend("node1", 1, "V100-SXM2-16GB", folder)
-    registry = make_registry(backend, NodeState(hosts, folder / "checkpoint.json"), hosts)
+    registry = make_registry(backend, NodeState(hosts, folder / "checkpoint.json", backend.devices), hosts)
     thread = Thread(target=host.run)
     thread.start()
     try:

@@ -42,7 +42,7 @@ class Agent:
         self._hosts = DeviceHosts(
             lambda device: DispatcherHost(device, folders.socket_path, settings.worker_uid), self._start
         )
-        self._state = NodeState(self._hosts, settings.checkpoint_path)
+        self._state = NodeState(self._hosts, settings.checkpoint_path, backend.devices)
         self._preparer = ClaimPreparer(settings, backend, api, self._state)
         self._gone_claims = GoneClaims(api, settings.node_name, self._state, self._preparer)
         self._slices = SlicePublisher(api, settings.node_name, backend)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,13 +126,13 @@ def _config(configs: list[Any], label: str) -> _PartitionConfig:
     return decode(_PartitionConfig, parameters[0], f"{label}: config")
 
 
-def check_lanes(claim: PreparedClaim, device: Device) -> None:
-    """Raise InvalidInputError when a lane of the claim is not one that its device has."""
+def check_lanes(partition: str, lanes: Iterable[int], device: Device) -> None:
+    """Raise InvalidInputError when a lane of the partition is not one that its device has."""
     step = device.lane_percent_step
-    wrong = [lane for lane in claim.lanes if lane % step]
+    wrong = [lane for lane in lanes if lane % step]
     if wrong:
         raise InvalidInputError(
-            f"partition {claim.partition} asks for a lane of {wrong[0]} GPU%; "
+            f"partition {partition} asks for a lane of {wrong[0]} GPU%; "
             f"lanes of {device.name} are multiples of {step}"
         )
 

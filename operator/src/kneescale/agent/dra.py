@@ -98,7 +98,7 @@ class ClaimPreparer:
         device = next((found for found in self._backend.devices() if found.name == claim.device), None)
         if device is None:
             raise InvalidInputError(f"this node has no device {claim.device}")
-        check_lanes(claim, device)
+        check_lanes(claim.partition, claim.lanes, device)
         share = Share(claim.uid, claim.memory_bytes, claim.clients)
         self._folders.create(claim.uid)
         self._backend.reserve(device, share)

@@ -6,7 +6,7 @@ where it cannot be saved: the API server has it, and models are not to wait for 
 
 import logging
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from kneescale.agent import checkpoint
 from kneescale.agent.assignment import Assignment, assign
+from kneescale.agent.backend import Device
 from kneescale.agent.checkpoint import Checkpoint
-from kneescale.agent.claims import PreparedClaim
+from kneescale.agent.claims import PreparedClaim, check_lanes
 from kneescale.api.conditions import Condition
 from kneescale.api.gpu_schedule import GPUSchedule, GPUScheduleSpec, Partition, parse_gpu_schedule
 from kneescale.core.errors import InvalidInputError
@@ -51,8 +52,14 @@ class Assignable(Protocol):
 class NodeState:
     """Claims and schedules of a node, told to the hosts of its devices whenever they change."""
 
-    def __init__(self, hosts: Mapping[str, Assignable], checkpoint_path: Path) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, Assignable],
+        checkpoint_path: Path,
+        devices: Callable[[], Iterable[Device]],
+    ) -> None:
         self._hosts = hosts
+        self._devices = devices
         self._checkpoint_path = checkpoint_path
         self._lock = Lock()
         self._claims: dict[str, PreparedClaim] = {}
@@ -173,14 +180,14 @@ class NodeState:
         if holder != schedule.metadata.name:
             raise InvalidInputError(f"device {spec.device} has a GPUSchedule already: {holder}")
         for partition in spec.partitions:
-            self._check_lanes(partition)
+            self._check_lanes(partition, spec.device)
         if twice := _first_repeated(partition.name for partition in spec.partitions):
             raise InvalidInputError(f"partition {twice} is there twice; a claim has one partition")
         # Its surfaces are read when it is assigned, which must not fail then.
         assign(spec, ())
 
-    def _check_lanes(self, partition: Partition) -> None:
-        """A worker has the lanes that its claim had when it started, and no others."""
+    def _check_lanes(self, partition: Partition, device_name: str) -> None:
+        """A worker has the lanes that its claim had when it started, and no others; a device has its own."""
         for claim in self._claims.values():
             if (claim.namespace, claim.partition) == (partition.namespace, partition.name):
                 for lane in set(partition.lanes) - set(claim.lanes):
@@ -188,6 +195,9 @@ class NodeState:
                         f"partition {partition.name} has a lane of {lane} GPU%; its claim has "
                         f"{', '.join(map(str, sorted(set(claim.lanes))))}"
                     )
+        for device in self._devices():
+            if device.name == device_name:
+                check_lanes(partition.name, partition.lanes, device)
 
     def _kept(self, manifest: Manifest, error: str) -> KnownSchedule:
         """A bad schedule: what was applied before stays."""
