@@ -52,6 +52,7 @@ class FakeGpuLibrary:
     ) -> None:
         self.gpus = list(gpus)
         self.lost = 0
+        self.failed = 0
         self.driver = Version(driver, 71)
         self.cuda = cuda
         self.error: LibraryError | LibraryReplacedError | None = None
@@ -80,7 +81,7 @@ class FakeGpuLibrary:
         assert self.is_open
         if self.stale:
             raise LibraryError("DriverFailed", "the driver was loaded anew")
-        return Inventory(self.driver, self.cuda, tuple(self.gpus), self.lost)
+        return Inventory(self.driver, self.cuda, tuple(self.gpus), self.lost, self.failed)
 
     def wait_for_xid(self, timeout_ms: int) -> XidEvent | None:
         """The next event; where there is none, after `wait_s`, however long the caller would wait."""

@@ -88,6 +88,46 @@ def test_a_lost_gpu_stays_known_and_sick(monitor: GpuMonitor, library: FakeGpuLi
     assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
 
 
+def test_a_gpu_is_lost_only_after_errors_for_a_while(
+    monitor: GpuMonitor, library: FakeGpuLibrary, clock: Clock
+) -> None:
+    silent, library.failed = library.gpus.pop(), 1
+    for _ in range(2):
+        clock.now_ns += 5 * NS_PER_S
+        monitor.step()
+        assert _sicknesses(monitor) == {A100: "", H100: ""}, "one answer that fails changes nothing"
+    clock.now_ns += 5 * NS_PER_S
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
+    library.gpus.append(silent)
+    library.failed = 0
+    clock.now_ns += 5 * NS_PER_S
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
+
+
+@pytest.mark.parametrize("xid", [79, 119])
+def test_a_gpu_that_reported_an_xid_error_is_sick_at_once_though_its_answer_fails(
+    monitor: GpuMonitor, library: FakeGpuLibrary, xid: int
+) -> None:
+    library.gpus.pop()
+    library.failed = 1
+    library.events.append(XidEvent(H100, xid))
+    monitor.step()
+    assert _sicknesses(monitor) == {A100: "", H100: {79: "GpuLost", 119: "XidError"}[xid]}
+
+
+def test_a_gpu_that_the_driver_called_lost_stays_so_until_it_is_read(
+    monitor: GpuMonitor, library: FakeGpuLibrary
+) -> None:
+    library.gpus.pop()
+    library.lost = 1
+    monitor.look()
+    library.lost, library.failed = 0, 1
+    monitor.look()
+    assert _sicknesses(monitor) == {A100: "", H100: "GpuLost"}
+
+
 def test_a_mark_outlives_a_look_that_cannot_reach_its_gpu(
     monitor: GpuMonitor, library: FakeGpuLibrary
 ) -> None:

@@ -176,13 +176,18 @@ def test_a_gpu_in_mig_mode_is_read_though_its_cores_are_not(driver: Driver) -> N
     assert (gpu["mig_enabled"], gpu["core_count"]) == (True, 0)
 
 
-def test_a_lost_gpu_is_counted_and_the_others_are_read(driver: Driver) -> None:
+@pytest.mark.parametrize(
+    ("code", "counted"), [(GPU_IS_LOST, "lost"), (UNKNOWN, "failed"), (TIMED_OUT, "failed")]
+)
+def test_a_gpu_that_cannot_be_read_is_counted_and_the_others_are_read(
+    driver: Driver, code: int, counted: str
+) -> None:
     driver.install()
-    driver.says(f"gpu {A} {GPU_IS_LOST} 0 0 0 0 0", f"gpu {B} {HEALTHY}")
+    driver.says(f"gpu {A} {code} 0 0 0 0 0", f"gpu {B} {HEALTHY}")
     assert driver.ask("open") is None
     inventory = driver.ask("inventory")
     assert [gpu["uuid"] for gpu in inventory["gpus"]] == [B]
-    assert inventory["lost"] == 1
+    assert {why: inventory[why] for why in ("lost", "failed")} == {"lost": 0, "failed": 0, counted: 1}
 
 
 def test_xid_errors_come_one_by_one(driver: Driver) -> None:

@@ -58,12 +58,17 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All GPUs of a node at one time; `lost` counts those that the driver lists but cannot reach."""
+    """All GPUs of a node at one time.
+
+    Not among `gpus` are those that the driver lists but calls lost, which `lost` counts, and those of which
+    it answered with another error this time, which `failed` counts.
+    """
 
     driver: Version
     cuda: Version
     gpus: tuple[GpuReading, ...]
     lost: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ _LOOK_NS = 5 * NS_PER_S
 _STUCK_NS = 60 * NS_PER_S
 #: A driver that cannot be asked is asked again after this long.
 _RETRY_S = 5.0
-#: One answer that fails tells nothing of the GPUs; a driver that answers none for so long has none.
+#: One answer that fails tells nothing of the GPUs; a driver that answers none for so long has none, and a GPU
+#: that only errors tell of for so long is lost.
 _PATIENCE_NS = 15 * NS_PER_S
 #: A session does not see GPUs that came later, so now and then there is a new one.
 _SESSION_NS = 300 * NS_PER_S
@@ -30,10 +31,11 @@ _UNKNOWN = Version(0)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredGpu:
-    """A GPU as it was last read; `sickness` is empty while it may be used."""
+    """A GPU as it was last read, at `read_ns`; `sickness` is empty while it may be used."""
 
     reading: GpuReading
-    sickness: str = ""
+    sickness: str
+    read_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +144,28 @@ class GpuMonitor:
 
     def _judged(self, inventory: Inventory) -> GpuState:
         present = {gpu.uuid for gpu in inventory.gpus}
-        gpus = [MonitoredGpu(gpu, self._sickness(gpu)) for gpu in inventory.gpus]
-        if not inventory.lost:
+        now_ns = self._now_ns()
+        gpus = [MonitoredGpu(gpu, self._sickness(gpu), now_ns) for gpu in inventory.gpus]
+        if not inventory.lost and not inventory.failed:
             self._marks = {uuid: mark for uuid, mark in self._marks.items() if uuid in present}
             return GpuState(inventory.driver, inventory.cuda, tuple(gpus))
-        before = (gpu.reading for gpu in self.state.gpus)
-        lost = [MonitoredGpu(reading, GPU_LOST) for reading in before if reading.uuid not in present]
+        missed = [gpu for gpu in self.state.gpus if gpu.reading.uuid not in present]
+        # Which of them is lost, the driver does not say; where none is, the next answer may be a good one.
+        unread = [replace(gpu, sickness=self._sickness_unread(gpu, inventory)) for gpu in missed]
         return GpuState(
             inventory.driver,
             inventory.cuda,
-            (*gpus, *lost),
-            # Fewer may be lost than are missed: some may be gone altogether.
-            nameless_lost=max(0, inventory.lost - len(lost)),
+            (*gpus, *unread),
+            # Fewer may be unread than are missed: some may be gone altogether.
+            nameless_lost=max(0, inventory.lost + inventory.failed - len(unread)),
         )
+
+    def _sickness_unread(self, gpu: MonitoredGpu, inventory: Inventory) -> str:
+        """What ails a GPU that the last look did not reach."""
+        is_waited_for = not inventory.lost and self._now_ns() - gpu.read_ns < _PATIENCE_NS
+        if gpu.sickness == GPU_LOST or not is_waited_for:
+            return GPU_LOST
+        return self._sickness(gpu.reading)
 
     def _unanswered(self, error: LibraryError) -> GpuState:
         if self._now_ns() - self._answered_ns < _PATIENCE_NS:

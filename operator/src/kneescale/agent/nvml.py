@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -120,8 +121,9 @@ class NvmlLibrary:
             return Inventory(
                 driver=_driver_version(pynvml.nvmlSystemGetDriverVersion()),
                 cuda=_cuda_version(pynvml.nvmlSystemGetCudaDriverVersion_v2()),
-                gpus=tuple(reading for reading in found if reading is not None),
-                lost=found.count(None),
+                gpus=tuple(reading for reading in found if isinstance(reading, GpuReading)),
+                lost=found.count(_Unread.LOST),
+                failed=found.count(_Unread.FAILED),
             )
 
     def wait_for_xid(self, timeout_ms: int) -> XidEvent | None:
@@ -166,14 +168,22 @@ def _listen(index: int, events: Any) -> None:  # noqa: ANN401 - NVML's own opaqu
         pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
 
 
-def _reading(index: int) -> GpuReading | None:
-    """The GPU of that index; None when it cannot be reached, whatever is the matter with it alone."""
+class _Unread(Enum):
+    """Why a GPU could not be read, whatever is the matter with it alone."""
+
+    LOST = auto()
+    FAILED = auto()
+
+
+def _reading(index: int) -> GpuReading | _Unread:
     try:
         return _read(pynvml.nvmlDeviceGetHandleByIndex(index))
+    except pynvml.NVMLError_GpuIsLost:
+        return _Unread.LOST
     except pynvml.NVMLError as error:
         if error.value in _REASONS:
             raise
-        return None
+        return _Unread.FAILED
 
 
 def _read(handle: Handle) -> GpuReading:
