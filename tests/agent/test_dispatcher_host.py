@@ -1,5 +1,6 @@
 """Real sockets: workers come, go, misbehave, and come back to a new host."""
 
+import errno
 import os
 import socket
 import time
@@ -125,6 +126,31 @@ def test_a_socket_that_cannot_be_opened_is_tried_again_and_logged_once(
         worker.hello()
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith(f"cannot listen for partition a at {path}")
+
+
+class FullSocket(socket.socket):
+    """A listening socket of a process that has no descriptor left."""
+
+    def accept(self) -> tuple[socket.socket, object]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_host_without_a_descriptor_for_a_worker_takes_it_once_it_has_one(
+    start_host: StartHost, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_descriptors(path: Path, worker_uid: int) -> socket.socket:
+        monkeypatch.setattr(dispatcher_host_module, "listen", listen)
+        return FullSocket(fileno=listen(path, worker_uid).detach())
+
+    monkeypatch.setattr(dispatcher_host_module, "listen", without_descriptors)
+    start_host().assign(assignment_of("a"))
+    with FakeWorker(path) as worker:
+        worker.connect()
+        worker.wait_for_hang_up()
+    with FakeWorker(path) as worker:
+        worker.hello()
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == "cannot take the worker of partition a: [Errno 24] Too many open files"
 
 
 def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir: Path, path: Path) -> None:

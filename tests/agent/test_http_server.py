@@ -1,17 +1,20 @@
 """What /metrics, /healthz and /trace show."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Thread, active_count
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kneescale.agent import http_server
 from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.http_server import Pages, make_server
@@ -22,6 +25,7 @@ from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Grant
 from tests.agent.builders import NODE
 from tests.agent.leaving_hosts import LeavingHosts
+from tests.waiting import wait_until
 
 TENANT = Tenant("lite0-1", "shop", "lite0")
 
@@ -43,6 +47,10 @@ class Served:
         with urlopen(f"http://127.0.0.1:{self.server.server_address[1]}{path}", timeout=10) as answer:
             text: str = answer.read().decode()
         return text
+
+    def connect(self) -> socket.socket:
+        """A connection that asks nothing."""
+        return socket.create_connection(("127.0.0.1", self.server.server_address[1]), 10)
 
     def grant(self, grant_id: int, ended_ns: int) -> None:
         start_ns = ended_ns - NS_PER_S
@@ -122,6 +130,21 @@ def test_a_device_that_goes_while_the_trace_is_asked_for_is_no_trouble(served: S
     pages = replace(served.pages, hosts=LeavingHosts(served.host))
     document = json.loads("".join(pages.trace(60, time.monotonic_ns())))
     assert [device["name"] for device in document["devices"]] == ["gpu0"]
+
+
+def test_idle_connections_are_hung_up_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server._Handler, "timeout", http_server._Handler.timeout / 1000)
+    with served.connect() as idle:
+        assert idle.recv(1) == b""
+
+
+def test_the_oldest_connection_gives_way_and_whoever_comes_is_answered(served: Served) -> None:
+    with ExitStack() as stack:
+        idle = [stack.enter_context(served.connect()) for _ in range(100)]
+        assert served.get("/healthz") == "ok"
+        assert idle[0].recv(1) == b""
+        wait_until(lambda: active_count() < 60, "the threads of most to end")
+    assert served.get("/healthz") == "ok"
 
 
 def test_health_names_the_problem(served: Served) -> None:

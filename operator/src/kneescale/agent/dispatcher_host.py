@@ -206,7 +206,14 @@ class DispatcherHost:
             return  # closed while this event waited its turn
         try:
             sock, _ = listener.sock.accept()
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # As when there is no descriptor left; the one of the listener is another's meanwhile.
+            self._close_listener(name)
+            self._unheard[name] = f"cannot take the worker of partition {name}: {error}"
+            self._open_again_ns = time.monotonic_ns() + _OPEN_AGAIN_NS
+            log.warning("%s", self._unheard[name], extra=self._about(name))
             return
         if peer_uid(sock) != self._worker_uid:
             log.warning(

@@ -2,13 +2,17 @@
 
 import json
 import logging
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
-from typing import ClassVar
+from threading import Lock
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +27,8 @@ from kneescale.core.units import NS_PER_S
 log = logging.getLogger(__name__)
 
 _DEFAULT_SECONDS = 60
+#: The port is for anyone; each connection has a thread and a descriptor, which grant sockets need as well.
+_MOST_CONNECTIONS = 32
 #: Encoding JSON keeps all threads waiting: a few milliseconds at a time, not the whole trace at once.
 _RECORDS_PER_WRITE = 200
 
@@ -55,13 +61,49 @@ def make_server(port: int, pages: Pages) -> ThreadingHTTPServer:
     class Handler(_Handler):
         shown = pages
 
-    server = ThreadingHTTPServer(("", port), Handler)
-    server.daemon_threads = True
-    return server
+    return _Server(("", port), Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    """Who comes where there is no room takes that of the oldest connection, which may never ask anything."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._lock = Lock()
+        #: The oldest first.
+        self._connections: list[socket.socket] = []
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own
+        """A connection came."""
+        with self._lock:
+            if len(self._connections) == _MOST_CONNECTIONS:
+                # Its thread finds it closed, and ends.
+                with suppress(OSError):
+                    self._connections.pop(0).shutdown(socket.SHUT_RDWR)
+            self._connections.append(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own
+        """A connection is done with."""
+        with self._lock:
+            if request in self._connections:
+                self._connections.remove(request)
+            super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who does not wait for the answer is no fault of ours."""
+        if isinstance(sys.exception(), ConnectionError):
+            log.debug("%s hung up", client_address)
+        else:
+            log.exception("a request of %s failed", client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     shown: ClassVar[Pages]
+    #: Who is silent for so long, or does not read, is hung up on, in seconds.
+    timeout = 10.0
 
     def do_GET(self) -> None:
         """Answer one request."""
