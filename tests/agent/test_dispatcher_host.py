@@ -150,7 +150,7 @@ def test_a_host_without_a_descriptor_for_a_worker_takes_it_once_it_has_one(
     with FakeWorker(path) as worker:
         worker.hello()
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning == "cannot take the worker of partition a: [Errno 24] Too many open files"
+    assert warning == "partition a: cannot take its worker: [Errno 24] Too many open files"
 
 
 def test_a_worker_that_connects_as_its_partition_leaves_is_hung_up_on(short_dir: Path, path: Path) -> None:

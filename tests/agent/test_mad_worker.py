@@ -3,6 +3,7 @@
 The test makes the turns of the dispatcher's thread itself: neither a clock nor the machine decides it.
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,6 +72,25 @@ def test_turns_read_little_of_a_flood_each(host: DispatcherHost, mad: "_MadWorke
         host.turn()
     # Far less than the socket held.
     assert 0 < mad.flood() <= 20 * 4_096
+
+
+def test_a_worker_that_connects_and_hangs_up_without_end_hardly_shows_in_the_log(
+    host: DispatcherHost, short_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(50):
+        with FakeWorker(_socket(short_dir, "mad")) as worker:
+            worker.connect()
+            worker.send(_HELLO)
+            _turn_until_connected(host, "mad")
+        while _is_connected(host, "mad"):
+            host.turn()
+    of_mad = [record.getMessage() for record in caplog.records if "mad" in record.getMessage()]
+    # Why it has none, the kernel words in one way or another.
+    assert [line.partition(":")[0] for line in of_mad] == [
+        "partition mad has a worker",
+        "partition mad has no worker",
+    ]
 
 
 class _MadWorker:

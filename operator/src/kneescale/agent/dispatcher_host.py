@@ -32,6 +32,8 @@ _STUCK_NS = 10 * NS_PER_S
 _OPEN_AGAIN_NS = NS_PER_S
 #: An overload is over, and the next one logged anew, once nothing was refused for so long.
 _QUIET_NS = 60 * NS_PER_S
+#: What a worker can bring about as often as it likes is logged no more than once in so long.
+_SAY_AGAIN_NS = 10 * NS_PER_S
 
 _Handler = Callable[[int], None]
 
@@ -66,6 +68,8 @@ class DispatcherHost:
         self._connections: dict[str, WorkerConnection] = {}
         #: When each partition last refused requests.
         self._refused_ns: dict[str, int] = {}
+        #: When each line that `_say` logs was logged last of each partition.
+        self._said_ns: dict[tuple[str, str], int] = {}
         self._next_assignment: Assignment | None = None
         #: Workers born before then are to restart.
         self._outdated_before_ns = 0
@@ -164,6 +168,7 @@ class DispatcherHost:
             else:
                 self._send(name, terms)
         self._claims = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
+        self._said_ns = {said: ns for said, ns in self._said_ns.items() if said[0] in self._claims}
         for name, listener in list(self._listeners.items()):
             path = self._socket_path(listener.claim_uid)
             # A claim that went and came back between two turns took its socket with it.
@@ -211,17 +216,12 @@ class DispatcherHost:
         except OSError as error:
             # As when there is no descriptor left; the one of the listener is another's meanwhile.
             self._close_listener(name)
-            self._unheard[name] = f"cannot take the worker of partition {name}: {error}"
+            self._unheard[name] = f"cannot take its worker: {error}"
             self._open_again_ns = time.monotonic_ns() + _OPEN_AGAIN_NS
-            log.warning("%s", self._unheard[name], extra=self._about(name))
+            self._say(logging.WARNING, name, "partition %s: cannot take its worker: %s", error)
             return
         if peer_uid(sock) != self._worker_uid:
-            log.warning(
-                "refused user %d on the socket of partition %s",
-                peer_uid(sock),
-                name,
-                extra=self._about(name),
-            )
+            self._say(logging.WARNING, name, "partition %s: refused user %d on its socket", peer_uid(sock))
             sock.close()
             return
         # One worker a partition: the newest is the one whose container lives.
@@ -242,9 +242,7 @@ class DispatcherHost:
         except ConnectionError as error:
             self._hang_up(name, str(error))
         except (ProtocolError, OSError) as error:
-            log.warning(
-                "the worker of partition %s is disconnected: %s", name, error, extra=self._about(name)
-            )
+            self._say(logging.WARNING, name, "the worker of partition %s is disconnected: %s", error)
             self._hang_up(name, str(error))
 
     def _take(self, name: str, messages: list[Message]) -> None:
@@ -253,7 +251,7 @@ class DispatcherHost:
         for message in messages:
             answer = self._broker.handle(name, message, now_ns)
             if answer is not None:
-                log.info("partition %s has a worker", name, extra=self._about(name))
+                self._say(logging.INFO, name, "partition %s has a worker")
                 self._send(name, answer)
             if isinstance(message, Hello) and message.born_ns < self._outdated_before_ns:
                 self._send(name, Restart())
@@ -312,10 +310,17 @@ class DispatcherHost:
         connection = self._connections.pop(name, None)
         if connection is None:
             return
-        log.info("partition %s has no worker: %s", name, reason, extra=self._about(name))
+        self._say(logging.INFO, name, "partition %s has no worker: %s", reason)
         self._selector.unregister(connection)
         connection.close()
         self._broker.left(name, time.monotonic_ns())
+
+    def _say(self, level: int, name: str, line: str, *more: object) -> None:
+        """Log a line about a partition, unless the same was logged of it a moment ago."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._said_ns.get((name, line), -_SAY_AGAIN_NS) >= _SAY_AGAIN_NS:
+            self._said_ns[name, line] = now_ns
+            log.log(level, line, name, *more, extra=self._about(name))
 
     def _about(self, name: str) -> dict[str, str]:
         """What a line of the log about a partition is about."""
