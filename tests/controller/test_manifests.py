@@ -164,6 +164,11 @@ def test_no_container_can_gain_privileges_but_the_agent_on_gpus(kubectl: Path) -
     assert privileged == [("nvidia", "agent")]
 
 
+def test_the_state_of_a_pod_says_why_its_container_ended(objects: Objects) -> None:
+    for container in containers(objects):
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", container["name"]
+
+
 def test_every_container_asks_for_resources_and_can_be_probed(objects: Objects) -> None:
     for container in containers(objects):
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
