@@ -63,10 +63,12 @@ def test_a_daemon_that_died_is_started_again_and_its_clients_named(rig: Rig) -> 
     rig.reach(DaemonState.RUNNING)
     rig.control.ask("fake server 100 ACTIVE 7 8")
     rig.turn()
+    rig.control.ask("fake log There is no memory left")
     rig.control.ask("fake die 3")
     down = rig.reach(DaemonState.DOWN)
     assert (down.clients, down.losses) == ((7, 8), 1)
-    assert down.line == "the control daemon ended with status 3"
+    assert down.line.startswith("the control daemon ended with status 3; its log ends with [")
+    assert down.line.endswith("] There is no memory left")
     assert rig.reach(DaemonState.RUNNING).restarts == 1
 
 
@@ -321,4 +323,6 @@ def test_a_daemon_that_hangs_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch)
         rig.control.ask(protocol.LIST_SERVERS)
     assert rig.turn().state is DaemonState.RUNNING
     rig.turn(LONGEST_SILENCE_NS)
-    assert rig.reach(DaemonState.DOWN).line == "the control daemon ended with status -9"
+    assert rig.reach(DaemonState.DOWN).line.startswith(
+        "the control daemon ended with status -9; its log ends"
+    )

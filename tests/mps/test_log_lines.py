@@ -1,6 +1,6 @@
 import pytest
 
-from kneescale.mps.log_lines import Loss, ServerFailed, parse_line
+from kneescale.mps.log_lines import Loss, ServerFailed, is_about_a_question, parse_line
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,8 @@ def test_a_server_that_failed_is_named() -> None:
 )
 def test_any_other_line_is_none(line: str) -> None:
     assert parse_line(line) is None
+
+
+@pytest.mark.parametrize(("text", "is_question"), [("Cmd:get_server_list", True), ("Terminated", False)])
+def test_a_line_about_a_question_is_known(text: str, is_question: bool) -> None:
+    assert is_about_a_question(f"[2026-11-25 23:19:49.458 Control 22040] {text}") == is_question

@@ -55,6 +55,16 @@ def test_a_daemon_that_takes_no_limits_serves_nobody() -> None:
     assert actions == [Start(), Configure()]
 
 
+def test_a_daemon_that_took_no_limits_is_told_them_again_each_minute() -> None:
+    state, _ = run(Supervision(), Tick(), Answered(()), Refused("50.0, not 100"))
+    state, actions = run(state, Answered(()), now_ns=60 * NS_PER_S - 1)
+    assert actions == []
+    state, actions = run(state, Answered(()), Refused("still not"), now_ns=60 * NS_PER_S)
+    assert (state.state, state.line, actions) == (DaemonState.MISCONFIGURED, "still not", [Configure()])
+    state, actions = run(state, Answered(()), Configured(), Answered(()), now_ns=120 * NS_PER_S)
+    assert (state.state, actions) == (DaemonState.RUNNING, [Configure()])
+
+
 def test_the_clients_of_a_daemon_that_died_are_listed_and_lost() -> None:
     state, _ = run(RUNNING, Exited(-9))
     assert (state.state, state.clients, state.losses) == (DaemonState.DOWN, (7, 8), 1)

@@ -13,6 +13,9 @@ from kneescale.mps.control import PROGRAM
 from kneescale.mps.paths import log_dir, pipe_dir
 from kneescale.mps.wanted import WantedDaemon
 
+#: How long the last lines of a daemon may take to come.
+_LAST_LINES_S = 0.5
+
 
 class DaemonStartError(KneescaleError):
     """The daemon's program cannot be started."""
@@ -32,7 +35,10 @@ class DaemonProcess(Protocol):
         """
 
     def exit_status(self) -> int | None:
-        """The status with which it ended, told once; None while it runs or was never started."""
+        """The status with which it ended, told once; None while it runs or was never started.
+
+        Its own last lines are among the new ones then.
+        """
 
     def new_lines(self) -> list[str]:
         """The lines that it logged since the last call."""
@@ -66,6 +72,7 @@ class LocalProcess:
         self._env = {**os.environ, **env}
         self._folders = folders
         self._process: subprocess.Popen[str] | None = None
+        self._reader: Thread | None = None
         self._lines: SimpleQueue[str] = SimpleQueue()
 
     def start(self) -> None:
@@ -90,12 +97,15 @@ class LocalProcess:
         except OSError as error:
             raise DaemonStartError(f"cannot start {self._command[0]}: {error.strerror}") from error
         self._process = process
-        Thread(target=self._read, args=(process,), daemon=True).start()
+        self._reader = Thread(target=self._read, args=(process,), daemon=True)
+        self._reader.start()
 
     def exit_status(self) -> int | None:
         """Poll it; see DaemonProcess."""
         status = None if self._process is None else self._process.poll()
         if status is not None:
+            assert self._reader is not None
+            self._reader.join(_LAST_LINES_S)
             self._process = None
         return status
 

@@ -10,7 +10,7 @@ from kneescale.api.conditions import format_time
 from kneescale.mps import protocol, supervisor
 from kneescale.mps.control import Control, DaemonSilentError
 from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
-from kneescale.mps.log_lines import parse_line
+from kneescale.mps.log_lines import is_about_a_question, parse_line
 from kneescale.mps.protocol import DaemonAnswerError, Server
 from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus
@@ -53,6 +53,8 @@ class DaemonKeeper:
         self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
         self._now_ns = 0
+        #: Of the log of the daemon that runs, or ended.
+        self._last_line = ""
         #: What could not be written at the last turn.
         self._unwritten: set[Callable[[], None]] = set()
 
@@ -109,23 +111,27 @@ class DaemonKeeper:
         self.tell(now_ns)
 
     def _events(self) -> Iterator[Event]:
-        for line in self._process.new_lines():
-            self._log.info("%s: %s", self.wanted.uuid, line)
-            if (loss := parse_line(line)) is not None:
-                yield loss
-        if (ended := self._exited()) is not None:
-            yield ended
+        # Asked first: all that it logged is there to be read then.
+        ended = self._process.exit_status()
+        yield from self._logged()
+        if ended is not None:
+            yield supervisor.Exited(ended, self._last_line)
         is_old = self._now.state is not DaemonState.DOWN
         yield supervisor.Tick()
         # One that ends at once, since another is there, would have its answers from that one: it gets a turn
         # to do so, and counts as ended whatever was answered meanwhile.
         if is_old:
             answer = self._asked()
-            yield self._exited() or answer
+            ended = self._process.exit_status()
+            yield answer if ended is None else supervisor.Exited(ended, self._last_line)
 
-    def _exited(self) -> supervisor.Exited | None:
-        status = self._process.exit_status()
-        return None if status is None else supervisor.Exited(status)
+    def _logged(self) -> Iterator[Event]:
+        for line in self._process.new_lines():
+            self._log.info("%s: %s", self.wanted.uuid, line)
+            if not is_about_a_question(line):
+                self._last_line = line
+            if (loss := parse_line(line)) is not None:
+                yield loss
 
     def _asked(self) -> Event:
         try:
@@ -198,6 +204,7 @@ class DaemonKeeper:
                 self._process.kill()
 
     def _start(self) -> Iterator[Event]:
+        self._last_line = ""
         try:
             self._process.start()
         except DaemonStartError as error:

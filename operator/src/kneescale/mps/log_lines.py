@@ -23,6 +23,8 @@ from dataclasses import dataclass
 _LINE = re.compile(r"^\[[-\d]+ [:.\d]+ (?P<source>[\w ]*?)\s+(?P<pid>\d+)\] (?P<text>.*)$")
 _SERVER_ENDED = re.compile(r"^Server (?P<server>\d+) exited with status (?P<status>-?\d+)")
 _FAULT = re.compile(r"\bfatal\b|\bin FAULT\b|\bGPU exception\b|\bGPU error\b", re.IGNORECASE)
+#: What some write about each question that they are asked.
+_QUESTION = re.compile(r"^(NEW UI|Cmd:|UI closed)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ class ServerFailed:
 
     pid: int
     line: str
+
+
+def is_about_a_question(line: str) -> bool:
+    """Whether the line tells nothing but that the daemon was asked something."""
+    found = _LINE.match(line.strip())
+    return found is not None and _QUESTION.match(found["text"]) is not None
 
 
 def parse_line(line: str) -> Loss | ServerFailed | None:

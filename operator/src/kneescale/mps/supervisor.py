@@ -19,6 +19,8 @@ _BACKOFF = Backoff(first_s=1, longest_s=60)
 _STEADY_NS = 60 * NS_PER_S
 #: A daemon that answered nothing for so long hangs: its answers are a matter of milliseconds.
 LONGEST_SILENCE_NS = 20 * NS_PER_S
+#: A daemon that did not take a limit is told it again after so long.
+_CONFIGURE_AGAIN_NS = 60 * NS_PER_S
 #: So many servers in a row that did not start are no accident.
 _FAILED_STARTS = 3
 
@@ -30,9 +32,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The daemon's process ended."""
+    """The daemon's process ended; `last_line` is the last of its log, empty where it has none."""
 
     status: int
+    last_line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Supervision:
     #: Runs that ended since one was steady, that one included.
     ends: int = 0
     starts: int = 0
+    #: When it is told its limits again, where it did not take them.
+    configure_at_ns: int = 0
     #: Since when it does not answer; None while it does.
     silent_since_ns: int | None = None
     losses: int = 0
@@ -115,16 +120,17 @@ def step(now: Supervision, event: Event, now_ns: int) -> Step:
     match event:
         case Tick():
             return _tick(now, now_ns)
-        case Exited(status):
-            return _exited(now, status, now_ns), ()
+        case Exited():
+            return _exited(now, event, now_ns), ()
         case Answered(servers):
-            return _answered(replace(now, silent_since_ns=None), servers)
+            return _answered(replace(now, silent_since_ns=None), servers, now_ns)
         case Silent():
             return _silent(now, now_ns)
         case Configured():
             return replace(now, state=DaemonState.RUNNING), ()
         case Refused(reason):
-            return replace(now, state=DaemonState.MISCONFIGURED, line=reason), ()
+            again_ns = now_ns + _CONFIGURE_AGAIN_NS
+            return replace(now, state=DaemonState.MISCONFIGURED, line=reason, configure_at_ns=again_ns), ()
         case Ending(line, losses):
             return replace(now, state=DaemonState.DOWN, line=line, losses=now.losses + losses), ()
         case Loss():
@@ -140,10 +146,11 @@ def _tick(now: Supervision, now_ns: int) -> Step:
     return started, (Start(),)
 
 
-def _exited(now: Supervision, status: int, now_ns: int) -> Supervision:
+def _exited(now: Supervision, exited: Exited, now_ns: int) -> Supervision:
     steady = now_ns - now.started_ns >= _STEADY_NS
     ends = 1 if steady else now.ends + 1
     served = now.state in (DaemonState.RUNNING, DaemonState.FAULTED)
+    last_line = f"; its log ends with {exited.last_line}" if exited.last_line else ""
     return replace(
         now,
         state=DaemonState.DOWN,
@@ -151,7 +158,7 @@ def _exited(now: Supervision, status: int, now_ns: int) -> Supervision:
         ends=ends,
         # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
         losses=now.losses + served,
-        line=f"the control daemon ended with status {status}",
+        line=f"the control daemon ended with status {exited.status}{last_line}",
         servers=(),
         silent_since_ns=None,
     )
@@ -165,8 +172,9 @@ def _silent(now: Supervision, now_ns: int) -> Step:
     return replace(now, silent_since_ns=now_ns), (EndDaemon(),)
 
 
-def _answered(now: Supervision, servers: tuple[Server, ...]) -> Step:
-    if now.state is DaemonState.STARTING:
+def _answered(now: Supervision, servers: tuple[Server, ...], now_ns: int) -> Step:
+    is_refused = now.state is DaemonState.MISCONFIGURED
+    if now.state is DaemonState.STARTING or (is_refused and now_ns >= now.configure_at_ns):
         return now, (Configure(),)
     clients = tuple(client for server in servers for client in server.clients)
     faulty = [server for server in servers if server.state is ServerState.FAULT]
