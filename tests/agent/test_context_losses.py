@@ -155,9 +155,10 @@ def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> N
     ("state", "sickness", "troubles"),
     [
         (DaemonState.RUNNING, "", []),
-        (DaemonState.MISCONFIGURED, "MpsMisconfigured", []),
+        (DaemonState.MISCONFIGURED, "MpsMisconfigured", ["MpsMisconfigured"]),
         (DaemonState.DOWN, "", ["MpsDaemonDown"]),
         (DaemonState.SERVERLESS, "", ["MpsDaemonDown"]),
+        (DaemonState.FAULTED, "", ["MpsFaulted"]),
     ],
 )
 def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
@@ -169,6 +170,7 @@ def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
     backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
     assert [device.sickness for device in backend.devices()] == [sickness]
     assert [trouble.reason for trouble in backend.troubles()] == troubles
+    assert all("50.0, not 100" in trouble.message for trouble in backend.troubles())
 
 
 def _write(

@@ -233,7 +233,11 @@ class Node:
             self.backend.run(AfterOneTurn())
 
     def daemon_tells(self, state: DaemonState) -> None:
-        status = DaemonStatus(state, "2026-01-01T12:00:00Z", line="it says", written_ns=self.clock.now_ns)
+        """A state that it came into now."""
+        now_ns = self.clock.now_ns
+        status = DaemonStatus(
+            state, "2026-01-01T12:00:00Z", line="it says", written_ns=now_ns, lost_ns=now_ns
+        )
         write_status(status_path(self._state_dir, A100), status)
 
     @property
@@ -312,6 +316,16 @@ def test_a_daemon_of_which_nothing_is_heard_any_more_is_a_trouble(tmp_path: Path
     node.look()
     assert node.troubles == ["MpsDaemonDown"]
     assert "nothing was heard" in node.backend.troubles()[0].message
+
+
+def test_a_fault_that_is_not_over_soon_is_a_trouble(tmp_path: Path) -> None:
+    node = Node(FakeGpuLibrary(gpu()), tmp_path)
+    node.look()
+    node.daemon_tells(DaemonState.FAULTED)
+    node.look(2)
+    assert node.troubles == [], "its workers are being restarted"
+    node.look()
+    assert node.troubles == ["MpsFaulted"]
 
 
 def test_a_status_from_before_the_node_started_anew_is_an_old_one(tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ _PARTITION_DIR = "/run/kneescale-sm"
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
 _MISCONFIGURED = "MpsMisconfigured"
 _DAEMON_DOWN = "MpsDaemonDown"
+_FAULTED = "MpsFaulted"
+#: The workers that are restarted for it are gone by then.
+_FAULT_LASTS_NS = 10 * NS_PER_S
 #: A daemon's program starts by then, and tells of its daemons three times in it.
 _DAEMON_UNHEARD_NS = 3 * REPEAT_NS
 _STUCK = Trouble(
@@ -169,9 +172,24 @@ class CudaMpsBackend:
                 f"nothing was heard of the MPS daemon of GPU {uuid} for {_DAEMON_UNHEARD_NS // NS_PER_S} s; "
                 "see the pod of kneescale-mps on this node",
             )
-        if status is None or status.state not in (DaemonState.DOWN, DaemonState.SERVERLESS):
-            return None
-        return Trouble(_DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}")
+        return None if status is None else self._state_trouble(uuid, status)
+
+    def _state_trouble(self, uuid: str, status: DaemonStatus) -> Trouble | None:
+        """Why nobody new can be a client of the daemon, if that is so; a fault is mostly over in a moment."""
+        match status.state:
+            case DaemonState.DOWN | DaemonState.SERVERLESS:
+                return Trouble(_DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}")
+            case DaemonState.MISCONFIGURED:
+                return Trouble(
+                    _MISCONFIGURED, f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}"
+                )
+            case DaemonState.FAULTED if self._now_ns() - status.lost_ns > _FAULT_LASTS_NS:
+                return Trouble(
+                    _FAULTED,
+                    f"the MPS daemon of GPU {uuid} takes no new clients until those of before its fault have "
+                    f"left; delete the pods on it that do not end: {status.line}",
+                )
+        return None
 
     def _losses(self, status: DaemonStatus) -> ContextLosses:
         # What seems still to come was before the node started: no worker is as old.
