@@ -42,6 +42,18 @@ def test_no_measurement_is_undercut(surface: LatencySurface) -> None:
 
 
 @given(surfaces)
+def test_a_measurement_that_no_other_contradicts_is_met(surface: LatencySurface) -> None:
+    for point in surface.points:
+        slowest_ms = max(
+            other.latency_ms
+            for other in surface.points
+            if other.gpu_percent >= point.gpu_percent and other.batch <= point.batch
+        )
+        if slowest_ms == point.latency_ms:
+            assert surface.latency_ms(point.gpu_percent, point.batch) == pytest.approx(slowest_ms)
+
+
+@given(surfaces)
 def test_less_gpu_never_costs_more_than_in_proportion_beyond_the_points(surface: LatencySurface) -> None:
     smallest = surface.gpu_percents[0]
     for percent in range(1, smallest):

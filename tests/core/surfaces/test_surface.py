@@ -47,6 +47,12 @@ def test_a_hole_is_filled_along_its_batch() -> None:
     assert surface.latency_ms(50, 2) == pytest.approx(10.0)
 
 
+def test_a_guess_for_a_hole_overrides_no_measurement() -> None:
+    surface = LatencySurface.from_points([Point(100, 1, 20.0), Point(20, 8, 30.0), Point(100, 8, 22.0)])
+    assert surface.latency_ms(20, 8) == 30.0
+    assert surface.latency_ms(20, 1) == 30.0
+
+
 def test_a_restricted_surface_has_every_lane_and_doubling_batch() -> None:
     surface = LatencySurface.from_points([Point(50, 1, 4.0), Point(100, 8, 20.0)]).restricted_to(
         (100, 20), 12

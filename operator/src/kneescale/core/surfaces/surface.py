@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ class LatencySurface:
     def from_points(cls, points: Iterable[Point]) -> "LatencySurface":
         """The surface through `points`, which may be noisy and need not fill their grid.
 
-        Noise is resolved upwards: f(p, b) is the largest latency seen with at least p and at most b.
+        Noise is resolved upwards: f(p, b) is the largest latency seen with at least p and at most b. A guess
+        for a hole raises no measurement: it is at most the smallest one with at most p and at least b.
         Raises InvalidInputError on no points, or one given twice.
         """
         ordered = tuple(sorted(points, key=lambda point: (point.batch, point.gpu_percent)))
@@ -73,7 +74,8 @@ class LatencySurface:
         gpu_percents = tuple(sorted({point.gpu_percent for point in ordered}))
         batches = tuple(sorted({point.batch for point in ordered}))
         curves = [_curve(ordered, batch, gpu_percents) for batch in batches]
-        return cls(ordered, gpu_percents, batches, tuple(_upper_envelope(curves)))
+        rows = _lowered_to_measurements(tuple(_upper_envelope(curves)), ordered, gpu_percents, batches)
+        return cls(ordered, gpu_percents, batches, rows)
 
     def latency_ms(self, gpu_percent: int, batch: int) -> float:
         """f(p, b), between the points linear in batch and in 1/p.
@@ -165,6 +167,24 @@ def _curve(ordered: Sequence[Point], batch: int, gpu_percents: Sequence[int]) ->
 def _upper_envelope(curves: Sequence[_Row]) -> Iterable[_Row]:
     """Each curve raised to the ones of smaller batches; each curve falls with GPU% already."""
     return accumulate(curves, lambda below, row: tuple(map(max, below, row)))
+
+
+def _lowered_to_measurements(
+    rows: Sequence[_Row], ordered: Sequence[Point], gpu_percents: Sequence[int], batches: Sequence[int]
+) -> tuple[_Row, ...]:
+    """The rows where no guess for a hole is above what is measured with less GPU and more items.
+
+    Both bounds fall with GPU% and rise with the batch, and so does what is kept between them.
+    """
+    at_least = np.zeros((len(batches), len(gpu_percents)))
+    at_most = np.full_like(at_least, inf)
+    for point in ordered:
+        place = batches.index(point.batch), gpu_percents.index(point.gpu_percent)
+        at_least[place] = at_most[place] = point.latency_ms
+    at_least = np.maximum.accumulate(np.maximum.accumulate(at_least, axis=0)[:, ::-1], axis=1)[:, ::-1]
+    at_most = np.minimum.accumulate(np.minimum.accumulate(at_most[::-1], axis=0)[::-1], axis=1)
+    # Measurements that contradict each other cross the bounds; there the slower one counts.
+    return tuple(map(tuple, np.minimum(rows, np.maximum(at_least, at_most)).tolist()))
 
 
 def _running_max_from_right(values: Sequence[float]) -> _Row:
