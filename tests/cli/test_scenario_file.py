@@ -177,7 +177,6 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
             "6: arrivals must be uniform, poisson, bursty, step, ramp, daily, spike or a mapping with trace",
         ),
         ("uniform", "[uniform]", "6: arrivals must be a text, not a list"),
-        ("uniform", "{trace: trace.csv}", "4: models[0].rate must not be given: the trace has it"),
         ("arrivals: uniform", "- x", "6: is not YAML: "),
         ("arrivals: uniform", "\x01", "6: is not YAML: unacceptable character #x0001"),
     ],
@@ -189,6 +188,17 @@ def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}/scenario.yaml:{fault}")
     assert "\n" not in message
+
+
+def test_a_trace_goes_before_rates_that_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SCENARIO.replace("uniform", "{trace: trace.csv}")
+    scenario = read(tmp_path, text, trace="time_s,model\n2,a\n0,b\n0.5,a\n")
+    assert [model.rate_rps for model in scenario.models] == [1.0, 0.5]
+    assert capsys.readouterr().err == (
+        f"kneescale: {tmp_path}/scenario.yaml: the rates are the trace's, not those given with the models\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def test_a_rate_beyond_measure_in_a_trace_is_one_line(tmp_path: Path) -> None:
 
 def test_a_model_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
     text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
-    with pytest.raises(InvalidInputError, match=r":5: models\[1\]\.name 'b' has no request in the trace$"):
+    with pytest.raises(InvalidInputError, match=r":5: models\[1\]\.name 'b' has no request in the trace: leave it out$"):
         read(tmp_path, text, trace="time_s,model\n1,a\n")
 
 

@@ -1,5 +1,6 @@
 """Scenario files: YAML that names models, their SLOs and rates, GPUs, and where the latency surfaces are."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -60,8 +61,9 @@ _ByName = dict[str, list[tuple[str, LatencySurface]]]
 def read_scenario(path: Path, product: str | None = None) -> Scenario:
     """The scenario in a file; what it names is relative to it.
 
-    Its GPUs are of `product` where it does not say of which of several they are.
-    Raises InvalidInputError, naming the file and the line, on what is wrong with it or with what it names.
+    Its GPUs are of `product` where it does not say of which of several they are. Rates that a trace makes
+    useless are told on stderr. Raises InvalidInputError, naming the file and the line, on what is wrong with
+    it or with what it names.
     """
     with open_text(path) as file:
         document = read_yaml(path, file)
@@ -75,6 +77,8 @@ def read_scenario(path: Path, product: str | None = None) -> Scenario:
     surfaces = [_surfaces(of_model["profile"], profiles) for of_model in models]
     gpus = _gpus(fields.get("gpus"), document, surfaces, product)
     arrivals = _arrivals(fields["arrivals"], names) if "arrivals" in fields else Poisson()
+    if isinstance(arrivals, Trace) and any("rate" in of_model for of_model in models):
+        sys.stderr.write(f"kneescale: {path}: the rates are the trace's, not those given with the models\n")
     return Scenario(
         tuple(
             _model(of_model, on_products, gpus, arrivals)
@@ -195,10 +199,8 @@ def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
         if "rate" not in fields:
             raise name.fault(f"{name.text()!r} needs a rate")
         return fields["rate"].number(*RATE_RPS)
-    if "rate" in fields:
-        raise fields["rate"].fault("must not be given: the trace has it")
     if name.text() not in arrivals.times_ns:
-        raise name.fault(f"{name.text()!r} has no request in the trace")
+        raise name.fault(f"{name.text()!r} has no request in the trace: leave it out")
     rate_rps = len(arrivals.times_ns[name.text()]) * NS_PER_S / arrivals.ends_ns
     lowest, highest = RATE_RPS
     if not lowest <= rate_rps <= highest:
