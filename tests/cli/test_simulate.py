@@ -220,8 +220,16 @@ def test_more_requests_than_can_be_simulated_are_one_line(
     )
 
 
+def test_a_short_run_is_warmed_up_for_a_quarter_of_it(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(scenario), "--duration-s", "4", "--output", "json"]) == 0
+    by_default = json.loads(capsys.readouterr().out)
+    assert by_default == simulated(scenario, capsys)
+
+
 def test_a_warmup_that_leaves_nothing_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", str(scenario), "--duration-s", "5"]) == 2
+    assert main(["simulate", str(scenario), "--duration-s", "5", "--warmup-s", "5"]) == 2
     assert capsys.readouterr().err == "kneescale: --warmup-s 5 leaves nothing of 5 s: make it shorter\n"
 
 

@@ -19,6 +19,9 @@ from kneescale.sim.trial import Trial
 
 _DEFAULT_POLICY = "dstack"
 _DEFAULT_DURATION_S = 60.0
+_WARMUP_S = 5.0
+#: The part of a run that its warm-up takes at most, where none is asked for.
+_WARMUP_SHARE = 0.25
 
 #: A run of so many requests takes minutes and gigabytes.
 _MAX_REQUESTS = 5e7
@@ -49,8 +52,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "--warmup-s",
         metavar="T",
         type=number(0, MAX_TIME_S),
-        default=5.0,
-        help="requests that arrive before do not count (default: %(default)g)",
+        help=f"requests that come before do not count (default: {_WARMUP_S:g}, at most a quarter of the run)",
     )
     parser.add_argument(
         "--seed", metavar="N", type=whole(0, _MAX_SEED), default=1, help="of all randomness (default: 1)"
@@ -101,12 +103,14 @@ def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
     """
     scenario = read_scenario(arguments.scenario)
     duration_s = arguments.duration_s or _length_s(scenario)
-    if arguments.warmup_s >= duration_s:
+    warmup_s = arguments.warmup_s
+    if warmup_s is None:
+        warmup_s = min(_WARMUP_S, _WARMUP_SHARE * duration_s)
+    if warmup_s >= duration_s:
         raise InvalidInputError(
-            f"--warmup-s {arguments.warmup_s:g} leaves nothing of {duration_s:g} s: make it shorter"
+            f"--warmup-s {warmup_s:g} leaves nothing of {duration_s:g} s: make it shorter"
         )
-    trial = Trial(scenario.arrivals, duration_s, arguments.warmup_s, (arguments.seed,), arguments.noise)
-    return scenario, trial
+    return scenario, Trial(scenario.arrivals, duration_s, warmup_s, (arguments.seed,), arguments.noise)
 
 
 def check_requests(scenario: Scenario, trial: Trial, load: float) -> None:
