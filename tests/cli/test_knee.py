@@ -173,6 +173,8 @@ def test_a_list_of_kubectl_is_read(kind: str, tmp_path: Path, capsys: pytest.Cap
         ("p.csv", CSV + "slow,2,,1\n", ":9: gpu_percent is empty"),
         ("p.csv", CSV + "slow,2\n", ":9: has 2 cells, the header has 4"),
         ("p.csv", CSV + "slow,2,100,0,5\n", ":9: has 5 cells, the header has 4"),
+        ("p.csv", CSV + 'slow,"2,100,1\nslow,4,100,1\n', ":9: has 2 cells, the header has 4"),
+        ("p.csv", CSV + 'slow,"' + "2,100,1\n" * 20_000, ":9: field larger than field limit"),
         ("p.csv", CSV + "slow,1,100,1\n", ":9: GPU% 100 with batch 1 is given twice"),
         (
             "p.csv",

@@ -56,17 +56,28 @@ def rows(path: Path, file: TextIO, columns: Sequence[str]) -> Iterator[Row]:
     Raises InvalidInputError, naming the file and the line, where a column is missing or given twice, a row
     has other cells than the header, or the file is no CSV.
     """
-    reader = csv.reader(file)
-    try:
-        header = [cell.strip() for cell in next(reader, ())]
-        _check_header(path, header, columns)
-        for cells in filter(None, reader):
-            row = Row(path, reader.line_num, dict(zip(header, cells, strict=False)))
+    numbered = _numbered(path, file)
+    _, titles = next(numbered, (1, []))
+    header = [cell.strip() for cell in titles]
+    _check_header(path, header, columns)
+    for line, cells in numbered:
+        if cells:
+            row = Row(path, line, dict(zip(header, cells, strict=False)))
             if len(cells) != len(header):
                 raise row.fault(f"has {len(cells)} cells, the header has {len(header)}")
             yield row
+
+
+def _numbered(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, with the line where it begins: a stray quote makes one row of many lines."""
+    reader = csv.reader(file)
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise InvalidInputError(f"{path}:{reader.line_num}: {error}") from error
+        raise InvalidInputError(f"{path}:{line}: {error}") from error
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
