@@ -206,6 +206,7 @@ def test_a_list_of_kubectl_is_read(kind: str, tmp_path: Path, capsys: pytest.Cap
             MODEL_PROFILE.replace("V100", "2026-13-45"),
             ":7: is not YAML: cannot be read as timestamp",
         ),
+        ("p.yaml", MODEL_PROFILE.replace("V100", '"\\ud800"'), ":7: is not YAML: a text holds U+D800"),
         ("p.yaml", "\n" + "[" * 10_000, ":2: is nested too deeply"),
     ],
 )

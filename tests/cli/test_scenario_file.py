@@ -178,6 +178,11 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
         ),
         ("uniform", "[uniform]", "6: arrivals must be a text, not a list"),
         ("arrivals: uniform", "- x", "6: is not YAML: "),
+        *(
+            (old, f'{old.partition(":")[0]}: "a{escape}"', f"{line}: is not YAML: a text holds U+{code}")
+            for old, line in (("profiles: rapp.csv", 1), ("name: b", 5))
+            for escape, code in ((r"\0", "0000"), (r"\ud800", "D800"))
+        ),
         ("arrivals: uniform", "\x01", "6: is not YAML: unacceptable character #x0001"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from reprlib import repr as short_repr
 
 import yaml
+from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
@@ -17,11 +18,23 @@ from kneescale.core.errors import InvalidInputError
 
 _OF_YAML = "tag:yaml.org,2002:"
 _TEXT = f"{_OF_YAML}str"
+#: NUL, and halves of characters.
+_NO_CHARACTER = re.compile(r"[\0\ud800-\udfff]")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
 
 
 class Loader(yaml.SafeLoader):
     """Reads YAML, and says of every value that it cannot make sense of where that is."""
+
+    def compose_scalar_node(self, anchor: dict[str, yaml.Node]) -> yaml.ScalarNode:
+        """A scalar as it is written; raises ComposerError.
+
+        Escapes in quotes make what the reader itself refuses, and what is neither a path nor can be printed.
+        """
+        node = super().compose_scalar_node(anchor)
+        if wrong := _NO_CHARACTER.search(node.value):
+            raise ComposerError(None, None, f"a text holds U+{ord(wrong[0]):04X}", node.start_mark)
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         """The value of a node; raises ConstructorError."""
