@@ -228,7 +228,7 @@ def test_a_table_says_the_same(scenario: Path, capsys: pytest.CaptureFixture[str
         (
             ("rate: 200", "rate: 200"),
             ["--product", "A100"],
-            "model a1 has no surface on A100, only on T4, V100",
+            "model a1 has no surface on A100, only on T4, V100: measure it",
         ),
         (("memory_gib: 2}", "memory_gib: 20}"), [], "model a1: needs 20.0 GiB of GPU memory; a GPU has 16"),
         (

@@ -195,6 +195,16 @@ def test_a_fault_is_one_line_with_its_place(old: str, new: str, fault: str, tmp_
     assert "\n" not in message
 
 
+def test_where_a_surface_is_missing_a_prediction_is_offered(tmp_path: Path) -> None:
+    shipped = SCENARIO.replace("rapp.csv", "shipped").replace("profile: resnet", "profile: resnet50")
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, shipped.replace("gpus: 1", "gpus: [{name: x, product: T4}]"))
+    assert str(caught.value).endswith(
+        ":4: models[0].profile has no surface on T4, only on V100-SXM2-16GB: measure it, or see "
+        "`kneescale predict --help`"
+    )
+
+
 def test_a_trace_goes_before_rates_that_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = SCENARIO.replace("uniform", "{trace: trace.csv}")
     scenario = read(tmp_path, text, trace="time_s,model\n2,a\n0,b\n0.5,a\n")

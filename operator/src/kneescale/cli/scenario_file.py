@@ -15,6 +15,7 @@ from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import Value, read_yaml
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.surfaces.catalog import catalog
+from kneescale.core.surfaces.gpu_products import has_datasheet
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.scenario import (
@@ -99,11 +100,12 @@ def faults_of(path: Path) -> Iterator[None]:
 
 
 def no_surface(product: str, surfaces: Iterable[str]) -> str:
-    """What is wrong with a model that has no surface on that product, but on those."""
+    """What is wrong with a model that has no surface on that product, but on those; and a way out."""
     have = ", ".join(sorted(filter(None, surfaces)))
-    return f"has no surface on {product}" + (
-        f", only on {have}" if have else ": its profile has no product column"
-    )
+    if not have:
+        return f"has no surface on {product}: its profile has no product column"
+    way_out = ", or see `kneescale predict --help`" if has_datasheet(product) else ""
+    return f"has no surface on {product}, only on {have}: measure it{way_out}"
 
 
 def _profiles(value: Value) -> _ByName:
