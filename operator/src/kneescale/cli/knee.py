@@ -38,7 +38,7 @@ Reads measured latency surfaces and says for each model, on each GPU product:
   GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
 
 PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms and, for several GPU products,
-product (points in any order, grids with holes are fine), or ModelProfile resources in a .yaml file."""
+product (in any order; holes are filled on the slow side), or ModelProfile resources in a .yaml file."""
 
 _EXAMPLES = """\
 examples:
