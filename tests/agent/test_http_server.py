@@ -114,6 +114,7 @@ def test_the_trace_is_one_document_of_the_last_seconds(served: Served) -> None:
     assert document["now_ns"] >= now_ns
     (device,) = document["devices"]
     assert (device["name"], device["uuid"], device["overcommitted"]) == ("gpu0", "EMU-node1-0", 0)
+    assert device["waiting"] == {"reason": "nothing is queued", "until_ns": None, "partition": None}
     assert len(device["grants"]) == 450
     assert device["grants"][0] == {
         "partition": "lite0-1",

@@ -200,6 +200,11 @@ def test_what_waits_for_a_lane_is_looked_at_again_when_a_run_should_have_ended()
     (running,) = device.tick(0)
     device.arrived("wide", 1, 1 * MS)
     assert device.tick(1 * MS) == []
+    assert device.waiting == (
+        "a batch waits for GPU% to come free",
+        running.grant.finish_by_ns,
+        "wide",
+    )
     assert device.next_wake_ns(1 * MS) == running.grant.finish_by_ns
 
 
@@ -210,6 +215,7 @@ def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -
     ripe_ns = device.waiting.until_ns
     assert ripe_ns is not None
     assert 20 * MS < ripe_ns < 70 * MS
+    assert device.waiting == ("a batch grows", ripe_ns, "a")
     assert device.next_wake_ns(20 * MS) == ripe_ns
     assert device.tick(ripe_ns - 1) == []
     assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]

@@ -11,6 +11,7 @@ from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import Policy
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.dispatching.policy import Wait
 from kneescale.core.errors import ProtocolError
 from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic, traffic_of
 from kneescale.core.units import NS_PER_US
@@ -137,6 +138,11 @@ class GrantBroker:
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to ask again if no message comes before; None if only a message can change anything."""
         return self._dispatcher.next_wake_ns(now_ns)
+
+    @property
+    def waiting(self) -> Wait:
+        """Why the last `tick` granted no more than it did, and until when."""
+        return self._dispatcher.waiting
 
     def fence(self, now_ns: int) -> set[str]:
         """Partitions whose worker has a batch that will never end: hung until the worker is a new one."""

@@ -19,6 +19,7 @@ from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker, PartitionView
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
 from kneescale.agent.trace import Trace
+from kneescale.core.dispatching.policy import Wait
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
 from kneescale.core.wire import Hello, Message, Refuse, Restart
@@ -106,6 +107,12 @@ class DispatcherHost:
         """The partitions of the schedule as they are now."""
         with self._lock:
             return self._broker.views(time.monotonic_ns())
+
+    @property
+    def waiting(self) -> Wait:
+        """What the device waited for when it last looked, and until when."""
+        with self._lock:
+            return self._broker.waiting
 
     @property
     def is_turning(self) -> bool:

@@ -1,4 +1,4 @@
-"""The agent's own HTTP: /metrics, /healthz, and /trace, the grants as they were."""
+"""The agent's own HTTP: /metrics, /healthz, and /trace, the grants as they were and what is waited for."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from kneescale.agent.backend import Backend, Device
 from kneescale.agent.dispatcher_host import DispatcherHost
-from kneescale.agent.trace import GrantRecord, Trace
+from kneescale.agent.trace import GrantRecord
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import NS_PER_S
 
@@ -44,14 +44,17 @@ class Pages:
     problems: Callable[[], list[str]]
 
     def trace(self, seconds: int, now_ns: int) -> Iterator[str]:
-        """The grants that ended over the last `seconds`, as pieces of one JSON document."""
+        """The grants that ended over the last `seconds`, and what each device waits for: one JSON document.
+
+        It comes in pieces.
+        """
         hosts = dict(self.hosts.items())
         devices = [device for device in self.backend.devices() if device.name in hosts]
         head = {"node": self.node_name, "backend": self.backend.name, "now_ns": now_ns}
         yield json.dumps(head)[:-1] + ', "devices": ['
         for index, device in enumerate(devices):
             yield ", " if index else ""
-            yield from _device_trace(device, hosts[device.name].trace, now_ns - seconds * NS_PER_S)
+            yield from _device_trace(device, hosts[device.name], now_ns - seconds * NS_PER_S)
         yield "]}\n"
 
 
@@ -150,11 +153,16 @@ def _read_seconds(query: str) -> int:
     return int(text)
 
 
-def _device_trace(device: Device, trace: Trace, start_ns: int) -> Iterator[str]:
-    head = {"name": device.name, "uuid": device.uuid, "overcommitted": trace.overcommitted}
+def _device_trace(device: Device, host: DispatcherHost, start_ns: int) -> Iterator[str]:
+    head = {
+        "name": device.name,
+        "uuid": device.uuid,
+        "overcommitted": host.trace.overcommitted,
+        "waiting": host.waiting._asdict(),
+    }
     yield json.dumps(head)[:-1] + ', "grants": ['
     separator = ""
-    for records in _batched(trace.since(start_ns), _RECORDS_PER_WRITE):
+    for records in _batched(host.trace.since(start_ns), _RECORDS_PER_WRITE):
         yield separator + json.dumps([asdict(record) for record in records])[1:-1]
         separator = ", "
     yield "]}"

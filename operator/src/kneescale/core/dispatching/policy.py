@@ -20,10 +20,14 @@ class Run(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Start nothing now, for `reason`; look again at `until_ns`, or at the next event where that is None."""
+    """Start nothing now, for `reason`; look again at `until_ns`, or at the next event where that is None.
+
+    `partition` is the first of those that wait, where the policy says whose turn it would be.
+    """
 
     reason: str
     until_ns: int | None = None
+    partition: str | None = None
 
 
 class Policy(Protocol):

@@ -128,6 +128,7 @@ class _Round:
         #: What is queued and not ripe.
         self._growing: list[Partition] = []
         self._wake_ns = _FAR_NS
+        self._first_to_ripen: str | None = None
         for partition in queued:
             self._sort_in(partition)
         self._ripe.sort()
@@ -148,7 +149,9 @@ class _Round:
                 return Run(partition.name, option.gpu_percent, option.batch)
             if not self._settings.fill:
                 break
-        return Wait("what is queued grows its batch, or waits for GPU% to come free", self._until_ns())
+        if self._ripe:
+            return Wait("a batch waits for GPU% to come free", self._until_ns(), self._ripe[0][2].name)
+        return Wait("a batch grows", self._until_ns(), self._first_to_ripen)
 
     def _until_ns(self) -> int | None:
         """A place that is kept is another one once the run that it waits for is late."""
@@ -171,6 +174,7 @@ class _Round:
         self._growing.append(partition)
         if ripens_ns < self._wake_ns:
             self._wake_ns = ripens_ns
+            self._first_to_ripen = partition.name
 
     def _ripens_ns(self, partition: Partition) -> int:
         """From when on a queue is ripe, whatever arrives until then."""
