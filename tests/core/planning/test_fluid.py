@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.planning.fluid import Pool, Workload, fastest_batch, fluid_bound, temporal_bound
+from kneescale.core.planning.fluid import (
+    Pool,
+    Workload,
+    fastest_batch,
+    fluid_bound,
+    least_area_per_item,
+    temporal_bound,
+)
+from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 ONE_GPU = [Pool("", 1)]
@@ -45,6 +53,17 @@ def test_shares_follow_rates_and_add_up() -> None:
     bound = fluid_bound([workload("a", 30), workload("b", 90)], ONE_GPU)
     assert [model.share for model in bound.models] == pytest.approx([0.25, 0.75])
     assert bound.load == pytest.approx(100 / (120 * 0.25))
+
+
+@pytest.mark.parametrize(("rate_rps", "gpus"), [(1e-6, 1), (1e6, 1), (1, 1000)])
+def test_the_bound_is_as_exact_where_rates_and_fleets_are_small_or_large(rate_rps: float, gpus: int) -> None:
+    """The solver's tolerances are absolute."""
+    for model in catalog():
+        surface = model.surface()
+        limit_ms = 2 * surface.latency_ms(100, 1)
+        bound = fluid_bound([Workload(model.name, rate_rps, limit_ms, {"": surface})], [Pool("", gpus)])
+        area_percent = bound.load * rate_rps * least_area_per_item(surface, limit_ms)
+        assert area_percent == pytest.approx(100 * gpus, rel=1e-6), model.name
 
 
 def test_temporal_sharing_pays_for_whole_gpus() -> None:

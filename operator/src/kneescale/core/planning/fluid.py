@@ -216,6 +216,7 @@ class _Programme:
         self._of_workload: list[list[int]] = [[] for _ in workloads]
         for index, column in enumerate(columns):
             self._of_workload[column.workload].append(index)
+        self._load_unit = self._load_of_one_percent()
 
     def solve(self) -> FluidBound:
         """Maximise the load."""
@@ -225,12 +226,24 @@ class _Programme:
         values, prices = self._programme.maximise(self._load)
         dearest = max(float(prices[row]) for row in areas)
         return FluidBound(
-            load=float(values[self._load]),
+            load=self._load_unit * float(values[self._load]),
             models=tuple(
                 self._model(number, values, float(prices[row]), dearest) for number, row in enumerate(demand)
             ),
             limits=tuple(name for row, name in limits.items() if prices[row] > _NEGLIGIBLE),
         )
+
+    def _load_of_one_percent(self) -> float:
+        """The load at which each model's cheapest runs take one GPU% in all.
+
+        It is the programme's unit: the solver's tolerances are absolute, and so areas have prices near 1.
+        """
+        cheapest = (
+            min(self._columns[index].area / self._columns[index].batch for index in of_one)
+            for of_one in self._of_workload
+        )
+        rates_rps = (workload.rate_rps for workload in self._workloads)
+        return 1 / sum(rate_rps * area for rate_rps, area in zip(rates_rps, cheapest, strict=True))
 
     def _worker(self, number: int, pool: int) -> int:
         return len(self._columns) + number * len(self._pools) + pool
@@ -238,7 +251,11 @@ class _Programme:
     def _add_demand(self, number: int) -> int:
         """load * rate <= sum of batch * runs."""
         served = [(index, -self._columns[index].batch) for index in self._of_workload[number]]
-        return self._programme.add([*served, (self._load, self._workloads[number].rate_rps)])
+        return self._programme.add([*served, (self._load, self._rate_rps(number))])
+
+    def _rate_rps(self, number: int) -> float:
+        """The workload's rate at one unit of load."""
+        return self._load_unit * self._workloads[number].rate_rps
 
     def _add_areas(self) -> dict[int, str]:
         """Sum of area * runs <= 100 * GPUs, for each pool."""
@@ -301,7 +318,7 @@ class _Programme:
                 for column, runs_per_s in columns
                 if runs_per_s > _NEGLIGIBLE
             ),
-            share=price * self._workloads[number].rate_rps,
+            share=price * self._rate_rps(number),
             price_percent=price / dearest_area if dearest_area > _NEGLIGIBLE else 0.0,
         )
 
