@@ -39,6 +39,12 @@ def container(**states: object) -> Manifest:
             Problem("ModelLoadFailed", "model.pt is truncated"),
         ),
         (
+            container(
+                lastState={"terminated": {"exitCode": 3, "message": '{"error": "a fault\\non the GPU"}'}}
+            ),
+            Problem("WorkerFailed", "a fault on the GPU"),
+        ),
+        (
             container(lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
             Problem("WorkerFailed", "the worker ended with exit code 137 (OOMKilled)"),
         ),
@@ -61,17 +67,27 @@ SERVED = {"exitCode": 137, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2
         ("back-off 20s restarting failed container=worker", {}, True),
         ("back-off 1m20s restarting failed container=worker", {}, True),
         ("back-off 5m0s restarting failed container=worker", {}, True),
+        # It had loaded, and says why it ended.
+        (
+            "back-off 20s restarting failed",
+            {"exitCode": 3, "message": '{"error": "a fault on the GPU"}'},
+            True,
+        ),
         # Sooner than another pod would be.
         ("back-off 10s restarting failed container=worker", {}, False),
         ("in words that no kubelet has used so far", {}, False),
         # It may crash in a loop.
         ("back-off 20s restarting failed", {"startedAt": "2026-01-01T00:00:01Z"}, False),
         ("back-off 20s restarting failed", {"startedAt": None}, False),
-        ("back-off 20s restarting failed", {"message": '{"error": "model.pt is truncated"}'}, False),
+        (
+            "back-off 20s restarting failed",
+            {"exitCode": 2, "message": '{"error": "model.pt is truncated"}'},
+            False,
+        ),
     ],
 )
 def test_a_worker_that_had_served_is_held_back_where_the_kubelet_makes_it_wait_long(
-    waits: str, changes: Mapping[str, str | None], is_held_back: bool
+    waits: str, changes: Mapping[str, str | int | None], is_held_back: bool
 ) -> None:
     waiting = {"reason": "CrashLoopBackOff", "message": waits}
     status = container(state={"waiting": waiting}, lastState={"terminated": {**SERVED, **changes}})

@@ -77,5 +77,5 @@ def test_a_worker_whose_gpu_context_is_lost_ends_and_answers_what_waits(worker: 
         agent.send(Restart())
         with pytest.raises(InferenceServerException):
             request.result()
-        assert worker.wait() == 2
+        assert worker.wait() == 3
     assert worker.message() == {"error": "a fault on the GPU took this worker's context; it is started anew"}

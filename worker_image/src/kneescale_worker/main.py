@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from kneescale.core.errors import KneescaleError
 from kneescale.core.tiers import Tier
 from kneescale.core.worker_message import ERROR
-from kneescale_worker.errors import HungError
+from kneescale_worker.errors import ContextLostError, HungError
 from kneescale_worker.executor import make_executor, make_local_executor
 from kneescale_worker.predict import PredictionRequest, predict
 from kneescale_worker.profile import profile
@@ -30,7 +30,8 @@ _MODEL_DIR_HELP = "holds model.pt and metadata.json"
 #: A lane's thread waits at most this long for the interpreter while another one parses requests (Python's own
 #: is 5 ms): a batch passes through several hands.
 _SWITCH_INTERVAL_S = 0.0002
-_EXIT_OK, _EXIT_ERROR, _EXIT_HUNG = 0, 2, 3
+#: The last one says that it had loaded: the operator does not take that for a model that cannot load.
+_EXIT_OK, _EXIT_ERROR, _EXIT_STARTS_ANEW = 0, 2, 3
 #: What shells report for a program that SIGTERM ended.
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -52,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _leave_message(termination_path(os.environ), {ERROR: str(error)})
         if isinstance(error, HungError):
             # A plain return would wait for the thread that hangs.
-            _end_at_once(_EXIT_HUNG)
-        return _EXIT_ERROR
+            _end_at_once(_EXIT_STARTS_ANEW)
+        return _EXIT_STARTS_ANEW if isinstance(error, ContextLostError) else _EXIT_ERROR
     return _EXIT_OK
 
 

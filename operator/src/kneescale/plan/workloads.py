@@ -39,6 +39,8 @@ from kneescale.core.worker_message import ERROR
 
 #: The reason of a problem that the worker itself tells of.
 MODEL_LOAD_FAILED = "ModelLoadFailed"
+#: With this exit code one tells of what befell it after it had loaded: a batch that hung, a lost GPU context.
+_EXIT_STARTS_ANEW = 3
 #: A load that has not ended by then is one that hangs.
 LOADING_SECONDS = 600
 #: A worker that ran for so long does not crash in a loop: it was killed, or a request was too much for it.
@@ -285,10 +287,15 @@ def _problem(status: PodStatus) -> Problem | None:
 
 def _why_ended(ended: Ended) -> Problem | None:
     if error := worker_error(ended.message):
-        return Problem(MODEL_LOAD_FAILED, error)
+        return Problem("WorkerFailed" if _had_loaded(ended) else MODEL_LOAD_FAILED, error)
     if ended.exit_code == 0:
         return None
     return Problem("WorkerFailed", f"the worker ended with exit code {ended.exit_code} ({ended.reason})")
+
+
+def _had_loaded(ended: Ended) -> bool:
+    """Whether it was no load that failed, as far as it says."""
+    return ended.exit_code == _EXIT_STARTS_ANEW or worker_error(ended.message) is None
 
 
 def _is_held_back(container: ContainerStatus) -> bool:
@@ -306,7 +313,7 @@ def _back_off(message: str) -> timedelta:
 
 
 def _had_served(ended: Ended) -> bool:
-    if worker_error(ended.message) or not ended.started_at or not ended.finished_at:
+    if not _had_loaded(ended) or not ended.started_at or not ended.finished_at:
         return False
     return parse_time(ended.finished_at) - parse_time(ended.started_at) >= _NO_CRASH_LOOP
 
