@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -19,6 +22,18 @@ from tests.worker.oip import TRANSPORTS, address, infer, infer_on, rest, rows
 from tests.worker.process import MODEL, TERMS, Worker, hanging_in
 
 _CLIENTS = 3
+#: SIGTERM comes when the worker begins to import what it consists of.
+_TERMINATED_WHILE_IT_STARTS = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "kneescale_worker.main":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("kneescale_worker", run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -111,3 +126,8 @@ def test_a_worker_that_still_loads_ends_at_once(start_worker: StartWorker) -> No
     worker.terminate()
     assert worker.wait() == 0
     assert "Traceback" not in worker.log()
+
+
+def test_a_worker_heeds_sigterm_before_it_has_all_its_modules() -> None:
+    ended = subprocess.run([sys.executable, "-c", _TERMINATED_WHILE_IT_STARTS], check=False)
+    assert ended.returncode == 128 + signal.SIGTERM, "as a container's first process it would have lived on"

@@ -5,7 +5,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,15 +31,11 @@ _MODEL_DIR_HELP = "holds model.pt and metadata.json"
 _SWITCH_INTERVAL_S = 0.0002
 #: The last one says that it had loaded: the operator does not take that for a model that cannot load.
 _EXIT_OK, _EXIT_ERROR, _EXIT_STARTS_ANEW = 0, 2, 3
-#: What shells report for a program that SIGTERM ended.
-_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. Why it failed also becomes a pod's termination message."""
     arguments = _parser().parse_args(argv)
-    # As a container's first process it would ignore SIGTERM otherwise; `serve` drains instead.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_EXIT_TERMINATED))
     configure_logs(os.environ)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
