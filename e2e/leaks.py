@@ -33,8 +33,11 @@ def leaks(cluster: LocalCluster, kubectl: Kubectl) -> list[str]:
 
 
 def wait_until_tidy(cluster: LocalCluster, kubectl: Kubectl, timeout_s: float) -> None:
-    """Return once nothing is left over. Raises TimeoutError."""
-    wait_until(lambda: not leaks(cluster, kubectl), "nothing is left over", timeout_s, poll_s=1.0)
+    """Return once nothing is left over. Raises TimeoutError that says what is."""
+    try:
+        wait_until(lambda: not leaks(cluster, kubectl), "nothing is left over", timeout_s, poll_s=1.0)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}: {'; '.join(leaks(cluster, kubectl))}") from error
 
 
 def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iterator[str]:

@@ -122,6 +122,20 @@ class Shop:
         (pod,) = self.get("pods")["items"]
         return pod
 
+    def restarts(self) -> dict[str, int]:
+        """How often the container of each pod was started again, by the pod's name."""
+        return {
+            pod["metadata"]["name"]: status["restartCount"]
+            for pod in self.get("pods")["items"]
+            for status in pod["status"].get("containerStatuses", [])
+        }
+
+    def events_of(self, name: str) -> dict[str, str]:
+        """The note of the latest Event of each reason on the objects of that name."""
+        events = self.get("events.events.k8s.io")["items"]
+        about = [event for event in events if event["regarding"]["name"] == name]
+        return {event["reason"]: event["note"] for event in sorted(about, key=_when)}
+
     def ready_pods(self) -> set[str]:
         """The names of the pods that are ready."""
         return {pod["metadata"]["name"] for pod in self.get("pods")["items"] if _is_ready(pod)}
@@ -151,6 +165,10 @@ class Shop:
         pods = self.uids("pods").keys()
         made = pods == self.uids("resourceclaims").keys() == self.partitions() == self.ready_pods()
         return made and pods.isdisjoint(old)
+
+
+def _when(event: Object) -> str:
+    return str(event["eventTime"])
 
 
 def _is_ready(pod: Object) -> bool:
