@@ -1,16 +1,16 @@
 """GPUs shared by SM partitions, as an admin asks for it: each model has a lane of its own, and serves."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
-from e2e.demo.system import AGENT, Kneescale
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.tiers import forced
 from harness.wait import wait_until
 from kneescale.api.names import MODEL_LABEL
+from kneescale.core.tiers import Tier
 
 pytestmark = pytest.mark.cluster
 
@@ -22,22 +22,8 @@ CHUNK_PERCENT = 5
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop without models, on a cluster whose GPUs are in SM partitions."""
-    with partitioned(kubectl), opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
+    with forced(kubectl, Tier.SM_PARTITIONS), opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
         yield shop
-
-
-@contextmanager
-def partitioned(kubectl: Kubectl) -> Iterator[None]:
-    """Force the tier on all agents meanwhile; no worker runs before or after."""
-    set_on_agents(kubectl, "KNEESCALE_TIER=sm-partitions")
-    try:
-        yield
-    finally:
-        set_on_agents(kubectl, "KNEESCALE_TIER-")
-
-
-def set_on_agents(kubectl: Kubectl, variable: str) -> None:
-    Kneescale(kubectl).roll_out_agents("set", "env", f"daemonset/{AGENT}", variable)
 
 
 def test_each_model_has_one_lane_claims_its_chunks_and_serves(shop: Shop) -> None:
