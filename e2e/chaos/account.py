@@ -16,6 +16,8 @@ EXPLAINS_FOR_S = {
     "worker hung": 20.0,
     "worker out of memory": 10.0,
     "worker gone mad": 10.0,
+    # Over once all workers of the GPU have ended.
+    "contexts lost": 10.0,
     # Its pod has 30 s to end. Who is connected to it by then notices after 5 s (keepalive), and may be led to
     # its address twice more: 2 s each until that is given up, and the client's pauses in between.
     "worker deleted": 45.0,

@@ -11,6 +11,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
+from e2e.gpus import CONTEXTS_LOST, Gpu
 from e2e.shop import Shop
 from harness.runner import CommandError
 from harness.wait import let_pass, wait_until
@@ -22,6 +23,8 @@ CONTROL_PLANE_AWAY_S = 20.0
 CUT_OFF_S = 15.0
 #: By when a container without memory has ended.
 STARVED_S = 10.0
+#: By when the workers of a GPU whose contexts are lost have ended; a hung one only when its kubelet ends it.
+LOST_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,11 @@ class World:
 
     def worker(self, draw: float) -> Any:  # noqa: ANN401
         """A worker's pod whose container runs."""
-        return _chosen([pod for pod in self.shop.get("pods")["items"] if _runs(pod)], draw)
+        return _chosen(self.workers(), draw)
+
+    def workers(self) -> list[Any]:
+        """The pods of all workers whose containers run."""
+        return [pod for pod in self.shop.get("pods")["items"] if _runs(pod)]
 
     def system_pod(self, name: str, draw: float) -> Any:  # noqa: ANN401
         """A pod of the operator or of the agents."""
@@ -110,6 +117,15 @@ def _delete_worker(world: World, draw: float) -> Victim:
     pod = world.worker(draw)
     world.shop.run("delete", "pod", _name(pod), "--wait=false")
     return _worker(pod)
+
+
+def _lose_contexts(world: World, draw: float) -> Victim:
+    gpu = Gpu.of(world.cluster, world.shop, _name(world.worker(draw)))
+    workers = [pod for pod in world.workers() if Gpu.of(world.cluster, world.shop, _name(pod)) == gpu]
+    containers = [Container.of(world.cluster, pod) for pod in workers]
+    with gpu.ailing(CONTEXTS_LOST):
+        wait_until(lambda: not any(each.exists for each in containers), "its workers have ended", LOST_S)
+    return Victim(f"{gpu.node.name} {gpu.name}", frozenset(map(_model, workers)), gpu.node.name)
 
 
 def _kill_agent(world: World, draw: float) -> Victim:
@@ -185,6 +201,7 @@ FAULTS: Mapping[str, Callable[[World, float], Victim]] = {
     "worker out of memory": _starve_worker,
     "worker gone mad": _madden_worker,
     "worker deleted": _delete_worker,
+    "contexts lost": _lose_contexts,
     "agent killed": _kill_agent,
     "agent hung": _hang_agent,
     "operator killed": _kill_operator,
