@@ -30,8 +30,9 @@ def come_through(
     is_over: Callable[[], bool],
     what: str,
     timeout_s: float = SETTLED_S,
+    after_s: float = AFTER_S,
 ) -> Recovery:
-    """Load a model steadily, do harm, and see how its requests fare until a while after it `is_over`.
+    """Load a model steadily, do harm, and see how its requests fare until `after_s` after it `is_over`.
 
     Raises TimeoutError naming `what` if it is not over in time.
     """
@@ -41,7 +42,7 @@ def come_through(
         fault()
         wait_until(is_over, what, timeout_s)
         over_s = time.monotonic()
-        let_pass(AFTER_S)
+        let_pass(after_s)
     seen = recovery(outcomes, SLO_MS, fault_s)
     load = os.getloadavg()[0]
     sys.stdout.write(
