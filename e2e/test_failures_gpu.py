@@ -14,7 +14,7 @@ from e2e.gpus import CONTEXTS_LOST, REMOVED, Gpu, ailing, gpus_ready, told
 from e2e.leaks import wait_until_tidy
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from e2e.trial import BACK_S, SLO, come_through
-from e2e.wait import wait_until
+from harness.wait import wait_until
 from kneescale.api.names import TAINT
 
 pytestmark = pytest.mark.cluster
