@@ -98,6 +98,9 @@ GONE = (
     "Connection reset",
     "Connection closed",
     "Cannot connect",
+    "Can not write request body",
+    # Of a call that came as its server closed, before it had a handler: gRPC's own.
+    "CANCELLED",
 )
 #: What it tells itself where nothing comes at all.
 SILENT = ("Deadline Exceeded", "TimeoutError", "timed out", "Timeout")
