@@ -1,6 +1,5 @@
 """A kubelet as far as DRA drivers see it: finds a registration socket, registers, prepares and unprepares."""
 
-import time
 from pathlib import Path
 
 import grpc
@@ -8,6 +7,7 @@ import grpc
 from kneescale.agent.proto import dra_health_v1alpha1_pb2 as dra_health
 from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.agent.proto import pluginregistration_v1_pb2 as registration
+from tests.waiting import wait_until
 
 _DEADLINE_S = 10.0
 
@@ -81,10 +81,7 @@ class FakeKubelet:
         return self._driver
 
     def _wait_for_socket(self) -> Path:
-        end = time.monotonic() + _DEADLINE_S
-        while time.monotonic() < end:
-            found = next(self._registry.glob("*.sock"), None)
-            if found is not None:
-                return found
-            time.sleep(0.005)
-        raise TimeoutError(f"no plugin in {self._registry}")
+        wait_until(
+            lambda: any(self._registry.glob("*.sock")), f"a plugin in {self._registry}", timeout_s=_DEADLINE_S
+        )
+        return next(self._registry.glob("*.sock"))
