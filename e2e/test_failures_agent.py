@@ -13,8 +13,8 @@ from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.leaks import wait_until_tidy
-from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
-from e2e.trial import BACK_S, SLO, come_through
+from e2e.shop import MOBILENET, STARTED_S, Object, Shop
+from e2e.trial import BACK_S, come_through, mobilenet_shop
 from harness.debian import ensure_packages
 from harness.progress import Progress
 from harness.runner import CommandError, Shell
@@ -36,9 +36,7 @@ SMALL_DISK = "size=256k"
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, small_disk: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop in which one worker serves MobileNet on the node with the small disk."""
-    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
-        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+    with mobilenet_shop(kubectl, tmp_path_factory.mktemp("shop")) as shop:
         assert shop.only_pod()["spec"]["nodeName"] == small_disk.name
         yield shop
 

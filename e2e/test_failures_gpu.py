@@ -1,7 +1,7 @@
 """GPUs that fail: what clients of their models see, what the admin is told, and that nothing is left over."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
@@ -12,8 +12,8 @@ from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import Node
 from e2e.gpus import CONTEXTS_LOST, REMOVED, Gpu, ailing, gpus_ready, told
 from e2e.leaks import wait_until_tidy
-from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.trial import BACK_S, SLO, come_through
+from e2e.shop import MOBILENET, STARTED_S, Shop
+from e2e.trial import BACK_S, a_worker_on_each_gpu, come_through, mobilenet_shop
 from harness.wait import wait_until
 from kneescale.api.names import TAINT
 
@@ -26,17 +26,12 @@ TOLD_S = 10.0
 STARTS_S = 30.0
 #: Afterwards it is looked on for so long, that a few late answers on that core do not decide.
 AFTER_STARTS_S = 20.0
-#: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
-OTHER = "resnet18"
-GPUS = 4
 
 
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop in which one worker serves MobileNet."""
-    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
-        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+    with mobilenet_shop(kubectl, tmp_path_factory.mktemp("shop")) as shop:
         yield shop
 
 
@@ -62,19 +57,6 @@ def faults() -> Iterator[ExitStack]:
 
 def gpu_of_the_worker(cluster: LocalCluster, shop: Shop) -> Gpu:
     return Gpu.of(cluster, shop, shop.only_pod()["metadata"]["name"])
-
-
-@contextmanager
-def a_worker_on_each_gpu(shop: Shop) -> Iterator[None]:
-    """Another model beside the first one while the block runs."""
-    everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
-    shop.apply(imported_profile(OTHER), inference_model(OTHER, slo=SLO, scaling=everywhere))
-    try:
-        shop.wait_for(OTHER, "Ready", "True", STARTED_S)
-        yield
-    finally:
-        shop.run("delete", "inferencemodel", OTHER)
-        wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)
 
 
 def test_lost_contexts_restart_all_workers_of_their_gpu_and_no_other(

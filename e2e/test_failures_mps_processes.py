@@ -12,9 +12,9 @@ from e2e.cluster.faults import Container
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.leaks import wait_until_tidy
-from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
+from e2e.shop import MOBILENET, STARTED_S, Shop
 from e2e.tiers import forced
-from e2e.trial import RATE_RPS, SLO, come_through
+from e2e.trial import RATE_RPS, come_through, mobilenet_shop
 from kneescale.core.tiers import Tier
 
 pytestmark = pytest.mark.cluster
@@ -29,9 +29,10 @@ REVIVED_S = 5.0
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop in which one worker serves MobileNet by lanes that are processes."""
-    with forced(kubectl, Tier.MPS_PROCESSES), opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
-        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+    with (
+        forced(kubectl, Tier.MPS_PROCESSES),
+        mobilenet_shop(kubectl, tmp_path_factory.mktemp("shop")) as shop,
+    ):
         yield shop
 
 

@@ -12,8 +12,8 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.leaks import wait_until_tidy
 from e2e.recovery import Recovery
-from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
-from e2e.trial import BACK_S, SLO, come_through
+from e2e.shop import MOBILENET, STARTED_S, Shop
+from e2e.trial import BACK_S, OTHER, a_worker_on_each_gpu, come_through, mobilenet_shop
 from harness.wait import let_pass, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -25,17 +25,12 @@ HUNG_BACK_S = 20.0
 SERVED_S = 30.0
 #: Another pod: deleted, made, started on a busy machine. Worse than once, better than ever longer.
 REPLACED_S = 30.0
-#: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
-OTHER = "resnet18"
-GPUS = 4
 
 
 @pytest.fixture(scope="module")
 def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop in which one worker serves MobileNet."""
-    with opened(kubectl, tmp_path_factory.mktemp("shop")) as shop:
-        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
-        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+    with mobilenet_shop(kubectl, tmp_path_factory.mktemp("shop")) as shop:
         yield shop
 
 
@@ -113,18 +108,11 @@ def test_a_hung_worker_is_taken_out_and_started_again(local_cluster: LocalCluste
 
 
 def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
-    everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
     victim = shop.only_pod()["metadata"]["name"]
-    other = inference_model(OTHER, slo=SLO, scaling=everywhere)
-    shop.apply(imported_profile(OTHER), other)
-    try:
-        shop.wait_for(OTHER, "Ready", "True", STARTED_S)
+    with a_worker_on_each_gpu(shop):
         shared = [spec for spec in shop.schedules().values() if len(spec["partitions"]) > 1]
         assert victim in {partition["name"] for spec in shared for partition in spec["partitions"]}
         rave = partial(shop.run, "exec", victim, "--", "python", "-c", mad_worker.SOURCE)
         seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
         assert seen.failed == 0
         assert seen.is_back_within(BACK_S)
-    finally:
-        shop.run("delete", "inferencemodel", OTHER)
-    wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)

@@ -3,12 +3,15 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from e2e.clients import steady_load
+from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome
 from e2e.recovery import FULL_ATTAINMENT, UNDER_WAY_S, Recovery, recovery
-from e2e.shop import Shop
+from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from harness.wait import let_pass, wait_until
 
 #: Far above what an answer takes, on a machine that also runs the cluster: it tells an outage, not a jitter.
@@ -21,6 +24,31 @@ BACK_S = 10.0
 #: So long is looked on after the fault is over.
 AFTER_S = 10.0
 SETTLED_S = 60.0
+#: A model with a worker on each of the cluster's GPUs, and so also on the first model's.
+OTHER = "resnet18"
+GPUS = 4
+
+
+@contextmanager
+def mobilenet_shop(kubectl: Kubectl, folder: Path) -> Iterator[Shop]:
+    """A shop in which one worker serves MobileNet."""
+    with opened(kubectl, folder) as shop:
+        shop.apply(imported_profile("mobilenet_v2"), inference_model("mobilenet_v2", slo=SLO))
+        shop.wait_for(MOBILENET, "Ready", "True", STARTED_S)
+        yield shop
+
+
+@contextmanager
+def a_worker_on_each_gpu(shop: Shop) -> Iterator[None]:
+    """Another model beside the first one while the block runs."""
+    everywhere = {"minReplicas": GPUS, "maxReplicas": GPUS}
+    shop.apply(imported_profile(OTHER), inference_model(OTHER, slo=SLO, scaling=everywhere))
+    try:
+        shop.wait_for(OTHER, "Ready", "True", STARTED_S)
+        yield
+    finally:
+        shop.run("delete", "inferencemodel", OTHER)
+        wait_until(lambda: len(shop.uids("pods")) == 1, "the other model is gone", STARTED_S)
 
 
 def come_through(
