@@ -23,7 +23,7 @@ from kneescale.sim.trial import Trial
 from tests.sim.serving import MS, flat, mix, serve, serve_system, shown, tenant
 
 #: These let processes share the GPU on their own; all others grant GPU%.
-UNCONTROLLED = {"clipper", "fixed-batch-mps", "triton"}
+UNCONTROLLED = {"clipper", "fixed-batch-mps", "triton", "triton-1-instance"}
 VARIANTS = [
     pytest.param(name, variant, id=f"{name} {variant.parameters}")
     for name, variants in SYSTEMS.items()

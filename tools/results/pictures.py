@@ -19,6 +19,7 @@ from tools.results.study import POISSON, tenants_of
 #: The table has all; a picture of them could not be read.
 _SHOWN = (
     "dstack",
+    "dstack-4-lanes",
     "dstack-3-lanes",
     "temporal",
     "clipper",

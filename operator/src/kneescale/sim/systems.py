@@ -1,6 +1,6 @@
 """The systems that can be compared, by name, each with the parameters to choose from."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product, starmap
@@ -109,25 +109,35 @@ def _as_published(tenants: tuple[Tenant, ...], *, lane_by: str) -> Scheduler:
     return dispatched(tenants, lanes=lane_by, settings=Settings(free_batch=False))
 
 
-#: What may stand in a model's configuration, and what a search for those of each model starts from.
-_TRITON_CONFIGS = tuple(starmap(ModelConfig, product((1, 2, 3, 4, 5, 8), (0.5, 0.25), (0, 0.1, 0.25, 0.5))))
+#: What may stand in a model's configuration, and what a search for those of each model starts from. One
+#: instance is what Triton gives a model that says nothing.
+_INSTANCES = (1, 2, 3, 4, 5, 8)
+_TRITON_CONFIGS = tuple(starmap(ModelConfig, product(_INSTANCES, (0.5, 0.25), (0, 0.1, 0.25, 0.5))))
 _TRITON_STARTS = tuple(starmap(ModelConfig, product((1, 3, 5), (0.5,), (0, 0.25))))
 
 
-def _triton(configs: tuple[ModelConfig, ...]) -> Variant:
-    """With one configuration for all models, or one for each."""
+def _tritons(instances: Collection[int]) -> Iterator[Variant]:
+    """With one configuration for all models to start from, and as many instances as any of these."""
+    choices = [config for config in _TRITON_CONFIGS if config.instances in instances]
+    return (_triton((config,), choices) for config in _TRITON_STARTS if config in choices)
+
+
+def _triton(configs: tuple[ModelConfig, ...], choices: Sequence[ModelConfig]) -> Variant:
+    """With one configuration for all models, or one for each; others for one are among the `choices`."""
     columns = zip(ModelConfig._fields, zip(*configs, strict=True), strict=True)
     shown = [f"{name} {'/'.join(map(str, _one_if_equal(values)))}" for name, values in columns]
-    of_one = partial(_tritons_of_one, configs)
+    of_one = partial(_tritons_of_one, configs, choices)
     return Variant(", ".join(shown), scheduled(partial(Triton, configs=configs)), of_one)
 
 
-def _tritons_of_one(configs: tuple[ModelConfig, ...], number: int, models: int) -> Iterator[Variant]:
+def _tritons_of_one(
+    configs: tuple[ModelConfig, ...], choices: Sequence[ModelConfig], number: int, models: int
+) -> Iterator[Variant]:
     """Those in which one figure of one model's configuration is another."""
     before = of_each(configs, models)
-    for other in _TRITON_CONFIGS:
+    for other in choices:
         if sum(map(ne, other, before[number])) == 1:
-            yield _triton((*before[:number], other, *before[number + 1 :]))
+            yield _triton((*before[:number], other, *before[number + 1 :]), choices)
 
 
 def _one_if_equal(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -138,6 +148,7 @@ def _one_if_equal(values: tuple[T, ...]) -> tuple[T, ...]:
 #: and what a simple order makes of the product's lanes.
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "dstack": _alone(dispatched),
+    "dstack-4-lanes": _alone(dispatched, lanes=4),
     "dstack-3-lanes": _alone(dispatched, lanes=3),
     "dstack-2-lanes": _alone(dispatched, lanes=2),
     "dstack-1-lane": _alone(dispatched, lanes=1),
@@ -152,7 +163,8 @@ SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
     "static-partitions": _variants(
         StaticPartitions, most_instances=(1, 2, 4, 8), budget=(0.5, 0.35), headroom=(0, 1, 2)
     ),
-    "triton": tuple(_triton((config,)) for config in _TRITON_STARTS),
+    "triton": tuple(_tritons(_INSTANCES)),
+    "triton-1-instance": tuple(_tritons((1,))),
     "clipper": _variants(Clipper, in_turns=(True, False), objective=(1, 0.5, 0.25)),
     "nexus": _variants(Nexus, headroom=(1, 1.5, 2, 4)),
     "gpulet": _variants(Gpulet, partitions=((100,), (50, 50), (40, 60), (20, 80)), headroom=(1, 1.5, 2, 4)),
