@@ -63,7 +63,7 @@ def test_the_planned_batch_is_on_a_lane_of_the_pool() -> None:
 @pytest.mark.parametrize("tier", [PROCESSES, CONTEXTS])
 @pytest.mark.parametrize(
     ("memory", "lanes"),
-    [("2Gi", 3), ("3Gi", 2), ("5Gi", 1), ("9Gi", 1)],
+    [("256Mi", 4), ("1Gi", 4), ("2Gi", 3), ("3Gi", 2), ("5Gi", 1), ("9Gi", 1)],
 )
 def test_lanes_beyond_the_first_leave_room_for_a_successor(memory: str, lanes: int, tier: Tier) -> None:
     world = serving_world(model("resnet50", gpu={"memory": memory}), tier=tier)

@@ -23,8 +23,8 @@ from kneescale.plan.sizing import Size, has_grown, planned_lanes
 from kneescale.plan.state import Settings
 from kneescale.plan.workloads import Claim, ModelKey
 
-#: As many as the thresholds of `choose_lanes` were tuned with. Each has a copy of the weights.
-_MOST_LANES = 3
+#: Each has a copy of the weights; what more of them are worth is in docs/adr/0035.
+_MOST_LANES = 4
 
 #: Another choice must carry so much more than the running pools for workers to be swapped for it.
 _WORTH_A_SWAP = 1.2

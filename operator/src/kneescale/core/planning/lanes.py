@@ -29,6 +29,9 @@ Pool = tuple[int, ...]
 #: runs the largest batch in 0.4 to 0.6 of the SLO made them worse.
 _PLANNED_PART = 0.9
 
+#: A request waits for this part of the time that its batch takes to gather: in the mean half, the oldest all.
+_GATHERING_PART = 0.75
+
 #: Of the time that a request can wait, this part is left for its lane; the rest goes to waiting for the GPU.
 _LANE_PART = 0.5
 
@@ -308,7 +311,9 @@ class Chooser:
         if not runs:
             return _Cost(float("inf"), float("inf"))
         throughput = sum(run.rate for run in runs)
-        patience_ms = _LANE_PART * (self._slo_ms - min(run.latency_ms for run in runs) - gap_ms)
+        # Whoever waited for long runs on the widest lane, alone if need be.
+        shortest_ms = self._latencies_ms[max(pool)][0]
+        patience_ms = _LANE_PART * (self._slo_ms - shortest_ms - gap_ms)
         lacking = max(0.0, _throughput_for(rate, patience_ms) - throughput) / rate
         area_percent = sum(served * run.area_per_item for run, served in _served(runs, rate))
         return _Cost(round(lacking, 6), area_percent)
@@ -334,11 +339,11 @@ class Chooser:
         return runs, gap_ms
 
     def _run(self, percent: int, rate: float, gap_ms: float) -> _Run | None:
-        """In the mean an item of a batch waits half as long as the batch takes to gather."""
         limit_ms = _PLANNED_PART * self._slo_ms
         for batch in range(self._max_batch, 0, -1):
             latency_ms = self._latencies_ms[percent][batch - 1]
-            if latency_ms + max(gap_ms, (batch - 1) / rate / 2) <= limit_ms:
+            gather_ms = _GATHERING_PART * (batch - 1) / rate
+            if latency_ms + max(gap_ms, gather_ms) <= limit_ms:
                 return _Run(percent, batch, latency_ms)
         return None
 
