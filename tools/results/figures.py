@@ -28,9 +28,9 @@ class Results:
         """The fraction of the bound that a system carries of a mix: the mean over its seeds."""
         return self._capacity_job(f"{study}/{mix}/{system}").fraction
 
-    def has_capacity(self, mix: str, system: str) -> bool:
-        """Whether that system was tried on that mix."""
-        return f"capacity/{mix}/{system}" in self.by_job
+    def with_first_seed(self, mix: str, system: str) -> float:
+        """The same with the first seed alone, which all systems were tried with."""
+        return self._capacity_job(f"capacity/{mix}/{system}").fractions[0]
 
     def overload(self, mix: str, system: str) -> Outcome:
         """What became of a mix at more than the bound's load."""

@@ -6,7 +6,16 @@ from statistics import geometric_mean, mean
 
 from kneescale.sim.kernel_study import kernel_study
 from tools.results.figures import BASELINES, LEAST_FRACTION, PUBLISHED, Results
-from tools.results.study import ATTAINMENT, LEAST_DURATION_S, LEAST_REQUESTS, NOISE, OVERLOAD, SEEDS, WARMUP_S
+from tools.results.study import (
+    ABLATIONS,
+    ATTAINMENT,
+    LEAST_DURATION_S,
+    LEAST_REQUESTS,
+    NOISE,
+    OVERLOAD,
+    SEEDS,
+    WARMUP_S,
+)
 from tools.results.tables import table
 
 
@@ -24,8 +33,8 @@ class Page:
 
     def text(self) -> str:
         """The whole page, in Markdown."""
-        parts = [self._head(), self._claims(), self._capacities(), self._parameters(), self._overload()]
-        parts += [_kernel_study(), _PLANNING, self.autoscaling]
+        parts = [self._head(), self._claims(), self._capacities(), self._ablations(), self._parameters()]
+        parts += [self._overload(), _kernel_study(), _PLANNING, self.autoscaling]
         return "\n\n".join(parts) + "\n"
 
     def _head(self) -> str:
@@ -53,8 +62,9 @@ SLOs, rates and mixes: `tools/results/mixes.py`; a load of 1 is the fluid bound,
 that answers every request in time, on the GPU%s that were measured; with one in a hundred missed it is 1.01.
 *Capacity* is the largest load at which **every** model of the mix has {100 * ATTAINMENT:.0f} % of its
 requests answered within its SLO; dropped requests are missed ones. Poisson arrivals, {LEAST_DURATION_S:.0f} s
-or until the rarest model had {LEAST_REQUESTS} requests; the first {WARMUP_S:.0f} s do not count. Our own
-systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the parameters tried: one seed."""
+or until the rarest model had {LEAST_REQUESTS} requests; the first {WARMUP_S:.0f} s do not count. `dstack`
+and its pools of three and four lanes: the mean of {len(SEEDS)} seeds; all else: one seed, with the best of
+the parameters tried."""
 
     def _claims(self) -> str:
         lines = ["## What was asked, and what came out", "", "| asked | here |", "|---|---|"]
@@ -146,7 +156,11 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
 
     def _capacities(self) -> str:
         mixes = (*self.measured, *self.unseen)
-        rows = [[system, *(self._capacity(mix, system) for mix in mixes)] for system in self.systems]
+        rows = [
+            [system, *(f"{self.results.capacity(mix, system):.2f}" for mix in mixes)]
+            for system in self.systems
+            if system not in ABLATIONS
+        ]
         limits = [f"{self.results.capacity(mix, 'dstack-3-lanes', 'bound'):.2f}" for mix in mixes]
         rows.append(["any schedule on 3 lanes, at most (`kneescale bound`)", *limits])
         command = "kneescale capacity build/results/MIX.yaml --policy all"
@@ -161,9 +175,17 @@ systems: the mean of {len(SEEDS)} seeds; the others, each with the best of the p
             ]
         )
 
-    def _capacity(self, mix: str, system: str) -> str:
-        is_known = self.results.has_capacity(mix, system)
-        return f"{self.results.capacity(mix, system):.2f}" if is_known else ""
+    def _ablations(self) -> str:
+        rows = [
+            [system, *(f"{self.results.with_first_seed(mix, system):.2f}" for mix in self.measured)]
+            for system in ("dstack", *ABLATIONS)
+        ]
+        text = """\
+## What its parts are worth
+
+The same, each with the first seed alone: what is left of the policy without one of its parts or without most
+of its lanes, and as it was published (`dstack-paper`)."""
+        return f"{text}\n\n{table(['policy', *self.measured], rows)}"
 
     def _parameters(self) -> str:
         rows = [
