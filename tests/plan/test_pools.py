@@ -41,16 +41,16 @@ def test_with_green_contexts_there_is_no_pool() -> None:
     assert partition["lanes"] == list(range(10, 101, 10))
 
 
-def test_a_worker_of_three_processes_claims_three_times_its_memory_and_three_clients() -> None:
+def test_a_worker_of_four_processes_claims_four_times_its_memory_and_four_clients() -> None:
     world = serving_world(model("resnet50"))
-    assert len(pools(world)["resnet50"]) == 3
-    assert requests(world, "resnet50") == {"memory": str(3 << 30), "clients": "3"}
+    assert len(pools(world)["resnet50"]) == 4
+    assert requests(world, "resnet50") == {"memory": str(4 << 30), "clients": "4"}
 
 
 def test_contexts_of_one_process_hold_the_weights_each_and_count_beside_the_process_own() -> None:
     world = serving_world(model("resnet50"), tier=CONTEXTS)
-    assert len(pools(world)["resnet50"]) == 3
-    assert requests(world, "resnet50") == {"memory": str(3 << 30), "clients": "4"}
+    assert len(pools(world)["resnet50"]) == 4
+    assert requests(world, "resnet50") == {"memory": str(4 << 30), "clients": "5"}
 
 
 def test_the_planned_batch_is_on_a_lane_of_the_pool() -> None:
@@ -63,7 +63,7 @@ def test_the_planned_batch_is_on_a_lane_of_the_pool() -> None:
 @pytest.mark.parametrize("tier", [PROCESSES, CONTEXTS])
 @pytest.mark.parametrize(
     ("memory", "lanes"),
-    [("256Mi", 4), ("1Gi", 4), ("2Gi", 3), ("3Gi", 2), ("5Gi", 1), ("9Gi", 1)],
+    [("256Mi", 4), ("2Gi", 4), ("2500Mi", 3), ("3Gi", 2), ("5Gi", 1), ("9Gi", 1)],
 )
 def test_lanes_beyond_the_first_leave_room_for_a_successor(memory: str, lanes: int, tier: Tier) -> None:
     world = serving_world(model("resnet50", gpu={"memory": memory}), tier=tier)
@@ -113,7 +113,7 @@ def test_a_newcomer_leaves_the_pools_of_others_alone() -> None:
 def test_a_model_that_grows_makes_the_others_give_up_lanes_one_by_one() -> None:
     names = ("bert", "resnet50", "vgg19")
     world = serving_world(*(model(name, gpu={"memory": "1Gi"}) for name in names))
-    assert [len(pools(world)[name]) for name in names] == [3, 3, 3]
+    assert [len(pools(world)[name]) for name in names] == [4, 4, 4]
     world.edit("InferenceModel", "vgg19", lambda spec: spec.update(gpu={"memory": "10Gi"}))
     settle(world, lambda: check_down(world, names, most=1))
     assert [len(pools(world)[name]) for name in names] == [1, 1, 1]
@@ -139,7 +139,7 @@ def test_a_pool_stays_until_the_rate_is_too_much_for_it_and_then_a_new_one_stays
     assert ready_pods(world, "resnet50") == pods
     expect_rate(world, "resnet50", 500)
     settle(world, lambda: check_down(world, ("resnet50",), most=0))
-    assert len(pools(world)["resnet50"]) == 3
+    assert len(pools(world)["resnet50"]) == 4
     pods = ready_pods(world, "resnet50")
     expect_rate(world, "resnet50", 5)
     settle(world)
