@@ -23,6 +23,7 @@ from kneescale.core.wire import (
     Terms,
     encode,
 )
+from tests.waiting import wait_until
 
 _DEADLINE_S = 10.0
 
@@ -52,16 +53,15 @@ class FakeWorker:
 
     def connect(self) -> None:
         """Connect as soon as somebody listens; TimeoutError when nobody does by the deadline."""
-        end = time.monotonic() + self._deadline_s
-        while True:
-            try:
-                self._sock.connect(str(self._socket_path))
-                break
-            except (FileNotFoundError, ConnectionRefusedError) as error:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"nobody listens at {self._socket_path}") from error
-                time.sleep(0.005)
+        wait_until(self._reaches_the_agent, f"an agent at {self._socket_path}", timeout_s=self._deadline_s)
         self._sock.settimeout(self._deadline_s)
+
+    def _reaches_the_agent(self) -> bool:
+        try:
+            self._sock.connect(str(self._socket_path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def hello(self, role: Role = Role.SERVE) -> None:
         """Connect, introduce oneself and wait for the terms."""

@@ -12,6 +12,7 @@ from tools.results.study import (
     LEAST_DURATION_S,
     LEAST_REQUESTS,
     NOISE,
+    OURS,
     OVERLOAD,
     SEEDS,
     WARMUP_S,
@@ -109,7 +110,7 @@ the parameters tried."""
         )
 
     def _answers_beside_others(self) -> Iterator[tuple[str, str]]:
-        for system in ("dstack", "dstack-4-lanes", "dstack-3-lanes"):
+        for system in OURS:
             yield f"{system}: never under the best baseline", self._worst_against_best(system)
         for bar, mixes, which in (("1.5x", self.measured, "measured"), ("1.25x", self.unseen, "others")):
             yield f"{bar} the best published system (geometric mean, {which})", self._times(mixes, PUBLISHED)
