@@ -164,6 +164,14 @@ def test_what_cannot_be_in_time_is_refused_counted_and_off_the_queue() -> None:
     assert (totals.tenant.model, totals.refused_items, totals.items) == ("lite0", 3, 0)
 
 
+def test_what_a_worker_tells_late_is_not_refused_at_once() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 1)
+    broker.handle("a", Arrived(3, 1), NS_PER_S)
+    assert broker.refuse(NS_PER_S) == []
+    assert [granted.grant.batch for granted in broker.tick(NS_PER_S)] == [3]
+
+
 def test_a_partition_that_serves_late_requests_refuses_none() -> None:
     broker = _broker()
     spec = parse_gpu_schedule(schedule([partition("a", lateRequests="Serve")])).spec

@@ -10,6 +10,7 @@ from kneescale.agent.backend import ContextLosses
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.node_condition import readiness
 from kneescale.mps.status import DaemonState, DaemonStatus, status_path, write_status
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
@@ -171,6 +172,19 @@ def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
     assert [device.sickness for device in backend.devices()] == [sickness]
     assert [trouble.reason for trouble in backend.troubles()] == troubles
     assert all("50.0, not 100" in trouble.message for trouble in backend.troubles())
+    assert readiness("cuda-mps", backend.devices(), backend.troubles()).ready == (troubles == [])
+
+
+def test_a_gpu_without_its_daemon_is_not_counted_among_those_that_can_be_used(tmp_path: Path) -> None:
+    path = status_path(tmp_path, A100)
+    path.parent.mkdir(parents=True)
+    _write(path, losses=0, line="status 1", state=DaemonState.DOWN)
+    backend = CudaMpsBackend(
+        FakeGpuLibrary(gpu(), gpu("GPU-bbbbbbbb-0000-0000-0000-000000000000")), tmp_path, 65532, None
+    )
+    found = readiness("cuda-mps", backend.devices(), backend.troubles())
+    assert (found.ready, found.reason) == (True, "SomeLeftOut")
+    assert found.message.startswith("1 of 2 cuda-mps devices can be used; the MPS daemon of GPU")
 
 
 def _write(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kneescale.core.tiers import Tier
 from kneescale.plan import plan
 from kneescale.plan.state import Manifest
 from tests.plan.cluster import UNHEARD_OF, condition, cordon, emulated_world, model
@@ -25,6 +26,7 @@ VALUES: tuple[Any, ...] = (
     "2026-01-01T00:00:00",
     "1e999999999",
     -1,
+    33,
     1 << 70,
     0.5,
     True,
@@ -36,9 +38,9 @@ VALUES: tuple[Any, ...] = (
 Path = tuple[str | int, ...]
 
 
-def measuring_world() -> World:
+def measuring_world(tier: Tier) -> World:
     """A cluster with an object of every kind, in the midst of things."""
-    world = emulated_world(nodes=2)
+    world = emulated_world(nodes=2, tier=tier)
     world.create(model("lite0", scaling={"minReplicas": 0, "maxReplicas": 2}))
     world.create(model("resnet50", model=UNHEARD_OF))
     world.create(model("wide", gpu={"memory": "40Gi"}))
@@ -81,20 +83,32 @@ def said_of_lite0(world: World) -> str:
     return str(condition(world.get("InferenceModel", "lite0"), "Scaled")["reason"])
 
 
-WORLD = measuring_world()
-PLACES = [(key, path) for key, obj in WORLD.objects.items() for path in paths(obj)]
+#: With all lanes for each model, with pools of them, and with one lane of reserved SMs.
+WORLDS = {
+    tier: measuring_world(tier) for tier in (Tier.GREEN_CONTEXTS, Tier.MPS_PROCESSES, Tier.SM_PARTITIONS)
+}
+WORLD = WORLDS[Tier.GREEN_CONTEXTS]
+PLACES = [
+    (tier, key, path)
+    for tier, world in WORLDS.items()
+    for key, obj in world.objects.items()
+    for path in paths(obj)
+]
 
 
-def test_the_world_that_is_mangled_has_all_kinds() -> None:
-    kinds = {"Node", "ResourceSlice", "InferenceModel", "ModelProfile", "GPUSchedule"}
-    assert kinds | {"Pod", "Job", "ResourceClaim"} <= {kind for kind, _, _ in WORLD.objects}
-    assert WORLD.observe().rejected == ()
+def test_the_worlds_that_are_mangled_have_all_kinds() -> None:
+    kinds = {"Node", "ResourceSlice", "InferenceModel", "ModelProfile", "GPUSchedule", "Pod", "ResourceClaim"}
+    for tier, world in WORLDS.items():
+        # Nothing is measured where a worker can never have the whole GPU.
+        jobs = set() if tier is Tier.SM_PARTITIONS else {"Job"}
+        assert kinds | jobs <= {kind for kind, _, _ in world.objects}
+        assert world.observe().rejected == ()
 
 
 @given(st.sampled_from(PLACES), st.none() | st.sampled_from(VALUES))
-def test_a_mangled_object_stops_no_plan(place: tuple[Key, Path], value: object) -> None:
-    key, path = place
-    world = deepcopy(WORLD)
+def test_a_mangled_object_stops_no_plan(place: tuple[Tier, Key, Path], value: object) -> None:
+    tier, key, path = place
+    world = deepcopy(WORLDS[tier])
     parent = parent_of(world.objects[key], path)
     if value is None:
         del parent[path[-1]]

@@ -111,12 +111,12 @@ def claim(uuid: str, gib: int) -> Claim:
 def test_room_is_what_claims_leave_of_memory() -> None:
     rooms = Rooms([GPU], [claim("EMU-1", 10), claim("elsewhere", 10)])
     assert rooms.free_bytes("EMU-1") == 6 * GIB
-    assert not rooms.try_take("EMU-1", 7 * GIB)
-    assert rooms.try_take("EMU-1", 6 * GIB)
+    assert not rooms.try_take("EMU-1", 7 * GIB, clients=1)
+    assert rooms.try_take("EMU-1", 6 * GIB, clients=1)
     assert rooms.free_bytes("EMU-1") == 0
 
 
 def test_room_is_what_claims_leave_of_clients() -> None:
     rooms = Rooms([GPU], [claim("EMU-1", 1), claim("EMU-1", 1)])
-    assert rooms.try_take("EMU-1", GIB)
-    assert not rooms.try_take("EMU-1", GIB)
+    assert rooms.try_take("EMU-1", GIB, clients=1)
+    assert not rooms.try_take("EMU-1", GIB, clients=1)

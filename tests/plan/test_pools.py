@@ -144,3 +144,12 @@ def test_a_pool_stays_until_the_rate_is_too_much_for_it_and_then_a_new_one_stays
     expect_rate(world, "resnet50", 5)
     settle(world)
     assert ready_pods(world, "resnet50") == pods
+
+
+def test_lanes_that_the_device_has_no_more_are_no_pool() -> None:
+    world = serving_world(model("resnet50"))
+    (pod,) = ready_pods(world, "resnet50")
+    (config,) = world.get("ResourceClaim", pod)["spec"]["devices"]["config"]
+    config["opaque"]["parameters"]["lanes"] = [33]
+    settle(world)
+    assert set(pools(world)["resnet50"]) <= set(range(10, 101, 10))

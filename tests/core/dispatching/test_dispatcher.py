@@ -282,6 +282,20 @@ def test_who_has_but_dear_runs_left_goes_behind_who_has_little_time_left() -> No
     assert [granted.partition for granted in device.tick(50 * MS)] == ["pressed"]
 
 
+def test_what_was_not_heard_of_for_long_has_a_last_chance() -> None:
+    device = dispatcher(a=whole())
+    device.arrived("a", 48, 0, heard_ns=200 * MS)
+    assert device.refuse(200 * MS) == []
+    batches = []
+    for ms in range(200, 250, 10):
+        batches += [-refused.count for refused in device.refuse(ms * MS)]
+        for granted in device.tick(ms * MS):
+            batches.append(granted.grant.batch)
+            run_to_end(device, granted, (ms + 10) * MS)
+    # Of 40 ms that an item can wait 20 are left: three batches, and who comes then is not held up for longer.
+    assert batches == [8, 8, 8, -24]
+
+
 def test_who_had_to_refuse_too_many_goes_first() -> None:
     device = dispatcher(soon=whole(slo_ms=60), unlucky=whole(slo_ms=70))
     device.arrived("unlucky", 20, 0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kneescale.core.planning.fluid import Workload
@@ -34,6 +34,13 @@ def test_the_lane_carries_the_rate_and_no_smaller_one_does(name: str, rate_rps: 
     lane = reserved_lane(one, "", PERCENTS)
     assert lane == 100 or carries([one], "", {name: (lane,)})
     assert not any(carries([one], "", {name: (less,)}) for less in PERCENTS if less < lane)
+
+
+@given(models, rates, st.floats(0.01, 1))
+@example("densenet201", 30, 1 / 3)
+def test_a_smaller_rate_needs_no_larger_lane(name: str, rate_rps: float, part: float) -> None:
+    whole, less = (reserved_lane(workload(name, rate), "", PERCENTS) for rate in (rate_rps, part * rate_rps))
+    assert less <= whole
 
 
 @given(st.lists(models, min_size=1, max_size=4, unique=True), rates)

@@ -70,6 +70,11 @@ class ProbeClient:
                 if not granted.done():
                     return None
                 by, grant = granted.result()
+            except asyncio.CancelledError:
+                if granted.done():
+                    # It came in the moment in which it was given up: who asks next answers it.
+                    self._grants.put_nowait(granted.result())
+                raise
             finally:
                 granted.cancel()
                 closed.cancel()

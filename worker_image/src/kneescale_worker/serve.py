@@ -99,14 +99,17 @@ async def serve(settings: Settings, executor: Executor) -> bool:
     jobs = (server.client.run, server.pacer.run, server.report, server.runner.watch)
     background = [asyncio.create_task(job()) for job in jobs]
     starting = asyncio.create_task(server.start())
+    tasks: list[asyncio.Task[object]] = [terminated, starting, *background]
     try:
         await _first_of(starting, terminated)
         if starting.done():
             await _first_of(terminated, *background)
-            await server.drain()
+            # A batch can hang meanwhile as at any time.
+            tasks.append(draining := asyncio.create_task(server.drain()))
+            await _first_of(draining, *background)
         return starting.done()
     finally:
-        for task in (starting, terminated, *background):
+        for task in tasks:
             task.cancel()
         await server.stop()
 

@@ -50,10 +50,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why something of this node is no device: a reason in one CamelCase word, and what to do about it."""
+    """Why something of this node is no device: a reason in one CamelCase word, and what to do about it.
+
+    `device` names the one that is there and takes nothing new meanwhile; empty where the trouble is of none.
+    """
 
     reason: str
     message: str
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class GrantBroker:
             raise ProtocolError("items that arrive in the future")
         if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
             raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
-        self._dispatcher.arrived(name, count, arrived_ns)
+        self._dispatcher.arrived(name, count, arrived_ns, now_ns)
         self._meters[name].add(count, now_ns)
 
     def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:

@@ -171,6 +171,7 @@ class CudaMpsBackend:
                 _DAEMON_DOWN,
                 f"nothing was heard of the MPS daemon of GPU {uuid} for {_DAEMON_UNHEARD_NS // NS_PER_S} s; "
                 "see the pod of kneescale-mps on this node",
+                _name(uuid),
             )
         return None if status is None else self._state_trouble(uuid, status)
 
@@ -178,16 +179,21 @@ class CudaMpsBackend:
         """Why nobody new can be a client of the daemon, if that is so; a fault is mostly over in a moment."""
         match status.state:
             case DaemonState.DOWN | DaemonState.SERVERLESS:
-                return Trouble(_DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}")
+                return Trouble(
+                    _DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}", _name(uuid)
+                )
             case DaemonState.MISCONFIGURED:
                 return Trouble(
-                    _MISCONFIGURED, f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}"
+                    _MISCONFIGURED,
+                    f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}",
+                    _name(uuid),
                 )
             case DaemonState.FAULTED if self._now_ns() - status.lost_ns > _FAULT_LASTS_NS:
                 return Trouble(
                     _FAULTED,
                     f"the MPS daemon of GPU {uuid} takes no new clients until those of before its fault have "
                     f"left; delete the pods on it that do not end: {status.line}",
+                    _name(uuid),
                 )
         return None
 

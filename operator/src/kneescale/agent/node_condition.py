@@ -32,13 +32,14 @@ class Readiness:
 
 
 def readiness(backend: str, devices: Sequence[Device], troubles: Sequence[Trouble]) -> Readiness:
-    """True as long as one device is healthy; without any, the first trouble is the reason."""
+    """True as long as one device can be used; without any, the first trouble is the reason."""
     sick = [device for device in devices if device.sickness]
-    healthy = len(devices) - len(sick)
+    left_out = {device.name for device in sick} | {trouble.device for trouble in troubles}
+    usable = sum(device.name not in left_out for device in devices)
     problems = [f"{device.name} is sick ({device.sickness})" for device in sick]
     problems += [trouble.message for trouble in troubles]
-    message = "; ".join([f"{healthy} of {len(devices)} {backend} devices can be used", *problems])
-    if healthy:
+    message = "; ".join([f"{usable} of {len(devices)} {backend} devices can be used", *problems])
+    if usable:
         return Readiness(True, "SomeLeftOut" if problems else "AllReady", message)
     reasons = [device.sickness for device in sick] + [trouble.reason for trouble in troubles]
     return Readiness(False, reasons[0] if reasons else "NoGpus", message)

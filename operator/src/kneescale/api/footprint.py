@@ -24,6 +24,11 @@ class Footprint:
 ONE_PROCESS = Footprint(processes=1, clients=1, copies=1)
 
 
+def least_footprint(device: GpuDevice) -> Footprint:
+    """Of a worker on that device which serves with its smallest lane alone."""
+    return footprint(device, device.lanes[:1])
+
+
 def footprint(device: GpuDevice, lanes: Sequence[int]) -> Footprint:
     """Of a worker on that device which serves with these lanes (GPU%)."""
     count = len(lanes)

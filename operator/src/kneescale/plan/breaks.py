@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from kneescale.api.conditions import parse_time
+from kneescale.api.footprint import least_footprint
 from kneescale.api.meta import Metadata
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
@@ -49,7 +50,11 @@ def find_detours(
     return {
         key: Detour(
             leaves=frozenset(uuids),
-            closed=frozenset(device.uuid for device in devices if not rooms.has(device.uuid, needs[key])),
+            closed=frozenset(
+                device.uuid
+                for device in devices
+                if not rooms.has(device.uuid, needs[key], least_footprint(device).clients)
+            ),
         )
         for key, uuids in leaves.items()
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from kneescale.api.footprint import Footprint, footprint
+from kneescale.api.footprint import Footprint, footprint, least_footprint
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.meta import full_name
 from kneescale.api.names import partition_name
@@ -141,8 +141,7 @@ def _device(device: GpuDevice) -> Device:
         name=device.name,
         product=device.kind,
         memory_bytes=device.memory_bytes,
-        # A model's worker has one lane at least.
-        clients=device.clients // footprint(device, device.lanes[:1]).clients,
+        clients=device.clients // least_footprint(device).clients,
     )
 
 

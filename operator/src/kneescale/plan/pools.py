@@ -84,9 +84,10 @@ def choose_worker_lanes(
 
 
 def _may_keep(claim: Claim, device: GpuDevice) -> bool:
-    """Whether the claim's lanes are a pool; those from when the device had a better tier are too many."""
+    """Whether the claim's lanes are a pool of the device, which may have had another tier or step before."""
     is_living_worker = claim.role is Role.SERVE and not claim.metadata.deleting
-    return is_living_worker and claim.device_uuid == device.uuid and len(claim.lanes) <= _MOST_LANES
+    is_pool = 0 < len(claim.lanes) <= _MOST_LANES and set(claim.lanes) <= set(device.lanes)
+    return is_living_worker and claim.device_uuid == device.uuid and is_pool
 
 
 def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, settings: Settings) -> _Tenant:

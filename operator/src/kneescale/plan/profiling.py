@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kneescale.api.conditions import format_time
+from kneescale.api.footprint import ONE_PROCESS
 from kneescale.api.gpu_schedule import ProfilingProgress
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfileSpec, Stack
@@ -179,7 +180,7 @@ class ProfilingPlanner:
         roomy = [device for device in free if device.uuid not in short_of_room] or free
         device = _choose_device(roomy, memory_bytes, attempt, rooms)
         name = self._job_name(need, device.uuid, attempt)
-        has_room = name in self._held or rooms.try_take(device.uuid, memory_bytes)
+        has_room = name in self._held or rooms.try_take(device.uuid, memory_bytes, ONE_PROCESS.clients)
         if device.uuid in short_of_room or not has_room:
             message = f"needs {need.model.spec.gpu.memory} of GPU memory to be measured; no GPU has it free"
             self._say(need, fails("InsufficientMemory", message))
@@ -246,7 +247,7 @@ class ProfilingPlanner:
 def _choose_device(free: Sequence[GpuDevice], memory_bytes: int, attempt: int, rooms: Rooms) -> GpuDevice:
     """The one with most room; after a failure the next one, for the node may have been why."""
     ranked = sorted(free, key=lambda gpu: (-rooms.free_bytes(gpu.uuid), gpu.node, gpu.name))
-    roomy = [gpu for gpu in ranked if rooms.has(gpu.uuid, memory_bytes)] or ranked[:1]
+    roomy = [gpu for gpu in ranked if rooms.has(gpu.uuid, memory_bytes, ONE_PROCESS.clients)] or ranked[:1]
     return roomy[(attempt - 1) % len(roomy)]
 
 

@@ -21,9 +21,7 @@ class Rooms:
         """Memory that no claim holds."""
         return self._free.get(device_uuid, (0, 0))[0]
 
-    def has(
-        self, device_uuid: str, memory_bytes: int, clients: int = 1, without: Claim | None = None
-    ) -> bool:
+    def has(self, device_uuid: str, memory_bytes: int, clients: int, without: Claim | None = None) -> bool:
         """Whether there is so much room, or would be without a claim that is there."""
         free_bytes, free_clients = self._free.get(device_uuid, (0, 0))
         if without and device_uuid in self._free:
@@ -31,7 +29,7 @@ class Rooms:
             free_clients += without.clients
         return memory_bytes <= free_bytes and clients <= free_clients
 
-    def try_take(self, device_uuid: str, memory_bytes: int, clients: int = 1) -> bool:
+    def try_take(self, device_uuid: str, memory_bytes: int, clients: int) -> bool:
         """Take room for one more claim, if there is enough."""
         fits = self.has(device_uuid, memory_bytes, clients)
         if fits:

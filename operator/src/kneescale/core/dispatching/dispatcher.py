@@ -148,11 +148,14 @@ class Dispatcher:
         self._forget_if_gone(name)
         return freed
 
-    def arrived(self, name: str, count: int, arrived_ns: int) -> None:
-        """`count` items joined the tail of a connected worker's queue at `arrived_ns`."""
+    def arrived(self, name: str, count: int, arrived_ns: int, heard_ns: int = 0) -> None:
+        """`count` items joined the tail of a connected worker's queue at `arrived_ns`.
+
+        `heard_ns` is when that is told, where it may be long after.
+        """
         partition = self._device.partitions.get(name)
         if partition is not None and partition.connected and count > 0:
-            partition.push(count, arrived_ns)
+            partition.push(count, arrived_ns, heard_ns)
 
     def probe(self, name: str, gpu_percent: int, batch: int, lasts_ns: int, now_ns: int) -> None:
         """A connected profiling worker asks for one batch alone on the device, and for no other any more."""

@@ -128,9 +128,16 @@ class Partition:
             return
         self._work_out_costs()
 
-    def push(self, count: int, arrived_ns: int) -> None:
-        """`count` items join the tail of the queue."""
+    def push(self, count: int, arrived_ns: int, heard_ns: int) -> None:
+        """`count` items join the tail of the queue.
+
+        Those that were not heard of for long (their worker was alone) have a last chance: they count as of
+        an age at which half of their patience is left. Refused at once, they would be lost to an agent's end.
+        """
         self.rate.arrived(count, arrived_ns)
+        if self.costs is not None:
+            patience_ns = max(0, self._slack_ns(self.costs.fastest_ns))
+            arrived_ns = max(arrived_ns, heard_ns - patience_ns // 2)
         self.queue.push(count, arrived_ns)
         if self.items == 0 or self.costs is None or self.items < self.costs.max_batch:
             self._queue_changed()

@@ -11,8 +11,8 @@ import numpy as np
 from kneescale.core.planning.fluid import Workload, most_items_per_s
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
-#: The load is found to this part of what the GPU's area alone allows, halved so often.
-_HALVINGS = 14
+#: The load is found to this part of itself.
+_RESOLUTION = 1e-4
 
 #: Less of a model's rate than this counts as nothing.
 _NOTHING = 1e-9
@@ -26,7 +26,7 @@ def lane_bound(workloads: Sequence[Workload], product: str, lanes: int) -> float
     """
     models = [_Lanes(workload, product, lanes) for workload in workloads]
     low, high = 0.0, min(model.largest_load for model in models)
-    for _ in range(_HALVINGS):
+    while high - low > _RESOLUTION * high:
         load = (low + high) / 2
         fits = sum(model.area_percent(load) for model in models) <= WHOLE_GPU_PERCENT
         low, high = (load, high) if fits else (low, load)

@@ -310,7 +310,9 @@ class Chooser:
         runs, gap_ms = self._runs(pool, rate)
         if not runs:
             return _Cost(float("inf"), float("inf"))
-        throughput = sum(run.rate for run in runs)
+        # What waits in a burst is there already: its batches need not gather.
+        bursts = (self._run(percent, float("inf"), gap_ms) for percent in pool)
+        throughput = sum(run.rate for run in bursts if run)
         # Whoever waited for long runs on the widest lane, alone if need be.
         shortest_ms = self._latencies_ms[max(pool)][0]
         patience_ms = _LANE_PART * (self._slo_ms - shortest_ms - gap_ms)
