@@ -34,7 +34,8 @@ INFO = gauge("kneescale_worker_info", "Always 1", *_WORKER)
 REQUESTS = counter("kneescale_worker_requests_total", "Requests by outcome", *_WORKER, "outcome")
 DROPPED = counter(
     "kneescale_worker_dropped_requests_total",
-    "Requests that were refused, failed or abandoned, by reason",
+    "Requests that were refused, failed or abandoned, by reason: `queue_full`, `too_late`, `unavailable` "
+    "(the worker loads its model, or exits), `batch_failed`, `error` or `abandoned`",
     *_WORKER,
     "reason",
 )
