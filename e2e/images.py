@@ -60,10 +60,10 @@ def build_images(progress: Progress, models: Sequence[str] = (), runner: Runner 
     return Images(builder.operator(), builder.worker(), {model: builder.model(model) for model in models})
 
 
-def cpu_torch_site(progress: Progress | None = None, runner: Runner | None = None) -> Path:
+def cpu_torch_site() -> Path:
     """Return a folder to put into PYTHONPATH, with torch for CPUs and all that it needs, for this Python."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _torch_site(python, runner or Shell(), progress or Progress())
+    return _torch_site(python, Shell(), Progress())
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,9 +121,9 @@ def _inverted_residual(net: _Network, expansion: int, channels: int, stride: int
         net.pointwise(inputs=2)
 
 
-def squeezenet(first: int, kernel: int, padding: int, pooled_after: Sequence[int]) -> list[KernelWork]:
+def squeezenet(first: int, kernel: int, pooled_after: Sequence[int]) -> list[KernelWork]:
     """Fire modules; the pools stand after those named."""
-    net = _Network().convolve(first, kernel, stride=2, padding=padding).pointwise().pool(3, 2, cut=False)
+    net = _Network().convolve(first, kernel, stride=2, padding=0).pointwise().pool(3, 2, cut=False)
     for index, squeeze in enumerate((16, 16, 32, 32, 48, 48, 64, 64)):
         net.convolve(squeeze, 1).pointwise()
         for side in (1, 3):
@@ -147,8 +147,8 @@ ARCHITECTURES: Mapping[str, Callable[[], list[KernelWork]]] = {
     "resnext50_32x4d": lambda: resnet((3, 4, 6, 3), bottleneck=True, groups=32, width=4),
     "resnext101_32x8d": lambda: resnet((3, 4, 23, 3), bottleneck=True, groups=32, width=8),
     "resnext101_64x4d": lambda: resnet((3, 4, 23, 3), bottleneck=True, groups=64, width=4),
-    "squeezenet1_0": lambda: squeezenet(96, 7, 0, (2, 6)),
-    "squeezenet1_1": lambda: squeezenet(64, 3, 0, (1, 3)),
+    "squeezenet1_0": lambda: squeezenet(96, 7, (2, 6)),
+    "squeezenet1_1": lambda: squeezenet(64, 3, (1, 3)),
     "vgg11": lambda: vgg((1, 1, 2, 2, 2)),
     "vgg13": lambda: vgg((2, 2, 2, 2, 2)),
     "vgg16": lambda: vgg((2, 2, 3, 3, 3)),

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Network
 from e2e.cluster.base import ClusterError
 
 SLOTS = 16
-MAX_NODES = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from e2e import oci
 from e2e.cluster import config, control_plane
-from e2e.cluster.addresses import MAX_NODES, Addresses
+from e2e.cluster.addresses import Addresses
 from e2e.cluster.base import ClusterError
 from e2e.cluster.cgroups import CgroupTree, this_machines_cpus
 from e2e.cluster.control_plane import ControlPlane
@@ -40,27 +40,20 @@ PACKAGES = {
     "openssl": "openssl",
 }
 
+_NODE_NUMBERS = (1, 2)
+
 
 class LocalCluster:
     """A cluster of this machine's own; see e2e.cluster.base.Cluster."""
 
     def __init__(
-        self,
-        name: str,
-        runner: Runner,
-        progress: Progress,
-        *,
-        nodes: int = 2,
-        programs: Programs | None = None,
+        self, name: str, runner: Runner, progress: Progress, *, programs: Programs | None = None
     ) -> None:
-        """Describe a cluster of 1 to MAX_NODES nodes; `programs` replaces those that would be built."""
-        if not 1 <= nodes <= MAX_NODES:
-            raise ClusterError(f"a local cluster has 1 to {MAX_NODES} nodes, not {nodes}")
+        """Describe a cluster; `programs` replaces those that would be built."""
         self.name = name
         self._runner = runner
         self._progress = progress
         self._given_programs = programs
-        self._numbers = range(1, nodes + 1)
         self._folder = cache.home() / "clusters" / name
         self.network = Network(runner)
 
@@ -84,7 +77,7 @@ class LocalCluster:
                 self._progress.note(f"cluster {self.name} is up already")
                 return
             self._remove()
-            what = f"start cluster {self.name}: control plane and {len(self._numbers)} nodes"
+            what = f"start cluster {self.name}: control plane and {len(_NODE_NUMBERS)} nodes"
             with self._progress.step(what, about_s=5, log=self._units.logs):
                 self._start_or_clean_up()
 
@@ -156,7 +149,7 @@ class LocalCluster:
                 units=self._units,
                 runner=self._runner,
             )
-            for number in self._numbers
+            for number in _NODE_NUMBERS
         ]
 
     def _healthy(self) -> bool:
@@ -189,8 +182,8 @@ class LocalCluster:
         control.write_kubeconfig("admin")
         control.start_api_server()
         for node in nodes:
-            node.start_containerd(self.network, [n for n in self._numbers if n != node.number])
-        self.network.route_services(addresses, node=self._numbers[0])
+            node.start_containerd(self.network, [n for n in _NODE_NUMBERS if n != node.number])
+        self.network.route_services(addresses, node=_NODE_NUMBERS[0])
         control.wait_for_api_server(self._client)
         control.start_controllers()
         for node in nodes:

@@ -58,14 +58,15 @@ def uncordon(world: World, node: str) -> None:
     world.edit("Node", node, lambda spec: spec.pop("unschedulable", None), namespace="")
 
 
-def sicken(world: World, node: str, index: int, sickness: str = "Xid-79") -> None:
-    """Put the agent's taint on a device."""
-    taint = {"key": TAINT, "value": sickness, "effect": "NoSchedule"}
-    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][index]["taints"] = [taint]
+def sicken(world: World, node: str) -> None:
+    """Put the agent's taint on the node's first device."""
+    taint = {"key": TAINT, "value": "Xid-79", "effect": "NoSchedule"}
+    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][0]["taints"] = [taint]
 
 
-def cure(world: World, node: str, index: int) -> None:
-    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][index].pop("taints", None)
+def cure(world: World, node: str) -> None:
+    """Take the taint off it again."""
+    world.get("ResourceSlice", f"{node}-slice", "")["spec"]["devices"][0].pop("taints", None)
 
 
 def lose_node(world: World, node: str) -> None:
@@ -84,8 +85,8 @@ def resource_slice(node: str, devices: list[Manifest]) -> Manifest:
     }
 
 
-def emulated_device(node: str, index: int, memory: str = "16Gi") -> Manifest:
-    return device(f"gpu{index}", f"EMU-{node}-{index}", PRODUCT, "emulated", step=10, memory=memory)
+def emulated_device(node: str, index: int) -> Manifest:
+    return device(f"gpu{index}", f"EMU-{node}-{index}", PRODUCT, "emulated", step=10, memory="16Gi")
 
 
 def device(name: str, uuid: str, product: str, backend: str, step: int, memory: str) -> Manifest:

@@ -1,9 +1,21 @@
 """Updates where a GPU has no room for the new worker beside the old one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
+from kneescale.api.inference_model import parse_inference_model
+from kneescale.api.resource_slice import GpuDevice
+from kneescale.core.backends import Backend
+from kneescale.core.planning.configuration import Configuration
+from kneescale.core.tiers import Tier
+from kneescale.plan.breaks import find_detours
+from kneescale.plan.placing import Detour, Target
+from kneescale.plan.profiles import Profile
+from kneescale.plan.rooms import Rooms
+from kneescale.plan.sizing import Size
 from kneescale.plan.state import Manifest, Settings
+from tests.core.sample_surfaces import small_surface
 from tests.plan.cluster import UNHEARD_OF, condition, device_of, emulated_world, lose_node, model
 from tests.plan.cluster_life import moves, ready_pods, settle
 from tests.plan.world import World
@@ -11,6 +23,9 @@ from tests.plan.world import World
 #: Of 16 GiB: no other one fits beside it.
 LARGE = {"gpu": {"memory": "9Gi"}}
 SMALL = {"gpu": {"memory": "4Gi"}}
+CONTEXTS = GpuDevice(
+    "node1", "gpu0", "GPU-0", "V100", Backend.EMULATED, Tier.MPS_CONTEXTS, 10, 16 << 30, clients=2
+)
 
 
 def serving_world(*models: Manifest, nodes: int = 1, gpus: int = 1) -> World:
@@ -47,6 +62,30 @@ def test_the_new_worker_goes_to_another_gpu_that_has_room() -> None:
     (pod,) = world.find("Pod")
     assert device_of(pod) == "EMU-node1-1"
     assert [event.reason for event in world.events] == ["Swapping"]
+
+
+def test_a_gpu_that_has_the_memory_but_one_client_too_few_has_no_room() -> None:
+    full, short, free = CONTEXTS, replace(CONTEXTS, uuid="GPU-1", clients=1), replace(CONTEXTS, uuid="GPU-2")
+    devices = full, short, free
+    rooms = Rooms(devices, claims=[])
+    assert rooms.try_take(full.uuid, full.memory_bytes, full.clients)
+    detours = find_detours([stuck_on(full)], devices, rooms)
+    leaves, closed = frozenset({full.uuid}), frozenset({full.uuid, short.uuid})
+    assert detours == {("default", "resnet50"): Detour(leaves, closed)}
+
+
+def stuck_on(device: GpuDevice) -> Target:
+    """A worker with one lane that waits for room there."""
+    plan = Configuration(gpu_percent=100, batch=8, latency_ms=3, efficacy=1.0, area_permille=100)
+    return Target(
+        name="resnet50-0",
+        model=parse_inference_model(model("resnet50")),
+        device=device,
+        lanes=(100,),
+        is_pool=True,
+        size=Size(plan, Profile("profile", small_surface(), knee_percent=None), rate_ips=50),
+        area_permille=plan.area_permille,
+    )
 
 
 def test_without_another_gpu_the_old_worker_ends_first_and_that_is_said() -> None:

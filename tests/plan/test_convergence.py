@@ -144,8 +144,8 @@ def test_no_change_takes_a_serving_model_out_of_service(data: st.DataObject, cha
 TROUBLES: dict[str, Change] = {
     "cordon": lambda world: cordon(world, "node1"),
     "uncordon": lambda world: uncordon(world, "node1"),
-    "sick": lambda world: sicken(world, "node2", 0),
-    "well": lambda world: cure(world, "node2", 0),
+    "sick": lambda world: sicken(world, "node2"),
+    "well": lambda world: cure(world, "node2"),
     "agent away": lambda world: take_slice(world, "node1"),
     "agent back": lambda world: give_slice(world, "node1"),
     "another image": lambda world: set_image(world, "kneescale/worker:2"),

@@ -58,7 +58,7 @@ def taint(world: World, node: str, key: str) -> None:
 
 
 LEAVE: dict[str, Callable[[World], None]] = {
-    "sick": lambda world: sicken(world, "node1", 0),
+    "sick": lambda world: sicken(world, "node1"),
     "cordoned": lambda world: cordon(world, "node1"),
     "tainted": lambda world: taint(world, "node1", "example.com/maintenance"),
 }
@@ -98,9 +98,9 @@ def test_without_room_elsewhere_it_stays_and_says_so(why: str) -> None:
 
 def test_a_gpu_that_is_well_again_draws_nothing_back() -> None:
     world = serving_world()
-    sicken(world, "node1", 0)
+    sicken(world, "node1")
     settle(world)
-    cure(world, "node1", 0)
+    cure(world, "node1")
     settle(world, always_served(world))
     assert serves_on(world) == ["EMU-node2-0"]
 
@@ -108,9 +108,9 @@ def test_a_gpu_that_is_well_again_draws_nothing_back() -> None:
 def test_a_gpu_that_is_well_again_keeps_the_model_that_had_to_stay() -> None:
     world = serving_world(nodes=1)
     pods = world.find("Pod")
-    sicken(world, "node1", 0)
+    sicken(world, "node1")
     settle(world)
-    cure(world, "node1", 0)
+    cure(world, "node1")
     settle(world)
     assert world.find("Pod") == pods
     assert placed(world)["reason"] == "Placed"
@@ -118,7 +118,7 @@ def test_a_gpu_that_is_well_again_keeps_the_model_that_had_to_stay() -> None:
 
 def test_nothing_is_placed_or_measured_on_a_sick_gpu() -> None:
     world = emulated_world(gpus=1)
-    sicken(world, "node1", 0)
+    sicken(world, "node1")
     world.create(model(NAME, model=UNHEARD_OF))
     settle(world)
     assert world.find("Job") == world.find("Pod") == []
@@ -132,7 +132,7 @@ def test_a_measurement_starts_again_elsewhere_when_its_gpu_gets_sick() -> None:
     world.create(model(NAME, model=UNHEARD_OF))
     world.reconcile()
     (job,) = world.find("Job")
-    sicken(world, "node1", 0)
+    sicken(world, "node1")
     assert device_of(job) == "EMU-node1-0"
     settle(world)
     assert serves_on(world) == ["EMU-node2-0"]
@@ -280,7 +280,7 @@ def test_a_gpu_that_two_nodes_show_has_one_place() -> None:
     world = emulated_world(nodes=2, gpus=1)
     (gpu,) = world.get("ResourceSlice", "node1-slice", "")["spec"]["devices"]
     world.get("ResourceSlice", "node2-slice", "")["spec"]["devices"] = [{**gpu}]
-    sicken(world, "node2", 0)
+    sicken(world, "node2")
     world.create(model(NAME))
     settle(world)
     assert world.get("InferenceModel", NAME)["status"]["placedOn"] == "node1/gpu0"

@@ -66,9 +66,11 @@ def test_a_model_for_which_no_sms_are_left_is_not_placed_though_they_lie_idle() 
 
 
 def test_a_lane_is_kept_while_it_carries_the_rate_and_is_not_twice_what_is_needed() -> None:
-    world = world_of(model("resnet50", expectedRequestsPerSecond=100))
+    world = world_of(model("resnet50", expectedRequestsPerSecond=200))
     before, pods = lanes(world), ready_pods(world, "resnet50")
-    expect_rate(world, "resnet50", 90)
+    needed = lanes(world_of(model("resnet50", expectedRequestsPerSecond=100)))
+    assert needed["resnet50"] < before["resnet50"] < 2 * needed["resnet50"]
+    expect_rate(world, "resnet50", 100)
     settle(world)
     assert (lanes(world), ready_pods(world, "resnet50")) == (before, pods)
     expect_rate(world, "resnet50", 5)

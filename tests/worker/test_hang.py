@@ -22,14 +22,16 @@ def _grant(agent: FakeAgent, batch: int, finish_in_ns: int) -> None:
     agent.send(Grant(1, 40, batch, time.monotonic_ns() + finish_in_ns))
 
 
-def _expect_the_end(worker: Worker) -> None:
-    """Grant a batch that hangs: the worker ends, and says why."""
+def _expect_the_end(worker: Worker, *, drains: bool = False) -> None:
+    """Grant a batch that hangs: the worker ends, and says why, also where it was told to end meanwhile."""
     with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
         worker.wait_connected()
         request = pool.submit(infer, grpc, worker.grpc, rows(3))
         agent.wait_for(Arrived)
         began_ns = time.monotonic_ns()
         _grant(agent, 3, 10 * NS_PER_MS)
+        if drains:
+            worker.terminate()
         assert worker.wait() == 3
         took_ns = time.monotonic_ns() - began_ns
         with pytest.raises(InferenceServerException):
@@ -44,6 +46,13 @@ def test_a_worker_with_a_batch_that_hangs_ends_and_says_why(start_worker: StartW
     worker = start_worker(program=hanging_in("run"))
     worker.wait_ready()
     _expect_the_end(worker)
+
+
+def test_a_batch_that_hangs_is_noticed_while_the_worker_drains(start_worker: StartWorker) -> None:
+    worker = start_worker(program=hanging_in("run"))
+    worker.wait_ready()
+    _expect_the_end(worker, drains=True)
+    assert "draining" in worker.log()
 
 
 def test_a_worker_whose_lane_hangs_in_a_process_of_its_own_ends_likewise(start_worker: StartWorker) -> None:

@@ -1,4 +1,4 @@
-from itertools import combinations_with_replacement
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
-from kneescale.core.planning.lanes import choose_lanes, paper_lanes
+from kneescale.core.planning.lanes import carried_load, carries, choose_lanes, paper_lanes
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
@@ -117,10 +117,57 @@ def test_the_pools_depend_on_the_proportions_of_the_rates_alone(load: float) -> 
     assert pools(load) == pools(1)
 
 
-def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent() -> None:
-    assert paper_lanes([workload("resnet50", 50)], "")["resnet50"] in combinations_with_replacement(
-        PERCENTS, 1
-    )
+def test_pools_that_are_kept_are_what_they_were_and_others_are_chosen_beside_them() -> None:
+    workloads = [workload(name, 30) for name in ("alexnet", "resnet50")]
+    pools = choose_lanes(workloads, "", 3, {"alexnet": (15, 80)})
+    assert pools["alexnet"] == (15, 80)
+    assert len(pools["resnet50"]) == 3
+
+
+@given(names, st.integers(1, 4), st.floats(5, 60))
+@settings(max_examples=15)
+def test_the_carried_load_is_the_largest_that_is_carried(
+    chosen: list[str], lanes: int, area_percent: float
+) -> None:
+    workloads = [workload(name, area_percent) for name in chosen]
+    pools = choose_lanes(workloads, "", lanes)
+    load = carried_load(workloads, "", pools)
+    bound = fluid_bound(workloads, [Pool("", 1)]).load
+    assert load == 0 or carries([_at(load, each) for each in workloads], "", pools)
+    assert not carries([_at(load + bound / 32, each) for each in workloads], "", pools)
+
+
+def _at(load: float, one: Workload) -> Workload:
+    return replace(one, rate_rps=load * one.rate_rps)
+
+
+def test_pools_that_take_all_of_the_area_leave_none_for_chance() -> None:
+    """A hundred items per second that each hold the GPU for 8 ms take 80 % of it, 120 take 96 %."""
+    surface = LatencySurface.from_points([Point(100, 1, 8)])
+    pools = {"a": (100, 100)}
+    assert carries([Workload("a", 100, 10_000, {"": surface})], "", pools)
+    assert not carries([Workload("a", 120, 10_000, {"": surface})], "", pools)
+
+
+@given(st.sampled_from(sorted(SURFACES)), st.floats(1, 300), st.floats(2, 5))
+def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent(
+    name: str, rate_rps: float, slo_factor: float
+) -> None:
+    surface = SURFACES[name]
+    slo_ms = slo_factor * surface.latency_ms(40, 8)
+    runs = [(percent, batch) for percent in PERCENTS for batch in range(1, 9)]
+
+    def is_allowed(percent: int, batch: int) -> bool:
+        latency_ms = surface.latency_ms(percent, batch)
+        return latency_ms <= slo_ms / 2 and latency_ms + (batch - 1) * 1000 / rate_rps <= slo_ms
+
+    def efficacy(percent: int, batch: int) -> float:
+        return batch / (surface.latency_ms(percent, batch) ** 2 * percent)
+
+    best = max(efficacy(*run) for run in runs if is_allowed(*run))
+    (chosen,) = paper_lanes([Workload(name, rate_rps, slo_ms, {"": surface})], "")[name]
+    of_chosen = [efficacy(chosen, batch) for batch in range(1, 9) if is_allowed(chosen, batch)]
+    assert max(of_chosen) == pytest.approx(best)
 
 
 def test_a_model_that_cannot_be_in_time_is_named() -> None:

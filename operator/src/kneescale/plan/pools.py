@@ -15,7 +15,8 @@ from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Workload
-from kneescale.core.planning.lanes import Pool, carried_load, carries, choose_lanes
+from kneescale.core.planning.lane_queueing import Pool
+from kneescale.core.planning.lanes import carried_load, carries, choose_lanes
 from kneescale.core.planning.reservations import reserved_lanes
 from kneescale.core.units import MS_PER_S
 from kneescale.plan.eligibility import worker_lanes
@@ -113,20 +114,30 @@ def _tenant(resident: Resident, device: GpuDevice, running: Pool | None, setting
 
 def _choose(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool]:
     fixed = {tenant.name: tenant.fixed for tenant in tenants if tenant.fixed}
-    running = {tenant.name: tenant.running for tenant in tenants if tenant.running}
-    workloads, product = [tenant.workload for tenant in tenants], device.product_name
-    try:
-        kept = _pools(tenants, running | fixed, device)
-        if kept and carries(workloads, product, kept):
-            return kept
-        anew = _pools(tenants, fixed, device)
-        if kept and anew:
-            least = _WORTH_A_SWAP * carried_load(workloads, product, kept)
-            return anew if carried_load(workloads, product, anew) > least else kept
-    except InfeasibleError:
-        kept, anew = running | fixed, None
+    held = {tenant.name: tenant.running for tenant in tenants if tenant.running} | fixed
     planned = {tenant.name: tenant.planned for tenant in tenants}
-    return planned | (kept or anew or fixed)
+    try:
+        return planned | _kept_or_anew(tenants, held, fixed, device)
+    except InfeasibleError:
+        return planned | held
+
+
+def _kept_or_anew(
+    tenants: Sequence[_Tenant], held: dict[str, Pool], fixed: dict[str, Pool], device: GpuDevice
+) -> dict[str, Pool]:
+    """Pools for all, those held as long as they will do; the fixed ones alone where not all have room.
+
+    Raises InfeasibleError where no run of a model ends in time.
+    """
+    workloads, product = [tenant.workload for tenant in tenants], device.product_name
+    kept = _pools(tenants, held, device)
+    if kept and carries(workloads, product, kept):
+        return kept
+    anew = _pools(tenants, fixed, device)
+    if not kept or not anew:
+        return anew or fixed
+    least = _WORTH_A_SWAP * carried_load(workloads, product, kept)
+    return anew if carried_load(workloads, product, anew) > least else kept
 
 
 def _reserve(tenants: Sequence[_Tenant], device: GpuDevice) -> Mapping[str, Pool]:

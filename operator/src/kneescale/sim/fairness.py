@@ -9,13 +9,14 @@ def jain(values: Sequence[float]) -> float:
     return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
 
 
-def fair_shares(demands: Sequence[float], weights: Sequence[int], whole: float = 1.0) -> list[float]:
-    """Weighted max-min fair shares of `whole`: nobody gets more than its demand, nothing wanted is left."""
+def fair_shares(demands: Sequence[float], weights: Sequence[int]) -> list[float]:
+    """Weighted max-min fair shares of one whole: nobody gets more than its demand, nothing wanted is left."""
+    left = 1.0
     shares = [0.0] * len(demands)
     hungry = sorted(range(len(demands)), key=lambda index: demands[index] / weights[index])
     while hungry:
         total_weight = sum(weights[index] for index in hungry)
         index = hungry.pop(0)
-        shares[index] = min(demands[index], whole * weights[index] / total_weight)
-        whole -= shares[index]
+        shares[index] = min(demands[index], left * weights[index] / total_weight)
+        left -= shares[index]
     return shares

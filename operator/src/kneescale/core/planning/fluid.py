@@ -6,7 +6,7 @@ escapes: GPU area (GPU% x time), lanes, memory. So every schedule that grants th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
@@ -128,11 +128,16 @@ def fastest_batch(surface: LatencySurface, limit_ms: float, gpu_percent: int) ->
     return min(in_time, key=lambda batch: latency_ms[batch] / batch, default=None)
 
 
-def most_items_per_s(surface: LatencySurface, limit_ms: float) -> dict[int, float]:
-    """What one batch after the other carries on each GPU%, of those on which any ends in time."""
+def most_items_per_s(
+    surface: LatencySurface, limit_ms: float, gpu_percents: Iterable[int] | None = None
+) -> dict[int, float]:
+    """What one batch after the other carries on each GPU%, of those on which any ends in time.
+
+    The surface's own GPU%s unless others are given.
+    """
     return {
         percent: batch * MS_PER_S / surface.latency_ms(percent, batch)
-        for percent in surface.gpu_percents
+        for percent in gpu_percents or surface.gpu_percents
         if (batch := fastest_batch(surface, limit_ms, percent))
     }
 
@@ -195,8 +200,18 @@ def _columns_in_time(number: int, workload: Workload, pools: Sequence[Pool]) -> 
         if (batch := fastest_batch(surface, workload.limit_ms, percent))
     ]
     if not columns:
-        raise InfeasibleError(f"model {workload.name}: no run on these GPUs ends in {workload.limit_ms:g} ms")
+        raise InfeasibleError(
+            f"model {workload.name}: no run on these GPUs ends in {workload.limit_ms:g} ms; "
+            f"the fastest takes {_fastest_ms(workload, pools):.3g} ms"
+        )
     return columns
+
+
+def _fastest_ms(workload: Workload, pools: Sequence[Pool]) -> float:
+    """How long an item takes at least, on the largest GPU% that the workload can have."""
+    surfaces = (workload.surfaces[pool.product] for pool in pools if pool.product in workload.surfaces)
+    percent = max(workload.lanes or [WHOLE_GPU_PERCENT])
+    return min((surface.latency_ms(percent, 1) for surface in surfaces), default=inf)
 
 
 class _Programme:

@@ -7,7 +7,8 @@ bursts included (`lanes`), and a GPU holds no more models than those lanes have 
 from collections.abc import Callable, Iterable, Sequence
 
 from kneescale.core.planning.fluid import Workload
-from kneescale.core.planning.lanes import Chooser, bisected, choosers, suffice
+from kneescale.core.planning.lane_queueing import ModelOnLanes
+from kneescale.core.planning.lanes import bisected, models_on_lanes, suffice
 
 
 def reserved_lane(workload: Workload, product: str, lanes: Sequence[int]) -> int:
@@ -15,8 +16,8 @@ def reserved_lane(workload: Workload, product: str, lanes: Sequence[int]) -> int
 
     Raises InfeasibleError where no run ends in time on the whole GPU.
     """
-    (choice,) = choosers([workload], product)
-    return _least(choice, lanes, load=1.0)
+    (model,) = models_on_lanes([workload], product)
+    return _least(model, lanes, load=1.0)
 
 
 def reserved_lanes(
@@ -30,10 +31,10 @@ def reserved_lanes(
     Where those that carry the whole rates do not, they are for as large a part of the rates as there is room
     for, the same of all. Raises InfeasibleError as `reserved_lane`.
     """
-    choices = choosers(workloads, product)
+    models = models_on_lanes(workloads, product)
 
     def lanes_at(load: float) -> dict[str, int]:
-        return {choice.name: _least(choice, lanes, load) for choice in choices}
+        return {model.name: _least(model, lanes, load) for model in models}
 
     whole = lanes_at(1.0)
     if fit(whole.values()):
@@ -42,5 +43,5 @@ def reserved_lanes(
     return found
 
 
-def _least(choice: Chooser, lanes: Sequence[int], load: float) -> int:
-    return next((percent for percent in lanes if suffice([choice], [(percent,)], load)), lanes[-1])
+def _least(model: ModelOnLanes, lanes: Sequence[int], load: float) -> int:
+    return next((percent for percent in lanes if suffice([model], [(percent,)], load)), lanes[-1])

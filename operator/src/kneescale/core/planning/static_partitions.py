@@ -29,7 +29,8 @@ class _Split:
 def best_static_partitions(workloads: Sequence[Workload], product: str) -> StaticPartitions:
     """The partitions of one GPU at which the worst-off model's load is largest.
 
-    Exact over the surfaces' GPU%s: by dynamic programming over models and the sum of their GPU%.
+    Exact over the surfaces' GPU%s and those below the smallest: by dynamic programming over models and the
+    sum of their GPU%.
     """
     best: dict[int, _Split] = {0: _Split(float("inf"), ())}
     for workload in workloads:
@@ -54,5 +55,7 @@ def _with_one_more(best: dict[int, _Split], loads: dict[int, float]) -> dict[int
 
 def _loads(workload: Workload, product: str) -> dict[int, float]:
     """The factor on the model's rate that each GPU% carries with one full batch after the other."""
-    most_rps = most_items_per_s(workload.surfaces[product], workload.limit_ms)
+    surface = workload.surfaces[product]
+    percents = (*range(1, surface.gpu_percents[0]), *surface.gpu_percents)
+    most_rps = most_items_per_s(surface, workload.limit_ms, percents)
     return {percent: rps / workload.rate_rps for percent, rps in most_rps.items()}

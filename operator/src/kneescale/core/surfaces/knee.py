@@ -39,13 +39,13 @@ def find_knee(surface: LatencySurface, batch: int | None = None) -> int | None:
     return knee
 
 
-def find_efficacy_knee(surface: LatencySurface, batch: int | None = None) -> int | None:
+def find_efficacy_knee(surface: LatencySurface) -> int | None:
     """The surface's GPU% of the highest efficacy, b / (f^2 * p) (D-STACK, arXiv 2304.13541).
 
-    For batches of `batch` items, by default the largest measured. None where that is the largest GPU%: more
-    still pays, as far as was measured.
+    For batches of the largest size measured. None where that is the largest GPU%: more still pays, as far as
+    was measured.
     """
-    batch = batch or surface.batches[-1]
+    batch = surface.batches[-1]
     curve = _least_squares_curve(surface, batch)
     best = max(
         surface.gpu_percents,
