@@ -1,6 +1,7 @@
 """`simulate --autoscale` as it is used."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ models:
 arrivals: step
 """
 QUICK = ("--autoscale", "--duration-s", "60", "--warmup-s", "5", "--start-s", "4")
+
+
+def write_trace(scenario: Path, times_s: Sequence[float]) -> None:
+    (scenario.parent / "t.csv").write_text(
+        "time_s,model\n" + "".join(f"{time_s},first\n" for time_s in times_s)
+    )
+    without_rate = SCENARIO.replace(", rate: 80", "")
+    scenario.write_text(without_rate.replace("arrivals: step", "arrivals: {trace: t.csv}"))
 
 
 def test_json_has_the_figures_and_how_they_came_about(
@@ -101,4 +110,36 @@ def test_a_model_that_no_gpu_can_serve_is_one_line(
 
 def test_too_short_a_run_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "6"]) == 2
-    assert capsys.readouterr().err == "kneescale: --duration-s 6 is too short to scale anything in\n"
+    assert capsys.readouterr().err == (
+        "kneescale: a run of 6 s is too short to scale anything in: at least 20 s\n"
+    )
+
+
+def test_a_trace_is_as_much_shorter_as_load_is_larger(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trace(scenario, [number / 20 for number in range(1200)])
+    ours = ("--autoscale", "--autoscaler", "kneescale", "--output", "json")
+    assert main(["simulate", str(scenario), *ours, "--load", "2.5", "--warmup-s", "45"]) == 0
+    model = json.loads(capsys.readouterr().out)["autoscalers"]["kneescale"]["models"]["first"]
+    # Of the trace's 60 s, 45 s are no longer than 18 s of 24 s.
+    assert model["sent"] == 300
+    assert main(["simulate", str(scenario), *ours, "--load", "4"]) == 2
+    assert "a run of 14.9875 s is too short" in capsys.readouterr().err
+
+
+def test_a_warmup_that_ends_within_the_last_second_leaves_figures(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = ("--autoscale", "--duration-s", "20", "--warmup-s", "19.7", "--autoscaler", "kneescale")
+    assert main(["simulate", str(scenario), *late, "--output", "json"]) == 0
+    ours = json.loads(capsys.readouterr().out)["autoscalers"]["kneescale"]
+    assert 0 < ours["used_gpus"] <= 3
+    assert 0 < ours["reserved_gpus"] <= 3
+
+
+def test_where_no_request_counts_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_trace(scenario, [1.0, 2.0])
+    assert main(["simulate", str(scenario), "--autoscale", "--duration-s", "30"]) == 2
+    fault = "no request comes from 5 to 30 s: make --warmup-s shorter"
+    assert capsys.readouterr().err == f"kneescale: {scenario}: {fault}\n"

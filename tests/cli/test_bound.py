@@ -32,7 +32,7 @@ def test_json_has_the_bounds_and_what_carries_them(
     assert said["temporal"]["load"] == pytest.approx(1 / 3.1)
     # One batch in flight: a has 4 in 10 ms at any GPU%, so 0.4 of its rate.
     assert said["static_partitions"]["load"] == pytest.approx(0.4)
-    assert said["static_partitions"]["gpu_percents"] == {"a": 20, "b": 50}
+    assert said["static_partitions"]["gpu_percents"] == {"a": 20, "b": 20}
     # With each further lane 0.4 more of it, until the area is used up.
     assert [said["lanes"][lanes]["load"] for lanes in "123"] == pytest.approx([0.4, 0.8, 1], rel=1e-3)
     assert said["models"]["a"]["area_percent"] == pytest.approx(50)
@@ -61,6 +61,51 @@ def test_two_gpus_carry_twice_as_much(scenario: Path, capsys: pytest.CaptureFixt
     assert said["lanes"]["2"]["load"] == pytest.approx(1.6, rel=1e-3)
 
 
+def test_gpus_whose_memory_does_not_hold_every_model_are_left_out(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenario.parent / "p.csv").write_text(
+        "".join(
+            f"{'product' if line.startswith('model') else 'T'},{line}\n" for line in PROFILES.splitlines()
+        )
+    )
+    with_memory = SCENARIO.replace("rate: 1000}", "rate: 1000, memory_gib: 9}").replace(
+        "rate: 100}", "rate: 100, memory_gib: 5}"
+    )
+    large, small = "{name: x, product: T, memory_gib: 15}", "{name: y, product: T, memory_gib: 9}"
+    scenario.write_text(f"{with_memory}gpus: [{large}, {small}]\n")
+    main(["bound", str(scenario), "--output", "json"])
+    said = json.loads(capsys.readouterr().out)
+    # As one GPU has it. The bound, which may have a on the one and b on the other, is above.
+    assert said["static_partitions"]["load"] == pytest.approx(0.4)
+    assert [said["lanes"][lanes]["load"] for lanes in "123"] == pytest.approx([0.4, 0.8, 1], rel=1e-3)
+    assert said["bound"]["load"] > 1
+    main(["bound", str(scenario)])
+    left_out = "(on 1 of 2 GPUs: no other one's memory holds every model)"
+    assert [line.endswith(left_out) for line in capsys.readouterr().out.splitlines()[3:7]] == [True] * 4
+    scenario.write_text(f"{with_memory}gpus: [{small}, {small.replace('y,', 'z,')}]\n")
+    main(["bound", str(scenario)])
+    lines = capsys.readouterr().out.splitlines()[3:7]
+    assert [" ".join(line.split()[2:]) for line in lines] == ["0 no GPU's memory holds every model"] * 4
+
+
+def test_static_partitions_may_be_smaller_than_what_was_measured(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenario.parent / "p.csv").write_text("model,batch,gpu_percent,latency_ms\na,1,100,10\nb,1,100,10\n")
+    scenario.write_text(SCENARIO.replace("rate: 1000", "rate: 100"))
+    main(["bound", str(scenario), "--output", "json"])
+    # 20 ms for each.
+    assert json.loads(capsys.readouterr().out)["static_partitions"] == {
+        "load": pytest.approx(0.5),
+        "gpu_percents": {"a": 50, "b": 50},
+    }
+    scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 15"))
+    main(["bound", str(scenario)])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("static")]
+    assert line.split(maxsplit=3)[2:] == ["0", "not all models find room at their profiles' GPU%s"]
+
+
 def test_a_long_search_is_told_of(
     scenario: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,4 +117,6 @@ def test_a_long_search_is_told_of(
 def test_wrong_input_is_one_line(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 2"))
     assert main(["bound", str(scenario)]) == 2
-    assert capsys.readouterr().err == (f"kneescale: {scenario}: model a: no run on these GPUs ends in 2 ms\n")
+    assert capsys.readouterr().err == (
+        f"kneescale: {scenario}: model a: no run on these GPUs ends in 2 ms; the fastest takes 10 ms\n"
+    )

@@ -74,7 +74,8 @@ def test_a_trace_is_carried_as_far_as_other_requests(
     capsys.readouterr()
     assert main(["capacity", *asked, "--duration-s", "60", "--warmup-s", "55"]) == 2
     assert capsys.readouterr().err == (
-        "kneescale: no request of the trace comes from 55 to 60 s: make --warmup-s shorter\n"
+        "kneescale: no request of the trace comes from 55 to 60 s: "
+        "make --warmup-s shorter or --duration-s longer\n"
     )
 
 
@@ -89,3 +90,14 @@ def test_an_attainment_of_one_is_refused(scenario: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit, match="2"):
         main(["capacity", str(scenario), "--attainment", "1"])
     assert "must be a number from 0.001 to 0.99999, not '1'" in capsys.readouterr().err
+
+
+def test_a_run_of_few_slos_is_told(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("capacity", str(scenario), "--warmup-s", "0.5")
+    assert main([*asked, "--duration-s", "1"]) == 0
+    assert capsys.readouterr().err == (
+        "kneescale: loads look larger than they are: 0.5 s count, which are less than 20 of the longest SLO: "
+        "make --duration-s at least 1.5\n"
+    )
+    assert main([*asked, "--duration-s", "1.5"]) == 0
+    assert capsys.readouterr().err == ""

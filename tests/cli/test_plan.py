@@ -99,6 +99,16 @@ def test_gpus_are_added_until_the_slos_are_kept(scenario: Path, capsys: pytest.C
     assert "loaded to 50 % at most: with fewer, as simulated, models miss their SLOs\n" in said
 
 
+def test_bursts_are_looked_at_for_longer_than_four_of_them(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(scenario, WHOLE, models=1, rate=55, slo_ms=150)
+    with scenario.open("a") as file:
+        file.write("arrivals: bursty\n")
+    # One GPU answers all of the first 10 s in time, but not 98 % of a minute.
+    assert planned(capsys, str(scenario))["gpus_needed"] == 2
+
+
 def test_what_no_number_of_gpus_keeps_is_said(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(scenario, WHOLE, models=1, rate=60, slo_ms=11)
     plan = planned(capsys, str(scenario))
@@ -155,6 +165,20 @@ def test_each_lane_takes_the_models_memory(scenario: Path, capsys: pytest.Captur
     scenario.write_text(SCENARIO.replace("memory_gib: 2}", "memory_gib: 6}"))
     assert main(["plan", str(scenario), "--lanes", "3"]) == 2
     assert "needs 18.0 GiB of GPU memory; a GPU has 16" in capsys.readouterr().err
+
+
+def test_gpus_have_the_least_memory_listed_that_every_model_fits_in(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = [f"{{name: x{gib}, product: V100, memory_gib: {gib}}}" for gib in (7, 9, 32)]
+    gpus = f"gpus: [{', '.join(listed)}]"
+    with_memory = SCENARIO.replace("gpus: [{name: x, product: V100, memory_gib: 16}]", gpus)
+    scenario.write_text(with_memory.replace("memory_gib: 2}", "memory_gib: 8}"))
+    # Two would fit in 32 GiB, one in 9.
+    assert planned(capsys, str(scenario))["bound"]["gpus_any_schedule"] == 2
+    scenario.write_text(with_memory.replace("memory_gib: 2}", "memory_gib: 33}"))
+    assert main(["plan", str(scenario)]) == 2
+    assert "model a1: needs 33.0 GiB of GPU memory; a GPU has 32" in capsys.readouterr().err
 
 
 def test_what_another_product_holds_is_in_its_datasheet(

@@ -99,6 +99,14 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == f"kneescale: {path}:2: is not UTF-8 text\n"
 
 
+def test_two_files_of_one_model_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other").mkdir()
+    paths = [kernels_file(folder / "a.json", KERNEL) for folder in (tmp_path, tmp_path / "other")]
+    assert main(["predict", *paths, "--product", V100]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"kneescale: {paths[0]} and {paths[1]}: both are of a model a\n")
+
+
 def test_an_unknown_product_is_told_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", kernels_file(tmp_path / "k.json", KERNEL), "--product", "K80"]) == 2
     assert capsys.readouterr().err.startswith("kneescale: no datasheet of K80; there are those of V100")

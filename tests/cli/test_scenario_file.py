@@ -47,6 +47,10 @@ def model_profiles(*names_and_products: str) -> str:
     )
 
 
+def pending(name: str) -> str:
+    return re.sub(", points: .*]", ", source: Pending", model_profiles(f"{name}:V100"))
+
+
 def read(tmp_path: Path, scenario: str, profiles: str = PROFILES, trace: str = "") -> Scenario:
     for name in ("rapp.csv", "rapp.yaml"):
         (tmp_path / name).write_text(profiles)
@@ -269,6 +273,47 @@ def test_a_model_with_two_profiles_on_a_product_is_not_guessed(tmp_path: Path) -
     assert read(tmp_path, EXPORTED.replace("PROFILE", "r-2"), profiles).models
     with pytest.raises(InvalidInputError, match=r"rapp\.yaml:3: r-1 on V100 is given twice$"):
         read(tmp_path, EXPORTED.replace("PROFILE", "r-1"), model_profiles("r-1:V100", "r-1:V100"))
+
+
+def test_a_name_in_two_namespaces_is_a_fault_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    both = model_profiles("r:V100", "r:V100", "s:V100").replace("name: r", "namespace: one, name: r", 1)
+    assert read(tmp_path, EXPORTED.replace("PROFILE", "s"), both).models
+    with pytest.raises(
+        InvalidInputError, match=r"scenario\.yaml:3: .*'r' is more than one profile on the same"
+    ):
+        read(tmp_path, EXPORTED.replace("PROFILE", "r"), both)
+
+
+def test_a_profile_of_which_nothing_is_measured_yet_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profiles = f"{model_profiles('r:V100')}---\n{pending('new')}"
+    assert read(tmp_path, EXPORTED.replace("PROFILE", "r"), profiles).models
+    assert capsys.readouterr().err == (
+        f"kneescale: {tmp_path}/rapp.yaml:3: new is Pending: nothing is measured yet, so it is left out\n"
+    )
+    with pytest.raises(InvalidInputError, match=r":3: .*'new' is not among the profiles: catalog://r, r$"):
+        read(tmp_path, EXPORTED.replace("PROFILE", "new"), profiles)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("rapp.csv", "none.csv", "1: profiles cannot be read: FOLDER/none.csv: No such file or directory"),
+        ("rapp.csv", ".", "1: profiles cannot be read: FOLDER: Is a directory"),
+        (
+            "uniform",
+            "{trace: none.csv}",
+            "6: arrivals.trace cannot be read: FOLDER/none.csv: No such file or directory",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_a_fault_of_what_names_it(
+    old: str, new: str, fault: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, SCENARIO.replace(old, new))
+    assert str(caught.value) == f"{tmp_path}/scenario.yaml:{fault.replace('FOLDER', str(tmp_path))}"
 
 
 def test_a_fault_in_the_profiles_names_their_file(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from kneescale.cli import autoscale as cli_autoscale
 from kneescale.cli import simulate
 from kneescale.cli.main import main
-from kneescale.cli.timeline import styles
+from kneescale.cli.timeline import Panel, draw_timeline, styles
 
 # a: 8 items in 10 ms at 20 GPU%, so 0.025 GPU% x s an item; b: 4 items in 10 ms at 50 GPU%, so 0.125.
 PROFILES = """\
@@ -67,6 +68,26 @@ def test_as_many_lanes_can_be_asked_for_as_of_a_plan(
     assert one != four
 
 
+@pytest.mark.parametrize("policy", ["dstack", "dstack-no-fill"])
+def test_what_leaves_out_a_part_of_the_product_has_the_same_lanes(
+    policy: str, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [
+        simulated(scenario, capsys, "--policy", policy, "--lanes", lanes)["policies"][policy]
+        for lanes in ("free", "1", "paper")
+    ]
+    assert len({of_one["models"]["first"]["mean_batch"] for of_one in said}) == 3
+    assert "lane_by" in said[2]["parameters"]
+
+
+@pytest.mark.parametrize("command", ["simulate", "capacity"])
+def test_lanes_that_no_policy_takes_are_refused(
+    command: str, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(scenario), *QUICK, "--policy", "triton,dstack-2-lanes", "--lanes", "3"]) == 2
+    assert capsys.readouterr().err.startswith("kneescale: --lanes goes with --policy dstack, dstack-no-refus")
+
+
 def test_too_much_load_is_seen(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = simulated(scenario, capsys, "--load", "4")
     assert said["policies"]["dstack"]["attainment"] < 0.7
@@ -104,6 +125,17 @@ def test_a_trace_is_replayed_faster_under_more_load(
     assert burst["attainment"] < 0.9
 
 
+def test_the_last_requests_of_a_trace_count(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace.csv").write_text("time_s,model\n" + 10 * "3,first\n3,second\n")
+    text = SCENARIO.replace(", rate: 800", "").replace(", rate: 160", "")
+    scenario.write_text(f"{text}arrivals: {{trace: trace.csv}}\n")
+    assert main(["simulate", str(scenario), "--output", "json"]) == 0
+    models = json.loads(capsys.readouterr().out)["policies"]["dstack"]["models"]
+    assert [model["sent"] for model in models.values()] == [10, 10]
+
+
 def test_where_no_request_counts_there_is_no_attainment(
     scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +166,14 @@ def test_a_picture_takes_more_models_than_there_are_colours(
     said = simulated(scenario, capsys, "--plot", str(picture))
     assert len(said["policies"]["dstack"]["models"]) == 12
     assert picture.stat().st_size > 0
+
+
+def test_the_detail_of_a_picture_is_no_longer_than_the_run(tmp_path: Path) -> None:
+    picture = tmp_path / "t.svg"
+    draw_timeline([Panel("one", [], 0, 4.0)], "all", 100.0, picture)
+    labels = set(re.findall("<!-- (.*?) -->", picture.read_text()))
+    assert labels >= {"0", "4"} or labels >= {"0.0", "4.0"}
+    assert not any(label.startswith("\N{MINUS SIGN}") for label in labels)
 
 
 def test_no_two_of_many_models_look_alike_in_a_picture() -> None:
@@ -239,6 +279,6 @@ def test_a_model_that_no_gpu_can_serve_is_one_line(
 ) -> None:
     scenario.write_text(SCENARIO.replace("slo_ms: 50", "slo_ms: 1", 1))
     assert main([*command, str(scenario)]) == 2
-    assert (
-        capsys.readouterr().err == f"kneescale: {scenario}: model first: no run on these GPUs ends in 1 ms\n"
+    assert capsys.readouterr().err == (
+        f"kneescale: {scenario}: model first: no run on these GPUs ends in 1 ms; the fastest takes 2 ms\n"
     )

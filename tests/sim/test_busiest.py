@@ -48,4 +48,14 @@ def test_it_is_where_requests_take_the_most_gpu_and_not_where_there_are_the_most
 def test_a_short_trace_is_taken_whole() -> None:
     trace = Trace({"a": np.array(evenly(0, 4.1, 10), dtype=np.int64)})
     then = busiest(scenario(trace, a=10), trace, "", length_s=10, warmup_s=2)
-    assert (then.start_s, then.length_s, then.warmup_s) == (0, 4, 0)
+    assert (then.start_s, then.warmup_s) == (0, 0)
+    assert 4 < then.length_s < 4.001, "a run holds what comes before its end"
+    assert isinstance(then.scenario.arrivals, Trace)
+    assert then.scenario.arrivals.ends_ns == trace.ends_ns
+
+
+def test_what_comes_at_the_end_of_the_busiest_part_is_not_in_it() -> None:
+    trace = Trace({"a": np.array([0, 10, 30, 33], dtype=np.int64) * NS_PER_S})
+    then = busiest(scenario(trace, a=10), trace, "", length_s=10, warmup_s=0)
+    assert then.start_s == pytest.approx(23)
+    assert then.scenario.models[0].rate_rps == pytest.approx(0.2)

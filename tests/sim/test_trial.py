@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import NS_PER_S
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.engine import scheduled
@@ -17,7 +19,14 @@ from tests.sim.serving import flat, mix, tenant
 
 SHORT = Trial(Uniform(), duration_s=2, warmup_s=0.5)
 ALONE = (tenant(rate_rps=50, of=flat(10, 1)),)
+ALONE_AT_20 = (tenant(rate_rps=20, of=flat(10, 1)),)
 TEMPORAL = scheduled(Temporal)
+
+
+def recorded(*times_s: float) -> Trial:
+    """All of a trace of one model, `a`."""
+    times_ns = np.round(np.array(times_s) * NS_PER_S).astype(np.int64)
+    return Trial(Trace({"a": times_ns}), duration_s=max(times_s) + 1e-6, warmup_s=0)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -110,3 +119,36 @@ def test_requests_of_the_warm_up_do_not_count() -> None:
 def test_a_trace_at_little_load_is_cut_and_does_not_wrap_around() -> None:
     trial = Trial(Trace({"a": np.array([0, 10**18], dtype=np.int64)}), duration_s=1)
     assert trial.times(0, "a", 1.0, load=0.001).tolist() == [0]
+
+
+def test_a_trace_that_would_take_centuries_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^at load 1e-06 the trace takes 1e\+10 s: too long$"):
+        recorded(10_000).run(ALONE, TEMPORAL, load=1e-6)
+
+
+def test_a_trace_that_is_soon_over_at_a_load_is_carried_no_further_than_the_fluid_bound() -> None:
+    trial = recorded(*range(60))
+    tenants = (tenant(slo_ms=500, rate_rps=1, of=flat(10, 1)),)
+    # The bound is 100: one play takes 0.6 s there, hardly more than an SLO.
+    assert capacity(tenants, TEMPORAL, trial) == pytest.approx(100, rel=0.06)
+    assert capacity(tenants, SYSTEMS["ideal"][0].system, trial) <= 1.05 * 100 / 0.99
+
+
+def test_a_trace_that_mostly_rests_is_carried_as_far_as_its_busy_part() -> None:
+    busy = [number / 20 for number in range(100)]
+    rests = recorded(*(10_000 + time_s for time_s in busy))
+    tenants = (tenant(rate_rps=100 / 10_005, of=flat(10, 1)),)
+    of_busy = capacity(ALONE_AT_20, TEMPORAL, recorded(*busy))
+    assert of_busy == pytest.approx(5, rel=0.1)
+    assert capacity(tenants, TEMPORAL, rests) == pytest.approx(of_busy, rel=0.1)
+
+
+def test_a_trace_that_no_load_carries_has_no_capacity() -> None:
+    never = (tenant(slo_ms=5, rate_rps=1, of=flat(10)),)
+    assert capacity(never, TEMPORAL, recorded(*range(60))) == 0
+    assert capacity(never, TEMPORAL, recorded(*range(60)), above=0.07) == 0.07
+
+
+@pytest.mark.parametrize("load", [0.01, 1, 7, 1e6])
+def test_the_last_request_of_a_trace_counts_at_any_load(load: float) -> None:
+    assert recorded(0, 3.3, 3.3).run(ALONE, TEMPORAL, load=load).sent == [3]

@@ -79,11 +79,11 @@ def in_flight(number: float) -> list[Second]:
     return [Second(0, 0.0, number)] * 2
 
 
-def run_knative(knative: Knative, plan: Plan, totals: Sequence[float], from_s: int = 2) -> list[int]:
+def run_knative(knative: Knative, plan: Plan, totals: Sequence[float]) -> list[int]:
     """Its replicas, two seconds after two seconds, while so many requests are in flight in all."""
     numbers = []
-    for index, total in enumerate(totals):
-        now_s = from_s + 2 * index
+    for index, total in enumerate(totals, start=1):
+        now_s = 2 * index
         plan = knative.next(workers(plan, in_flight(total / replicas(plan)), now_s), now_s)
         numbers.append(replicas(plan))
     return numbers

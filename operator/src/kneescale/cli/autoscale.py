@@ -13,6 +13,7 @@ from kneescale.cli.scenario_file import faults_of
 from kneescale.cli.table import write_table
 from kneescale.cli.trial_arguments import MAX_TIME_S, check_requests, is_usual_policy, trial_of
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import NS_PER_S
 from kneescale.sim.autoscaling.autoscalers import AUTOSCALERS, ORACLE, Choice, Tried, try_choice
 from kneescale.sim.autoscaling.figures import BUCKET_S
 from kneescale.sim.autoscaling.scene import DEFAULT_START_S, Scene
@@ -67,12 +68,12 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
     if not is_usual_policy(arguments):
         raise InvalidInputError("--policy and --lanes go without --autoscale; choose with --autoscaler")
     scenario, trial = trial_of(arguments)
-    if trial.duration_s < 2 * BUCKET_S:
-        raise InvalidInputError(f"--duration-s {trial.duration_s:g} is too short to scale anything in")
     start_s = DEFAULT_START_S if arguments.start_s is None else arguments.start_s
     scene = Scene(scenario, trial, arguments.load, start_s)
+    _check_length(scene)
     with faults_of(arguments.scenario):
         check_requests(scenario, trial, arguments.load)
+        _check_counted(scene)
         outcomes = compare(arguments.autoscaler or list(AUTOSCALERS), scene)
     if arguments.output == "json":
         write_json(_as_json(outcomes, scene), out)
@@ -83,6 +84,22 @@ def run_autoscale(arguments: argparse.Namespace, out: TextIO) -> None:
         from kneescale.cli.autoscale_picture import draw_autoscalers
 
         draw_autoscalers(outcomes, scene, arguments.plot)
+
+
+def _check_length(scene: Scene) -> None:
+    duration_s = scene.trial.at(scene.load).duration_s
+    if duration_s < 2 * BUCKET_S:
+        raise InvalidInputError(
+            f"a run of {duration_s:g} s is too short to scale anything in: at least {2 * BUCKET_S} s"
+        )
+
+
+def _check_counted(scene: Scene) -> None:
+    if not any((times >= scene.warmup_s * NS_PER_S).any() for times in scene.arrivals):
+        raise InvalidInputError(
+            f"no request comes from {scene.warmup_s:g} to {scene.trial.at(scene.load).duration_s:g} s: "
+            "make --warmup-s shorter"
+        )
 
 
 def compare(names: Sequence[str], scene: Scene) -> Outcomes:

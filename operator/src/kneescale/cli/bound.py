@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TextIO
@@ -16,7 +17,7 @@ from kneescale.cli.command import (
 from kneescale.cli.pool import run_all
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.cli.table import write_table
-from kneescale.core.planning.fluid import FluidBound, fluid_bound, temporal_bound
+from kneescale.core.planning.fluid import FluidBound, Workload, fluid_bound, temporal_bound
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import StaticPartitions, best_static_partitions
 from kneescale.plan.words import counted
@@ -31,9 +32,10 @@ Loads of 1 and more are carried by some schedule at best; a load below 1 by none
   fluid bound        GPU area (GPU% x time), and memory where it is given, are the only limits
   temporal           every run has a whole GPU, one at a time
   static partitions  each model has one GPU% for good, together at most 100, and one batch in flight; the
-                     best there are. With several GPUs, each holds every model.
+                     best there are, smaller ones than the profile's included. With several GPUs, each
+                     holds every model; one whose memory does not is left out.
   1, 2, 3 lanes      each model has so many lanes, of any GPU%, with one batch at a time on each; they hold
-                     their GPU% only while they run. With several GPUs, each holds every model.
+                     their GPU% only while they run. With several GPUs as above.
 
   runs               how the fluid bound's load is carried: GPU%, batch, runs per second
   GPU area           the GPU% that those runs hold in the mean
@@ -50,13 +52,17 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is said about a scenario."""
+    """What is said about a scenario.
+
+    Static partitions and lanes are on the GPUs whose memory holds every model, `holding_all` in number.
+    """
 
     bound: FluidBound
     temporal: FluidBound
     static_partitions: StaticPartitions
     #: By the number of lanes.
     lanes: dict[int, float]
+    holding_all: int
 
 
 def add_to(subcommands: Subcommands) -> None:
@@ -89,29 +95,33 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
 def _bounds(scenario: Scenario) -> Bounds:
     workloads, pools = scenario.workloads(), scenario.pools()
+    gpus = _holding_all(scenario)
     return Bounds(
         bound=fluid_bound(workloads, pools),
         temporal=temporal_bound(workloads, pools),
-        static_partitions=_static_partitions(scenario),
-        lanes={lanes: _on_lanes(scenario, lanes) for lanes in _LANES},
+        static_partitions=_static_partitions(workloads, gpus),
+        lanes={lanes: _on_lanes(workloads, gpus, lanes) for lanes in _LANES},
+        holding_all=gpus.total(),
     )
 
 
-def _on_lanes(scenario: Scenario, lanes: int) -> float:
+def _holding_all(scenario: Scenario) -> Counter[str]:
+    """How many GPUs there are, by product, whose memory holds a worker of every model."""
+    needed_gib = sum(model.memory_gib for model in scenario.models)
+    return Counter(gpu.product for gpu in scenario.gpus if needed_gib <= gpu.memory_gib)
+
+
+def _on_lanes(workloads: Sequence[Workload], gpus: Counter[str], lanes: int) -> float:
     """The sum of what the GPUs carry; those of one product carry the same."""
-    workloads, gpus = scenario.workloads(), Counter(gpu.product for gpu in scenario.gpus)
-    return sum(count * lane_bound(workloads, product, lanes) for product, count in gpus.items())
+    return sum((count * lane_bound(workloads, product, lanes) for product, count in gpus.items()), 0.0)
 
 
-def _static_partitions(scenario: Scenario) -> StaticPartitions:
-    """The sum of what the GPUs carry, and the partitions of the first one."""
-    workloads = scenario.workloads()
-    by_product = {
-        product: best_static_partitions(workloads, product)
-        for product in {gpu.product for gpu in scenario.gpus}
-    }
-    load = sum(by_product[gpu.product].load for gpu in scenario.gpus)
-    return StaticPartitions(load, by_product[scenario.gpus[0].product].gpu_percents)
+def _static_partitions(workloads: Sequence[Workload], gpus: Counter[str]) -> StaticPartitions:
+    """The sum of what the GPUs carry, and the partitions of the first product that has any."""
+    found = {product: best_static_partitions(workloads, product) for product in gpus}
+    load = sum((count * found[product].load for product, count in gpus.items()), 0.0)
+    percents = (partitions.gpu_percents for partitions in found.values() if partitions.gpu_percents)
+    return StaticPartitions(load, next(percents, {}))
 
 
 def _as_json(bounds: Bounds) -> dict[str, object]:
@@ -133,19 +143,39 @@ def _as_json(bounds: Bounds) -> dict[str, object]:
 
 
 def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
-    partitions = ", ".join(f"{name} {gpu}" for name, gpu in bounds.static_partitions.gpu_percents.items())
+    left_out = _left_out(scenario, bounds)
+    partitions = " ".join(filter(None, (_partitions(bounds), left_out)))
     write_table(
         ("", "LOAD", ""),
         [
             ("fluid bound", bounds.bound.load, f"limited by {', '.join(bounds.bound.limits)}"),
             ("temporal", bounds.temporal.load, ""),
-            ("static partitions", bounds.static_partitions.load, partitions or "not all models find room"),
-            *((counted(lanes, "lane"), load, "") for lanes, load in bounds.lanes.items()),
+            ("static partitions", bounds.static_partitions.load, partitions),
+            *((counted(lanes, "lane"), load, left_out) for lanes, load in bounds.lanes.items()),
         ],
         out,
     )
     out.write("\n")
     _write_models(scenario, bounds.bound, out)
+
+
+def _partitions(bounds: Bounds) -> str:
+    if not bounds.holding_all:
+        return ""
+    partitions = bounds.static_partitions.gpu_percents.items()
+    return (
+        ", ".join(f"{name} {gpu}" for name, gpu in partitions)
+        or "not all models find room at their profiles' GPU%s"
+    )
+
+
+def _left_out(scenario: Scenario, bounds: Bounds) -> str:
+    """Whether GPUs are, since their memory does not hold every model."""
+    if bounds.holding_all == len(scenario.gpus):
+        return ""
+    if not bounds.holding_all:
+        return "no GPU's memory holds every model"
+    return f"(on {bounds.holding_all} of {len(scenario.gpus)} GPUs: no other one's memory holds every model)"
 
 
 def _write_models(scenario: Scenario, bound: FluidBound, out: TextIO) -> None:

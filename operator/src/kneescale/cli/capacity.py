@@ -1,6 +1,7 @@
 """`kneescale capacity`: the largest load that each policy can carry."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TextIO
@@ -16,14 +17,20 @@ from kneescale.cli.trial_arguments import (
     systems_of,
     trial_of,
 )
+from kneescale.core.units import MS_PER_S
 from kneescale.sim.fleet import SimulatedGpu, best_capacity
+from kneescale.sim.scenario import Scenario, Trace
 from kneescale.sim.systems import Variant
+from kneescale.sim.trial import LEAST_SLOS, Trial
 
-_HELP = """\
+_HELP = f"""\
 Searches, by bisection, the largest factor on all rates at which every model of a scenario still has its SLO
 attainment, under each policy and with those of its parameters that suit the scenario best; and the fraction
 of the fluid bound that this is. Dropped requests count as missed. With several GPUs, each must carry it;
-models are placed for the load at which the bound fills the GPUs as far as the operator does."""
+models are placed for the load at which the bound fills the GPUs as far as the operator does. What comes last
+may be answered after the end, up to an SLO later, which makes a load look larger, by a twentieth at most: a
+trace is played again and again at loads at which it would count less than {LEAST_SLOS} of the longest SLO;
+for other arrivals a run that does so is told on stderr."""
 
 _EXAMPLES = """\
 examples:
@@ -60,6 +67,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     scenario, trial = trial_of(arguments)
     bound, fleet = bound_and_fleet(arguments.scenario, scenario, trial)
     check_counted(fleet)
+    _tell_if_short(scenario, trial)
     loads = _loads(systems_of(arguments), fleet, arguments.attainment)
     if arguments.output == "json":
         policies = {
@@ -69,6 +77,17 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     else:
         rows = [(name, load, load / bound) for name, load in loads.items()]
         write_table(("POLICY", "LOAD", "OF THE BOUND"), [("(fluid bound)", bound, 1.0), *rows], out)
+
+
+def _tell_if_short(scenario: Scenario, trial: Trial) -> None:
+    counted_s = trial.duration_s - trial.warmup_s
+    longest_slo_ms = max(model.slo_ms for model in scenario.models)
+    least_s = LEAST_SLOS * longest_slo_ms / MS_PER_S
+    if counted_s < least_s and not isinstance(trial.arrivals, Trace):
+        sys.stderr.write(
+            f"kneescale: loads look larger than they are: {counted_s:g} s count, which are less than "
+            f"{LEAST_SLOS} of the longest SLO: make --duration-s at least {trial.warmup_s + least_s:g}\n"
+        )
 
 
 def _loads(

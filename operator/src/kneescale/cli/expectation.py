@@ -15,6 +15,8 @@ from kneescale.sim.trial import Trial
 #: Of a plan of more GPUs so many are simulated: all would take minutes.
 MOST_GPUS = 16
 COUNTED_S = 10.0
+#: That is four bursts, which say little of the next ones.
+BURSTY_COUNTED_S = 60.0
 WARMUP_S = 2.0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from kneescale.cli.expectation import COUNTED_S, WARMUP_S
+from kneescale.cli.expectation import BURSTY_COUNTED_S, COUNTED_S, WARMUP_S
 from kneescale.cli.fleet_search import (
     PLANNED_LOADS_PERMILLE,
     Sized,
@@ -24,7 +24,7 @@ from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.busiest import busiest
-from kneescale.sim.scenario import Scenario, Trace
+from kneescale.sim.scenario import Bursty, Scenario, Trace
 from kneescale.sim.trial import Trial
 
 
@@ -87,8 +87,9 @@ def plan_fleet(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
     """
     _check_surfaces(scenario, product)
     part, scenario, trial = _busiest(scenario, product)
-    pool = Pool(product, 1, _memory_gib(scenario, product))
     workloads = workloads_with(scenario, lanes)
+    largest_gib = max(workload.memory_gib for workload in workloads)
+    pool = Pool(product, 1, _memory_gib(scenario, product, largest_gib))
     sized = search_fleet(scenario, trial, pool, lanes)
     return Plan(
         product=product,
@@ -108,20 +109,22 @@ def _busiest(scenario: Scenario, product: str) -> tuple[tuple[float, float] | No
     """From when to when of a trace is planned for, the scenario of then, and how to simulate it."""
     trace = scenario.arrivals
     if not isinstance(trace, Trace):
-        return None, scenario, Trial(trace, WARMUP_S + COUNTED_S, WARMUP_S)
+        counted_s = BURSTY_COUNTED_S if isinstance(trace, Bursty) else COUNTED_S
+        return None, scenario, Trial(trace, WARMUP_S + counted_s, WARMUP_S)
     then = busiest(scenario, trace, product, COUNTED_S, WARMUP_S)
     trial = Trial(then.scenario.arrivals, then.warmup_s + then.length_s, then.warmup_s)
     return (then.start_s, then.start_s + then.length_s), then.scenario, trial
 
 
-def _memory_gib(scenario: Scenario, product: str) -> float:
-    """Of a GPU of that product: the least that the scenario says, or else its datasheet.
+def _memory_gib(scenario: Scenario, product: str, needed_gib: float) -> float:
+    """Of a GPU of that product: the least of those in the scenario that have so much, or else its datasheet.
 
-    Raises InvalidInputError where neither says it and it matters.
+    Where none has, it is the most that the scenario says. Raises InvalidInputError where neither says it and
+    it matters.
     """
     given = [gpu.memory_gib for gpu in scenario.gpus if gpu.product == product and gpu.memory_gib < inf]
     if given:
-        return min(given)
+        return min((gib for gib in given if gib >= needed_gib), default=max(given))
     if has_datasheet(product):
         return gpu_product(product).memory_bytes / GIB
     if any(model.memory_gib for model in scenario.models):

@@ -1,12 +1,10 @@
 """`--lanes`: what the lanes of the product's workers are taken to be."""
 
 import argparse
-from functools import partial
 
 from kneescale.cli.limits import whole
-from kneescale.sim.dispatched import dispatched
-from kneescale.sim.engine import scheduled
-from kneescale.sim.systems import SYSTEMS, Variant
+from kneescale.sim.dispatched import FREE
+from kneescale.sim.systems import ABLATIONS, PAPER, Variant, product_variants
 
 #: Of each worker: `free`, any GPU% per batch; so many, chosen by the planner; or `paper`, the paper's one.
 Lanes = int | str
@@ -14,7 +12,10 @@ Lanes = int | str
 #: To choose more takes minutes.
 _MAX_LANES = 16
 
-_SYSTEMS = {"free": "dstack", "paper": "dstack-paper"}
+_NAMED = (FREE, PAPER)
+
+#: The product's dispatcher; the one policy beside its ABLATIONS whose lanes can be chosen.
+PRODUCT = "dstack"
 
 
 def add_lanes_argument(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +24,21 @@ def add_lanes_argument(parser: argparse.ArgumentParser) -> None:
         "--lanes",
         metavar="free|K|paper",
         type=_lanes,
-        default="free",
+        default=FREE,
         help="of the product's workers: any GPU%% per batch, K lanes per model chosen by the planner, or the "
         "paper's single one (default: %(default)s)",
     )
 
 
-def variants_on(lanes: Lanes) -> tuple[Variant, ...]:
-    """The product's dispatcher where its workers have those lanes."""
-    if isinstance(lanes, int):
-        return (Variant("", scheduled(partial(dispatched, lanes=lanes))),)
-    return SYSTEMS[_SYSTEMS[lanes]]
+def has_lanes(policy: str) -> bool:
+    """Whether `variants_on` knows the policy."""
+    return policy == PRODUCT or policy in ABLATIONS
+
+
+def variants_on(lanes: Lanes, policy: str = PRODUCT) -> tuple[Variant, ...]:
+    """The product's dispatcher, or an ablation of it, where its workers have those lanes."""
+    return product_variants(lanes, **ABLATIONS.get(policy, {}))
 
 
 def _lanes(text: str) -> Lanes:
-    return text if text in _SYSTEMS else whole(1, _MAX_LANES)(text)
+    return text if text in _NAMED else whole(1, _MAX_LANES)(text)

@@ -62,8 +62,10 @@ def add_to(subcommands: Subcommands) -> None:
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
     """Write a row for each model, batch and GPU%.
 
-    Raises InvalidInputError where a file cannot be read, or nothing is known of the product.
+    Raises InvalidInputError where a file cannot be read, two are of one name, or nothing is known of the
+    product.
     """
+    _check_names(arguments.kernels)
     rows = list(_rows(arguments.kernels, arguments.product))
     if arguments.output == "json":
         write_json(rows, out)
@@ -71,6 +73,14 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    by_model: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in by_model:
+            raise InvalidInputError(f"{by_model[path.stem]} and {path}: both are of a model {path.stem}")
+        by_model[path.stem] = path
 
 
 def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:

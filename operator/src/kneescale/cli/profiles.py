@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from kneescale.api.model_profile import KIND, parse_model_profile
+from kneescale.api.model_profile import KIND, ModelProfile, parse_model_profile
 from kneescale.api.names import API_VERSION
 from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.text_files import open_text
@@ -52,8 +52,9 @@ class Profile:
 def read_profiles(path: Path) -> list[Profile]:
     """The profiles in a file: `.yaml` and `.yml` hold ModelProfile resources, all else is CSV.
 
-    Where batches take longer than a ModelProfile's points say, that is told on stderr. Raises
-    InvalidInputError, naming the file and the line, on what it cannot read.
+    A name may be there twice, in two namespaces. Where batches take longer than a ModelProfile's points say,
+    and where it has none yet and is left out, that is told on stderr. Raises InvalidInputError, naming the
+    file and the line, on what it cannot read.
     """
     read = _read_yaml if path.suffix in {".yaml", ".yml"} else _read_csv
     with open_text(path) as file:
@@ -88,15 +89,33 @@ def _csv_point(row: Row) -> Point:
 
 def _read_yaml(path: Path, file: StringIO) -> list[Profile]:
     profiles: dict[tuple[str, str], Profile] = {}
+    left_out: list[str] = []
     for line, resource in _resources(path, file):
         try:
-            profile = _model_profile(resource)
-            if (profile.model, profile.product) in profiles:
-                raise InvalidInputError(f"{profile.title} is given twice")  # noqa: TRY301
+            read = _model_profile(resource)
+            if read.spec.points:
+                _add(profiles, read)
+            else:
+                left_out.append(f"{path}:{line}: {_nothing_measured(read)}")
         except InvalidInputError as error:
             raise InvalidInputError(f"{path}:{line}: {error}") from error
-        profiles[profile.model, profile.product] = profile
+    if left_out and not profiles:
+        raise InvalidInputError(left_out[0])
+    sys.stderr.writelines(f"kneescale: {what}, so it is left out\n" for what in left_out)
     return list(profiles.values())
+
+
+def _add(profiles: dict[tuple[str, str], Profile], read: ModelProfile) -> None:
+    """Add it by its namespace and what it is of."""
+    profile = _profile(read)
+    place = read.metadata.namespace, profile.title
+    if place in profiles:
+        raise InvalidInputError(f"{profile.title} is given twice")
+    profiles[place] = profile
+
+
+def _nothing_measured(read: ModelProfile) -> str:
+    return f"{read.metadata.name} is {read.spec.source}: nothing is measured yet"
 
 
 def _resources(path: Path, file: StringIO) -> Iterator[tuple[int, object]]:
@@ -122,15 +141,17 @@ def _members(document: yaml.Node) -> Sequence[yaml.Node]:
     return [document]
 
 
-def _model_profile(resource: object) -> Profile:
+def _model_profile(resource: object) -> ModelProfile:
     if not isinstance(resource, Mapping) or resource.get("kind") != KIND:
         raise InvalidInputError(f"is not a {KIND}")
     if resource.get("apiVersion") != API_VERSION:
         raise InvalidInputError(f"apiVersion must be {API_VERSION}, not {resource.get('apiVersion')!r}")
-    profile = parse_model_profile(resource)
+    return parse_model_profile(resource)
+
+
+def _profile(profile: ModelProfile) -> Profile:
+    """What is said of a model whose profile has points."""
     name, spec = profile.metadata.name, profile.spec
-    if not spec.points:
-        raise InvalidInputError(f"{name} is {spec.source}: nothing is measured yet")
     times, why = _slowness(operators.read_profile(profile))
     points = (
         Point(point.gpu_percent, point.batch, times * point.latency_microseconds / US_PER_MS)

@@ -99,6 +99,17 @@ def faults_of(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
 
 
+@contextmanager
+def _named_by(value: Value) -> Iterator[None]:
+    """A file that cannot be opened is a fault of what names it; what is wrong in it has its own place."""
+    try:
+        yield
+    except InvalidInputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise value.fault(f"cannot be read: {error}") from error
+        raise
+
+
 def no_surface(product: str, surfaces: Iterable[str]) -> str:
     """What is wrong with a model that has no surface on that product, but on those; and a way out."""
     have = ", ".join(sorted(filter(None, surfaces)))
@@ -112,8 +123,10 @@ def _profiles(value: Value) -> _ByName:
     name = value.text()
     if name == SHIPPED:
         return _shipped()
+    with _named_by(value):
+        read = read_profiles(value.path.parent / name)
     profiles: _ByName = {}
-    for profile in read_profiles(value.path.parent / name):
+    for profile in read:
         surface = LatencySurface.from_points(profile.points)
         for known_as in {profile.model, profile.uri or profile.model}:
             profiles.setdefault(known_as, []).append((profile.product, surface))
@@ -143,7 +156,9 @@ def _surfaces(profile: Value, profiles: _ByName) -> _ByProduct:
         raise profile.fault(f"{name!r} is not among the profiles: {', '.join(sorted(profiles))}")
     surfaces = dict(profiles[name])
     if len(surfaces) < len(profiles[name]):
-        raise profile.fault(f"{name!r} is more than one profile on the same product: use metadata.name")
+        raise profile.fault(
+            f"{name!r} is more than one profile on the same product: use metadata.name, of one namespace"
+        )
     return surfaces
 
 
@@ -214,7 +229,9 @@ def _rate_rps(fields: Mapping[str, Value], arrivals: Arrivals) -> float:
 
 def _arrivals(value: Value, names: Sequence[str]) -> Arrivals:
     if value.is_mapping:
-        return _trace(value.path.parent / value.fields(("trace",))["trace"].text(), names)
+        trace = value.fields(("trace",))["trace"]
+        with _named_by(trace):
+            return _trace(trace.path.parent / trace.text(), names)
     name = value.text()
     if name not in _PATTERNS:
         raise value.fault(f"must be {', '.join(_PATTERNS)} or a mapping with trace, not {name!r}")

@@ -67,7 +67,8 @@ def _draw_strip(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_detail(axes: Axes, panel: Panel, looks: Mapping[str, Style], detail_s: float) -> None:
-    start_s, end_s = (panel.duration_s - detail_s) / 2, (panel.duration_s + detail_s) / 2
+    shown_s = min(detail_s, panel.duration_s)
+    start_s, end_s = (panel.duration_s - shown_s) / 2, (panel.duration_s + shown_s) / 2
     for span, low in stacked(panel.spans):
         left_s, right_s = ((t - panel.start_ns) / NS_PER_S for t in (span.start_ns, span.end_ns))
         if right_s < start_s or left_s > end_s:

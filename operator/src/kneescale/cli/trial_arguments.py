@@ -5,23 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kneescale.cli.command import add_output_argument, add_scenario_argument
-from kneescale.cli.lanes import add_lanes_argument, variants_on
+from kneescale.cli.lanes import PRODUCT, add_lanes_argument, has_lanes, variants_on
 from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.fluid import fluid_bound
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.core.units import NS_PER_S, PERMILLE
+from kneescale.sim.dispatched import FREE
 from kneescale.sim.fleet import SimulatedGpu, fleet_of
 from kneescale.sim.scenario import Scenario, Trace
-from kneescale.sim.systems import SYSTEMS, Variant
+from kneescale.sim.systems import ABLATIONS, SYSTEMS, Variant
 from kneescale.sim.trial import Trial
 
-_DEFAULT_POLICY = "dstack"
 _DEFAULT_DURATION_S = 60.0
 _WARMUP_S = 5.0
 #: The part of a run that its warm-up takes at most, where none is asked for.
 _WARMUP_SHARE = 0.25
+
+#: A trace is over so long after its last request, which is to count: at any load this is seen in a float.
+_LAST_REQUEST_S = 1e-6
 
 #: A run of so many requests takes minutes and gigabytes.
 _MAX_REQUESTS = 5e7
@@ -38,8 +41,8 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy",
         metavar="P,...",
         type=_policies,
-        default=[_DEFAULT_POLICY],
-        help=f"which to compare, or all (default: {_DEFAULT_POLICY}): {', '.join(SYSTEMS)}",
+        default=[PRODUCT],
+        help=f"which to compare, or all (default: {PRODUCT}): {', '.join(SYSTEMS)}",
     )
     add_lanes_argument(parser)
     parser.add_argument(
@@ -69,15 +72,18 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
 
 def is_usual_policy(arguments: argparse.Namespace) -> bool:
     """Whether nothing was asked for but the product's dispatcher as it is."""
-    return bool(arguments.policy == [_DEFAULT_POLICY] and arguments.lanes == "free")
+    return bool(arguments.policy == [PRODUCT] and arguments.lanes == FREE)
 
 
 def systems_of(arguments: argparse.Namespace) -> dict[str, tuple[Variant, ...]]:
-    """The policies asked for, by name, with dstack's lanes as asked for."""
-    return {
-        name: variants_on(arguments.lanes) if name == _DEFAULT_POLICY else SYSTEMS[name]
-        for name in arguments.policy
-    }
+    """The policies asked for, by name; of the product's own, with lanes as asked for.
+
+    Raises InvalidInputError where lanes are asked for and no policy takes them.
+    """
+    lanes, policies = arguments.lanes, arguments.policy
+    if lanes != FREE and not any(map(has_lanes, policies)):
+        raise InvalidInputError(f"--lanes goes with --policy {PRODUCT}, {', '.join(ABLATIONS)}")
+    return {name: variants_on(lanes, name) if has_lanes(name) else SYSTEMS[name] for name in policies}
 
 
 def bound_and_fleet(
@@ -129,7 +135,7 @@ def check_counted(fleet: Sequence[SimulatedGpu]) -> None:
         trial = fleet[0].trial
         raise InvalidInputError(
             f"no request of the trace comes from {trial.warmup_s:g} to {trial.duration_s:g} s: "
-            "make --warmup-s shorter"
+            "make --warmup-s shorter or --duration-s longer"
         )
 
 
@@ -153,4 +159,4 @@ def _policies(text: str) -> Sequence[str]:
 def _length_s(scenario: Scenario) -> float:
     if not isinstance(scenario.arrivals, Trace):
         return _DEFAULT_DURATION_S
-    return scenario.arrivals.ends_ns / NS_PER_S
+    return scenario.arrivals.ends_ns / NS_PER_S + _LAST_REQUEST_S

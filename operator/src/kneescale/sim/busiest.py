@@ -24,16 +24,16 @@ class Busiest:
 
 def busiest(scenario: Scenario, trace: Trace, product: str, length_s: float, warmup_s: float) -> Busiest:
     """Those seconds of the trace whose requests take the most area of GPUs of the product."""
-    length_ns = min(round(length_s * NS_PER_S), trace.ends_ns)
+    length_ns = min(round(length_s * NS_PER_S), _whole_ns(trace))
     start_ns = _start_ns(scenario, trace, product, length_ns)
     from_ns = max(0, start_ns - round(warmup_s * NS_PER_S))
     end_ns = start_ns + length_ns
     counts = {
-        name: int(np.count_nonzero((times_ns >= start_ns) & (times_ns <= end_ns)))
+        name: int(np.count_nonzero((times_ns >= start_ns) & (times_ns < end_ns)))
         for name, times_ns in trace.times_ns.items()
     }
     cut = {
-        name: times_ns[(times_ns >= from_ns) & (times_ns <= end_ns)] - from_ns
+        name: times_ns[(times_ns >= from_ns) & (times_ns < end_ns)] - from_ns
         for name, times_ns in trace.times_ns.items()
     }
     models = tuple(
@@ -56,9 +56,14 @@ def _start_ns(scenario: Scenario, trace: Trace, product: str, length_ns: int) ->
     )
     order = np.argsort(times_ns, kind="stable")
     times_ns, so_far = times_ns[order], np.concatenate([[0.0], np.cumsum(areas[order])])
-    ends = np.searchsorted(times_ns, times_ns + length_ns, side="right")
+    ends = np.searchsorted(times_ns, times_ns + length_ns, side="left")
     busiest_first = int(np.argmax(so_far[ends] - so_far[:-1]))
-    return min(int(times_ns[busiest_first]), trace.ends_ns - length_ns)
+    return min(int(times_ns[busiest_first]), _whole_ns(trace) - length_ns)
+
+
+def _whole_ns(trace: Trace) -> int:
+    """The trace's length with its last request in it: a part holds what comes before its end."""
+    return trace.ends_ns + 1
 
 
 def _area(model: ScenarioModel, product: str) -> float:

@@ -110,12 +110,22 @@ def _runs_of(model: ScenarioModel, products: Collection[str], rate_rps: float) -
     raise InfeasibleError(f"model {model.name}: no run on these GPUs ends in {model.slo_ms:g} ms")
 
 
-def run_of(model: ScenarioModel, product: str, rate_rps: float) -> Configuration:
-    """The run that the operator would choose at that rate; raises InfeasibleError, naming the model."""
-    try:
-        return efficient_configuration(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=rate_rps)
-    except InfeasibleError as error:
-        raise InfeasibleError(f"model {model.name}: {error}") from error
+def runs_of(model: ScenarioModel, products: Collection[str], rate_rps: float) -> dict[str, Configuration]:
+    """The run that the operator would choose at that rate on each product that has one.
+
+    Raises InfeasibleError where none has, naming the model and what each product lacks.
+    """
+    runs: dict[str, Configuration] = {}
+    infeasible: list[str] = []
+    for product in products:
+        surface = model.surfaces[product]
+        try:
+            runs[product] = efficient_configuration(surface, slo_ms=model.slo_ms, rate_rps=rate_rps)
+        except InfeasibleError as error:
+            infeasible.append(f"{product}: {error}" if product else str(error))
+    if not runs:
+        raise InfeasibleError(f"model {model.name}: {'; '.join(infeasible)}")
+    return runs
 
 
 def memory_bytes_of(model: ScenarioModel) -> int:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product, starmap
 from operator import ne
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from kneescale.core.dispatching.spatio_temporal import Settings
+from kneescale.core.dispatching.spatio_temporal import WHOLE, Settings
 from kneescale.sim.baselines.clipper import Clipper
 from kneescale.sim.baselines.clockwork import Clockwork
 from kneescale.sim.baselines.fixed_batch_mps import FixedBatchMps
@@ -20,13 +20,24 @@ from kneescale.sim.baselines.nexus import Nexus
 from kneescale.sim.baselines.static_partitions import StaticPartitions
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import ModelConfig, Triton, of_each
-from kneescale.sim.dispatched import EFFICACY, KNEE, dispatched, dispatched_in_turns
+from kneescale.sim.dispatched import EFFICACY, FREE, KNEE, dispatched, dispatched_in_turns
 from kneescale.sim.engine import System, scheduled
 from kneescale.sim.scheduler import Scheduler
 from kneescale.sim.tenant import Tenant
 from kneescale.sim.trial import Trial, capacity
 
 T = TypeVar("T")
+
+#: D-STACK's own lanes: one for each model, the better of EFFICACY and KNEE.
+PAPER = "paper"
+
+#: What each leaves out of the product's dispatcher.
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "dstack-no-refusal": {"refuses": False},
+    "dstack-no-fill": {"settings": Settings(fill=False)},
+    "dstack-no-fairness": {"settings": Settings(fairness=False)},
+    "dstack-fixed-batch": {"settings": Settings(free_batch=False)},
+}
 
 #: A third round over all models found hardly any more.
 _MOST_ROUNDS = 2
@@ -104,9 +115,22 @@ def _variant(make: Callable[..., Scheduler], parameters: Mapping[str, object]) -
     return Variant(shown, scheduled(partial(make, **parameters)))
 
 
-def _as_published(tenants: tuple[Tenant, ...], *, lane_by: str) -> Scheduler:
+def product_variants(lanes: int | str, **without: Any) -> tuple[Variant, ...]:  # noqa: ANN401
+    """The product's dispatcher, whole or without a part of ABLATIONS.
+
+    Its lanes are FREE, so many, or as PAPER has them.
+    """
+    if lanes == PAPER:
+        return _variants(partial(_as_published, **without), lane_by=(EFFICACY, KNEE))
+    return _alone(dispatched, lanes=lanes, **without)
+
+
+def _as_published(
+    tenants: tuple[Tenant, ...], *, lane_by: str, settings: Settings = WHOLE, refuses: bool = True
+) -> Scheduler:
     """D-STACK's own lane and batch for each model, neither of which changes."""
-    return dispatched(tenants, lanes=lane_by, settings=Settings(free_batch=False))
+    fixed = settings._replace(free_batch=False)
+    return dispatched(tenants, lanes=lane_by, settings=fixed, refuses=refuses)
 
 
 #: What may stand in a model's configuration, and what a search for those of each model starts from. One
@@ -147,16 +171,13 @@ def _one_if_equal(values: tuple[T, ...]) -> tuple[T, ...]:
 #: `static-partitions` and the two `-free` ones were never published: they show how far fixed GPU%s can go,
 #: and what a simple order makes of the product's lanes.
 SYSTEMS: Mapping[str, tuple[Variant, ...]] = {
-    "dstack": _alone(dispatched),
-    "dstack-4-lanes": _alone(dispatched, lanes=4),
-    "dstack-3-lanes": _alone(dispatched, lanes=3),
-    "dstack-2-lanes": _alone(dispatched, lanes=2),
-    "dstack-1-lane": _alone(dispatched, lanes=1),
-    "dstack-no-refusal": _alone(dispatched, refuses=False),
-    "dstack-no-fill": _alone(dispatched, settings=Settings(fill=False)),
-    "dstack-no-fairness": _alone(dispatched, settings=Settings(fairness=False)),
-    "dstack-fixed-batch": _alone(dispatched, settings=Settings(free_batch=False)),
-    "dstack-paper": _variants(_as_published, lane_by=(EFFICACY, KNEE)),
+    "dstack": product_variants(FREE),
+    "dstack-4-lanes": product_variants(4),
+    "dstack-3-lanes": product_variants(3),
+    "dstack-2-lanes": product_variants(2),
+    "dstack-1-lane": product_variants(1),
+    **{name: product_variants(FREE, **without) for name, without in ABLATIONS.items()},
+    "dstack-paper": product_variants(PAPER),
     "temporal": (*_variants(Temporal), Variant("Kneescale's own", scheduled(dispatched_in_turns))),
     "fixed-batch-mps": _variants(FixedBatchMps, budget=(0.5, 0.25), delay=(0.5, 0.25)),
     "gslice": _variants(Gslice, budget=(0.5, 0.35, 0.7), headroom=(0, 1, 2, 4)),

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 
+from kneescale.core.errors import InvalidInputError
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Requests, Times, bursty, poisson, uniform
 from kneescale.sim.engine import Slowness, System
@@ -19,6 +21,12 @@ _BEYOND_BOUND = 1.05
 _RESOLUTION = 0.01
 #: or where even that is carried, up to twice as many and so on: of the requests that may miss none need run.
 _MOST_DOUBLINGS = 10
+#: Of a trace that mostly rests even that part may be too much: below it the search goes on as long as a trial
+#: can be. Of so much time int64 holds the ns.
+_LONGEST_S = 5e9
+#: A run is to count at least so many of the longest SLO: what comes last is answered after its end, up to an
+#: SLO later, and so a shorter one would carry much more than the fluid bound.
+LEAST_SLOS = 20
 #: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
 _FIRST_STRIDE = 2
 #: About as many loads as one search tries are remembered, each of up to about so many requests: 10 MB.
@@ -43,6 +51,8 @@ class Trial:
     seed: tuple[int, ...] = (1,)
     #: Standard deviation of batch times, as a part of what the surface says.
     noise: float = 0.0
+    #: How often a trace is played, each time from its start; only the first warms up.
+    plays: int = 1
 
     def run(
         self,
@@ -59,7 +69,7 @@ class Trial:
         timed = self.at(load)
         loaded = tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
         requests = timed._requests(tuple((tenant.name, tenant.rate_rps) for tenant in loaded), load)
-        from_ns, until_ns = round(timed.warmup_s * NS_PER_S), round(timed.duration_s * NS_PER_S)
+        from_ns, until_ns = round(timed.warmup_s * NS_PER_S), timed.plays * timed._duration_ns
         return system(
             loaded,
             requests,
@@ -70,14 +80,33 @@ class Trial:
         )
 
     def at(self, load: float) -> "Trial":
-        """The same with the times that it has at that load, which plays a trace so much faster."""
+        """The same with the times that it has at that load, which plays a trace so much faster.
+
+        Raises InvalidInputError where at so little load a trace would take longer than can be simulated.
+        """
         if not isinstance(self.arrivals, Trace):
             return self
-        return replace(self, duration_s=self.duration_s / load, warmup_s=self.warmup_s / load)
+        if self.duration_s / load > _LONGEST_S:
+            raise InvalidInputError(
+                f"at load {load:.3g} the trace takes {self.duration_s / load:.3g} s: too long"
+            )
+        # Whole ns, and no fewer: the last request is to come before the end at any load.
+        duration_ns = ceil(self.duration_s / load * NS_PER_S)
+        return replace(self, duration_s=duration_ns / NS_PER_S, warmup_s=self.warmup_s / load)
+
+    def counting(self, least_s: float, load: float) -> "Trial":
+        """The same with a trace played as often as it takes to count so many seconds at that load."""
+        if not isinstance(self.arrivals, Trace):
+            return self
+        return replace(self, plays=max(1, ceil((least_s * load + self.warmup_s) / self.duration_s)))
+
+    @property
+    def _duration_ns(self) -> int:
+        return round(self.duration_s * NS_PER_S)
 
     def _requests(self, rates: _Rates, load: float) -> Requests:
         """Those at these rates, which `load` made them; a search for parameters asks often for the same."""
-        expected = self.duration_s * sum(rate_rps for _, rate_rps in rates)
+        expected = self.plays * self.duration_s * sum(rate_rps for _, rate_rps in rates)
         return (_remembered if expected <= _REMEMBERED_REQUESTS else _drawn)(self, rates, load)
 
     def times(self, number: int, name: str, rate_rps: float, load: float = 1.0) -> Times:
@@ -94,7 +123,8 @@ class Trial:
             case Shaped(shape):
                 return sampled(shape, rate_rps, self.duration_s, rng)
             case Trace(times_ns):
-                return _compressed(times_ns[name], load, self.duration_s)
+                once = _compressed(times_ns[name], load, self.duration_s)
+                return np.add.outer(self._duration_ns * np.arange(self.plays), once).ravel()
 
 
 def _drawn(trial: Trial, rates: _Rates, load: float) -> Requests:
@@ -116,16 +146,21 @@ def capacity(
 ) -> float:
     """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
 
-    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried. With
-    a guess that is `near` it takes about half as many runs.
+    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried. Where
+    a trace's capacity is less than that, to a hundredth of itself. With a guess that is `near` it takes about
+    half as many runs.
     """
     step = _RESOLUTION / load_of(tenants)
+    least_s = LEAST_SLOS * max(tenant.slo_ns for tenant in tenants) / NS_PER_S
+
+    def carries_load(load: float) -> bool:
+        counting = trial.counting(least_s, load)
+        return keeps(counting.run(tenants, system, load=load, least_attainment=attainment), attainment)
 
     def carries(steps: int) -> bool:
-        record = trial.run(tenants, system, load=steps * step, least_attainment=attainment)
-        return keeps(record, attainment)
+        return carries_load(steps * step)
 
-    low = round(above / step)
+    low = round(above / step) if above >= step else 0
     top = max(low + 1, round(_BEYOND_BOUND / _RESOLUTION))
     low, high = _bracket(carries, low, top, round(near / step)) if near is not None else (low, top)
     low = _bisected(carries, low, high)
@@ -134,7 +169,9 @@ def capacity(
             break
         low, top = top, 2 * top
         low = _bisected(carries, low, top)
-    return low * step
+    if low or not isinstance(trial.arrivals, Trace):
+        return low * step
+    return max(above, _below(carries_load, step, max(above, trial.duration_s / _LONGEST_S)))
 
 
 def _bisected(carries: Callable[[int], bool], low: int, high: int) -> int:
@@ -143,6 +180,21 @@ def _bisected(carries: Callable[[int], bool], low: int, high: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if carries(middle) else (low, middle)
     return low
+
+
+def _below(carries: Callable[[float], bool], high: float, low: float) -> float:
+    """The largest load below `high`, which is not carried, that is; 0 where there is none above `low`."""
+    while high / 2 > low:
+        high /= 2
+        if carries(high):
+            return _refined(carries, high)
+    return 0.0
+
+
+def _refined(carries: Callable[[float], bool], low: float) -> float:
+    """The largest load that is carried, to a hundredth of `low`, where `low` is and twice as much is not."""
+    step, steps = _RESOLUTION * low, round(1 / _RESOLUTION)
+    return step * _bisected(lambda tried: carries(tried * step), steps, 2 * steps)
 
 
 def _bracket(carries: Callable[[int], bool], low: int, high: int, guess: int) -> tuple[int, int]:

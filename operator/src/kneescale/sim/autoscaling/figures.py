@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,8 @@ class OverTime:
 
 def figures_of(course: Course, scene: Scene) -> Figures:
     """Judge it."""
-    first = round(scene.trial.warmup_s)
+    # Of a second that the warm-up ends in, what was provided counts: without it there might be none.
+    first = floor(scene.warmup_s)
     return Figures(
         models={
             model.name: _model(requests, model.slo_ms, scene)
@@ -105,7 +107,7 @@ def most_turns(values: Sequence[float]) -> int:
 
 
 def _model(requests: Requests, slo_ms: float, scene: Scene) -> ModelFigures:
-    counts = requests.arrived_s >= scene.trial.warmup_s
+    counts = requests.arrived_s >= scene.warmup_s
     catching_up = np.zeros(len(counts), dtype=bool)
     for surge_s in scene.surges_s:
         catching_up |= (surge_s <= requests.arrived_s) & (requests.arrived_s < surge_s + CATCHING_UP_S)

@@ -10,7 +10,7 @@ from kneescale.core.scaling.headroom import burst_factor
 from kneescale.sim.autoscaling.fleet import Place, Plan, Wanted
 from kneescale.sim.autoscaling.scene import Scene
 from kneescale.sim.dispatched import terms_of
-from kneescale.sim.fleet import device_of, memory_bytes_of, run_of
+from kneescale.sim.fleet import device_of, memory_bytes_of, runs_of
 from kneescale.sim.scenario import ScenarioModel
 
 #: A scenario says no percentile: its SLOs are of 99 % of the requests.
@@ -24,8 +24,10 @@ class Planner:
         self._scene = scene
         self._devices = [device_of(gpu) for gpu in scene.scenario.gpus]
         self._products = {gpu.name: gpu.product for gpu in scene.scenario.gpus}
-        self._tenants = {product: scene.tenants(product) for product in set(self._products.values())}
-        self._runs: dict[tuple[str, str, float], Configuration] = {}
+        self._tenants = {
+            product: scene.tenants(product) for product in dict.fromkeys(self._products.values())
+        }
+        self._runs: dict[tuple[str, float], Mapping[str, Configuration]] = {}
         self._planned: dict[str, Wanted] = {}
         self._current: dict[str, tuple[str, ...]] = {}
 
@@ -34,14 +36,14 @@ class Planner:
         return max(
             burst_factor(
                 model.surfaces[product],
-                self._run(model, product, rate_ips),
+                run,
                 rate_ips=rate_ips,
                 dispersion=dispersion,
                 slo_ms=model.slo_ms,
                 percentile=PERCENTILE,
                 area_limit_permille=DEFAULT_AREA_LIMIT_PERMILLE,
             )
-            for product in self._tenants
+            for product, run in self._runs_of(model, rate_ips).items()
         )
 
     def plan(self, rates_ips: Mapping[str, float]) -> Plan:
@@ -67,7 +69,7 @@ class Planner:
     def _demand(self, model: ScenarioModel, rate_ips: float) -> Demand:
         return Demand(
             model=model.name,
-            configurations={product: self._run(model, product, rate_ips) for product in self._tenants},
+            configurations=self._runs_of(model, rate_ips),
             memory_bytes=memory_bytes_of(model),
             min_replicas=1,
             max_replicas=len(self._devices),
@@ -83,8 +85,9 @@ class Planner:
         permille = sum(run.area_permille for run in runs.values()) / len(runs) - placed.missing_permille
         return Wanted(terms, rate_ips, permille / DEFAULT_AREA_LIMIT_PERMILLE)
 
-    def _run(self, model: ScenarioModel, product: str, rate_ips: float) -> Configuration:
-        key = (model.name, product, rate_ips)
+    def _runs_of(self, model: ScenarioModel, rate_ips: float) -> Mapping[str, Configuration]:
+        """By product; as the operator does, without those on which no run keeps its rules."""
+        key = (model.name, rate_ips)
         if key not in self._runs:
-            self._runs[key] = run_of(model, product, rate_ips)
+            self._runs[key] = runs_of(model, self._tenants, rate_ips)
         return self._runs[key]

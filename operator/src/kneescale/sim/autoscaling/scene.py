@@ -39,6 +39,11 @@ class Scene:
         """How long it lasts, in whole seconds."""
         return ceil(self.trial.at(self.load).duration_s)
 
+    @property
+    def warmup_s(self) -> float:
+        """Requests that come before do not count."""
+        return self.trial.at(self.load).warmup_s
+
     @cached_property
     def arrivals(self) -> tuple[Times, ...]:
         """When requests come, by model."""
@@ -49,7 +54,7 @@ class Scene:
 
     @cached_property
     def rates_rps(self) -> NDArray[np.float64]:
-        """The rate that requests come at, by model and second, the last second included.
+        """The rate that requests come at, by model, at the start of each second.
 
         A client's bursts are part of its randomness, and not of the rate.
         """
@@ -73,12 +78,21 @@ class Scene:
         )
 
     def _rates_of(self, number: int) -> NDArray[np.float64]:
-        seconds = np.arange(self.duration_s + 1)
+        seconds = np.arange(self.duration_s)
         arrivals = self.scenario.arrivals
         if isinstance(arrivals, Trace):
-            counts, _ = np.histogram(self.arrivals[number] / NS_PER_S, [*seconds, self.duration_s + 1])
-            return np.convolve(counts, np.full(_SMOOTH_S, 1 / _SMOOTH_S), mode="same")
+            return self._rates_around(seconds, self.arrivals[number] / NS_PER_S)
         peak_rps = self.load * self.models[number].rate_rps
         if isinstance(arrivals, Shaped):
             return peak_rps * arrivals.shape.at(seconds / self.trial.duration_s)
         return np.full(len(seconds), peak_rps)
+
+    def _rates_around(
+        self, seconds: NDArray[np.int64], arrived_s: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The mean rate of what is in the run of the window around each of the seconds."""
+        first_s = np.maximum(seconds - _SMOOTH_S / 2, 0)
+        last_s = np.minimum(seconds + _SMOOTH_S / 2, self.trial.at(self.load).duration_s)
+        requests = np.searchsorted(arrived_s, last_s) - np.searchsorted(arrived_s, first_s)
+        rates_rps: NDArray[np.float64] = requests / (last_s - first_s)
+        return rates_rps

@@ -12,7 +12,7 @@ from kneescale.core.units import MS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.autoscaling.fleet import Place, Plan, Wanted
 from kneescale.sim.autoscaling.scene import Scene
 from kneescale.sim.dispatched import terms_of
-from kneescale.sim.fleet import run_of
+from kneescale.sim.fleet import runs_of
 from kneescale.sim.tenant import Tenant
 
 #: How busy the replicas that serve from the start on are, about.
@@ -34,10 +34,13 @@ class Replica:
 
 
 class Slots:
-    """All GPUs are of the first one's product, as node pools are."""
+    """All GPUs are of one product, as node pools are: the first one's on which every model has a run.
+
+    Raises InfeasibleError where there is none.
+    """
 
     def __init__(self, scene: Scene) -> None:
-        product = scene.scenario.gpus[0].product
+        product = _product_of_all(scene)
         self._gpus = [gpu.name for gpu in scene.scenario.gpus if gpu.product == product]
         self._first_rps = {
             model.name: float(rates[0]) for model, rates in zip(scene.models, scene.rates_rps, strict=True)
@@ -45,7 +48,7 @@ class Slots:
         self._taken: dict[str, dict[Place, None]] = {model.name: {} for model in scene.models}
         self._made = 0
         self.replicas: Mapping[str, Replica] = {
-            model.name: Replica(number, tenant, run_of(model, product, tenant.rate_rps))
+            model.name: Replica(number, tenant, runs_of(model, [product], tenant.rate_rps)[product])
             for number, (model, tenant) in enumerate(zip(scene.models, scene.tenants(product), strict=True))
         }
 
@@ -88,3 +91,11 @@ class Slots:
         terms = terms_of(replica.tenant, run.gpu_percent, run.batch, (run.gpu_percent,))
         gpus = len(places) * run.gpu_percent / WHOLE_GPU_PERCENT
         return Wanted(dict.fromkeys(places, terms), len(places), gpus)
+
+
+def _product_of_all(scene: Scene) -> str:
+    """The first GPU's product on which every model has a run; the first one's where none is such."""
+    products = list(dict.fromkeys(gpu.product for gpu in scene.scenario.gpus))
+    by_model = (runs_of(model, products, scene.load * model.rate_rps) for model in scene.models)
+    common = set.intersection(*map(set, by_model))
+    return next((product for product in products if product in common), products[0])
