@@ -31,12 +31,9 @@ _DEADLINE_S = 10.0
 class FakeWorker:
     """One connection to an agent. Everything received is kept in `terms` and `grants`."""
 
-    def __init__(
-        self, socket_path: Path, *, deadline_s: float = _DEADLINE_S, born_ns: int | None = None
-    ) -> None:
+    def __init__(self, socket_path: Path, *, born_ns: int | None = None) -> None:
         self._socket_path = socket_path
         self._born_ns = time.monotonic_ns() if born_ns is None else born_ns
-        self._deadline_s = deadline_s
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._decoder = Decoder()
         self._received: deque[Message] = deque()
@@ -53,8 +50,8 @@ class FakeWorker:
 
     def connect(self) -> None:
         """Connect as soon as somebody listens; TimeoutError when nobody does by the deadline."""
-        wait_until(self._reaches_the_agent, f"an agent at {self._socket_path}", timeout_s=self._deadline_s)
-        self._sock.settimeout(self._deadline_s)
+        wait_until(self._reaches_the_agent, f"an agent at {self._socket_path}", timeout_s=_DEADLINE_S)
+        self._sock.settimeout(_DEADLINE_S)
 
     def _reaches_the_agent(self) -> bool:
         try:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ from threading import Thread
 import pytest
 
 from harness.node import dispatcher_host
-from kneescale.agent import dispatcher_host as dispatcher_host_module
+from kneescale.agent import listeners
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker
 from kneescale.agent.connection import WorkerConnection, listen, peer_uid
@@ -21,7 +22,7 @@ from kneescale.agent.dispatcher_host import DispatcherHost
 from kneescale.core.dispatching.dispatcher import Granted
 from kneescale.core.errors import ProtocolError
 from kneescale.core.units import NS_PER_S
-from kneescale.core.wire import Arrived, Grant, Hello, Message, Refuse, Restart, Role, Terms, encode
+from kneescale.core.wire import Arrived, Done, Grant, Hello, Message, Refuse, Restart, Role, Terms, encode
 from tests.agent.builders import assignment_of, claim_uid
 from tests.agent.fake_worker import FakeWorker, serve
 from tests.waiting import wait_until
@@ -117,7 +118,7 @@ def test_a_socket_that_cannot_be_opened_is_tried_again_and_logged_once(
         tries.append(path)
         return listen(path, worker_uid)
 
-    monkeypatch.setattr(dispatcher_host_module, "listen", counted)
+    monkeypatch.setattr(listeners, "listen", counted)
     path.mkdir()  # nothing can be bound there
     start_host().assign(assignment_of("a"))
     wait_until(lambda: len(tries) >= 2, "a second try")
@@ -139,10 +140,10 @@ def test_a_host_without_a_descriptor_for_a_worker_takes_it_once_it_has_one(
     start_host: StartHost, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_descriptors(path: Path, worker_uid: int) -> socket.socket:
-        monkeypatch.setattr(dispatcher_host_module, "listen", listen)
+        monkeypatch.setattr(listeners, "listen", listen)
         return FullSocket(fileno=listen(path, worker_uid).detach())
 
-    monkeypatch.setattr(dispatcher_host_module, "listen", without_descriptors)
+    monkeypatch.setattr(listeners, "listen", without_descriptors)
     start_host().assign(assignment_of("a"))
     with FakeWorker(path) as worker:
         worker.connect()
@@ -313,9 +314,13 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
     with FakeWorker(path) as worker:
         worker.hello()
         for count in (3, 5):
+            worker.arrive(8)
+            running = worker.next_grant()
+            worker.arrive(count)
+            wait_until(partial(_is_past, time.monotonic_ns() + worker.terms[0].slo_ns), "the SLO to pass")
             now_ns = time.monotonic_ns()
             # In one piece, so that one turn of the host decides about both.
-            worker.send_bytes(encode(Arrived(count, now_ns - NS_PER_S)) + encode(Arrived(2, now_ns)))
+            worker.send_bytes(encode(Arrived(2, now_ns)) + encode(Done(running.grant_id, now_ns, now_ns)))
             assert worker.next_refusal() == Refuse(count)
             grant = worker.next_grant()
             assert grant.batch == 2
@@ -326,6 +331,10 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
     assert warning["message"] == "partition a refuses requests that cannot be in time"
     about = {name: warning[name] for name in ("device", "partition", "namespace", "model")}
     assert about == {"device": "gpu0", "partition": "a", "namespace": "default", "model": "lite0"}
+
+
+def _is_past(time_ns: int) -> bool:
+    return time.monotonic_ns() > time_ns
 
 
 def test_two_busy_workers_share_without_overcommit(host: DispatcherHost, path: Path) -> None:
@@ -347,7 +356,7 @@ def test_only_the_workers_user_may_connect(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert peer_uid(ours) == os.getuid()
-    monkeypatch.setattr("kneescale.agent.dispatcher_host.peer_uid", lambda sock: os.getuid() + 1)
+    monkeypatch.setattr("kneescale.agent.listeners.peer_uid", lambda sock: os.getuid() + 1)
     with FakeWorker(path) as stranger:
         stranger.connect()
         stranger.wait_for_hang_up()

@@ -9,6 +9,6 @@ LANES = tuple(range(10, 101, 10))
 SMALL = Parameters(host_ms=2, serial_ms=0, fixed_work=100, work=20)
 
 
-def small_surface(lanes: tuple[int, ...] = LANES, max_batch: int = 16) -> LatencySurface:
+def small_surface(lanes: tuple[int, ...] = LANES) -> LatencySurface:
     """A model of a few milliseconds with a knee."""
-    return SMALL.surface(lanes, doubling_batches(max_batch))
+    return SMALL.surface(lanes, doubling_batches(16))

@@ -12,7 +12,15 @@ from kneescale_worker.artefact import ModelMetadata, check_outputs, read_metadat
 from kneescale_worker.errors import ContextLostError, LoadError
 from kneescale_worker.lanes import Lanes, LaneUse
 from kneescale_worker.tensors import Array
-from kneescale_worker.torchscript import WEIGHTS_FILE, one_line, zeros
+from kneescale_worker.torchscript import (
+    FAILS_ON_ZEROS,
+    READ_ERRORS,
+    WEIGHTS_FILE,
+    as_load_error,
+    one_line,
+    tensors_of,
+    zeros,
+)
 from kneescale_worker.warm_up import warm_up_runs
 
 _DEVICE = "cuda:0"
@@ -44,14 +52,12 @@ class CudaExecutor:
     def load(self) -> None:
         """Make the lanes, and read the module once for each of their homes."""
         torch.set_num_threads(_HOST_THREADS)
-        try:
+        with as_load_error(f"cannot load {self._weights}", *READ_ERRORS):
             # Makes the primary context, and leaves it current, as the lanes need it.
             torch.zeros(1, device=_DEVICE)
             self._lanes.open()
             for home in range(self._lanes.homes):
                 self._load_at(home)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
 
     def warm_up(self) -> None:
         """Run batches of many sizes in every home, some on every lane, and compare with the metadata.
@@ -59,11 +65,9 @@ class CudaExecutor:
         The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200, where others take
         3 ms.
         """
-        try:
+        with as_load_error(FAILS_ON_ZEROS, *_RUN_ERRORS):
             for gpu_percent, batch in warm_up_runs(self._lanes, self._max_batch):
                 check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
-        except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Copy the inputs to the device, run, copy the outputs back; over when they have arrived.
@@ -99,8 +103,7 @@ class CudaExecutor:
             self._memory_of(home),
         ):
             answer = self._modules[home](*(_to_device(array) for array in inputs))
-            tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
-            return [_to_host(tensor) for tensor in tensors]
+            return [_to_host(tensor) for tensor in tensors_of(answer)]
 
     def kernels(self) -> list[KernelWork]:
         """The work of the kernels that a batch launches, in their order.
@@ -110,14 +113,11 @@ class CudaExecutor:
         # Only here: on its way in, it complains of what this image has no use for.
         from kneescale_worker.kernels import read_kernels
 
-        try:
-            with self._lanes.at_home(0), self._memory_of(0):
-                return read_kernels(
-                    self._modules[0],
-                    lambda batch: [_to_device(array) for array in zeros(self.metadata, batch)],
-                )
-        except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
+        with as_load_error(FAILS_ON_ZEROS, *_RUN_ERRORS), self._lanes.at_home(0), self._memory_of(0):
+            return read_kernels(
+                self._modules[0],
+                lambda batch: [_to_device(array) for array in zeros(self.metadata, batch)],
+            )
 
     def close(self) -> None:
         """The process's end frees all; Python ends after the threads whose batches still run."""

@@ -25,8 +25,8 @@ from kneescale_worker.executor import Executor, LocalExecutor
 from kneescale_worker.lanes import served_sms
 from kneescale_worker.probes import ProbeClient
 from kneescale_worker.settings import Settings
-from kneescale_worker.tensors import DTYPES, Array
-from kneescale_worker.torchscript import one_line
+from kneescale_worker.tensors import Array
+from kneescale_worker.torchscript import filled, one_line
 
 _log = logging.getLogger(__name__)
 #: Nine in ten runs are to be known to this standard deviation: noise is half of it (ADR 14).
@@ -137,7 +137,8 @@ class Profiler:
 
     async def _times_ns(self, run: Run) -> list[int]:
         """As many repeats as fit into the run's share of the time, after one to warm up; none without it."""
-        inputs = _sample_inputs(self._executor, run[1])
+        # What they hold hardly matters to the time a DNN takes.
+        inputs = filled(self._executor.metadata, run[1], 1)
         until_ns = time.monotonic_ns() + self._left_ns() // (len(self._grid) - len(self._design.points))
         lasts_ns = ms_to_ns(self._design.foretold_ms(run))
         times_ns: list[int] = []
@@ -224,8 +225,3 @@ def _prediction_error(executor: LocalExecutor, product_name: str, measured: Sequ
 def triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
     """Points as the operator reads them: GPU%, batch, latency in us."""
     return [(point.gpu_percent, point.batch, max(1, round(US_PER_MS * point.latency_ms))) for point in points]
-
-
-def _sample_inputs(executor: Executor, batch: int) -> list[Array]:
-    """Inputs of the right shapes; what they hold hardly matters to the time a DNN takes."""
-    return [np.ones((batch, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in executor.metadata.inputs]

@@ -12,7 +12,15 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale_worker.artefact import ModelMetadata, check_outputs, read_metadata
 from kneescale_worker.errors import LoadError
 from kneescale_worker.tensors import Array
-from kneescale_worker.torchscript import WARM_UP_RUNS, WEIGHTS_FILE, one_line, zeros
+from kneescale_worker.torchscript import (
+    FAILS_ON_ZEROS,
+    READ_ERRORS,
+    WARM_UP_RUNS,
+    WEIGHTS_FILE,
+    as_load_error,
+    tensors_of,
+    zeros,
+)
 
 # Before torch starts OpenMP: a lane's threads must leave their cores when its batch ends, not spin on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -45,19 +53,15 @@ class TorchExecutor:
 
     def load(self) -> None:
         """Read the module, with weights laid out for channels_last where they have four dimensions."""
-        try:
+        with as_load_error(f"cannot load {self._weights}", *READ_ERRORS):
             module = torch.jit.load(str(self._weights), map_location="cpu").eval()
             self._module = module.to(memory_format=torch.channels_last)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise LoadError(f"cannot load {self._weights}: {one_line(error)}") from error
 
     def warm_up(self) -> None:
         """Run batches of one item, which compiles the module, and compare the answer with the metadata."""
-        try:
+        with as_load_error(FAILS_ON_ZEROS, *_RUN_ERRORS):
             for _ in range(WARM_UP_RUNS):
                 outputs = self.run(WHOLE_GPU_PERCENT, zeros(self.metadata, 1))
-        except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on a batch of zeros: {one_line(error)}") from error
         check_outputs(self.metadata, outputs)
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
@@ -65,8 +69,7 @@ class TorchExecutor:
         _use_threads(lane_cores(len(self._cores), gpu_percent))
         with torch.inference_mode():
             answer = self._module(*(_tensor(array) for array in inputs))
-        tensors = answer if isinstance(answer, (tuple, list)) else (answer,)
-        return [tensor.contiguous().numpy() for tensor in tensors]
+        return [tensor.contiguous().numpy() for tensor in tensors_of(answer)]
 
     def kernels(self) -> list[KernelWork]:
         """The work of the kernels that a batch launches, in their order.
@@ -77,12 +80,10 @@ class TorchExecutor:
         from kneescale_worker.kernels import read_kernels
 
         _use_threads(len(self._cores))
-        try:
+        with as_load_error(FAILS_ON_ZEROS, *_RUN_ERRORS):
             return read_kernels(
                 self._module, lambda batch: [_tensor(array) for array in zeros(self.metadata, batch)]
             )
-        except _RUN_ERRORS as error:
-            raise LoadError(f"the model does not run on zeros: {one_line(error)}") from error
 
     def close(self) -> None:
         """The process's end frees all."""

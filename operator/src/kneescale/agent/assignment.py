@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from kneescale.agent.alone import terms_alone
 from kneescale.agent.claims import PreparedClaim
 from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition, Policy
+from kneescale.api.surface import surface_of
 from kneescale.api.vocabulary import LateRequests, Role
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
-from kneescale.core.surfaces.surface import LatencySurface, Point
-from kneescale.core.units import NS_PER_MS, US_PER_MS
+from kneescale.core.units import NS_PER_MS
 
 #: The dispatcher does not see a request's way to the queue and back, on CPUs that do other things too: it may
 #: take this much, and where that is more this part of the SLO.
@@ -74,10 +74,6 @@ def _assigned(partition: Partition, planned_permille: int, claim_uid: str) -> As
 
 
 def _dispatcher_terms(partition: Partition) -> PartitionTerms:
-    points = [
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS)
-        for point in partition.surface
-    ]
     slo_ns = partition.slo_milliseconds * NS_PER_MS
     return PartitionTerms(
         role=_ROLES[partition.role],
@@ -86,7 +82,7 @@ def _dispatcher_terms(partition: Partition) -> PartitionTerms:
         gpu_percent=partition.gpu_percent,
         batch=partition.batch,
         lanes=partition.lanes,
-        surface=LatencySurface.from_points(points) if points else None,
+        surface=surface_of(partition.surface) if partition.surface else None,
         margin_ns=margin_ns(slo_ns),
         is_pool=partition.pool,
         refuses_late=partition.late_requests is LateRequests.REFUSE,

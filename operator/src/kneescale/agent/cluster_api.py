@@ -143,7 +143,7 @@ class KubernetesApi:
             found = self._api.list_cluster_custom_object(
                 *_RESOURCE_API,
                 "resourceslices",
-                field_selector=f"spec.nodeName={node_name}",
+                field_selector=_on_node(node_name),
                 _request_timeout=_TIMEOUT_S,
             )
         return list(cast("Manifest", found)["items"])

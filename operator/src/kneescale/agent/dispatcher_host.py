@@ -10,14 +10,15 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker, PartitionView
-from kneescale.agent.connection import WorkerConnection, listen, peer_uid
+from kneescale.agent.connection import WorkerConnection
+from kneescale.agent.listeners import Listeners
+from kneescale.agent.quiet_log import QuietLog
 from kneescale.agent.trace import Trace
 from kneescale.core.dispatching.policy import Wait
 from kneescale.core.errors import ProtocolError
@@ -29,20 +30,8 @@ log = logging.getLogger(__name__)
 #: At least this often the host looks for workers that are hung.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
-#: So soon a socket is tried again that could not be opened.
-_OPEN_AGAIN_NS = NS_PER_S
-#: An overload is over, and the next one logged anew, once nothing was refused for so long.
-_QUIET_NS = 60 * NS_PER_S
-#: What a worker can bring about as often as it likes is logged no more than once in so long.
-_SAY_AGAIN_NS = 10 * NS_PER_S
 
 _Handler = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Listener:
-    sock: socket.socket
-    claim_uid: str
 
 
 class DispatcherHost:
@@ -53,24 +42,14 @@ class DispatcherHost:
         self.trace = Trace()
         #: When it took the device, in monotonic nanoseconds.
         self.began_ns = time.monotonic_ns()
-        self._socket_path = socket_path
-        self._worker_uid = worker_uid
         self._broker = GrantBroker(self.trace)
         self._lock = Lock()
         #: Of what other threads tell this one. They do not wait for its turn, which may be long.
         self._told_lock = Lock()
         self._selector = selectors.EpollSelector()
-        #: The claims of the partitions to listen for.
-        self._claims: dict[str, str] = {}
-        self._listeners: dict[str, _Listener] = {}
-        #: Why nobody can be listened for, of those for whom that is so, and when to try again.
-        self._unheard: dict[str, str] = {}
-        self._open_again_ns = 0
+        self._log = QuietLog(log, self._about)
+        self._listeners = Listeners(socket_path, worker_uid, self._selector, self._on_worker, self._log)
         self._connections: dict[str, WorkerConnection] = {}
-        #: When each partition last refused requests.
-        self._refused_ns: dict[str, int] = {}
-        #: When each line that `_say` logs was logged last of each partition.
-        self._said_ns: dict[tuple[str, str], int] = {}
         self._next_assignment: Assignment | None = None
         #: Workers born before then are to restart.
         self._outdated_before_ns = 0
@@ -135,7 +114,7 @@ class DispatcherHost:
                 handler: _Handler = key.data
                 handler(mask)
             self._fence(polled_ns)
-            self._open_again()
+            self._listeners.open_again()
             self._send_decisions()
         self._turned_ns = time.monotonic_ns()
 
@@ -174,63 +153,11 @@ class DispatcherHost:
                 self._hang_up(name, "the schedule's policy changed")
             else:
                 self._send(name, terms)
-        self._claims = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
-        self._said_ns = {said: ns for said, ns in self._said_ns.items() if said[0] in self._claims}
-        for name, listener in list(self._listeners.items()):
-            path = self._socket_path(listener.claim_uid)
-            # A claim that went and came back between two turns took its socket with it.
-            if self._claims.get(name) != listener.claim_uid or not path.exists():
-                self._close_listener(name)
-        self._open_listeners()
+        claims = {p.name: p.claim_uid for p in assignment.partitions if p.claim_uid}
+        self._log.forget_all_but(claims)
+        self._listeners.follow(claims)
 
-    def _open_again(self) -> None:
-        if self._unheard and time.monotonic_ns() >= self._open_again_ns:
-            self._open_listeners()
-
-    def _open_listeners(self) -> None:
-        """Listen for all who have a claim; it is logged once of those for whom that cannot be."""
-        before, self._unheard = self._unheard, {}
-        for name in self._claims.keys() - self._listeners.keys():
-            path = self._socket_path(self._claims[name])
-            try:
-                self._open_listener(name, self._claims[name])
-            except OSError as error:
-                self._unheard[name] = f"cannot listen for partition {name} at {path}: {error}"
-                if self._unheard[name] != before.get(name):
-                    log.warning("%s", self._unheard[name], extra=self._about(name))
-        self._open_again_ns = time.monotonic_ns() + _OPEN_AGAIN_NS
-
-    def _open_listener(self, name: str, claim_uid: str) -> None:
-        """Raises OSError."""
-        sock = listen(self._socket_path(claim_uid), self._worker_uid)
-        listener = self._listeners[name] = _Listener(sock, claim_uid)
-        self._selector.register(sock, selectors.EVENT_READ, partial(self._on_connect, name, listener))
-
-    def _close_listener(self, name: str) -> None:
-        listener = self._listeners.pop(name)
-        self._refused_ns.pop(name, None)
-        self._selector.unregister(listener.sock)
-        listener.sock.close()
-        self._socket_path(listener.claim_uid).unlink(missing_ok=True)
-
-    def _on_connect(self, name: str, listener: _Listener, mask: int) -> None:
-        if self._listeners.get(name) is not listener:
-            return  # closed while this event waited its turn
-        try:
-            sock, _ = listener.sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            # As when there is no descriptor left; the one of the listener is another's meanwhile.
-            self._close_listener(name)
-            self._unheard[name] = f"cannot take its worker: {error}"
-            self._open_again_ns = time.monotonic_ns() + _OPEN_AGAIN_NS
-            self._say(logging.WARNING, name, "partition %s: cannot take its worker: %s", error)
-            return
-        if peer_uid(sock) != self._worker_uid:
-            self._say(logging.WARNING, name, "partition %s: refused user %d on its socket", peer_uid(sock))
-            sock.close()
-            return
+    def _on_worker(self, name: str, sock: socket.socket) -> None:
         # One worker a partition: the newest is the one whose container lives.
         self._hang_up(name, "its worker connected again")
         connection = WorkerConnection(sock)
@@ -249,7 +176,7 @@ class DispatcherHost:
         except ConnectionError as error:
             self._hang_up(name, str(error))
         except (ProtocolError, OSError) as error:
-            self._say(logging.WARNING, name, "the worker of partition %s is disconnected: %s", error)
+            self._log.say(logging.WARNING, name, "the worker of partition %s is disconnected: %s", error)
             self._hang_up(name, str(error))
 
     def _take(self, name: str, messages: list[Message]) -> None:
@@ -258,7 +185,7 @@ class DispatcherHost:
         for message in messages:
             answer = self._broker.handle(name, message, now_ns)
             if answer is not None:
-                self._say(logging.INFO, name, "partition %s has a worker")
+                self._log.say(logging.INFO, name, "partition %s has a worker")
                 self._send(name, answer)
             if isinstance(message, Hello) and message.born_ns < self._outdated_before_ns:
                 self._send(name, Restart())
@@ -270,17 +197,11 @@ class DispatcherHost:
             connected = len(self._connections)
             now_ns = time.monotonic_ns()
             for refused in self._broker.refuse(now_ns):
-                self._note_refusal(refused.partition, now_ns)
+                self._log.note_refusal(refused.partition, now_ns)
                 self._send(refused.partition, Refuse(refused.count))
             # Each goes out as soon as it is decided: the GPU% of the first need not wait for the last.
             for granted in self._broker.tick(now_ns):
                 self._send(granted.partition, granted.grant)
-
-    def _note_refusal(self, name: str, now_ns: int) -> None:
-        """Log the first refusal of a partition in a while; how many there are, the metrics count."""
-        if now_ns - self._refused_ns.get(name, -_QUIET_NS) >= _QUIET_NS:
-            log.warning("partition %s refuses requests that cannot be in time", name, extra=self._about(name))
-        self._refused_ns[name] = now_ns
 
     def _send(self, name: str, message: Message) -> None:
         """Send to the worker of a partition; one that cannot be sent to is hung up on."""
@@ -306,28 +227,17 @@ class DispatcherHost:
         Not by what the clock says now: this thread may have stood still since, and not the worker.
         """
         for name in self._broker.fence(heard_ns):
-            log.warning(
-                "a batch of partition %s never ends; its worker is disconnected",
-                name,
-                extra=self._about(name),
-            )
+            self._log.warn(name, "a batch of partition %s never ends; its worker is disconnected")
             self._hang_up(name, "it hangs")
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)
         if connection is None:
             return
-        self._say(logging.INFO, name, "partition %s has no worker: %s", reason)
+        self._log.say(logging.INFO, name, "partition %s has no worker: %s", reason)
         self._selector.unregister(connection)
         connection.close()
         self._broker.left(name, time.monotonic_ns())
-
-    def _say(self, level: int, name: str, line: str, *more: object) -> None:
-        """Log a line about a partition, unless the same was logged of it a moment ago."""
-        now_ns = time.monotonic_ns()
-        if now_ns - self._said_ns.get((name, line), -_SAY_AGAIN_NS) >= _SAY_AGAIN_NS:
-            self._said_ns[name, line] = now_ns
-            log.log(level, line, name, *more, extra=self._about(name))
 
     def _about(self, name: str) -> dict[str, str]:
         """What a line of the log about a partition is about."""
@@ -338,8 +248,7 @@ class DispatcherHost:
         """Hang up on all; the sockets' files stay, for the next agent to replace."""
         with self._lock:
             # First, so that a worker that connects again does not find the one that ends.
-            for listener in self._listeners.values():
-                listener.sock.close()
+            self._listeners.close()
             for name in list(self._connections):
                 self._hang_up(name, "the agent ends")
             self._selector.close()

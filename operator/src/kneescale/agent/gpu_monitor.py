@@ -99,19 +99,24 @@ class GpuMonitor:
 
     def look(self) -> None:
         """Read all GPUs into `state`, through a new session where there is none or the one there is fails."""
-        had_session = self._opened_ns is not None
         try:
-            self._set(self._judged(self._read()))
+            self._set(self._judged(self._inventory()))
             self._answered_ns = self._now_ns()
         except LibraryError as error:
             self._close()
-            if had_session:
-                self.look()
-            else:
-                self._set(self._unanswered(error))
+            self._set(self._unanswered(error))
         if not self.state.gpus:
             self._close()  # only a new session would see any
         self._looked_ns = self._now_ns()
+
+    def _inventory(self) -> Inventory:
+        """All GPUs, through a new session where the one there is fails."""
+        if self._opened_ns is not None:
+            try:
+                return self._read()
+            except LibraryError:
+                self._close()
+        return self._read()
 
     def _read(self) -> Inventory:
         now_ns = self._now_ns()

@@ -35,6 +35,7 @@ _PERIOD_S = 2.0
 #: Told again after this long even when nothing changed, in case somebody else wrote the status.
 _REPEAT_NS = 10 * NS_PER_S
 _MAX_SUMMARY = 1024
+_UNTOLD = "the status of GPUSchedule %s is not told: %s"
 
 
 class StatusReporter:
@@ -53,27 +54,31 @@ class StatusReporter:
             self.report(time.monotonic_ns(), datetime.now(UTC))
 
     def report(self, now_ns: int, now: datetime) -> None:
-        """Tell each status that changed, or was not told for a while."""
+        """Tell the status of each."""
         self._state.save_again()
         hosts = dict(self._hosts.items())
         self._areas = {host: self._areas.get(host) or AreaMeter(host.trace) for host in hosts.values()}
         used = {device: self._areas[host].used_permille(now_ns) for device, host in hosts.items()}
         for schedule in self._state.schedules():
-            last, sent_ns = self._sent.get(schedule.name, (None, 0))
-            status = self._status(schedule, last.conditions if last else schedule.conditions, used, now)
-            if status == last and now_ns - sent_ns < _REPEAT_NS:
-                continue
             try:
-                written = replace(status, measured_at=format_time(now))
-                self._api.patch_gpu_schedule_status(schedule.name, render_status(written))
+                self._tell(schedule, used, now_ns, now)
             except NotFoundError:
                 continue  # deleted meanwhile; the watch will say so
+            except AwayError as error:
+                log.warning(_UNTOLD, schedule.name, error)
+                return  # the others would only wait for it too
             except ClusterError as error:
-                log.warning("the status of GPUSchedule %s is not told: %s", schedule.name, error)
-                if isinstance(error, AwayError):
-                    return  # the others would only wait for it too
-            else:
-                self._sent[schedule.name] = (status, now_ns)
+                log.warning(_UNTOLD, schedule.name, error)
+
+    def _tell(self, schedule: KnownSchedule, used: Mapping[str, int], now_ns: int, now: datetime) -> None:
+        """Tell one status, if it changed or was not told for a while. Raises ClusterError."""
+        last, sent_ns = self._sent.get(schedule.name, (None, 0))
+        status = self._status(schedule, last.conditions if last else schedule.conditions, used, now)
+        if status == last and now_ns - sent_ns < _REPEAT_NS:
+            return
+        written = replace(status, measured_at=format_time(now))
+        self._api.patch_gpu_schedule_status(schedule.name, render_status(written))
+        self._sent[schedule.name] = (status, now_ns)
 
     def _status(
         self,
@@ -133,19 +138,20 @@ def _time_condition(schedule: KnownSchedule, views: Iterable[PartitionView], now
     views = tuple(views)
     hung = [view.name for view in views if view.hung]
     late = [view.name for view in views if view.timing.is_unpunctual and not view.hung]
-    troubles = [
-        f"a batch of {', '.join(hung)} never ended, and the worker is granted no more until it is a new one"
-        if hung
-        else "",
-        f"batches of {', '.join(late)} take much longer than planned again and again" if late else "",
-    ]
-    message = "; ".join(filter(None, troubles))
+    troubles = []
+    if hung:
+        names = ", ".join(hung)
+        troubles.append(
+            f"a batch of {names} never ended, and the worker is granted no more until it is a new one"
+        )
+    if late:
+        troubles.append(f"batches of {', '.join(late)} take much longer than planned again and again")
     return Condition(
         type="WorkersKeepTime",
-        status=ConditionStatus.FALSE if message else ConditionStatus.TRUE,
+        status=ConditionStatus.FALSE if troubles else ConditionStatus.TRUE,
         last_transition_time=format_time(now),
         reason="Hung" if hung else "Overruns" if late else "InTime",
-        message=message or "batches end by the time that they were granted for",
+        message="; ".join(troubles) or "batches end by the time that they were granted for",
         observed_generation=schedule.generation,
     )
 

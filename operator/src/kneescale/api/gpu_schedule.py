@@ -9,6 +9,7 @@ from kneescale.api.codec import Items, JsonName, Text, decode, encode
 from kneescale.api.conditions import Conditions
 from kneescale.api.meta import Metadata, Owner, parse_metadata
 from kneescale.api.names import API_VERSION, MANAGED_BY, MANAGED_BY_LABEL
+from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import (
     Batch,
     Count,
@@ -203,6 +204,38 @@ def render_gpu_schedule(name: str, spec: GPUScheduleSpec, owner: Owner) -> dict[
     labels = {MANAGED_BY_LABEL: MANAGED_BY}
     metadata = {"name": name, "labels": labels, "ownerReferences": [owner.render()]}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": encode(spec)}
+
+
+def spec_of(device: GpuDevice, policy: Policy, partitions: tuple[Partition, ...]) -> GPUScheduleSpec:
+    """The schedule of a device, which it is remembered by."""
+    return GPUScheduleSpec(
+        node_name=device.node,
+        device=device.name,
+        uuid=device.uuid,
+        product_name=device.product_name,
+        backend=device.backend,
+        tier=device.tier,
+        lane_percent_step=device.lane_percent_step,
+        memory_bytes=device.memory_bytes,
+        clients=device.clients,
+        policy=policy,
+        partitions=partitions,
+    )
+
+
+def device_of(spec: GPUScheduleSpec) -> GpuDevice:
+    """The device of a schedule, all but what ails it and its driver, which only its agent tells."""
+    return GpuDevice(
+        node=spec.node_name,
+        name=spec.device,
+        uuid=spec.uuid,
+        product_name=spec.product_name,
+        backend=spec.backend,
+        tier=spec.tier,
+        lane_percent_step=spec.lane_percent_step,
+        memory_bytes=spec.memory_bytes,
+        clients=spec.clients,
+    )
 
 
 def _read_status(obj: Mapping[str, Any], spec: GPUScheduleSpec) -> GPUScheduleStatus:

@@ -48,7 +48,7 @@ class DaemonKeeper:
         self._control = control
         self._partitions = partitions
         self._publish = publish
-        self._now = Supervision(losses=losses)
+        self._known = Supervision(losses=losses)
         self._lost_ns = time.monotonic_ns() if losses else 0
         self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
@@ -116,7 +116,7 @@ class DaemonKeeper:
         yield from self._logged()
         if ended is not None:
             yield supervisor.Exited(ended, self._last_line)
-        is_old = self._now.state is not DaemonState.DOWN
+        is_old = self._known.state is not DaemonState.DOWN
         yield supervisor.Tick()
         # One that ends at once, since another is there, would have its answers from that one: it gets a turn
         # to do so, and counts as ended whatever was answered meanwhile.
@@ -174,22 +174,24 @@ class DaemonKeeper:
     def _keep_partitions(self) -> None:
         if not self.wanted.is_static:
             return
-        if self._now.state is DaemonState.DOWN:
+        if self._known.state is DaemonState.DOWN:
             self._partitions.lost()
-        elif self._now.state is DaemonState.RUNNING:
+        elif self._known.state is DaemonState.RUNNING:
             try:
                 self._partitions.keep()
             except DaemonSilentError as error:
                 self._log.warning("%s: %s", self.wanted.uuid, error)
 
     def _step(self, event: Event, now_ns: int) -> None:
-        before = self._now
-        self._now, actions = supervisor.step(before, event, now_ns)
-        if before.losses != self._now.losses:
+        before = self._known
+        self._known, actions = supervisor.step(before, event, now_ns)
+        if before.losses != self._known.losses:
             self._lost_ns = now_ns
-        if before.state is not self._now.state:
+        if before.state is not self._known.state:
             self._since = format_time(datetime.now(UTC))
-            self._log.info("%s: %s -> %s %s", self.wanted.uuid, before.state, self._now.state, self._now.line)
+            self._log.info(
+                "%s: %s -> %s %s", self.wanted.uuid, before.state, self._known.state, self._known.line
+            )
         for action in actions:
             for result in self._act(action):
                 self._step(result, now_ns)
@@ -225,13 +227,13 @@ class DaemonKeeper:
             return supervisor.Silent()
 
     def _status(self) -> DaemonStatus:
-        now = self._now
+        known = self._known
         return DaemonStatus(
-            state=now.state,
+            state=known.state,
             since=self._since,
-            restarts=max(0, now.starts - 1),
-            losses=now.losses,
-            line=now.line[:_LONGEST_LINE],
-            clients=now.clients,
+            restarts=max(0, known.starts - 1),
+            losses=known.losses,
+            line=known.line[:_LONGEST_LINE],
+            clients=known.clients,
             lost_ns=self._lost_ns,
         )

@@ -115,106 +115,108 @@ class Supervision:
 Step: TypeAlias = tuple[Supervision, tuple[Action, ...]]
 
 
-def step(now: Supervision, event: Event, now_ns: int) -> Step:
+def step(known: Supervision, event: Event, now_ns: int) -> Step:
     """The state after `event` at `now_ns` (monotonic), and what to do about it."""
     match event:
         case Tick():
-            return _tick(now, now_ns)
+            return _tick(known, now_ns)
         case Exited():
-            return _exited(now, event, now_ns), ()
+            return _exited(known, event, now_ns), ()
         case Answered(servers):
-            return _answered(replace(now, silent_since_ns=None), servers, now_ns)
+            return _answered(replace(known, silent_since_ns=None), servers, now_ns)
         case Silent():
-            return _silent(now, now_ns)
+            return _silent(known, now_ns)
         case Configured():
-            return replace(now, state=DaemonState.RUNNING), ()
+            return replace(known, state=DaemonState.RUNNING), ()
         case Refused(reason):
             again_ns = now_ns + _CONFIGURE_AGAIN_NS
-            return replace(now, state=DaemonState.MISCONFIGURED, line=reason, configure_at_ns=again_ns), ()
+            return replace(known, state=DaemonState.MISCONFIGURED, line=reason, configure_at_ns=again_ns), ()
         case Ending(line, losses):
-            return replace(now, state=DaemonState.DOWN, line=line, losses=now.losses + losses), ()
+            return replace(known, state=DaemonState.DOWN, line=line, losses=known.losses + losses), ()
         case Loss():
-            return _lost(now, event)
+            return _lost(known, event)
         case ServerFailed():
-            return _server_failed(now, event)
+            return _server_failed(known, event)
 
 
-def _tick(now: Supervision, now_ns: int) -> Step:
-    if now.state is not DaemonState.DOWN or now_ns < now.start_at_ns:
-        return now, ()
-    started = replace(now, state=DaemonState.STARTING, started_ns=now_ns, starts=now.starts + 1)
+def _tick(known: Supervision, now_ns: int) -> Step:
+    if known.state is not DaemonState.DOWN or now_ns < known.start_at_ns:
+        return known, ()
+    started = replace(known, state=DaemonState.STARTING, started_ns=now_ns, starts=known.starts + 1)
     return started, (Start(),)
 
 
-def _exited(now: Supervision, exited: Exited, now_ns: int) -> Supervision:
-    steady = now_ns - now.started_ns >= _STEADY_NS
-    ends = 1 if steady else now.ends + 1
-    served = now.state in (DaemonState.RUNNING, DaemonState.FAULTED)
+def _exited(known: Supervision, exited: Exited, now_ns: int) -> Supervision:
+    steady = now_ns - known.started_ns >= _STEADY_NS
+    ends = 1 if steady else known.ends + 1
+    served = known.state in (DaemonState.RUNNING, DaemonState.FAULTED)
     last_line = f"; its log ends with {exited.last_line}" if exited.last_line else ""
     return replace(
-        now,
+        known,
         state=DaemonState.DOWN,
         start_at_ns=now_ns + round(NS_PER_S * _BACKOFF.wait_s(ends)),
         ends=ends,
         # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
-        losses=now.losses + served,
+        losses=known.losses + served,
         line=f"the control daemon ended with status {exited.status}{last_line}",
         servers=(),
         silent_since_ns=None,
     )
 
 
-def _silent(now: Supervision, now_ns: int) -> Step:
-    if now.silent_since_ns is None:
-        return replace(now, silent_since_ns=now_ns), ()
-    if now_ns - now.silent_since_ns < LONGEST_SILENCE_NS:
-        return now, ()
-    return replace(now, silent_since_ns=now_ns), (EndDaemon(),)
+def _silent(known: Supervision, now_ns: int) -> Step:
+    if known.silent_since_ns is None:
+        return replace(known, silent_since_ns=now_ns), ()
+    if now_ns - known.silent_since_ns < LONGEST_SILENCE_NS:
+        return known, ()
+    return replace(known, silent_since_ns=now_ns), (EndDaemon(),)
 
 
-def _answered(now: Supervision, servers: tuple[Server, ...], now_ns: int) -> Step:
-    is_refused = now.state is DaemonState.MISCONFIGURED
-    if now.state is DaemonState.STARTING or (is_refused and now_ns >= now.configure_at_ns):
-        return now, (Configure(),)
+def _answered(known: Supervision, servers: tuple[Server, ...], now_ns: int) -> Step:
+    is_refused = known.state is DaemonState.MISCONFIGURED
+    if known.state is DaemonState.STARTING or (is_refused and now_ns >= known.configure_at_ns):
+        return known, (Configure(),)
     clients = tuple(client for server in servers for client in server.clients)
     faulty = [server for server in servers if server.state is ServerState.FAULT]
-    seen = replace(now, servers=servers, failed_starts=0 if any(map(_serves, servers)) else now.failed_starts)
-    if now.state is DaemonState.SERVERLESS and not seen.failed_starts:
+    seen = replace(
+        known, servers=servers, failed_starts=0 if any(map(_serves, servers)) else known.failed_starts
+    )
+    if known.state is DaemonState.SERVERLESS and not seen.failed_starts:
         return replace(seen, state=DaemonState.RUNNING, clients=clients), ()
-    if faulty and now.state is DaemonState.RUNNING:
+    if faulty and known.state is DaemonState.RUNNING:
         return _lost(
             replace(seen, clients=clients), Loss(f"server {faulty[0].pid} is in state {ServerState.FAULT}")
         )
-    if now.state is DaemonState.FAULTED:
+    if known.state is DaemonState.FAULTED:
         # The clients of then stay listed until the fault is over: until they, all of them, are gone.
-        over = not faulty and not set(clients) & set(now.clients)
+        over = not faulty and not set(clients) & set(known.clients)
         return (replace(seen, state=DaemonState.RUNNING, clients=clients) if over else seen), ()
     return replace(seen, clients=clients), ()
 
 
-def _lost(now: Supervision, loss: Loss) -> Step:
+def _lost(known: Supervision, loss: Loss) -> Step:
     """Count a loss once, though status and several lines tell of it."""
-    if now.state is not DaemonState.RUNNING:
-        return now, ()
-    return replace(now, state=DaemonState.FAULTED, losses=now.losses + 1, line=loss.line), ()
+    if known.state is not DaemonState.RUNNING:
+        return known, ()
+    return replace(known, state=DaemonState.FAULTED, losses=known.losses + 1, line=loss.line), ()
 
 
-def _server_failed(now: Supervision, failed: ServerFailed) -> Step:
+def _server_failed(known: Supervision, failed: ServerFailed) -> Step:
     """One that served takes its clients along; one that never did has none.
 
     Servers fail to start where the container has device files and libraries of another driver than the one
     that is loaded: it has those of its own start.
     """
-    if any(server.pid == failed.pid and _serves(server) for server in now.servers):
-        return _lost(now, Loss(failed.line))
-    failed_starts = now.failed_starts + 1
-    if now.state is not DaemonState.RUNNING or failed_starts < _FAILED_STARTS:
-        return replace(now, failed_starts=failed_starts), ()
+    if any(server.pid == failed.pid and _serves(server) for server in known.servers):
+        return _lost(known, Loss(failed.line))
+    failed_starts = known.failed_starts + 1
+    if known.state is not DaemonState.RUNNING or failed_starts < _FAILED_STARTS:
+        return replace(known, failed_starts=failed_starts), ()
     line = (
         f"{failed_starts} servers in a row did not start ({failed.line}): delete the pod of kneescale-mps on "
         "this node, so that its container gets the driver of now"
     )
-    return replace(now, failed_starts=failed_starts, state=DaemonState.SERVERLESS, line=line), ()
+    return replace(known, failed_starts=failed_starts, state=DaemonState.SERVERLESS, line=line), ()
 
 
 def _serves(server: Server) -> bool:

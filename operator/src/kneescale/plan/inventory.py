@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from kneescale.api.conditions import format_time
-from kneescale.api.gpu_schedule import GPUScheduleSpec
+from kneescale.api.gpu_schedule import device_of
 from kneescale.api.node import Node
 from kneescale.api.resource_slice import GpuDevice, one_of_each_kind
 from kneescale.plan.state import Observed
@@ -112,21 +112,7 @@ def _remembered(observed: Observed) -> Iterator[GpuDevice]:
     for schedule in observed.schedules:
         spec = schedule.spec
         if spec.uuid in used - published and spec.node_name not in observed.publishing_nodes:
-            yield _device(spec)
-
-
-def _device(spec: GPUScheduleSpec) -> GpuDevice:
-    return GpuDevice(
-        node=spec.node_name,
-        name=spec.device,
-        uuid=spec.uuid,
-        product_name=spec.product_name,
-        backend=spec.backend,
-        tier=spec.tier,
-        lane_percent_step=spec.lane_percent_step,
-        memory_bytes=spec.memory_bytes,
-        clients=spec.clients,
-    )
+            yield device_of(spec)
 
 
 def _site(device: GpuDevice, node: Node, observed: Observed, *, is_remembered: bool) -> Site:

@@ -8,11 +8,12 @@ from kneescale.api.inference_model import InferenceModel
 from kneescale.api.model_profile import ModelProfile, ModelProfileSpec, ProfileSource
 from kneescale.api.names import model_identity, profile_name
 from kneescale.api.resource_slice import GpuDevice
-from kneescale.api.vocabulary import LONGEST_LATENCY_US, SurfacePoint
+from kneescale.api.surface import points_of, surface_of
+from kneescale.api.vocabulary import SurfacePoint
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.surfaces.knee import find_knee
-from kneescale.core.surfaces.surface import LatencySurface, Point
-from kneescale.core.units import PERCENT, PERMILLE, US_PER_MS
+from kneescale.core.surfaces.surface import LatencySurface
+from kneescale.core.units import PERCENT, PERMILLE
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,8 +55,7 @@ class Profile:
 
     def points_of(self, lanes: Iterable[int], max_batch: int) -> tuple[SurfacePoint, ...]:
         """The surface as a schedule carries it, for a partition of these lanes."""
-        points = self.surface.restricted_to(lanes, max_batch).points
-        return tuple(SurfacePoint(point.gpu_percent, point.batch, _in_us(point)) for point in points)
+        return points_of(self.surface.restricted_to(lanes, max_batch))
 
 
 def subject_of(model: InferenceModel, device: GpuDevice | GPUScheduleSpec) -> Subject:
@@ -99,16 +99,9 @@ def make_profile(name: str, spec: ModelProfileSpec) -> Profile:
     A prediction is made slower by the error that it admits: models that serve on it keep their SLOs, and what
     workers measure takes back what was too careful.
     """
-    surface = LatencySurface.from_points(
-        Point(point.gpu_percent, point.batch, point.latency_microseconds / US_PER_MS) for point in spec.points
-    )
+    surface = surface_of(spec.points)
     knee_percent = find_knee(surface)
     if spec.source is not ProfileSource.PREDICTED:
         return Profile(name, surface, knee_percent)
     error_percent = spec.expected_error_percent or 0
     return Profile(name, surface.times(1 + error_percent / PERCENT), knee_percent, error_percent)
-
-
-def _in_us(point: Point) -> int:
-    """A point's latency; beyond what was measured, one may be longer than an API object may say."""
-    return min(LONGEST_LATENCY_US, round(point.latency_ms * US_PER_MS))

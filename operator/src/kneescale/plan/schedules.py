@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition
+from kneescale.api.gpu_schedule import GPUScheduleSpec, Partition, spec_of
 from kneescale.api.resource_slice import GpuDevice
 from kneescale.api.vocabulary import Role
 from kneescale.plan.placing import Target
@@ -40,19 +40,7 @@ def _remaining(observed: Observed) -> Iterator[tuple[str, Partition]]:
 
 def _schedule(device: GpuDevice, entries: Mapping[str, Partition], settings: Settings) -> GPUScheduleSpec:
     partitions = tuple(entries[name] for name in sorted(entries))
-    return GPUScheduleSpec(
-        node_name=device.node,
-        device=device.name,
-        uuid=device.uuid,
-        product_name=device.product_name,
-        backend=device.backend,
-        tier=device.tier,
-        lane_percent_step=device.lane_percent_step,
-        memory_bytes=device.memory_bytes,
-        clients=device.clients,
-        policy=settings.policy,
-        partitions=partitions,
-    )
+    return spec_of(device, settings.policy, partitions)
 
 
 def _serving_partition(target: Target) -> Partition:

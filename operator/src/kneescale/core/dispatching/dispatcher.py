@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
-from kneescale.core.dispatching.policy import Policy, Run, Wait
+from kneescale.core.dispatching.policy import NOTHING_QUEUED, Policy, Run, Wait
 from kneescale.core.dispatching.probing import look_again_ns, next_probe
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
@@ -22,8 +22,6 @@ __all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused", "Timing"
 
 #: A probe's length is not known before it ran; its worker may take this long and is still believed.
 PROBE_LIMIT_NS = 60 * NS_PER_S
-
-_IDLE = Wait("nothing is queued")
 
 
 class Granted(NamedTuple):
@@ -74,7 +72,7 @@ class Dispatcher:
         self._device = DeviceState()
         self._configured: frozenset[str] = frozenset()
         self._next_grant_id = 1
-        self._waiting = _IDLE
+        self._waiting = NOTHING_QUEUED
 
     @property
     def running(self) -> tuple[Running, ...]:

@@ -30,6 +30,9 @@ class Wait(NamedTuple):
     partition: str | None = None
 
 
+NOTHING_QUEUED = Wait("nothing is queued")
+
+
 class Policy(Protocol):
     """Decides one run at a time; it is asked again after each one until it waits."""
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
-from kneescale.core.dispatching.policy import Run, Wait
+from kneescale.core.dispatching.policy import NOTHING_QUEUED, Run, Wait
 from kneescale.core.dispatching.run_costs import Option
 from kneescale.core.dispatching.timeline import Place, Room, Timeline
 from kneescale.core.units import WHOLE_GPU_PERCENT
@@ -42,7 +42,6 @@ MOST_STARTS = 4
 
 _FAR_NS = 1 << 60
 
-_NOTHING_QUEUED = Wait("nothing is queued")
 _ALL_GRANTED = Wait("all GPU% is granted")
 
 
@@ -92,7 +91,7 @@ class SpatioTemporal:
         """The next run, or until when every queued partition waits, and what for."""
         queued = [partition for partition in device.partitions.values() if partition.items]
         if not queued:
-            return _NOTHING_QUEUED
+            return NOTHING_QUEUED
         if device.free_percent < min([partition.least_percent for partition in queued]):
             return _ALL_GRANTED
         return _Round(device, queued, now_ns, self._settings).decide()
@@ -211,7 +210,25 @@ class _Round:
 
     def _start(self, partition: Partition) -> Option | None:
         """The run of this partition to start now; if it is to start later its place is kept."""
-        now_ns, is_late = self._now_ns, partition.lost_ns < self._now_ns
+        is_late = partition.lost_ns < self._now_ns
+        options = self._options(partition, is_late=is_late)
+        within_ns = self._within_ns(partition, is_late=is_late)
+        if self._timeline is None:
+            best = next((option for option in options if option.latency_ns <= within_ns), None)
+            if best is None or self._finds_room_now(best):
+                return best
+            self._timeline = Timeline(self._device, self._now_ns)
+            self._rooms = tuple(self._rooms_to_leave())
+        place = self._place(self._timeline, partition, options, self._now_ns + within_ns, is_late=is_late)
+        if place is None:
+            return None
+        if place.start_ns == self._now_ns:
+            return place.option
+        self._keep(place, self._timeline, partition)
+        return None
+
+    def _options(self, partition: Partition, *, is_late: bool) -> tuple[Option, ...]:
+        """The runs that this partition may have, cheapest first."""
         costs = partition.ready_costs
         options = (costs.calm_options if self._is_calm else costs.options)[partition.items]
         if partition.ready_terms.is_pool:
@@ -219,24 +236,25 @@ class _Round:
         if is_late and not self._device.is_owed(partition):
             left_percent = self._left_by_others(partition)
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
-        slack_ns = int((partition.end_by_ns - now_ns) / partition.slowness)
-        within_ns = _FAR_NS if is_late else max(costs.fastest_ns, slack_ns)
-        if self._timeline is None:
-            best = next((option for option in options if option.latency_ns <= within_ns), None)
-            if best is None:
-                return None
-            is_free = best.gpu_percent <= self._device.free_percent
-            if is_free and now_ns + best.latency_ns <= self._rooms_from_ns:
-                return best
-            self._timeline = Timeline(self._device, now_ns)
-            self._rooms = tuple(self._rooms_to_leave())
-        place = self._place(self._timeline, partition, options, now_ns + within_ns, is_late=is_late)
-        if place is None or place.start_ns == now_ns:
-            return place and place.option
-        self._timeline.reserve(place.start_ns, place.option.latency_ns, place.option.gpu_percent)
-        if partition.due_ns > now_ns:
+        return options
+
+    def _within_ns(self, partition: Partition, *, is_late: bool) -> int:
+        """How long a run may take by its surface to end in time; what is late anyway has all the time."""
+        if is_late:
+            return _FAR_NS
+        slack_ns = int((partition.end_by_ns - self._now_ns) / partition.slowness)
+        return max(partition.ready_costs.fastest_ns, slack_ns)
+
+    def _finds_room_now(self, option: Option) -> bool:
+        """Whether a run can start that is over before anyone else may need room."""
+        is_free = option.gpu_percent <= self._device.free_percent
+        return is_free and self._now_ns + option.latency_ns <= self._rooms_from_ns
+
+    def _keep(self, place: Place, timeline: Timeline, partition: Partition) -> None:
+        """Keep its place from those that come after it; it wants another one once it is due."""
+        timeline.reserve(place.start_ns, place.option.latency_ns, place.option.gpu_percent)
+        if partition.due_ns > self._now_ns:
             self._wake_ns = min(self._wake_ns, partition.due_ns)
-        return None
 
     def _left_by_others(self, partition: Partition) -> int:
         """The GPU% that late work of a partition which had its share may take: its overload stays its own.
