@@ -44,6 +44,7 @@ def measuring_world(tier: Tier) -> World:
     world.create(model("lite0", scaling={"minReplicas": 0, "maxReplicas": 2}))
     world.create(model("resnet50", model=UNHEARD_OF))
     world.create(model("wide", gpu={"memory": "40Gi"}))
+    world.create(model("vgg19"))
     world.reconcile()
     for move in moves(world):
         move.make()
