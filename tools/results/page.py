@@ -53,7 +53,8 @@ Surfaces: {self.source}.
 The mixes T-n and U-n are of other surfaces than the measured ones: T-n of TensorRT engines on a V100, from
 figures fitted to the runs that iGniter publishes (`tools/results/compiled.py`), U-n of random ones of a
 physical form. Their SLOs are 1.5 to 5 times the latency at the knee, and 25 ms at least. Some constants of
-the policy were chosen with them in view (docs/adr/0031, 0032), none by the mixes V-n, drawn like U-n.
+the policy were chosen with them in view (docs/adr/0031, 0032), none by the mixes V-n, drawn like U-n; but
+those of how pools of lanes are chosen were, by V-5 (docs/adr/0035).
 
 `dstack` has free lanes: any GPU% for each batch, any number at once. On NVIDIA GPUs of today a model gets
 that alone on a GPU (docs/adr/0021); models that share one get a pool each of up to four lanes, as

@@ -14,8 +14,7 @@ from kneescale.core.units import MS_PER_S
 Pool = tuple[int, ...]
 
 #: A planned run ends, after waiting for a lane, within this part of the SLO. This figure and the next ones
-#: were tuned by simulation, with three lanes, on the paper's mixes and random ones; asking for one lane that
-#: runs the largest batch in 0.4 to 0.6 of the SLO made them worse.
+#: were tuned by simulation, with three lanes, on the paper's mixes and random ones (docs/adr/0035).
 _PLANNED_PART = 0.9
 
 #: A request waits for this part of the time that its batch takes to gather: in the mean half, the oldest all.
