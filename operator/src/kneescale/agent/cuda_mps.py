@@ -165,35 +165,26 @@ class CudaMpsBackend:
 
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:
         uuid = gpu.reading.uuid
-        status = self._daemon_status(uuid)
-        if self._daemons.wanted_for_ns(uuid) > _DAEMON_UNHEARD_NS and not self._is_fresh(status):
-            return Trouble(
-                _DAEMON_DOWN,
-                f"nothing was heard of the MPS daemon of GPU {uuid} for {_DAEMON_UNHEARD_NS // NS_PER_S} s; "
-                "see the pod of kneescale-mps on this node",
-                _name(uuid),
-            )
-        return None if status is None else self._state_trouble(uuid, status)
+        why = self._why_closed(uuid, self._daemon_status(uuid))
+        return why and Trouble(*why, device=_name(uuid))
 
-    def _state_trouble(self, uuid: str, status: DaemonStatus) -> Trouble | None:
+    def _why_closed(self, uuid: str, status: DaemonStatus | None) -> tuple[str, str] | None:
         """Why nobody new can be a client of the daemon, if that is so; a fault is mostly over in a moment."""
-        match status.state:
-            case DaemonState.DOWN | DaemonState.SERVERLESS:
-                return Trouble(
-                    _DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}", _name(uuid)
-                )
-            case DaemonState.MISCONFIGURED:
-                return Trouble(
-                    _MISCONFIGURED,
-                    f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}",
-                    _name(uuid),
-                )
-            case DaemonState.FAULTED if self._now_ns() - status.lost_ns > _FAULT_LASTS_NS:
-                return Trouble(
-                    _FAULTED,
+        if self._daemons.wanted_for_ns(uuid) > _DAEMON_UNHEARD_NS and not self._is_fresh(status):
+            silent_s = _DAEMON_UNHEARD_NS // NS_PER_S
+            return _DAEMON_DOWN, (
+                f"nothing was heard of the MPS daemon of GPU {uuid} for {silent_s} s; "
+                "see the pod of kneescale-mps on this node"
+            )
+        match status:
+            case DaemonStatus(state=DaemonState.DOWN | DaemonState.SERVERLESS):
+                return _DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}"
+            case DaemonStatus(state=DaemonState.MISCONFIGURED):
+                return _MISCONFIGURED, f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}"
+            case DaemonStatus(state=DaemonState.FAULTED) if self._now_ns() - status.lost_ns > _FAULT_LASTS_NS:
+                return _FAULTED, (
                     f"the MPS daemon of GPU {uuid} takes no new clients until those of before its fault have "
-                    f"left; delete the pods on it that do not end: {status.line}",
-                    _name(uuid),
+                    f"left; delete the pods on it that do not end: {status.line}"
                 )
         return None
 

@@ -10,12 +10,13 @@ import yaml
 
 from kneescale.api.model_profile import KIND, ModelProfile, parse_model_profile
 from kneescale.api.names import API_VERSION
+from kneescale.api.surface import surface_of
 from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_loader
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import Point
-from kneescale.core.units import PERCENT, US_PER_MS, WHOLE_GPU_PERCENT
+from kneescale.core.units import PERCENT, WHOLE_GPU_PERCENT
 from kneescale.plan import profiles as operators
 
 #: What a measurement can be: more than one ever was, less than what the planner's sums bear.
@@ -153,11 +154,8 @@ def _profile(profile: ModelProfile) -> Profile:
     """What is said of a model whose profile has points."""
     name, spec = profile.metadata.name, profile.spec
     times, why = _slowness(operators.read_profile(profile))
-    points = (
-        Point(point.gpu_percent, point.batch, times * point.latency_microseconds / US_PER_MS)
-        for point in spec.points
-    )
-    return Profile(name, spec.product_name, tuple(points), spec.model_uri, why)
+    points = surface_of(spec.points).times(times).points
+    return Profile(name, spec.product_name, points, spec.model_uri, why)
 
 
 def _slowness(known: operators.Profile) -> tuple[float, str | None]:

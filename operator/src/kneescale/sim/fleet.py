@@ -1,7 +1,6 @@
 """A scenario on all of its GPUs: who serves where, and what a system makes of it."""
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
@@ -91,20 +90,19 @@ def _placement(scenario: Scenario, load: float) -> Mapping[str, Sequence[str]]:
 def _demand(model: ScenarioModel, gpus: Sequence[ScenarioGpu], load: float) -> Demand:
     return Demand(
         model=model.name,
-        configurations=_runs_of(model, {gpu.product for gpu in gpus}, load * model.rate_rps),
+        configurations=_runs_in_time(model, {gpu.product for gpu in gpus}, load * model.rate_rps),
         memory_bytes=memory_bytes_of(model),
         min_replicas=1,
         max_replicas=len(gpus),
     )
 
 
-def _runs_of(model: ScenarioModel, products: Collection[str], rate_rps: float) -> dict[str, Configuration]:
+def _runs_in_time(
+    model: ScenarioModel, products: Collection[str], rate_rps: float
+) -> dict[str, Configuration]:
     """The operator's run on each product that has one; where none has, the cheapest in time."""
     for choose in (efficient_configuration, cheapest_configuration):
-        runs: dict[str, Configuration] = {}
-        for product in products:
-            with suppress(InfeasibleError):
-                runs[product] = choose(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=rate_rps)
+        runs, _ = _runs_by(choose, model, products, rate_rps)
         if runs:
             return runs
     raise InfeasibleError(f"model {model.name}: no run on these GPUs ends in {model.slo_ms:g} ms")
@@ -115,17 +113,27 @@ def runs_of(model: ScenarioModel, products: Collection[str], rate_rps: float) ->
 
     Raises InfeasibleError where none has, naming the model and what each product lacks.
     """
-    runs: dict[str, Configuration] = {}
-    infeasible: list[str] = []
-    for product in products:
-        surface = model.surfaces[product]
-        try:
-            runs[product] = efficient_configuration(surface, slo_ms=model.slo_ms, rate_rps=rate_rps)
-        except InfeasibleError as error:
-            infeasible.append(f"{product}: {error}" if product else str(error))
+    runs, infeasible = _runs_by(efficient_configuration, model, products, rate_rps)
     if not runs:
         raise InfeasibleError(f"model {model.name}: {'; '.join(infeasible)}")
     return runs
+
+
+def _runs_by(
+    choose: Callable[..., Configuration],
+    model: ScenarioModel,
+    products: Collection[str],
+    rate_rps: float,
+) -> tuple[dict[str, Configuration], list[str]]:
+    """The run that is chosen on each product that has one, and why the others have none."""
+    runs: dict[str, Configuration] = {}
+    infeasible: list[str] = []
+    for product in products:
+        try:
+            runs[product] = choose(model.surfaces[product], slo_ms=model.slo_ms, rate_rps=rate_rps)
+        except InfeasibleError as error:
+            infeasible.append(f"{product}: {error}" if product else str(error))
+    return runs, infeasible
 
 
 def memory_bytes_of(model: ScenarioModel) -> int:

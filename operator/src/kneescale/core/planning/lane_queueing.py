@@ -1,5 +1,6 @@
 """What a pool of lanes is worth to one model: throughput for its bursts, and the GPU area that it takes."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,11 +183,11 @@ class ModelOnLanes:
         return runs, gap_ms
 
     def _run(self, percent: int, rate: float, gap_ms: float) -> _Run | None:
-        limit_ms = _PLANNED_PART * self._slo_ms
-        for batch in range(self._max_batch, 0, -1):
-            latency_ms = self._latencies_ms[percent][batch - 1]
-            gather_ms = _GATHERING_PART * (batch - 1) / rate
-            if latency_ms + max(gap_ms, gather_ms) <= limit_ms:
+        limit_ms, latencies_ms = _PLANNED_PART * self._slo_ms, self._latencies_ms[percent]
+        # They do not fall with the batch, so those that end in time after the gap come first.
+        for batch in range(bisect_right(latencies_ms, limit_ms - gap_ms), 0, -1):
+            latency_ms, gather_ms = latencies_ms[batch - 1], _GATHERING_PART * (batch - 1) / rate
+            if latency_ms + gather_ms <= limit_ms:
                 return _Run(percent, batch, latency_ms)
         return None
 
