@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ class Tensor:
     def copy_(self, other: "Tensor", *, non_blocking: bool) -> "Tensor":
         assert non_blocking
         assert self.pinned
-        torch_now().pending.append(lambda: np.copyto(self.array, other.array))
+        torch_now().mine.pending.append(lambda: np.copyto(self.array, other.array))
         return self
 
     def numpy(self) -> NDArray[Any]:
@@ -44,9 +45,18 @@ class Tensor:
         return self.array
 
 
+class _OfThread(threading.local):
+    """A thread's current stream, 0 for none, and its copies that have not arrived."""
+
+    def __init__(self) -> None:
+        self.stream = 0
+        self.pending: list[Callable[[], None]] = []
+
+
 class FakeTorch(types.ModuleType):
     """`model` stands for every module that is loaded; `ran` lists (stream, module, items) of each call.
 
+    `sizes` has the items of each call by thread.
     `sticky` is an error of a kernel, which CUDA tells at every wait from then on.
     """
 
@@ -57,8 +67,8 @@ class FakeTorch(types.ModuleType):
         self.loaded = 0
         self.sticky = ""
         self.host_threads = os.cpu_count()
-        self.pending: list[Callable[[], None]] = []
-        self.stream_now = 0
+        self.sizes: dict[int, list[int]] = {}
+        self.mine = _OfThread()
         self.pools: list[str] = []
         self.channels_last = channels_last
         self.jit = types.SimpleNamespace(
@@ -100,7 +110,9 @@ class FakeTorch(types.ModuleType):
 
         def module(*tensors: Tensor) -> Tensor:
             assert all(tensor.device == "cuda:0" for tensor in tensors)
-            self.ran.append((self.stream_now, number, len(tensors[0].array)))
+            items = len(tensors[0].array)
+            self.ran.append((self.mine.stream, number, items))
+            self.sizes.setdefault(threading.get_ident(), []).append(items)
             return Tensor(self.model(tensors[0].array), "cuda:0")
 
         module.eval = lambda: module  # type: ignore[attr-defined]
@@ -114,15 +126,15 @@ class FakeTorch(types.ModuleType):
     def _arrive(self) -> None:
         if self.sticky:
             raise RuntimeError(f"{self.sticky}\nmore lines")
-        for copy in self.pending:
+        for copy in self.mine.pending:
             copy()
-        self.pending.clear()
+        self.mine.pending.clear()
 
     @contextlib.contextmanager
     def _stream(self, stream: Unknown) -> Iterator[None]:
-        self.stream_now = stream.handle
+        self.mine.stream = stream.handle
         yield
-        self.stream_now = 0
+        self.mine.stream = 0
 
     @contextlib.contextmanager
     def _use_pool(self, pool: str) -> Iterator[None]:

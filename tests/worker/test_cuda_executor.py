@@ -4,7 +4,10 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from threading import Barrier
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -21,7 +24,7 @@ from tests.worker.fake_torch import FakeTorch
 _TENSOR = {"datatype": "FP32", "shape": [-1, 3]}
 #: The executor's class is not importable without a torch.
 CudaExecutor: TypeAlias = Any
-MakeExecutor = Callable[[Lanes], CudaExecutor]
+MakeExecutor = Callable[..., CudaExecutor]
 
 
 def _twice(array: Array) -> Array:
@@ -53,8 +56,8 @@ def make_executor(torch: FakeTorch, model_dir: Path) -> MakeExecutor:
     module = importlib.import_module("kneescale_worker.cuda_executor")
     assert module.torch is torch
 
-    def make(lanes: Lanes) -> CudaExecutor:
-        return module.CudaExecutor(model_dir, lanes, max_batch=4)
+    def make(lanes: Lanes, at_once: int = 1) -> CudaExecutor:
+        return module.CudaExecutor(model_dir, lanes, max_batch=4, at_once=at_once)
 
     return make
 
@@ -121,6 +124,51 @@ def test_every_lane_is_warmed_up_on_a_stream_of_its_own(
 def test_no_size_of_a_batch_is_new_when_it_serves(make_executor: MakeExecutor, torch: FakeTorch) -> None:
     _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (20, 100))))
     assert {items for _, _, items in torch.ran} == {1, 2, 3, 4}
+
+
+def test_no_size_is_new_to_the_thread_that_runs_it(make_executor: MakeExecutor, torch: FakeTorch) -> None:
+    executor = _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (50, 100)), at_once=2))
+    warm = {thread: set(sizes) for thread, sizes in torch.sizes.items()}
+    together = Barrier(2)
+
+    def both_at_once(array: Array) -> Array:
+        together.wait()
+        return array
+
+    torch.model = both_at_once
+    with ThreadPoolExecutor(2) as callers:
+        list(callers.map(lambda n: executor.run(50, [np.ones((n, 3), np.float32)]), (2, 3)))
+    assert list(warm.values()) == [{1, 2, 3, 4}, {1, 2, 3, 4}]
+    assert set(torch.sizes) == set(warm)
+
+
+def test_a_size_that_there_was_no_time_for_runs_as_the_next_warm_one(
+    make_executor: MakeExecutor, torch: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kneescale_worker.warm_up._LONGEST_S", 0.0)
+    executor = _loaded(make_executor(GreenContextLanes(FakeDriver(80, 2), (100,))))
+    (output,) = executor.run(100, [np.ones((3, 3), np.float32)])
+    assert output.tolist() == [[2, 2, 2]] * 3
+    assert torch.ran[-1][2] == 4
+
+
+def test_all_threads_have_ended_their_batches_when_a_warm_up_fails(
+    make_executor: MakeExecutor, torch: FakeTorch
+) -> None:
+    executor = make_executor(GreenContextLanes(FakeDriver(80, 2), (50, 100)), at_once=2)
+    executor.load()
+    calls, ran = count(), []
+
+    def second_fails(array: Array) -> Array:
+        if next(calls) == 1:
+            raise RuntimeError("shape is invalid")
+        ran.append(len(array))
+        return 2 * array
+
+    torch.model = second_fails
+    with pytest.raises(LoadError, match="shape is invalid"):
+        executor.warm_up()
+    assert set(ran) == {1, 2, 3, 4}
 
 
 def test_no_size_is_new_to_any_context(make_executor: MakeExecutor, torch: FakeTorch) -> None:

@@ -84,12 +84,12 @@ def _with_faulty_lanes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv(FOLDER, str(folder))
 
 
-def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> None:
-    """Kill the process of the only lane of that GPU%, and have a batch find out."""
+def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> int:
+    """Kill the process of the only lane of that GPU%, which is idle, until batches are told; the PID."""
     (victim,) = (pid for pid, value in _children().items() if value.endswith(f"={gpu_percent}"))
     os.kill(victim, signal.SIGKILL)
-    with pytest.raises(LaneDiedError):
-        pool.run(gpu_percent, _INPUTS)
+    wait_until(lambda: not _serves(pool, gpu_percent), "the lane is dead")
+    return victim
 
 
 def _serves(pool: LaneProcesses, gpu_percent: int) -> bool:
@@ -154,14 +154,12 @@ def test_of_three_batches_for_a_pool_of_two_the_third_waits(pool: LaneProcesses)
         assert np.array_equal(output, _INPUTS[0] + value)
 
 
-def test_a_process_that_died_fails_its_batch_and_is_started_again(pool: LaneProcesses) -> None:
+def test_an_idle_process_that_died_is_started_again_before_a_batch_finds_out(pool: LaneProcesses) -> None:
     (victim,) = (pid for pid, value in _children().items() if value.endswith("=50"))
     os.kill(victim, signal.SIGKILL)
-    with pytest.raises(LaneDiedError, match="the process of the lane of 50 GPU% ended"):
-        pool.run(50, _INPUTS)
+    wait_until(lambda: victim not in _children() and len(_children()) == 3, "a new process is there")
     assert np.array_equal(pool.run(20, _INPUTS)[0], _INPUTS[0])
     wait_until(lambda: _serves(pool, 50), "the new process is ready")
-    assert victim not in _children()
 
 
 def test_a_batch_for_a_lane_that_is_started_again_fails_at_once(
@@ -183,15 +181,28 @@ def test_a_batch_for_a_lane_that_is_started_again_fails_at_once(
 def test_a_batch_that_waits_for_a_lane_fails_when_the_last_one_dies() -> None:
     pool = LanePool([(20, "first"), (20, "second"), (50, "other")])
     assert [pool.take(20), pool.take(20)] == ["first", "second"]
-    pool.lose(20)
+    pool.lose(20, "first")
     with ThreadPoolExecutor(1) as threads:
         waits = threads.submit(pool.take, 20)
-        pool.lose(20)
+        pool.lose(20, "second")
         with pytest.raises(ExecutorError, match="no lane of 20 GPU% is alive"):
             waits.result()
     assert pool.take(50) == "other"
     pool.revive(20, "second")
     assert pool.take(20) == "second"
+
+
+def test_a_dead_lane_that_a_batch_has_is_retired_once_that_gives_it_back() -> None:
+    pool = LanePool([(20, "dead"), (20, "other")])
+    assert pool.take(20) == "dead"
+    with ThreadPoolExecutor(1) as threads:
+        retires = threads.submit(pool.retire, 20, "dead")
+        assert pool.take(20) == "other"
+        pool.give_back(20, "dead")
+        retires.result()
+    pool.lose(20, "other")
+    with pytest.raises(ExecutorError, match="no lane of 20 GPU% is alive"):
+        pool.take(20)
 
 
 def test_a_lane_that_lost_its_context_ends_and_is_started_again(
@@ -204,7 +215,7 @@ def test_a_lane_that_lost_its_context_ends_and_is_started_again(
         with pytest.raises(ExecutorError, match="too large"):
             executor.run(50, [_INPUTS[0] + 1001])
         assert _serves(executor, 50)
-        with pytest.raises(LaneDiedError):
+        with pytest.raises(LaneDiedError, match="the process of the lane of 50 GPU% ended"):
             executor.run(50, [_INPUTS[0] - 100])
         wait_until(lambda: _serves(executor, 50), "the new process is ready")
 

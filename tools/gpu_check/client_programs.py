@@ -99,7 +99,7 @@ def batch(model_dir: str, percent: str, size: str) -> Mapping[str, Any]:
     gpu_percent = int(percent)
     # Only the pace matters here; the lane's size is another check's.
     lane = ClientLane(driver, gpu_percent, round(100 * driver.visible_sms() / gpu_percent))
-    executor = CudaExecutor(Path(model_dir), lane, int(size))
+    executor = CudaExecutor(Path(model_dir), lane, int(size), at_once=1)
     executor.load()
     executor.warm_up()
     inputs = zeros(executor.metadata, int(size))

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 from harness.node import running_host, running_worker
 from harness.wait import wait_until
@@ -84,11 +86,14 @@ class Rig:
 
     @contextmanager
     def workers(self, lanes: Mapping[Subject, Sequence[int]]) -> Iterator[None]:
-        """Workers of the models with those lanes; they serve once a dispatcher gave them terms."""
+        """Workers of the models with those lanes, warmed up; they serve once a dispatcher gave them terms."""
         with ExitStack() as stack:
             for subject, of_one in lanes.items():
                 env = self._env(subject, of_one)
                 stack.enter_context(running_worker("serve", env, self._log(subject.name)))
+            for subject in lanes:
+                is_ready = partial(_is_ready, self._ports[subject.name])
+                wait_until(is_ready, f"{subject.name} is ready", timeout_s=_START_DEADLINE_S)
             yield
 
     @contextmanager
@@ -164,6 +169,14 @@ class Rig:
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/v2/health/ready"):
+            return True
+    except OSError:
+        return False
 
 
 def _assignment(policy: Policy, shares: Mapping[str, Share]) -> Assignment:

@@ -12,12 +12,13 @@ import numpy as np
 
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.errors import KneescaleError
-from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
+from kneescale.core.units import NS_PER_S
 from kneescale_worker.artefact import check_outputs
 from kneescale_worker.dataplane import CLOSING_GRACE_S
 from kneescale_worker.errors import BatchFailedError, ContextLostError, HungError, UnavailableError
 from kneescale_worker.executor import Executor
 from kneescale_worker.failure_row import FailureRow
+from kneescale_worker.lanes import most_at_once
 from kneescale_worker.metrics import Metrics
 from kneescale_worker.queue import ItemQueue, Request, Slice
 from kneescale_worker.tensors import Array
@@ -78,8 +79,7 @@ class BatchRunner:
         self._queue = queue
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        #: How many batches the lanes can hold at once; the agent grants no more.
-        self.lanes = WHOLE_GPU_PERCENT // min(lanes)
+        self.lanes = most_at_once(lanes)
         # Two more: one that listens while all lanes run batches, for a refusal waits for none, and one for a
         # batch that nobody granted while all others listen.
         self._threads = ThreadPoolExecutor(self.lanes + 2, thread_name_prefix="lane")

@@ -1,16 +1,19 @@
 """TorchScript on an NVIDIA GPU, in lanes; seen to work on an H200 (docs/gpu-checklist.md)."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale_worker.artefact import ModelMetadata, check_outputs, read_metadata
 from kneescale_worker.errors import ContextLostError, LoadError
 from kneescale_worker.lanes import Lanes, LaneUse
+from kneescale_worker.launch_threads import LaunchThreads
 from kneescale_worker.tensors import Array
 from kneescale_worker.torchscript import (
     FAILS_ON_ZEROS,
@@ -21,7 +24,7 @@ from kneescale_worker.torchscript import (
     tensors_of,
     zeros,
 )
-from kneescale_worker.warm_up import warm_up_runs
+from kneescale_worker.warm_up import size_to_run, warm_up_runs
 
 _DEVICE = "cuda:0"
 #: Of torch on the host, which only copies batches: by itself it would take a thread for each core of the
@@ -31,11 +34,14 @@ _RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error, ContextLostError)
 
 
 class CudaExecutor:
-    """Runs a TorchScript module; weights stay on the device, batches go there and back on a lane's stream."""
+    """Runs a TorchScript module; weights stay on the device, batches go there and back on a lane's stream.
+
+    `at_once` batches run side by side; more wait. Each has a size that its thread has run before (ADR 36).
+    """
 
     emulated = False
 
-    def __init__(self, model_dir: Path, lanes: Lanes, max_batch: int) -> None:
+    def __init__(self, model_dir: Path, lanes: Lanes, max_batch: int, at_once: int) -> None:
         self.metadata: ModelMetadata = read_metadata(model_dir)
         self._weights = model_dir / WEIGHTS_FILE
         self._lanes = lanes
@@ -43,6 +49,9 @@ class CudaExecutor:
         #: For each of the lanes' homes.
         self._modules: list[Any] = []
         self._pools: list[Any] = []
+        self._threads = LaunchThreads(at_once)
+        #: Of each thread, `sizes`: those that are warm, in ascending order.
+        self._warm = threading.local()
 
     @property
     def lane_sms(self) -> Mapping[int, int]:
@@ -60,26 +69,38 @@ class CudaExecutor:
                 self._load_at(home)
 
     def warm_up(self) -> None:
-        """Run batches of many sizes in every home, some on every lane, and compare with the metadata.
+        """Run batches of many sizes in every home and thread, some on every lane; compare with the metadata.
 
-        The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200, where others take
-        3 ms.
+        The first of its size chooses and loads kernels: 40 ms for a ResNet-50 on an H200 where others take
+        3 ms, and over a second for an EfficientNetV2-L.
         """
         with as_load_error(FAILS_ON_ZEROS, *_RUN_ERRORS):
-            for gpu_percent, batch in warm_up_runs(self._lanes, self._max_batch):
-                check_outputs(self.metadata, self.run(gpu_percent, zeros(self.metadata, batch)))
+            self._threads.on_each(self._warm_up)
 
     def run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         """Copy the inputs to the device, run, copy the outputs back; over when they have arrived.
 
         Raises ContextLostError where every batch after this one would fail as well.
         """
+        return self._threads.run(lambda: self._run(gpu_percent, inputs))
+
+    def _warm_up(self, thread: int) -> None:
+        ran: set[int] = set()
+        for gpu_percent, batch in warm_up_runs(self._lanes, self._max_batch, every_lane=thread == 0):
+            check_outputs(self.metadata, self._run(gpu_percent, zeros(self.metadata, batch)))
+            ran.add(batch)
+        self._warm.sizes = sorted(ran)
+
+    def _run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
+        items = len(inputs[0])
+        size = size_to_run(items, getattr(self._warm, "sizes", ()))
         try:
             with self._lanes.use(gpu_percent) as lane:
-                return self._run_on(lane, inputs)
+                outputs = self._run_on(lane, [_padded(array, size) for array in inputs])
         except LoadError as error:
             # The driver refuses to make a dead context current, or to take it off.
             raise _lost(error) from error
+        return [output[:items] for output in outputs]
 
     def _run_on(self, lane: LaneUse, inputs: Sequence[Array]) -> list[Array]:
         stream = torch.cuda.ExternalStream(lane.stream, device=_DEVICE)
@@ -150,6 +171,12 @@ def _check_context(stream: Any) -> None:  # noqa: ANN401
 
 def _lost(error: Exception) -> ContextLostError:
     return ContextLostError(f"the CUDA context is lost: {one_line(error)}")
+
+
+def _padded(array: Array, size: int) -> Array:
+    """With items of zeros behind it, as many as are missing."""
+    missing = size - len(array)
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
 
 
 def _to_device(array: Array) -> Any:  # noqa: ANN401  (torch has no types here)

@@ -8,6 +8,7 @@ from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.tiers import Tier
 from kneescale_worker.artefact import ModelMetadata, read_metadata
 from kneescale_worker.lane_processes import LaneProcesses
+from kneescale_worker.lanes import most_at_once
 from kneescale_worker.settings import Settings
 from kneescale_worker.tensors import Array
 
@@ -71,11 +72,11 @@ def make_executor(settings: Settings) -> Executor:
     """
     if settings.tier is Tier.MPS_PROCESSES:
         return LaneProcesses(settings, _metadata(settings))
-    return make_local_executor(settings)
+    return make_local_executor(settings, most_at_once(settings.lanes))
 
 
-def make_local_executor(settings: Settings) -> LocalExecutor:
-    """What runs batches in this very process; see `make_executor`."""
+def make_local_executor(settings: Settings, at_once: int = 1) -> LocalExecutor:
+    """What runs batches in this very process, so many side by side on a GPU; see `make_executor`."""
     # Imported only when needed: torch takes seconds, and an emulated worker runs without it.
     if settings.model_format is ModelFormat.EMULATED:
         from kneescale_worker.emulated_executor import EmulatedExecutor
@@ -85,7 +86,7 @@ def make_local_executor(settings: Settings) -> LocalExecutor:
         from kneescale_worker.cuda_executor import CudaExecutor
         from kneescale_worker.cuda_lanes import make_lanes
 
-        return CudaExecutor(settings.model_dir, make_lanes(settings), settings.max_batch)
+        return CudaExecutor(settings.model_dir, make_lanes(settings), settings.max_batch, at_once)
     from kneescale_worker.torch_executor import TorchExecutor
 
     return TorchExecutor(settings.model_dir, settings.cores)

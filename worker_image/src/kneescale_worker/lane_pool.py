@@ -18,6 +18,7 @@ class LanePool(Generic[T]):
         for gpu_percent, lane in lanes:
             self._free.setdefault(gpu_percent, deque()).append(lane)
         self._alive = {gpu_percent: len(free) for gpu_percent, free in self._free.items()}
+        self._lost: list[T] = []
         self._changed = Condition()
 
     def take(self, gpu_percent: int) -> T:
@@ -42,14 +43,28 @@ class LanePool(Generic[T]):
             self._free[gpu_percent].append(lane)
             self._changed.notify_all()
 
-    def lose(self, gpu_percent: int) -> None:
+    def lose(self, gpu_percent: int, lane: T) -> None:
         """Count a lane that was taken as dead."""
         with self._changed:
-            self._alive[gpu_percent] -= 1
-            self._changed.notify_all()
+            self._lose(gpu_percent, lane)
+
+    def retire(self, gpu_percent: int, lane: T) -> None:
+        """Count a dead lane as such, once nobody has it: whoever took it loses it, or gives it back."""
+        free = self._free[gpu_percent]
+        with self._changed:
+            self._changed.wait_for(lambda: lane in free or lane in self._lost)
+            if lane in free:
+                free.remove(lane)
+                self._lose(gpu_percent, lane)
 
     def revive(self, gpu_percent: int, lane: T) -> None:
         """Put a lane in that was lost."""
         with self._changed:
+            self._lost.remove(lane)
             self._alive[gpu_percent] += 1
         self.give_back(gpu_percent, lane)
+
+    def _lose(self, gpu_percent: int, lane: T) -> None:
+        self._lost.append(lane)
+        self._alive[gpu_percent] -= 1
+        self._changed.notify_all()

@@ -47,6 +47,7 @@ class LaneProcess:
         self._memory = BatchMemory.create(metadata, max_batch)
         self._connection: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_to_end = False
 
     def start(self) -> None:
         """Start the process, after the one of before has ended; it loads the model beside the others.
@@ -70,7 +71,7 @@ class LaneProcess:
                 pass_fds=descriptors,
                 env={**os.environ, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(self.gpu_percent)},
             )
-        self._connection = ours
+        self._connection, self._is_to_end = ours, False
 
     def wait_loaded(self) -> int:
         """Its SMs, once it has its weights.
@@ -104,6 +105,7 @@ class LaneProcess:
 
     def end(self) -> None:
         """Have the process end: at once until it warms up, else after that or its batch (`serve_lane`)."""
+        self._is_to_end = True
         if self._connection is None or self._process is None:
             return
         # It reads the end of our requests, and we can still read its last answer.
@@ -119,6 +121,13 @@ class LaneProcess:
         self._process.wait()
         self._connection.close()
         self._connection = self._process = None
+
+    def wait_dead(self) -> bool:
+        """Wait until the process, which was started, has ended; whether nobody told it to."""
+        process = self._process
+        if process is not None:
+            process.wait()
+        return not self._is_to_end
 
     def _send(self, request: Request) -> None:
         assert self._connection is not None
@@ -150,7 +159,7 @@ def _as_load_error() -> Iterator[None]:
 
 
 class LaneProcesses:
-    """An Executor whose lanes are processes; one that dies fails its batch and is started again.
+    """An Executor whose lanes are processes; one that dies fails the batch that it runs and is started again.
 
     Until it is, batches fail at once where no other lane has its GPU%.
     """
@@ -171,6 +180,8 @@ class LaneProcesses:
         sms = {lane.gpu_percent: lane.wait_loaded() for lane in self._lanes}
         for lane in self._lanes:
             lane.warm_up()
+        for lane in self._lanes:
+            Thread(target=self._tend, args=(lane,), name=f"tend-{lane.gpu_percent}", daemon=True).start()
         self.lane_sms = {percent: count for percent, count in sms.items() if count}
 
     def warm_up(self) -> None:
@@ -187,8 +198,7 @@ class LaneProcesses:
         try:
             outputs = lane.run(inputs)
         except LaneDiedError:
-            self._pool.lose(gpu_percent)
-            Thread(target=self._revive, args=(lane,), name=f"revive-{gpu_percent}", daemon=True).start()
+            self._pool.lose(gpu_percent, lane)
             raise
         except BaseException:
             self._pool.give_back(gpu_percent, lane)
@@ -204,18 +214,30 @@ class LaneProcesses:
         for lane in self._lanes:
             lane.close()
 
-    def _revive(self, lane: LaneProcess) -> None:
-        """Start a lane's process again, if need be several times; it is nobody's until then."""
-        for pause_s in _PAUSES_S:
-            time.sleep(pause_s)
+    def _tend(self, lane: LaneProcess) -> None:
+        """Start a lane's process again whenever it dies, whether in a batch or idle."""
+        while lane.wait_dead():
+            self._pool.retire(lane.gpu_percent, lane)
             try:
-                lane.start()
-                lane.wait_loaded()
-                lane.warm_up()
+                _start_again(lane)
             except LoadError as error:
                 reason = f"the lane of {lane.gpu_percent} GPU% does not start again: {error}"
                 _log.error("%s", reason)
-            else:
-                self._pool.revive(lane.gpu_percent, lane)
+                self._lost = ContextLostError(reason)
                 return
-        self._lost = ContextLostError(reason)
+            self._pool.revive(lane.gpu_percent, lane)
+
+
+def _start_again(lane: LaneProcess) -> None:
+    """If need be several times; raises LoadError, as the last time did."""
+    for pause_s in _PAUSES_S:
+        time.sleep(pause_s)
+        try:
+            lane.start()
+            lane.wait_loaded()
+            lane.warm_up()
+        except LoadError as error:
+            failed = error
+        else:
+            return
+    raise failed

@@ -1,6 +1,6 @@
 """The port behind which lanes of a GPU are made, and what all of them must hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +51,11 @@ class Lanes(Protocol):
 
         Raises ExecutorError where there is none.
         """
+
+
+def most_at_once(gpu_percents: Iterable[int]) -> int:
+    """How many batches lanes of these GPU%s hold at once; the agent grants no more."""
+    return WHOLE_GPU_PERCENT // min(gpu_percents)
 
 
 def sms_for(gpu_percent: int, sm_count: int) -> int:
