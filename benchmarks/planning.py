@@ -14,13 +14,13 @@ from time import perf_counter
 
 from kneescale.cli.fleet_search import replicable
 from kneescale.core.planning.fleet import gpus_at_least, size_fleet
-from kneescale.core.planning.fluid import Pool, Workload, least_area_per_item
+from kneescale.core.planning.fluid import GpuPool, Workload, least_area_per_item
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import PERMILLE, WHOLE_GPU_PERCENT
 
 PRODUCT = "V100"
-POOL = Pool(PRODUCT, 1, 16)
+POOL = GpuPool(PRODUCT, 1, 16)
 AREA_LIMIT_PERMILLE = 800
 MEAN_AREA = 0.8
 SIZES = (10, 100, 300, 1000)

@@ -1,6 +1,6 @@
 import pytest
 
-from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.sim.mixes import knee_percent, mix, mix_slo_ms
@@ -13,7 +13,7 @@ def test_a_mix_loads_a_gpu_fully(shares: list[float] | None) -> None:
     some = dict(sorted(SURFACES.items())[:6])
     models = mix(some, shares)
     workloads = [Workload(model.name, model.rate_rps, model.slo_ms, model.surfaces) for model in models]
-    bound = fluid_bound(workloads, [Pool("", 1)])
+    bound = fluid_bound(workloads, [GpuPool("", 1)])
     assert bound.load == pytest.approx(1)
     assert [model.area_percent / 100 for model in bound.models] == pytest.approx(shares or [1 / 6] * 6)
 

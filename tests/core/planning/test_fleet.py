@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration
 from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet
-from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.planning.placement import Demand
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 GIB = 1 << 30
-POOL = Pool("V100", 1, 16)
+POOL = GpuPool("V100", 1, 16)
 
 #: One item takes 10 ms of 10 GPU%: 0.1 GPU% x s.
 SURFACE = LatencySurface.from_points([Point(10, 1, 10), Point(100, 1, 10)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.planning.fluid import (
-    Pool,
+    GpuPool,
     Workload,
     fastest_batch,
     fluid_bound,
@@ -20,7 +20,7 @@ from kneescale.core.planning.fluid import (
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
-ONE_GPU = [Pool("", 1)]
+ONE_GPU = [GpuPool("", 1)]
 
 #: A knee at 50 GPU%: a batch of 4 takes 20 ms there, so 0.25 GPU% x s an item; batches of 1 take 0.4 and 0.8.
 FLAT = LatencySurface.from_points(
@@ -63,7 +63,7 @@ def test_the_bound_is_as_exact_where_rates_and_fleets_are_small_or_large(rate_rp
     for model in catalog():
         surface = model.surface()
         limit_ms = 2 * surface.latency_ms(100, 1)
-        bound = fluid_bound([Workload(model.name, rate_rps, limit_ms, {"": surface})], [Pool("", gpus)])
+        bound = fluid_bound([Workload(model.name, rate_rps, limit_ms, {"": surface})], [GpuPool("", gpus)])
         area_percent = bound.load * rate_rps * least_area_per_item(surface, limit_ms)
         assert area_percent == pytest.approx(100 * gpus, rel=1e-6), model.name
 
@@ -76,14 +76,14 @@ def test_lanes_bound_the_runs_at_once() -> None:
     one_lane = fluid_bound([workload(lanes={50: 1})], ONE_GPU)
     assert one_lane.load == pytest.approx(4 / 0.020 / 100)
     assert one_lane.limits == ("flat's lanes of 50 GPU%",)
-    assert fluid_bound([workload(lanes={50: 1})], [Pool("", 2)]).load == pytest.approx(2 * one_lane.load)
+    assert fluid_bound([workload(lanes={50: 1})], [GpuPool("", 2)]).load == pytest.approx(2 * one_lane.load)
 
 
 def test_each_model_runs_where_it_is_cheaper() -> None:
     slow = LatencySurface.from_points(
         Point(point.gpu_percent, point.batch, 2 * point.latency_ms) for point in FLAT.points
     )
-    pools = [Pool("V100", 1), Pool("T4", 1)]
+    pools = [GpuPool("V100", 1), GpuPool("T4", 1)]
     first = Workload("a", 100, 50, {"V100": FLAT, "T4": slow})
     second = Workload("b", 100, 50, {"V100": FLAT})
     bound = fluid_bound([first, second], pools)
@@ -95,9 +95,9 @@ def test_each_model_runs_where_it_is_cheaper() -> None:
 
 def test_memory_bounds_the_workers() -> None:
     two = [workload("a", memory_gib=6), workload("b", memory_gib=10)]
-    assert fluid_bound(two, [Pool("", 1, 16)]).load == pytest.approx(2)
+    assert fluid_bound(two, [GpuPool("", 1, 16)]).load == pytest.approx(2)
     # a's one worker leaves memory for 1.4 of b's, and so 140 GPU% of the 25 that b's rate takes.
-    tight = fluid_bound([workload("a", 10, memory_gib=6), workload("b", memory_gib=10)], [Pool("", 2, 10)])
+    tight = fluid_bound([workload("a", 10, memory_gib=6), workload("b", memory_gib=10)], [GpuPool("", 2, 10)])
     assert tight.load == pytest.approx(140 / 25)
     assert tight.limits == ("b's workers", "GPU memory")
 
@@ -107,9 +107,9 @@ def test_memory_that_cannot_do_is_said() -> None:
     with pytest.raises(
         InfeasibleError, match=r"^model b: needs 10 GiB of GPU memory; no GPU has more than 8$"
     ):
-        fluid_bound(two, [Pool("", 4, 8)])
+        fluid_bound(two, [GpuPool("", 4, 8)])
     with pytest.raises(InfeasibleError, match=r"^the models need 16 GiB of GPU memory; there are 12$"):
-        fluid_bound(two, [Pool("", 1, 12)])
+        fluid_bound(two, [GpuPool("", 1, 12)])
 
 
 def test_two_models_of_one_name_are_refused() -> None:

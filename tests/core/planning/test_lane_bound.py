@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.static_partitions import best_static_partitions
 from tests.core.planning.single_items import workload, workloads
@@ -16,12 +16,12 @@ EXACT = 1e-3
 def test_more_lanes_carry_more_and_never_more_than_any_schedule(models: list[Workload], lanes: int) -> None:
     found = lane_bound(models, "", lanes)
     assert found <= lane_bound(models, "", lanes + 1) * (1 + EXACT)
-    assert found <= fluid_bound(models, [Pool("", 1)]).load * (1 + EXACT)
+    assert found <= fluid_bound(models, [GpuPool("", 1)]).load * (1 + EXACT)
 
 
 @given(workloads)
 def test_five_of_the_smallest_lanes_fill_the_gpu(models: list[Workload]) -> None:
-    limit = fluid_bound(models, [Pool("", 1)]).load
+    limit = fluid_bound(models, [GpuPool("", 1)]).load
     assert lane_bound(models, "", 5) == pytest.approx(limit, rel=EXACT)
 
 

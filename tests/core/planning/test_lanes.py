@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
 from kneescale.core.planning.lanes import carried_load, carries, choose_lanes, paper_lanes
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
@@ -49,10 +49,10 @@ def test_more_lanes_carry_more_of_the_bound() -> None:
             Workload(one.name, one.rate_rps, one.limit_ms, one.surfaces, lanes=_counted(pools[one.name]))
             for one in workloads
         ]
-        return fluid_bound(laned, [Pool("", 1)]).load
+        return fluid_bound(laned, [GpuPool("", 1)]).load
 
     one, three = load(1), load(3)
-    assert one < three <= fluid_bound(workloads, [Pool("", 1)]).load
+    assert one < three <= fluid_bound(workloads, [GpuPool("", 1)]).load
 
 
 def _counted(pool: tuple[int, ...]) -> dict[int, float]:
@@ -132,7 +132,7 @@ def test_the_carried_load_is_the_largest_that_is_carried(
     workloads = [workload(name, area_percent) for name in chosen]
     pools = choose_lanes(workloads, "", lanes)
     load = carried_load(workloads, "", pools)
-    bound = fluid_bound(workloads, [Pool("", 1)]).load
+    bound = fluid_bound(workloads, [GpuPool("", 1)]).load
     assert load == 0 or carries([_at(load, each) for each in workloads], "", pools)
     assert not carries([_at(load + bound / 32, each) for each in workloads], "", pools)
 

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 
-from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
 from kneescale.core.planning.static_partitions import best_static_partitions
 from tests.core.planning.single_items import PERCENTS, workload, workloads
 
@@ -29,7 +29,7 @@ def test_no_other_split_is_better(models: list[Workload]) -> None:
 @given(workloads)
 def test_partitions_are_below_the_bound_of_every_schedule(models: list[Workload]) -> None:
     partitions = best_static_partitions(models, "")
-    assert partitions.load <= fluid_bound(models, [Pool("", 1)]).load * (1 + 1e-9)
+    assert partitions.load <= fluid_bound(models, [GpuPool("", 1)]).load * (1 + 1e-9)
     assert sum(partitions.gpu_percents.values()) <= 100
 
 

@@ -19,7 +19,7 @@ from kneescale.cli.scenario_file import no_surface
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.configuration import gather_ms
 from kneescale.core.planning.fleet import gpus_at_least
-from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
@@ -89,7 +89,7 @@ def plan_fleet(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
     part, scenario, trial = _busiest(scenario, product)
     workloads = workloads_with(scenario, lanes)
     largest_gib = max(workload.memory_gib for workload in workloads)
-    pool = Pool(product, 1, _memory_gib(scenario, product, largest_gib))
+    pool = GpuPool(product, 1, _memory_gib(scenario, product, largest_gib))
     sized = search_fleet(scenario, trial, pool, lanes)
     return Plan(
         product=product,

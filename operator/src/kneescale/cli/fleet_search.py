@@ -10,7 +10,7 @@ from kneescale.cli.lanes import Lanes
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration
 from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet
-from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.planning.lane_bound import lane_bound
 from kneescale.core.planning.placement import Demand
 from kneescale.core.units import GIB, PERMILLE, WHOLE_GPU_PERCENT
@@ -50,7 +50,7 @@ class Sized:
         }
 
 
-def search_fleet(scenario: Scenario, trial: Trial, pool: Pool, lanes: Lanes) -> Sized:
+def search_fleet(scenario: Scenario, trial: Trial, pool: GpuPool, lanes: Lanes) -> Sized:
     """The first fleet of more and more GPUs that keeps all SLOs; if none does, the last.
 
     Raises InfeasibleError where a model has no run in time, or its memory is more than a GPU's.
@@ -70,7 +70,7 @@ def workloads_with(scenario: Scenario, lanes: Lanes) -> list[Workload]:
     ]
 
 
-def _candidates(workloads: Sequence[Workload], pool: Pool, lanes: Lanes) -> Iterator[tuple[int, Fleet]]:
+def _candidates(workloads: Sequence[Workload], pool: GpuPool, lanes: Lanes) -> Iterator[tuple[int, Fleet]]:
     """The smallest fleet at each planned load; but for the last those left out that cannot keep up."""
     models = [
         replicable(workload, pool.product, _least_replicas(workload, pool.product, lanes))

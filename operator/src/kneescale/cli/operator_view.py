@@ -6,7 +6,7 @@ from math import ceil, inf
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, efficient_configuration
-from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE, Demand, Device, Placed, place
 from kneescale.core.tiers import MPS_CLIENTS
 from kneescale.core.units import GIB
@@ -28,7 +28,7 @@ class OperatorView:
     gpus: int | None
 
 
-def operator_view(workloads: Sequence[Workload], pool: Pool, gpus: int, clients_each: int) -> OperatorView:
+def operator_view(workloads: Sequence[Workload], pool: GpuPool, gpus: int, clients_each: int) -> OperatorView:
     """What it makes of so many GPUs like the pool's, where no other models are."""
     demands, refused = list[Demand](), dict[str, str]()
     for workload in workloads:
@@ -51,7 +51,7 @@ def _demand(workload: Workload, product: str, run: Configuration, most_replicas:
     return Demand(workload.name, {product: run}, memory_bytes, min_replicas=1, max_replicas=most_replicas)
 
 
-def _places(demands: Sequence[Demand], pool: Pool, gpus: int, clients_each: int) -> bool:
+def _places(demands: Sequence[Demand], pool: GpuPool, gpus: int, clients_each: int) -> bool:
     memory_bytes = _ENDLESS_BYTES if pool.memory_gib == inf else round(pool.memory_gib * GIB)
     devices = [
         Device(name, name, name, pool.product, memory_bytes, MPS_CLIENTS // clients_each)

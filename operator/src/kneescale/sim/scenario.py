@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from kneescale.core.planning.fluid import Pool, Workload
+from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.arrivals import Times
 from kneescale.sim.shapes import Shape
@@ -89,7 +89,7 @@ class Scenario:
             for model in self.models
         ]
 
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[GpuPool]:
         """The GPUs by product and memory."""
         kinds = Counter((gpu.product, gpu.memory_gib) for gpu in self.gpus)
-        return [Pool(product, count, memory_gib) for (product, memory_gib), count in kinds.items()]
+        return [GpuPool(product, count, memory_gib) for (product, memory_gib), count in kinds.items()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil, floor
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.fluid import Pool, Workload, fluid_bound
+from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
 from kneescale.core.planning.placement import Demand, Device, Placed, pack
 from kneescale.core.tiers import MPS_CLIENTS
 from kneescale.core.units import GIB, WHOLE_GPU_PERCENT
@@ -44,14 +44,16 @@ class Fleet:
 
 
 def gpus_at_least(
-    workloads: Sequence[Workload], pool: Pool, utilization: float, clients_each: int = 1
+    workloads: Sequence[Workload], pool: GpuPool, utilization: float, clients_each: int = 1
 ) -> int:
     """The fewest GPUs like the pool's that can do, by area, memory and MPS clients, whatever its own number.
 
     By the fluid bound, where no GPU is loaded above `utilization`; with 1 it holds for every schedule. A
     worker takes its workload's memory and `clients_each`.
     """
-    alone = fluid_bound([replace(workload, memory_gib=0) for workload in workloads], [Pool(pool.product, 1)])
+    alone = fluid_bound(
+        [replace(workload, memory_gib=0) for workload in workloads], [GpuPool(pool.product, 1)]
+    )
     areas = [model.area_percent / alone.load / (WHOLE_GPU_PERCENT * utilization) for model in alone.models]
     workers = [max(1.0, area) for area in areas]
     memory_gib = sum(
@@ -64,7 +66,7 @@ def gpus_at_least(
 
 def size_fleet(
     models: Sequence[Replicable],
-    pool: Pool,
+    pool: GpuPool,
     *,
     area_limit_permille: int,
     at_least: int,
@@ -91,7 +93,7 @@ def size_fleet(
     return min(filter(None, fleets), key=lambda fleet: fleet.gpus)
 
 
-def _check_memory(demands: Sequence[Demand], pool: Pool) -> None:
+def _check_memory(demands: Sequence[Demand], pool: GpuPool) -> None:
     largest = max(demands, key=lambda demand: demand.memory_bytes)
     if largest.memory_bytes > pool.memory_gib * GIB:
         raise InfeasibleError(
@@ -118,7 +120,7 @@ def _in_fewest(sized: Replicable, product: str, most_permille: int) -> Demand:
 
 
 def _placer(
-    demands: Sequence[Demand], pool: Pool, area_limit_permille: int, clients_each: int
+    demands: Sequence[Demand], pool: GpuPool, area_limit_permille: int, clients_each: int
 ) -> Callable[[int], Fleet | None]:
     memory_bytes = round(min(pool.memory_gib, _ENDLESS_GIB) * GIB)
     workers = MPS_CLIENTS // clients_each

@@ -43,7 +43,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class GpuPool:
     """GPUs of one product, and the memory of each."""
 
     product: str
@@ -95,7 +95,7 @@ class FluidBound:
     limits: tuple[str, ...]
 
 
-def fluid_bound(workloads: Sequence[Workload], pools: Sequence[Pool]) -> FluidBound:
+def fluid_bound(workloads: Sequence[Workload], pools: Sequence[GpuPool]) -> FluidBound:
     """The largest factor on all rates that any schedule on the pools' GPUs can carry.
 
     Schedules choose from the surfaces' own GPU%s: between them p * f(p, b) is linear in p, so none in
@@ -113,7 +113,7 @@ def fluid_bound(workloads: Sequence[Workload], pools: Sequence[Pool]) -> FluidBo
     return _Programme(workloads, pools, columns).solve()
 
 
-def temporal_bound(workloads: Sequence[Workload], pools: Sequence[Pool]) -> FluidBound:
+def temporal_bound(workloads: Sequence[Workload], pools: Sequence[GpuPool]) -> FluidBound:
     """The same where every run has a whole GPU, one at a time."""
     whole = {WHOLE_GPU_PERCENT: inf}
     return fluid_bound([replace(workload, lanes=whole) for workload in workloads], pools)
@@ -174,7 +174,7 @@ class _Column:
         return self.gpu_percent * self.seconds
 
 
-def _check(workloads: Sequence[Workload], pools: Sequence[Pool]) -> None:
+def _check(workloads: Sequence[Workload], pools: Sequence[GpuPool]) -> None:
     twice = [name for name, count in Counter(workload.name for workload in workloads).items() if count > 1]
     if twice:
         raise InvalidInputError(f"model {twice[0]} is given twice")
@@ -191,7 +191,7 @@ def _check(workloads: Sequence[Workload], pools: Sequence[Pool]) -> None:
         raise InfeasibleError(f"the models need {needed_gib:g} GiB of GPU memory; there are {have_gib:g}")
 
 
-def _columns_in_time(number: int, workload: Workload, pools: Sequence[Pool]) -> list[_Column]:
+def _columns_in_time(number: int, workload: Workload, pools: Sequence[GpuPool]) -> list[_Column]:
     columns = [
         _Column(number, pool, percent, batch, surface.latency_ms(percent, batch))
         for pool, gpus in enumerate(pools)
@@ -207,7 +207,7 @@ def _columns_in_time(number: int, workload: Workload, pools: Sequence[Pool]) -> 
     return columns
 
 
-def _fastest_ms(workload: Workload, pools: Sequence[Pool]) -> float:
+def _fastest_ms(workload: Workload, pools: Sequence[GpuPool]) -> float:
     """How long an item takes at least, on the largest GPU% that the workload can have."""
     surfaces = (workload.surfaces[pool.product] for pool in pools if pool.product in workload.surfaces)
     percent = max(workload.lanes or [WHOLE_GPU_PERCENT])
@@ -218,7 +218,7 @@ class _Programme:
     """The unknowns are runs per second by column, workers by (workload, pool), and the load."""
 
     def __init__(
-        self, workloads: Sequence[Workload], pools: Sequence[Pool], columns: Sequence[_Column]
+        self, workloads: Sequence[Workload], pools: Sequence[GpuPool], columns: Sequence[_Column]
     ) -> None:
         self._workloads = workloads
         self._pools = pools
@@ -338,5 +338,5 @@ class _Programme:
         )
 
 
-def _on(what: str, pool: Pool) -> str:
+def _on(what: str, pool: GpuPool) -> str:
     return f"{what} on {pool.product}" if pool.product else what
