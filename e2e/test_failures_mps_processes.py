@@ -80,5 +80,6 @@ def test_a_lane_that_dies_is_started_again_and_its_worker_stays(
     kill = partial(os.kill, lane, signal.SIGKILL)
     seen = come_through(shop, MOBILENET, kill, is_revived, "mps-processes: a lane is killed")
     assert [error for error in seen.errors if "the batch of this request failed" not in error] == []
-    assert 0 < seen.failed <= REVIVED_S * RATE_RPS
+    # None, where it was idle.
+    assert seen.failed <= REVIVED_S * RATE_RPS
     assert (worker.pids[0], shop.restarts()) == (main, restarts)
