@@ -84,12 +84,17 @@ def _with_faulty_lanes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv(FOLDER, str(folder))
 
 
-def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> int:
-    """Kill the process of the only lane of that GPU%, which is idle, until batches are told; the PID."""
+def _kill_process(gpu_percent: int) -> int:
+    """Kill the process of the only lane of that GPU%; its PID."""
     (victim,) = (pid for pid, value in _children().items() if value.endswith(f"={gpu_percent}"))
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: not _serves(pool, gpu_percent), "the lane is dead")
     return victim
+
+
+def _kill_lane(pool: LaneProcesses, gpu_percent: int) -> None:
+    """The same, of one that is idle, until batches are told."""
+    _kill_process(gpu_percent)
+    wait_until(lambda: not _serves(pool, gpu_percent), "the lane is dead")
 
 
 def _serves(pool: LaneProcesses, gpu_percent: int) -> bool:
@@ -155,8 +160,7 @@ def test_of_three_batches_for_a_pool_of_two_the_third_waits(pool: LaneProcesses)
 
 
 def test_an_idle_process_that_died_is_started_again_before_a_batch_finds_out(pool: LaneProcesses) -> None:
-    (victim,) = (pid for pid, value in _children().items() if value.endswith("=50"))
-    os.kill(victim, signal.SIGKILL)
+    victim = _kill_process(50)
     wait_until(lambda: victim not in _children() and len(_children()) == 3, "a new process is there")
     assert np.array_equal(pool.run(20, _INPUTS)[0], _INPUTS[0])
     wait_until(lambda: _serves(pool, 50), "the new process is ready")

@@ -57,7 +57,7 @@ def test_a_slow_lane_warms_up_doubling_sizes_and_then_others_while_there_is_time
     batches = [batch for _, batch in runs]
     assert batches[:8] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert batches[8:11] == [96, 48, 24]
-    assert 12 < len(batches) < 35
+    assert len(batches) == 16
 
 
 def test_doubling_sizes_are_warm_however_long_that_takes() -> None:

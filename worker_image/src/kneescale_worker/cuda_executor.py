@@ -33,6 +33,12 @@ _HOST_THREADS = 1
 _RUN_ERRORS = (RuntimeError, TypeError, torch.jit.Error, ContextLostError)
 
 
+class _Warm(threading.local):
+    """The sizes that the thread which asks has warmed up, in ascending order."""
+
+    sizes: Sequence[int] = ()
+
+
 class CudaExecutor:
     """Runs a TorchScript module; weights stay on the device, batches go there and back on a lane's stream.
 
@@ -50,8 +56,7 @@ class CudaExecutor:
         self._modules: list[Any] = []
         self._pools: list[Any] = []
         self._threads = LaunchThreads(at_once)
-        #: Of each thread, `sizes`: those that are warm, in ascending order.
-        self._warm = threading.local()
+        self._warm = _Warm()
 
     @property
     def lane_sms(self) -> Mapping[int, int]:
@@ -93,7 +98,7 @@ class CudaExecutor:
 
     def _run(self, gpu_percent: int, inputs: Sequence[Array]) -> list[Array]:
         items = len(inputs[0])
-        size = size_to_run(items, getattr(self._warm, "sizes", ()))
+        size = size_to_run(items, self._warm.sizes)
         try:
             with self._lanes.use(gpu_percent) as lane:
                 outputs = self._run_on(lane, [_padded(array, size) for array in inputs])
