@@ -16,12 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 from threading import Thread
-from unittest.mock import patch
 
 import numpy as np
 import tritonclient.grpc as grpc  # type: ignore[import-untyped]
@@ -31,7 +30,7 @@ from harness.node import running_host, running_worker
 from harness.spans import Span, edges, peak_percent
 from harness.wait import wait_until
 from kneescale.agent.assignment import AssignedPartition, Assignment
-from kneescale.agent.trace import GrantRecord, Trace
+from kneescale.agent.trace import GrantRecord
 from kneescale.core import worker_variables
 from kneescale.core.backends import Backend, ModelFormat
 from kneescale.core.dispatching.dispatcher import PartitionTerms
@@ -50,10 +49,9 @@ FIRST_PORT = 28000
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run saw: the grants that ended, when the agent heard of each end, and its thread's time."""
+    """What a run saw: the grants that ended, and the agent's thread's time."""
 
     records: Sequence[GrantRecord]
-    heard_ns: Sequence[int]
     seconds: float
     cpu_s: float
     overcommitted: int
@@ -79,9 +77,7 @@ def main() -> int:
 def _measure(folder: Path, seconds: float) -> Measured:
     names = [f"w{number}" for number in range(WORKERS)]
     items = round(NS_PER_S * (seconds + 2 * WARM_UP_S) / _batch_ns())
-    heard_ns: list[int] = []
     with ExitStack() as stack:
-        stack.enter_context(_noting_ends(heard_ns))
         host, thread = stack.enter_context(running_host(folder))
         host.assign(Assignment(partitions=tuple(_partition(name, seconds) for name in names)))
         for number, name in enumerate(names):
@@ -93,20 +89,19 @@ def _measure(folder: Path, seconds: float) -> Measured:
         wait_until(lambda: host.trace.running_percent == FULL_PERCENT, "a full device", timeout_s=60.0)
         time.sleep(WARM_UP_S)
         began_ns, cpu_clock = time.monotonic_ns(), time.pthread_getcpuclockid(thread.ident or 0)
-        cpu_s, first = time.clock_gettime(cpu_clock), len(heard_ns)
+        cpu_s = time.clock_gettime(cpu_clock)
         time.sleep(seconds)
-        cpu_s, last = time.clock_gettime(cpu_clock) - cpu_s, len(heard_ns)
+        cpu_s = time.clock_gettime(cpu_clock) - cpu_s
         took_s = (time.monotonic_ns() - began_ns) / NS_PER_S
-        records = list(host.trace.since(0))[first:last]
-        return Measured(records, heard_ns[first:last], took_s, cpu_s, host.trace.overcommitted)
+        return Measured(list(host.trace.since(began_ns)), took_s, cpu_s, host.trace.overcommitted)
 
 
 def _report(measured: Measured, bare_us: Sequence[float]) -> Iterator[str]:
     records = measured.records
     rate = len(records) / measured.seconds
     ways_us = [
-        (heard_ns - record.granted_ns - (record.ended_ns - record.started_ns)) / NS_PER_US
-        for record, heard_ns in zip(records, measured.heard_ns, strict=True)
+        (record.heard_ns - record.granted_ns - (record.ended_ns - record.started_ns)) / NS_PER_US
+        for record in records
     ]
     cuts, bare = statistics.quantiles(ways_us, n=100), statistics.quantiles(bare_us, n=100)
     yield f"grant there and back: median {cuts[49]:.0f} us (bar 200), p99 {cuts[98]:.0f} us (bar 1000)"
@@ -144,19 +139,6 @@ def _idle_ns(records: Sequence[GrantRecord]) -> int:
 def _spans(records: Sequence[GrantRecord]) -> list[Span]:
     """When the workers' batches ran."""
     return [(record.started_ns, record.ended_ns, record.gpu_percent) for record in records]
-
-
-@contextmanager
-def _noting_ends(heard_ns: list[int]) -> Iterator[None]:
-    """Note when the agent hears of each batch's end."""
-    ended = Trace.ended
-
-    def noted(trace: Trace, grant_id: int, started_ns: int, ended_ns: int) -> None:
-        heard_ns.append(time.monotonic_ns())
-        ended(trace, grant_id, started_ns, ended_ns)
-
-    with patch.object(Trace, "ended", noted):
-        yield
 
 
 def _env(socket: Path, port: int) -> dict[str, str]:

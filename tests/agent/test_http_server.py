@@ -55,7 +55,7 @@ class Served:
     def grant(self, grant_id: int, ended_ns: int) -> None:
         start_ns = ended_ns - NS_PER_S
         self.host.trace.granted(TENANT, Grant(grant_id, 40, 8, ended_ns), start_ns)
-        self.host.trace.ended(grant_id, start_ns, ended_ns)
+        self.host.trace.ended(grant_id, start_ns, ended_ns, ended_ns)
 
 
 @pytest.fixture

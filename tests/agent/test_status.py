@@ -203,7 +203,7 @@ def test_the_area_is_that_of_the_last_ten_seconds() -> None:
     assert meter.used_permille(0) == 0
     trace.granted(Tenant("a", "shop", "lite0"), Grant(1, 50, 8, 0), 0)
     assert meter.used_permille(4 * NS_PER_S) == 500
-    trace.ended(1, 0, 5 * NS_PER_S)
+    trace.ended(1, 0, 5 * NS_PER_S, 5 * NS_PER_S)
     assert meter.used_permille(10 * NS_PER_S) == 250
     assert meter.used_permille(20 * NS_PER_S) == 0
 

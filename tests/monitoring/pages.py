@@ -43,7 +43,7 @@ def agent_page(folder: Path) -> str:
     host.assign(assignment_of("a"))
     tenant = Tenant("a", "shop", "lite0")
     host.trace.granted(tenant, Grant(1, 40, 8, NS_PER_MS), 0)
-    host.trace.ended(1, 0, NS_PER_MS)
+    host.trace.ended(1, 0, NS_PER_MS, NS_PER_MS)
     host.trace.refused(tenant, 1)
     hosts = {"gpu0": host}
     backend = EmulatedBackend("node1", 1, "V100-SXM2-16GB", folder)

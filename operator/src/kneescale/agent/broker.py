@@ -119,7 +119,7 @@ class GrantBroker:
         if self._workers.pop(name, None) is None:
             return
         for ran in self._dispatcher.left(name, now_ns):
-            self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns)
+            self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns, now_ns)
 
     def refuse(self, now_ns: int) -> list[Refused]:
         """Every refusal that is to be sent now, before the grants of `tick`."""
@@ -241,7 +241,7 @@ class GrantBroker:
             raise ProtocolError(
                 f"grant {grant_id} is not this worker's, was reported done before, or started before it came"
             )
-        self._trace.ended(grant_id, started_ns, ended_ns)
+        self._trace.ended(grant_id, started_ns, ended_ns, now_ns)
 
     def _probe(self, name: str, worker: _Worker, probe: Probe, now_ns: int) -> None:
         if worker.role != Role.PROFILE:

@@ -18,7 +18,10 @@ _CAPACITY = 200_000
 
 @dataclass(frozen=True, slots=True)
 class GrantRecord:
-    """One grant that ended: its GPU% was held from `granted_ns` on, its batch ran from `started_ns`."""
+    """One grant that ended: its GPU% was held from `granted_ns` on, its batch ran from `started_ns`.
+
+    `heard_ns` is when the agent had read of the end.
+    """
 
     partition: str
     model: str
@@ -27,6 +30,7 @@ class GrantRecord:
     granted_ns: int
     started_ns: int
     ended_ns: int
+    heard_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Trace:
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._lock = Lock()
         # Plain tuples: the garbage collector stops looking at them, so a full ring costs grants no pauses.
-        self._ended: deque[tuple[str, str, int, int, int, int, int]] = deque(maxlen=capacity)
+        self._ended: deque[tuple[str, str, int, int, int, int, int, int]] = deque(maxlen=capacity)
         self._open: dict[int, _Open] = {}
         self._running_percent = 0
         self._overcommitted = 0
@@ -81,7 +85,7 @@ class Trace:
             if self._running_percent > WHOLE_GPU_PERCENT:
                 self._overcommitted += 1
 
-    def ended(self, grant_id: int, started_ns: int, ended_ns: int) -> None:
+    def ended(self, grant_id: int, started_ns: int, ended_ns: int, heard_ns: int) -> None:
         """A grant that went out came back, or its worker is gone."""
         with self._lock:
             gone_out = self._open.pop(grant_id)
@@ -95,6 +99,7 @@ class Trace:
                     gone_out.granted_ns,
                     started_ns,
                     ended_ns,
+                    heard_ns,
                 )
             )
             area_ns = gone_out.gpu_percent * (ended_ns - gone_out.granted_ns)
@@ -134,7 +139,10 @@ class Trace:
         """The grants that ended at `start_ns` or later and are still kept, in the order they came back."""
         with self._lock:
             rows = list(self._ended)
-        return (GrantRecord(*row) for row in rows if row[-1] >= start_ns)
+        for row in rows:
+            *_, ended_ns, _ = row
+            if ended_ns >= start_ns:
+                yield GrantRecord(*row)
 
     def area_ns(self, now_ns: int) -> int:
         """GPU area granted since the agent started, grants that are out included: GPU% times nanoseconds."""
