@@ -56,6 +56,8 @@ class Result:
     outcomes: dict[str, Outcome]
     ticks: int = 0
     grants: int = 0
+    #: Of them, those whose lane another one had before, without a pause.
+    followed: int = 0
     probes: int = 0
     #: The highest sum of GPU% at any instant, counted here and not by the dispatcher.
     peak_percent: int = 0
@@ -91,6 +93,10 @@ class DeviceLoop:
         self._events: list[tuple[int, int, Event]] = []
         self._sequence = count()
         self._queues: dict[str, deque[int]] = {name: deque() for name in loads}
+        #: When the batch of each grant ends.
+        self._ends_ns: dict[int, int] = {}
+        #: Grants whose lane another one has next.
+        self._followed: set[int] = set()
         self._held_percent = 0
         self._arrivals_end_ns = 0
         self.result = Result({name: Outcome() for name in loads})
@@ -137,7 +143,8 @@ class DeviceLoop:
             self._dispatcher.arrived(event.name, 1, event.arrived_ns)
             return
         name, grant = event.granted.partition, event.granted.grant
-        self._held_percent -= grant.gpu_percent
+        if grant.grant_id not in self._followed:
+            self._held_percent -= grant.gpu_percent
         if name == PROFILER:
             self._dispatcher.done(name, grant.grant_id, event.started_ns, event.ended_ns, now_ns)
             self.result.probes += 1
@@ -159,13 +166,17 @@ class DeviceLoop:
 
     def _start(self, granted: Granted, now_ns: int) -> None:
         name, grant = granted.partition, granted.grant
-        started_ns = now_ns + MESSAGE_NS
-        ended_ns = started_ns + self._duration_ns(granted)
+        started_ns = max(now_ns + MESSAGE_NS, self._ends_ns.get(grant.follows, 0))
+        ended_ns = self._ends_ns[grant.grant_id] = started_ns + self._duration_ns(granted)
         if name != PROFILER:
             self._answer(name, grant.batch, ended_ns)
         self._at(ended_ns + MESSAGE_NS, Completion(granted, started_ns, ended_ns))
         self.result.grants += 1
-        self._held_percent += grant.gpu_percent
+        if grant.follows:
+            self.result.followed += 1
+            self._followed.add(grant.follows)
+        else:
+            self._held_percent += grant.gpu_percent
         self.result.peak_percent = max(self.result.peak_percent, self._held_percent)
         assert self.result.peak_percent <= WHOLE_GPU_PERCENT
 

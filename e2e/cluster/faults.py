@@ -13,6 +13,7 @@ from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.cluster.node import SHORT_BACK_OFF, USUAL_BACK_OFF, Node
 from harness.runner import CommandError
+from harness.wait import wait_until
 from kneescale.core.units import MIB
 
 #: The most memory of a control group, and what it uses now: cgroup v1, v2.
@@ -20,6 +21,8 @@ _MEMORY_FILES = (
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),
     ("memory.max", "memory.current"),
 )
+#: How an emulated batch is waited out, as the kernel of an x86-64 machine numbers it.
+_CLOCK_NANOSLEEP = "230"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +140,21 @@ def without_control_plane(cluster: LocalCluster, client: Kubectl) -> Iterator[No
         control.start_api_server()
         control.wait_for_api_server(client)
         control.start_controllers()
+
+
+def kill_in_its_batch(pid: int) -> None:
+    """Kill a lane's process in the middle of an emulated batch.
+
+    Raises TimeoutError where it runs none.
+    """
+
+    def is_caught() -> bool:
+        # Stopped before it is looked at: else its batch could end in between.
+        os.kill(pid, signal.SIGSTOP)
+        system_call = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        if system_call != _CLOCK_NANOSLEEP:
+            os.kill(pid, signal.SIGCONT)
+        return system_call == _CLOCK_NANOSLEEP
+
+    wait_until(is_caught, f"a batch of process {pid}", timeout_s=10, poll_s=0.003)
+    os.kill(pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ _IDLE_NS = 10_000_000
 class PacedWorker(Thread):
     """Lets requests arrive `arrivals_ns` after `start_ns`, monotonic, and serves until none is left.
 
-    A grant of `batch_ns(grant)` takes that long; any number run at once.
+    A grant of `batch_ns(grant)` takes that long; any number run at once, but for those that follow another.
     """
 
     def __init__(
@@ -31,6 +31,8 @@ class PacedWorker(Thread):
         #: When each batch ends, its grant (by id where two end at once), when it started, and when its
         #: requests arrived.
         self._running: list[tuple[int, int, Grant, int, list[int]]] = []
+        #: When the batch of each grant ends.
+        self._ends_ns: dict[int, int] = {}
         #: When its batches ran, and the GPU% they had.
         self.spans: list[Span] = []
         #: How long each answered request took, and how many were refused.
@@ -62,8 +64,8 @@ class PacedWorker(Thread):
         return [self._queued_ns.popleft() for _ in range(count)]
 
     def _start(self, grant: Grant) -> None:
-        started_ns = time.monotonic_ns()
-        end_ns = started_ns + self._batch_ns(grant)
+        started_ns = max(time.monotonic_ns(), self._ends_ns.get(grant.follows, 0))
+        end_ns = self._ends_ns[grant.grant_id] = started_ns + self._batch_ns(grant)
         heapq.heappush(self._running, (end_ns, grant.grant_id, grant, started_ns, self._take(grant.batch)))
 
     def _end(self) -> None:

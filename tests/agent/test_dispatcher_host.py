@@ -316,6 +316,8 @@ def test_what_is_late_is_refused_before_the_rest_is_granted(
         for count in (3, 5):
             worker.arrive(8)
             running = worker.next_grant()
+            # Nothing is granted behind a batch that should have ended.
+            wait_until(partial(_is_past, running.finish_by_ns), "the batch to be late")
             worker.arrive(count)
             wait_until(partial(_is_past, time.monotonic_ns() + worker.terms[0].slo_ns), "the SLO to pass")
             now_ns = time.monotonic_ns()

@@ -124,6 +124,7 @@ def test_the_trace_is_one_document_of_the_last_seconds(served: Served) -> None:
         "granted_ns": now_ns - NS_PER_S,
         "started_ns": now_ns - NS_PER_S,
         "ended_ns": now_ns,
+        "heard_ns": now_ns,
     }
 
 

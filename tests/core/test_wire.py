@@ -63,9 +63,9 @@ def test_who_reads_what_is_missing_reads_no_byte_of_the_next_message(messages: l
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x02\x01\x00\x00", "version 2 of the grant protocol, this is version 5: they do not mix"),
-        (b"\x05\x63\x00\x00", "unknown message kind 99"),
-        (b"\x05\x01\x0b\x00", "Hello has 9 bytes, not 11"),
+        (b"\x02\x01\x00\x00", "version 2 of the grant protocol, this is version 6: they do not mix"),
+        (b"\x06\x63\x00\x00", "unknown message kind 99"),
+        (b"\x06\x01\x0b\x00", "Hello has 9 bytes, not 11"),
     ],
 )
 def test_foreign_bytes_are_refused(frame: bytes, reason: str) -> None:

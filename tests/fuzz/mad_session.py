@@ -31,7 +31,7 @@ class MadSession:
         self.now_ns = NS_PER_S
         self._broker.assign(_assignment(), self.now_ns)
         self._decoders = {name: Decoder() for name in MAD}
-        #: What the honest worker has: items that wait, and its grants with the time at which they came.
+        #: What the honest worker has: items that wait, and its grants with the time at which they begin.
         self._waiting = 0
         self._running: list[tuple[int, Grant]] = []
         self._broker.handle(HONEST, Hello(Role.SERVE, 0), self.now_ns)
@@ -71,9 +71,9 @@ class MadSession:
     def pass_time(self, passed_ns: int) -> None:
         """Time goes by: the honest worker's batches end in time, and the dispatcher decides."""
         self.now_ns += passed_ns
-        for granted_ns, grant in [run for run in self._running if run[1].finish_by_ns <= self.now_ns]:
-            self._running.remove((granted_ns, grant))
-            done = Done(grant.grant_id, granted_ns, grant.finish_by_ns)
+        for begins_ns, grant in [run for run in self._running if run[1].finish_by_ns <= self.now_ns]:
+            self._running.remove((begins_ns, grant))
+            done = Done(grant.grant_id, begins_ns, grant.finish_by_ns)
             self._broker.handle(HONEST, done, self.now_ns)
         for name in self._broker.fence(self.now_ns):
             assert name in MAD, "the honest worker is never late"
@@ -83,7 +83,10 @@ class MadSession:
         for granted in self._broker.tick(self.now_ns):
             if granted.partition == HONEST:
                 self._waiting -= granted.grant.batch
-                self._running.append((self.now_ns, granted.grant))
+                first_ns = [
+                    run.finish_by_ns for _, run in self._running if run.grant_id == granted.grant.follows
+                ]
+                self._running.append((max([self.now_ns, *first_ns]), granted.grant))
         self._check()
 
     def finish(self) -> None:

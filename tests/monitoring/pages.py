@@ -16,7 +16,7 @@ from kneescale.core.units import NS_PER_MS
 from kneescale.core.wire import Grant
 from kneescale.plan import plan
 from kneescale.plan.state import EventNote, ObjectRef
-from kneescale_worker.metrics import Drop, Outcome
+from kneescale_worker.metrics import BatchFigures, Drop, Outcome
 from kneescale_worker.metrics import Metrics as WorkerMetrics
 from tests.agent.builders import assignment_of
 from tests.plan.cluster import emulated_world, model
@@ -65,7 +65,6 @@ def worker_page() -> str:
     metrics.answered(20 * NS_PER_MS)
     metrics.dropped(Outcome.REFUSED, Drop.TOO_LATE)
     metrics.invalid()
-    metrics.granted(NS_PER_MS)
-    metrics.batch(4, 10 * NS_PER_MS, 9 * NS_PER_MS)
+    metrics.batch(BatchFigures(4, 10 * NS_PER_MS, 9 * NS_PER_MS, NS_PER_MS))
     metrics.lane_sms(40, 32)
     return metrics.render().decode()

@@ -77,10 +77,14 @@ class Worker:
 class DispatcherMachine(RuleBasedStateMachine):
     """Drives a dispatcher with arbitrary events and keeps its own account of items and GPU%."""
 
-    @initialize(policy=st.sampled_from(("SpatioTemporal", "Temporal")), schedule=schedules)
-    def start(self, policy: str, schedule: dict[str, PartitionTerms]) -> None:
+    @initialize(
+        policy=st.sampled_from(("SpatioTemporal", "Temporal")),
+        lead_ms=st.sampled_from((0, 2, 1000)),
+        schedule=schedules,
+    )
+    def start(self, policy: str, lead_ms: int, schedule: dict[str, PartitionTerms]) -> None:
         self.now_ns = 0
-        self.dispatcher = Dispatcher(policy_named(policy))
+        self.dispatcher = Dispatcher(policy_named(policy), lead_ms * NS_PER_MS)
         self.schedule = schedule
         self.dispatcher.configure(schedule)
         self.workers: dict[str, Worker] = {}
@@ -132,19 +136,19 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def batch_ends(self, data: st.DataObject) -> None:
         if self.in_flight:
-            self.end(data.draw(st.sampled_from(sorted(self.in_flight))))
+            self.end(data.draw(st.sampled_from(sorted(self.begun))))
             self.tick()
 
     @rule(name=st.sampled_from(NAMES), grant_id=st.integers(0, 10**6))
     def stranger_reports(self, name: str, grant_id: int) -> None:
         granted = self.in_flight.get(grant_id)
-        if granted is None or granted.partition != name:
+        if granted is None or granted.partition != name or grant_id not in self.begun:
             assert self.dispatcher.done(name, grant_id, 0, self.now_ns, self.now_ns) is None
 
     @invariant()
     def gpu_percent_adds_up(self) -> None:
         if hasattr(self, "dispatcher"):
-            held = sum(granted.grant.gpu_percent for granted in self.in_flight.values())
+            held = sum(granted.grant.gpu_percent for granted in self.begun.values())
             assert held <= 100
             assert self.dispatcher.free_percent == 100 - held
             assert {running.grant.grant_id for running in self.dispatcher.running} == set(self.in_flight)
@@ -179,6 +183,15 @@ class DispatcherMachine(RuleBasedStateMachine):
         servable = [name for name in self.workers if name in self.schedule]
         assert not any(self.workers[name].queue for name in servable)
 
+    @property
+    def begun(self) -> dict[int, Granted]:
+        """The grants in flight that follow no other one in flight."""
+        return {
+            grant_id: granted
+            for grant_id, granted in self.in_flight.items()
+            if granted.grant.follows not in self.in_flight
+        }
+
     def tick(self) -> None:
         for refused in self.dispatcher.refuse(self.now_ns):
             assert refused.count > 0
@@ -189,6 +202,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for granted in self.dispatcher.tick(self.now_ns):
             worker, grant = self.workers[granted.partition], granted.grant
             assert grant.grant_id not in self.in_flight
+            self.check_order(granted)
             self.in_flight[grant.grant_id] = granted
             if granted.partition == "p" and worker.asks:
                 worker.asks = False
@@ -199,6 +213,15 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.check_lane(granted)
             worker.grants[grant.grant_id] = [worker.queue.popleft() for _ in range(grant.batch)]
 
+    def check_order(self, granted: Granted) -> None:
+        """What follows has the lane of its own worker's run, alone, and waits for none that waits itself."""
+        follows = granted.grant.follows
+        if follows:
+            first = self.begun[follows]
+            assert first.partition == granted.partition != "p"
+            assert first.grant.gpu_percent == granted.grant.gpu_percent
+            assert follows not in {other.grant.follows for other in self.in_flight.values()}
+
     def check_lane(self, granted: Granted) -> None:
         """A lane of a pool runs one batch at a time; with the Temporal policy it has one lane."""
         terms = self.schedule.get(granted.partition)
@@ -206,7 +229,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             gpu_percent = granted.grant.gpu_percent
             held = [
                 other
-                for other in self.in_flight.values()
+                for other in self.begun.values()
                 if (other.partition, other.grant.gpu_percent) == (granted.partition, gpu_percent)
             ]
             assert len(held) <= terms.lanes.count(gpu_percent)
@@ -215,6 +238,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         granted = self.in_flight.pop(grant_id)
         ran = self.dispatcher.done(granted.partition, grant_id, self.now_ns, self.now_ns, self.now_ns)
         assert ran is not None
+        followed_by = {
+            each.grant.grant_id for each in self.in_flight.values() if each.grant.follows == grant_id
+        }
+        assert followed_by == ({ran.followed_by.grant_id} if ran.followed_by else set())
         items = self.workers[granted.partition].grants.pop(grant_id)
         assert self.answered.isdisjoint(items)
         self.answered.update(items)

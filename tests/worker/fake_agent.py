@@ -91,10 +91,11 @@ class FakeAgent:
         """Send a message to the connected worker."""
         self.send_bytes(encode(message))
 
-    def grant(self, batch: int, gpu_percent: int) -> Grant:
+    def grant(self, batch: int, gpu_percent: int, follows: int = 0) -> Grant:
         """Grant a batch, whether or not so many items wait."""
         with self._changed:
-            grant = Grant(len(self._granted) + 1, gpu_percent, batch, time.monotonic_ns() + _FINISH_WITHIN_NS)
+            finish_by_ns = time.monotonic_ns() + _FINISH_WITHIN_NS
+            grant = Grant(len(self._granted) + 1, gpu_percent, batch, finish_by_ns, follows)
             self._granted.append(grant)
             self._running += 1
             self.waiting = max(0, self.waiting - batch)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from queue import SimpleQueue
-from threading import Barrier
+from threading import Barrier, current_thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -153,6 +153,50 @@ async def test_closing_refuses_what_waits_and_what_does_not_end() -> None:
             await request.answer
     await asyncio.to_thread(together.wait)
     await over
+
+
+async def test_a_batch_behind_another_runs_on_its_thread_and_behind_one_that_ended_not_at_all() -> None:
+    rig = _Rig()
+    requests, granted = [rig.push(value) for value in range(3)], SimpleQueue[Batch | None]()
+    first, second, third = (Batch(50, rig.queue.take(1), finish_by_ns=0) for _ in requests)
+    threads = list[str]()
+    together = Barrier(2)
+
+    def note() -> None:
+        threads.append(current_thread().name)
+        if len(threads) == 1:
+            together.wait(timeout=10)
+            together.wait(timeout=10)
+
+    rig.executor.before_run = note
+    rig.runner.listen(granted.get)
+    granted.put(first)
+    await asyncio.to_thread(together.wait)
+    assert rig.runner.run_behind(first, second)
+    await asyncio.to_thread(together.wait)
+    assert (await requests[1].answer)[0].tolist() == [[2, 2]]
+    assert threads[0] == threads[1]
+    assert not rig.runner.run_behind(first, third)
+    granted.put(None)
+
+
+async def test_closing_refuses_what_waits_behind_a_batch_that_does_not_end() -> None:
+    rig = _Rig()
+    requests, granted = [rig.push(1), rig.push(2)], SimpleQueue[Batch | None]()
+    first, second = (Batch(50, rig.queue.take(1), finish_by_ns=0) for _ in requests)
+    together = Barrier(2)
+    rig.executor.before_run = lambda: (together.wait(timeout=10), together.wait(timeout=10))
+    rig.runner.listen(granted.get)
+    granted.put(first)
+    await asyncio.to_thread(together.wait)
+    assert rig.runner.run_behind(first, second)
+    await rig.runner.close()
+    for request in requests:
+        with pytest.raises(UnavailableError):
+            await request.answer
+    for _ in range(3):
+        await asyncio.to_thread(together.wait)
+    granted.put(None)
 
 
 async def test_a_batch_is_hung_once_two_looks_have_found_it_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -136,6 +137,46 @@ def test_batches_on_several_lanes_run_at_once(worker: Worker) -> None:
         first, second = agent.wait_for(Done, 2)
         assert min(first.ended_ns, second.ended_ns) > max(first.started_ns, second.started_ns)
         assert np.array_equal(request.result(), rows(16))
+
+
+def test_a_batch_that_follows_another_runs_after_it(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        request = pool.submit(infer, grpc, worker.grpc, rows(24))
+        agent.wait_for(Arrived)
+        first = agent.grant(batch=8, gpu_percent=10)
+        second = agent.grant(batch=8, gpu_percent=10, follows=first.grant_id)
+        agent.grant(batch=8, gpu_percent=10, follows=second.grant_id)
+        dones = agent.wait_for(Done, 3)
+        assert [done.grant_id for done in dones] == [1, 2, 3]
+        assert all(before.ended_ns <= after.started_ns for before, after in pairwise(dones))
+        assert np.array_equal(request.result(), rows(24))
+
+
+def test_what_follows_a_batch_that_has_ended_runs_at_once(worker: Worker) -> None:
+    with FakeAgent(worker.socket, TERMS) as agent:
+        worker.wait_connected()
+        first = agent.grant(batch=1, gpu_percent=40)
+        agent.wait_for(Done)
+        agent.grant(batch=1, gpu_percent=40, follows=first.grant_id)
+        agent.wait_for(Done, 2)
+
+
+def test_a_new_agent_speaks_of_its_own_grants(start_worker: StartWorker) -> None:
+    """The batch of an earlier one that has the same number is none that others wait for."""
+    worker = start_worker(program=hanging_in("run"))
+    worker.wait_ready()
+    with FakeAgent(worker.socket, TERMS) as agent, ThreadPoolExecutor(1) as pool:
+        worker.wait_connected()
+        pool.submit(infer, grpc, worker.grpc, rows(1))
+        agent.wait_for(Arrived)
+        hangs = agent.grant(1, 40)
+        agent.hang_up()
+        agent.wait_for(Hello, connection=1)
+        # Without items there is nothing to run that could hang.
+        agent.grant(1, 40, follows=hangs.grant_id)
+        agent.wait_for(Done, connection=1)
+        worker.kill()
 
 
 def test_the_agent_hears_what_requests_saw(worker: Worker) -> None:

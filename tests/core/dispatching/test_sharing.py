@@ -12,7 +12,7 @@ from kneescale.core.planning.configuration import choose_configuration
 from kneescale.core.surfaces.catalog import lookup
 from kneescale.core.surfaces.parametric import Parameters
 from kneescale.core.surfaces.surface import LatencySurface, doubling_batches
-from kneescale.core.units import ms_to_ns
+from kneescale.core.units import NS_PER_MS, ms_to_ns
 from kneescale.core.wire import Role
 from tests.core.sample_surfaces import LANES
 
@@ -57,8 +57,9 @@ def run(
     seed: int = 1,
     slowdown: float = 1.0,
     probe_ms: float | None = None,
+    lead_ns: int = 0,
 ) -> Result:
-    dispatcher = Dispatcher(policy_named(policy))
+    dispatcher = Dispatcher(policy_named(policy), lead_ns)
     loop = DeviceLoop(dispatcher, on, seed=seed, slowdown=slowdown, probe_ms=probe_ms)
     result = loop.run(duration_s=5)
     for outcome in result.outcomes.values():
@@ -70,6 +71,12 @@ def run(
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_mix_keeps_its_slos_at_70_percent_of_the_fluid_bound(seed: int) -> None:
     assert run("SpatioTemporal", loads(C4, 0.7), seed=seed).worst_attainment >= 0.99
+
+
+def test_lanes_that_are_granted_on_cost_no_slo() -> None:
+    result = run("SpatioTemporal", loads(C4, 0.7), lead_ns=NS_PER_MS)
+    assert result.worst_attainment >= 0.99
+    assert result.followed > 0.05 * result.grants
 
 
 def test_batches_that_run_longer_than_their_surface_says_are_absorbed() -> None:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from kneescale_worker.errors import BatchFailedError, ContextLostError, HungErro
 from kneescale_worker.executor import Executor
 from kneescale_worker.failure_row import FailureRow
 from kneescale_worker.lanes import most_at_once
-from kneescale_worker.metrics import Metrics
+from kneescale_worker.metrics import BatchFigures, Metrics
 from kneescale_worker.queue import ItemQueue, Request, Slice
 from kneescale_worker.tensors import Array
 
@@ -42,6 +43,28 @@ class BatchRun:
     outputs: list[Array] | None = None
 
 
+class Behind:
+    """Room for one batch that is to run as soon as another one has ended, on its thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._batch: Batch | None = None
+        self._is_closed = False
+
+    def put(self, batch: "Batch") -> bool:
+        """Whether it is going to run so; not once the other one is over."""
+        with self._lock:
+            if not self._is_closed:
+                self._batch = batch
+            return not self._is_closed
+
+    def close(self) -> "Batch | None":
+        """The other one is over; what is behind it."""
+        with self._lock:
+            self._is_closed = True
+            return self._batch
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """What was taken from the queue, to run on a lane of `gpu_percent`; over at once when that is nothing.
@@ -54,13 +77,10 @@ class Batch:
     #: When it should have ended; a batch that has not long after is hung, and so is this worker.
     finish_by_ns: int
     on_end: Callable[[BatchRun], None] = lambda run: None
-    #: When its grant came; None where nobody granted it.
+    #: When its grant came, and how long that says it takes; None where nobody granted it.
     granted_ns: int | None = None
-
-    @property
-    def planned_ns(self) -> int | None:
-        """How long its grant says it takes; None where nobody said."""
-        return None if self.granted_ns is None else max(0, self.finish_by_ns - self.granted_ns)
+    planned_ns: int | None = None
+    behind: Behind = field(default_factory=Behind)
 
     @property
     def items(self) -> int:
@@ -118,6 +138,12 @@ class BatchRunner:
         """
         self._threads.submit(self._listen, next_batch)
 
+    def run_behind(self, first: Batch, batch: Batch) -> bool:
+        """Have a batch run on the thread of `first` as soon as that has ended; not where it has already."""
+        # One that waits is to end like those that run, in a worker that exits.
+        self._running[batch] = hung_after_ns(time.monotonic_ns(), batch.finish_by_ns)
+        return first.behind.put(batch)
+
     async def watch(self) -> None:
         """Return never; raises HungError once a batch is hung, ContextLostError once none can run."""
         overdue: set[Batch] = set()
@@ -151,11 +177,10 @@ class BatchRunner:
             await self._ended.wait()
 
     def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
-        while True:
-            batch = next_batch()
-            if batch is None:
-                return
+        batch = next_batch()
+        while batch is not None:
             self._run(batch)
+            batch = batch.behind.close() or next_batch()
 
     def _run(self, batch: Batch) -> BatchRun:
         """The way of a batch, on a lane's thread."""
@@ -169,7 +194,6 @@ class BatchRunner:
         del self._running[batch]
         if self._is_closing:
             self._loop.call_soon_threadsafe(self._ended.set)
-        # Only here: nobody waits for it.
         if batch.slices:
             self._count(batch, run)
         return run
@@ -201,9 +225,9 @@ class BatchRunner:
             self._lost = ContextLostError(why)
 
     def _count(self, batch: Batch, run: BatchRun) -> None:
-        self._metrics.batch(batch.items, run.ended_ns - run.started_ns, batch.planned_ns)
-        if batch.granted_ns is not None:
-            self._metrics.granted(batch.granted_ns - batch.slices[0].request.arrived_ns)
+        waited_ns = batch.granted_ns and batch.granted_ns - batch.slices[0].request.arrived_ns
+        took_ns = run.ended_ns - run.started_ns
+        self._metrics.batch(BatchFigures(batch.items, took_ns, batch.planned_ns, waited_ns))
 
     def _hand_out(self, run: BatchRun, slices: Sequence[Slice]) -> None:
         """Answer the requests that are whole now; the event loop is not woken for others."""

@@ -48,6 +48,8 @@ class GrantClient:
         self._loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._link: AgentLink | None = None
+        #: The batches that were granted and have not ended, by their connection and grant.
+        self._granted: dict[tuple[AgentLink, int], Batch] = {}
         self._is_to_restart = False
         #: The last terms of any connection.
         self.terms: Terms | None = None
@@ -100,7 +102,10 @@ class GrantClient:
                         case None:
                             break
                         case Grant() as grant:
-                            return self._granted(link, grant)
+                            first = self._granted.get((link, grant.follows))
+                            batch = self._take(link, grant, first)
+                            if first is None or not self._runner.run_behind(first, batch):
+                                return batch
                         case Refuse(count):
                             self._loop.call_soon_threadsafe(self._refuse, self._queue.take(count))
                         case message:
@@ -110,15 +115,26 @@ class GrantClient:
         self._loop.call_soon_threadsafe(link.close)
         return None
 
-    def _granted(self, link: AgentLink, grant: Grant) -> Batch:
+    def _take(self, link: AgentLink, grant: Grant, first: Batch | None) -> Batch:
+        """What a grant says to run, once `first` has ended where that is a batch."""
+        now_ns = time.monotonic_ns()
         # Taken at once: the next message speaks of the items behind these.
-        return Batch(
+        batch = Batch(
             grant.gpu_percent,
             self._queue.take(grant.batch),
             grant.finish_by_ns,
-            on_end=partial(_send_done, link, grant),
-            granted_ns=time.monotonic_ns(),
+            on_end=partial(self._ended, link, grant),
+            granted_ns=now_ns,
+            planned_ns=max(0, grant.finish_by_ns - (now_ns if first is None else first.finish_by_ns)),
         )
+        self._granted[link, grant.grant_id] = batch
+        return batch
+
+    def _ended(self, link: AgentLink, grant: Grant, run: BatchRun) -> None:
+        # One that failed is told as one that took no time: it says nothing of how long a batch takes.
+        started_ns = run.ended_ns if run.outputs is None else run.started_ns
+        link.send_from_any_thread(Done(grant.grant_id, started_ns, run.ended_ns))
+        del self._granted[link, grant.grant_id]
 
     def _refuse(self, slices: Sequence[Slice]) -> None:
         # The agent refuses by terms that it gave before.
@@ -154,12 +170,6 @@ class GrantClient:
         self._link = None
         self.alone.set()
         self._metrics.agent_connected.set(0)
-
-
-def _send_done(link: AgentLink, grant: Grant, run: BatchRun) -> None:
-    # One that failed is told as one that took no time: it says nothing of how long a batch takes.
-    started_ns = run.ended_ns if run.outputs is None else run.started_ns
-    link.send_from_any_thread(Done(grant.grant_id, started_ns, run.ended_ns))
 
 
 def _too_late(terms: Terms) -> TooLateError:

@@ -1,7 +1,9 @@
 """The worker's own metrics, in a registry of their own."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -118,6 +120,19 @@ class Drop(StrEnum):
     ABANDONED = "abandoned"
 
 
+class BatchFigures(NamedTuple):
+    """What is counted of a batch.
+
+    `planned_ns` is what its grant predicted, `waited_ns` how long its oldest item waited for that; None where
+    there was none.
+    """
+
+    items: int
+    took_ns: int
+    planned_ns: int | None
+    waited_ns: int | None
+
+
 class Metrics:
     """Counts requests and batches."""
 
@@ -147,6 +162,7 @@ class Metrics:
         self.queued_items = self._gauge(QUEUED)
         self._lane_sms = self._gauge(LANE_SMS)
         self.agent_connected = self._gauge(AGENT_CONNECTED)
+        self._uncounted: deque[BatchFigures] = deque()
 
     def set_slo(self, slo_ns: int) -> None:
         """Judge requests by this from now on; until it is known, none is."""
@@ -172,16 +188,20 @@ class Metrics:
         """Count a request that no worker would have answered."""
         self._requests.labels(Outcome.INVALID).inc()
 
-    def granted(self, waited_ns: int) -> None:
-        """Count how long the oldest item of a batch waited for its grant."""
-        self._grant_wait.observe(waited_ns / NS_PER_S)
+    def batch(self, figures: BatchFigures) -> None:
+        """Note a batch, on any thread, for `count_batches`: the next one waits for who counts it."""
+        self._uncounted.append(figures)
 
-    def batch(self, items: int, took_ns: int, planned_ns: int | None) -> None:
-        """Count a batch; `planned_ns` is what its grant predicted, None where there was none."""
-        self._batch_items.observe(items)
-        self._batch_seconds.observe(took_ns / NS_PER_S)
-        if planned_ns:
-            self._batch_plan_ratio.observe(took_ns / planned_ns)
+    def count_batches(self) -> None:
+        """Count the batches that were noted; to be called now and then."""
+        while self._uncounted:
+            items, took_ns, planned_ns, waited_ns = self._uncounted.popleft()
+            self._batch_items.observe(items)
+            self._batch_seconds.observe(took_ns / NS_PER_S)
+            if planned_ns:
+                self._batch_plan_ratio.observe(took_ns / planned_ns)
+            if waited_ns is not None:
+                self._grant_wait.observe(waited_ns / NS_PER_S)
 
     def lane_sms(self, gpu_percent: int, sms: int) -> None:
         """Show how many SMs a lane has."""
@@ -189,6 +209,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""
+        self.count_batches()
         return generate_latest(self._page)
 
     def _counter(self, metric: declared.Metric) -> Counter:

@@ -65,6 +65,7 @@ class Server:
         """Tell the agent each second what the requests saw, for ever."""
         while True:
             await asyncio.sleep(_REPORT_EVERY_S)
+            self.metrics.count_batches()
             if self.client.terms is not None:
                 self.client.report(self.accounts.measure(self.client.terms.slo_ns))
 

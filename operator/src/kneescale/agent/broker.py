@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import Tenant, Trace
 from kneescale.api.gpu_schedule import Policy
-from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Refused, Timing
+from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, Ran, Refused, Timing
 from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.dispatching.policy import Wait
 from kneescale.core.errors import ProtocolError
 from kneescale.core.scaling.arrivals import ArrivalMeter, Traffic, traffic_of
-from kneescale.core.units import NS_PER_US
+from kneescale.core.units import NS_PER_MS, NS_PER_US
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
 
 #: Far above a worker's own limit: what passes it is no honest queue.
 _MAX_QUEUED_ITEMS = 65_536
+#: Longer than deciding on a grant and its way take, on a busy machine too.
+_LEAD_NS = NS_PER_MS
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class GrantBroker:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._policy = Assignment().policy
-        self._dispatcher = Dispatcher(policy_named(self._policy))
+        self._dispatcher = Dispatcher(policy_named(self._policy), _LEAD_NS)
         self._assigned: dict[str, AssignedPartition] = {}
         self._workers: dict[str, _Worker] = {}
         self._seen: set[str] = set()
@@ -102,8 +104,8 @@ class GrantBroker:
         match message:
             case Arrived(count, arrived_ns):
                 self._arrived(name, count, arrived_ns, now_ns)
-            case Done(grant_id, started_ns, ended_ns):
-                self._done(name, grant_id, started_ns, ended_ns, now_ns)
+            case Done():
+                self._done(name, worker, message, now_ns)
             case Probe():
                 self._probe(name, worker, message, now_ns)
             case Measured():
@@ -116,10 +118,11 @@ class GrantBroker:
 
     def left(self, name: str, now_ns: int) -> None:
         """The worker's connection ended: its queue and its grants are no more."""
-        if self._workers.pop(name, None) is None:
+        worker = self._workers.pop(name, None)
+        if worker is None:
             return
         for ran in self._dispatcher.left(name, now_ns):
-            self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns, now_ns)
+            self._ended(worker, ran, now_ns)
 
     def refuse(self, now_ns: int) -> list[Refused]:
         """Every refusal that is to be sent now, before the grants of `tick`."""
@@ -131,8 +134,9 @@ class GrantBroker:
     def tick(self, now_ns: int) -> Iterator[Granted]:
         """Every grant that is to be sent now, each before the next is asked for, after what `refuse` gave."""
         for granted in self._dispatcher.grants(now_ns):
-            worker = self._workers[granted.partition]
-            self._trace.granted(worker.tenant, granted.grant, now_ns)
+            # One that follows another has its GPU% from that one's end on.
+            if not granted.grant.follows:
+                self._trace.granted(self._workers[granted.partition].tenant, granted.grant, now_ns)
             yield granted
 
     def next_wake_ns(self, now_ns: int) -> int | None:
@@ -203,7 +207,7 @@ class GrantBroker:
         for name in dropped:
             self.left(name, now_ns)
         self._policy = policy
-        self._dispatcher = Dispatcher(policy_named(policy))
+        self._dispatcher = Dispatcher(policy_named(policy), _LEAD_NS)
         return dropped
 
     def _hello(self, name: str, hello: Hello, now_ns: int) -> Terms:
@@ -233,15 +237,21 @@ class GrantBroker:
         self._dispatcher.arrived(name, count, arrived_ns, now_ns)
         self._meters[name].add(count, now_ns)
 
-    def _done(self, name: str, grant_id: int, started_ns: int, ended_ns: int, now_ns: int) -> None:
-        if not started_ns <= ended_ns <= now_ns:
+    def _done(self, name: str, worker: _Worker, done: Done, now_ns: int) -> None:
+        if not done.started_ns <= done.ended_ns <= now_ns:
             raise ProtocolError("a batch that ends before it starts, or in the future")
-        ran = self._dispatcher.done(name, grant_id, started_ns, ended_ns, now_ns)
+        ran = self._dispatcher.done(name, done.grant_id, done.started_ns, done.ended_ns, now_ns)
         if ran is None:
             raise ProtocolError(
-                f"grant {grant_id} is not this worker's, was reported done before, or started before it came"
+                f"grant {done.grant_id} is not this worker's, was reported done before, or started before it "
+                "came or before what it follows had ended"
             )
-        self._trace.ended(grant_id, started_ns, ended_ns, now_ns)
+        self._ended(worker, ran, now_ns)
+
+    def _ended(self, worker: _Worker, ran: Ran, now_ns: int) -> None:
+        self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns, now_ns)
+        if ran.followed_by is not None:
+            self._trace.granted(worker.tenant, ran.followed_by, ran.ended_ns)
 
     def _probe(self, name: str, worker: _Worker, probe: Probe, now_ns: int) -> None:
         if worker.role != Role.PROFILE:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 #: At least this often the host looks for workers that are hung.
 _LONGEST_SLEEP_NS = NS_PER_S
 _STUCK_NS = 10 * NS_PER_S
+#: How often it looks for hung workers: well within the least time after which one is.
+_FENCE_EVERY_NS = NS_PER_S // 10
 
 _Handler = Callable[[int], None]
 
@@ -57,6 +59,7 @@ class DispatcherHost:
         self._stopping = False
         self._closed = False
         self._turned_ns = time.monotonic_ns()
+        self._fenced_ns = 0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -106,20 +109,22 @@ class DispatcherHost:
 
     def turn(self) -> None:
         """Wait for something to do, and do what there is: no more than one read from each worker."""
-        self._wait()
+        is_ready = self._wait()
         polled_ns = time.monotonic_ns()
-        ready = self._selector.select(0)
+        ready = self._selector.select(0) if is_ready else []
         with self._lock:
             for key, mask in ready:
                 handler: _Handler = key.data
                 handler(mask)
-            self._fence(polled_ns)
+            if polled_ns - self._fenced_ns > _FENCE_EVERY_NS:
+                self._fenced_ns = polled_ns
+                self._fence(polled_ns)
             self._listeners.open_again()
             self._send_decisions()
         self._turned_ns = time.monotonic_ns()
 
-    def _wait(self) -> None:
-        """Return once a socket is ready, or when the dispatcher's next wake-up comes before.
+    def _wait(self) -> bool:
+        """Return once a socket is ready, or when the dispatcher's next wake-up comes before; whether one is.
 
         epoll counts in milliseconds, which is too coarse for a schedule; select counts in microseconds but
         takes no descriptor above 1023. So select waits, on the one descriptor of epoll, made before those of
@@ -128,7 +133,8 @@ class DispatcherHost:
         now_ns = time.monotonic_ns()
         wake_ns = self._broker.next_wake_ns(now_ns)
         sleep_ns = _LONGEST_SLEEP_NS if wake_ns is None else max(0, wake_ns - now_ns)
-        select.select([self._selector], [], [], min(_LONGEST_SLEEP_NS, sleep_ns) / NS_PER_S)
+        readable, _, _ = select.select([self._selector], [], [], min(_LONGEST_SLEEP_NS, sleep_ns) / NS_PER_S)
+        return bool(readable)
 
     def _wake(self) -> None:
         # A full pipe will wake the thread just as well.

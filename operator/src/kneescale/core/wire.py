@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 5
+VERSION = 6
 _HEADER = struct.Struct("<BBH")
 
 
@@ -123,13 +123,18 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Agent to worker: run the oldest `batch` items on a lane of `gpu_percent`; done by `finish_by_ns`."""
+    """Agent to worker: run the oldest `batch` items on a lane of `gpu_percent`; done by `finish_by_ns`.
 
-    layout: ClassVar[struct.Struct] = struct.Struct("<QBHQ")
+    Where it `follows` another grant of this worker, only once that one's batch has ended: it has its lane.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<QBHQQ")
     grant_id: int
     gpu_percent: int
     batch: int
     finish_by_ns: int
+    #: The other grant's id; 0 where there is none.
+    follows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,8 @@ def _reader(cls: type[Message]) -> Callable[[Message], tuple[Any, ...]]:
 
 
 _READERS = {cls: _reader(cls) for cls in _KIND_OF}
+#: A whole frame of each kind: its header and its body.
+_FRAMES = {cls: struct.Struct(_HEADER.format + cls.layout.format.removeprefix("<")) for cls in _KIND_OF}
 
 
 def encode(message: Message) -> bytes:
@@ -182,10 +189,9 @@ def encode(message: Message) -> bytes:
     """
     cls = type(message)
     try:
-        body = cls.layout.pack(*_READERS[cls](message))
+        return _FRAMES[cls].pack(VERSION, _KIND_OF[cls], cls.layout.size, *_READERS[cls](message))
     except struct.error as error:
         raise ProtocolError(f"{cls.__name__} does not fit its frame: {error}") from error
-    return _HEADER.pack(VERSION, _KIND_OF[cls], len(body)) + body
 
 
 class Decoder:

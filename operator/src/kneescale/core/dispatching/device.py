@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kneescale.core.dispatching.partition import Partition
+from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
@@ -21,12 +22,22 @@ class Running(NamedTuple):
     hung_after_ns: int
 
 
+class Followed(NamedTuple):
+    """A run in flight whose lane another one has as soon as it ends, on the same worker."""
+
+    run: Running
+    #: The id of the other one's grant.
+    by: int
+
+
 @dataclass(slots=True)
 class DeviceState:
     """All that a policy decides from."""
 
     partitions: dict[str, Partition] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
+    #: Runs in flight that are no more among `running`: those that follow them stand there in their place.
+    followed: dict[int, Followed] = field(default_factory=dict)
     free_percent: int = WHOLE_GPU_PERCENT
     #: How many of the runs are probes, and how many more are asked for: looked at in every decision.
     probes_running: int = 0
@@ -50,6 +61,21 @@ class DeviceState:
         self.probes_running -= running.is_probe
         del self.ends[bisect_left(self.ends, (running.grant.finish_by_ns, grant_id))]
         return running
+
+    def hand_on(self, following: Running) -> None:
+        """The lane of the run that `following` follows is its own from when that one ends."""
+        run = self.stop(following.grant.follows)
+        self.followed[run.grant.grant_id] = Followed(run, following.grant.grant_id)
+        self.start(following)
+
+    def begin(self, followed: Followed, ended_ns: int) -> Running:
+        """A run that was followed has ended: the other one begins, and takes as long as was planned."""
+        partition, waited, _, is_probe, _ = self.stop(followed.by)
+        end_ns = ended_ns + waited.finish_by_ns - followed.run.grant.finish_by_ns
+        grant = Grant(waited.grant_id, waited.gpu_percent, waited.batch, end_ns, waited.follows)
+        begun = Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns))
+        self.start(begun)
+        return begun
 
     def next_end_ns(self, now_ns: int) -> int | None:
         """When the next run should end, of those that should not have ended by now."""

@@ -3,6 +3,9 @@
 Events come in with integer nanoseconds, grants go out of `tick`. It does no I/O and reads no clock: the node
 agent and the simulator drive the same code. After any event, call `refuse` and `tick`; then again at
 `next_wake_ns`.
+
+With a lead it grants a lane on about that long before its run should end, where it would have it run another
+batch of the same worker next: that begins without a way to the agent and back (docs/adr/0037).
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,6 +26,11 @@ __all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused", "Timing"
 #: A probe's length is not known before it ran; its worker may take this long and is still believed.
 PROBE_LIMIT_NS = 60 * NS_PER_S
 
+#: What follows a run is decided so many leads before its end at the earliest, and in its last such part: who
+#: comes later may wait for one run more.
+MOST_LEADS = 4
+LEAD_DIVISOR = 4
+
 
 class Granted(NamedTuple):
     """A grant to send to the worker of `partition`."""
@@ -41,6 +49,8 @@ class Ran(NamedTuple):
     granted_ns: int
     started_ns: int
     ended_ns: int
+    #: What has its GPU% from now on.
+    followed_by: Grant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,13 @@ class Refused:
 
 
 class Dispatcher:
-    """One device's dispatcher, under one policy."""
+    """One device's dispatcher, under one policy; it grants lanes on, about `lead_ns` ahead, if at all."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, lead_ns: int = 0) -> None:
         self._policy = policy
+        self._lead_ns = lead_ns
+        #: The runs for which it was asked already what follows.
+        self._looked_behind: set[int] = set()
         self._device = DeviceState()
         self._configured: frozenset[str] = frozenset()
         self._next_grant_id = 1
@@ -76,8 +89,9 @@ class Dispatcher:
 
     @property
     def running(self) -> tuple[Running, ...]:
-        """The grants in flight, oldest first."""
-        return tuple(self._device.running.values())
+        """The grants in flight, oldest first; those that are followed before all others."""
+        followed = (each.run for each in self._device.followed.values())
+        return (*followed, *self._device.running.values())
 
     @property
     def free_percent(self) -> int:
@@ -107,8 +121,7 @@ class Dispatcher:
 
     def hung(self, now_ns: int) -> set[str]:
         """The partitions that have a run which should have ended long ago."""
-        running = self._device.running.values()
-        return {each.partition for each in running if now_ns > each.hung_after_ns}
+        return {each.partition for each in self.running if now_ns > each.hung_after_ns}
 
     def configure(self, partitions: Mapping[str, PartitionTerms]) -> None:
         """Take a new schedule.
@@ -167,8 +180,10 @@ class Dispatcher:
 
         None where that grant is not in flight, or was given only after the batch started.
         """
-        running = self._device.running.get(grant_id)
+        running = self._in_flight(grant_id)
         if running is None or running.partition != name or started_ns < running.granted_ns:
+            return None
+        if running.grant.follows in self._device.followed:
             return None
         ran = self._end(grant_id, started_ns, ended_ns)
         if not running.is_probe:
@@ -199,51 +214,119 @@ class Dispatcher:
             decision = next_probe(self._device, now_ns) or self._policy.next_run(self._device, now_ns)
             if isinstance(decision, Wait):
                 self._waiting = decision
-                return
+                break
             yield self._grant(decision, now_ns)
+        yield from self._grants_ahead(now_ns)
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When to `tick` next if no event comes before; None if only an event can change anything.
 
         Later than the last `tick`, but not than now where that was a while ago.
         """
-        until_ns, again_ns = self._waiting.until_ns, look_again_ns(self._device, now_ns)
-        if until_ns is None:
-            return again_ns
-        return until_ns if again_ns is None else min(until_ns, again_ns)
+        # Later than it may be: so that most looks are had when it is ticked anyway.
+        to_look_behind = self._to_look_behind(now_ns)
+        behind_ns = [
+            running.grant.finish_by_ns - min(self._lead_ns, ahead_ns // 2)
+            for running, ahead_ns in to_look_behind
+        ]
+        times_ns = [self._waiting.until_ns, look_again_ns(self._device, now_ns), *behind_ns]
+        return min([time_ns for time_ns in times_ns if time_ns is not None], default=None)
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
+        running = self._running(run, now_ns)
+        self._device.start(running)
+        self._device.partitions[run.partition].held_lanes[run.gpu_percent] += 1
+        return Granted(run.partition, running.grant)
+
+    def _running(self, run: Run, start_ns: int, follows: int = 0) -> Running:
+        """A run as its grant says it, with its items off the queue."""
+        lasts_ns = self._take(run, start_ns)
+        end_ns = start_ns + lasts_ns
+        grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, end_ns, follows)
+        self._next_grant_id += 1
+        # A probe's end is a limit already, and no plan.
+        hung_ns = end_ns if run.is_probe else hung_after_ns(start_ns, end_ns)
+        return Running(run.partition, grant, start_ns, run.is_probe, hung_ns)
+
+    def _take(self, run: Run, start_ns: int) -> int:
+        """Take off the queue what a run is for; how long it takes."""
         partition = self._device.partitions[run.partition]
         if run.is_probe:
             partition.probe = None
             self._device.probes_waiting -= 1
-            lasts_ns = PROBE_LIMIT_NS
-        else:
-            partition.pop(run.batch)
-            partition.budget.granted(run.batch)
-            lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
-            self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, now_ns)
-        end_ns = now_ns + lasts_ns
-        grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, end_ns)
-        self._next_grant_id += 1
-        partition.held_lanes[grant.gpu_percent] += 1
-        # A probe's end is a limit already, and no plan.
-        hung_ns = end_ns if run.is_probe else hung_after_ns(now_ns, end_ns)
-        self._device.start(Running(run.partition, grant, now_ns, run.is_probe, hung_ns))
-        return Granted(run.partition, grant)
+            return PROBE_LIMIT_NS
+        partition.pop(run.batch)
+        partition.budget.granted(run.batch)
+        lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
+        self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, start_ns)
+        return lasts_ns
+
+    def _grants_ahead(self, now_ns: int) -> Iterator[Granted]:
+        for running, ahead_ns in tuple(self._to_look_behind(now_ns)):
+            if running.grant.finish_by_ns - ahead_ns <= now_ns:
+                self._looked_behind.add(running.grant.grant_id)
+                if following := self._follow(running):
+                    yield following
+
+    def _to_look_behind(self, now_ns: int) -> Iterator[tuple[Running, int]]:
+        """The runs behind which more may be granted, in the order of their ends; from how long before on.
+
+        Not behind those that should have ended: nobody knows when they do.
+        """
+        device = self._device
+        if not self._lead_ns or device.probes_waiting or device.probes_running:
+            return
+        for end_ns, grant_id, _ in device.ends:
+            if end_ns <= now_ns or grant_id in self._looked_behind:
+                continue
+            running = device.running[grant_id]
+            has_begun = running.grant.follows not in device.followed
+            if has_begun and device.partitions[running.partition].items:
+                yield running, min(MOST_LEADS * self._lead_ns, (end_ns - running.granted_ns) // LEAD_DIVISOR)
+
+    def _follow(self, running: Running) -> Granted | None:
+        """What its worker is to run on the lane of a run next, if the policy has it run there."""
+        name, lane, end_ns = running.partition, running.grant.gpu_percent, running.grant.finish_by_ns
+        run = self._run_once_over(running, end_ns)
+        if isinstance(run, Wait) or (run.partition, run.gpu_percent) != (name, lane):
+            return None
+        following = self._running(run, end_ns, running.grant.grant_id)
+        self._device.hand_on(following)
+        return Granted(name, following.grant)
+
+    def _run_once_over(self, running: Running, end_ns: int) -> Run | Wait:
+        """What the policy wants with the lane of a run, which it is asked as if that had ended."""
+        held_lanes, lane = self._device.partitions[running.partition].held_lanes, running.grant.gpu_percent
+        self._device.stop(running.grant.grant_id)
+        held_lanes[lane] -= 1
+        try:
+            return self._policy.next_run(self._device, end_ns)
+        finally:
+            self._device.start(running)
+            held_lanes[lane] += 1
+
+    def _in_flight(self, grant_id: int) -> Running | None:
+        followed = self._device.followed.get(grant_id)
+        return followed.run if followed else self._device.running.get(grant_id)
 
     def _end(self, grant_id: int, started_ns: int, ended_ns: int) -> Ran:
-        running = self._device.stop(grant_id)
-        grant = running.grant
-        self._device.partitions[running.partition].held_lanes[grant.gpu_percent] -= 1
+        self._looked_behind.discard(grant_id)
+        followed, followed_by = self._device.followed.pop(grant_id, None), None
+        if followed is None:
+            running = self._device.stop(grant_id)
+            self._device.partitions[running.partition].held_lanes[running.grant.gpu_percent] -= 1
+        else:
+            running = followed.run
+            followed_by = self._device.begin(followed, ended_ns).grant
         return Ran(
             running.partition,
             grant_id,
-            grant.gpu_percent,
-            grant.batch,
+            running.grant.gpu_percent,
+            running.grant.batch,
             running.granted_ns,
             started_ns,
             ended_ns,
+            followed_by,
         )
 
     def _partition(self, name: str) -> Partition:
