@@ -8,7 +8,8 @@ worker, and a grant follows each end.
 The dispatcher's thread notes when it decides and hears; the workers say when their batches start and end.
 There and back is all the time that a grant holds its GPU% and runs nothing: from when it was decided, or from
 the end of the batch that it follows, and until the agent has heard of its end.
-Beside it stands what as many processes take that pass nothing but bytes (`bare_loops`).
+Beside it stands what as many processes take that pass nothing but bytes (`bare_loops`). Both are measured
+twice: as it is, and while every core is kept awake (`busy_cores`).
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 import tritonclient.grpc as grpc  # type: ignore[import-untyped]
 
 from benchmarks import bare_loops
+from benchmarks.busy_cores import busy_cores
 from harness.node import running_host, running_worker
 from harness.spans import Span, edges, peak_percent
 from harness.wait import wait_until
@@ -64,16 +66,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure an agent and eight emulated workers.")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure (default 10)")
     seconds = parser.parse_args().seconds
-    load_before = os.getloadavg()[0]
+    sys.stdout.write(f"emulated, on {os.cpu_count()} cores that fall asleep in between:\n")
+    _measure_both(seconds)
+    sys.stdout.write("the same on cores that are kept awake:\n")
+    with busy_cores():
+        _measure_both(seconds)
+    return 0
+
+
+def _measure_both(seconds: float) -> None:
+    """Agent and workers, and bytes alone; print what was seen."""
     bare_us = bare_loops.ways_us(WORKERS, _batch_ns(), seconds / 2)
     with tempfile.TemporaryDirectory(prefix="ks") as folder:
         measured = _measure(Path(folder), seconds)
     for line in _report(measured, bare_us):
-        sys.stdout.write(line + "\n")
-    sys.stdout.write(
-        f"(emulated; {os.cpu_count()} cores, load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after)\n"
-    )
-    return 0
+        sys.stdout.write(f"  {line}\n")
 
 
 def _measure(folder: Path, seconds: float) -> Measured:
