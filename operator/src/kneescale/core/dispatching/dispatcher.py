@@ -223,13 +223,11 @@ class Dispatcher:
 
         Later than the last `tick`, but not than now where that was a while ago.
         """
-        # Later than it may be: so that most looks are had when it is ticked anyway.
-        to_look_behind = self._to_look_behind(now_ns)
-        behind_ns = [
-            running.grant.finish_by_ns - min(self._lead_ns, ahead_ns // 2)
-            for running, ahead_ns in to_look_behind
-        ]
-        times_ns = [self._waiting.until_ns, look_again_ns(self._device, now_ns), *behind_ns]
+        times_ns = (
+            self._waiting.until_ns,
+            look_again_ns(self._device, now_ns),
+            self._look_behind_ns(now_ns),
+        )
         return min([time_ns for time_ns in times_ns if time_ns is not None], default=None)
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
@@ -267,6 +265,16 @@ class Dispatcher:
                 self._looked_behind.add(running.grant.grant_id)
                 if following := self._follow(running):
                     yield following
+
+    def _look_behind_ns(self, now_ns: int) -> int | None:
+        """When to look at the latest what may follow a run; most looks are had when it is ticked anyway."""
+        return min(
+            [
+                running.grant.finish_by_ns - min(self._lead_ns, ahead_ns // 2)
+                for running, ahead_ns in self._to_look_behind(now_ns)
+            ],
+            default=None,
+        )
 
     def _to_look_behind(self, now_ns: int) -> Iterator[tuple[Running, int]]:
         """The runs behind which more may be granted, in the order of their ends; from how long before on.
