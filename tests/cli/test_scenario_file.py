@@ -71,6 +71,11 @@ def test_a_scenario_is_read(tmp_path: Path) -> None:
     assert scenario.arrivals == Uniform()
 
 
+def test_beside_others_batches_take_longer_than_they_were_measured_alone(tmp_path: Path) -> None:
+    surface = read(tmp_path, f"interference: 1.25\n{SCENARIO}").models[0].surface
+    assert (surface.latency_ms(50, 1), surface.latency_ms(100, 1)) == (10, 5)
+
+
 def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
     text = SCENARIO.replace("rate: 320", "rate: 1e3").replace("slo_ms: 50", "slo_ms: +5e1")
     model = read(tmp_path, text).models[0]
@@ -121,11 +126,16 @@ def test_a_trace_has_the_rates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("models:", "model:", "3: model is not known; known are profiles, models, gpus, arrivals"),
+        (
+            "models:",
+            "model:",
+            "3: model is not known; known are profiles, models, gpus, arrivals, interference",
+        ),
         ("gpus: 1", "gpus: 0", "2: gpus must be a whole number from 1 to 1000, not '0'"),
         ("gpus: 1", "gpus: {a: b}", "2: gpus must be a whole number from 1 to 1000, not a mapping"),
         ("gpus: 1", "gpus: []", "2: gpus must not be empty"),
         ("gpus: 1", "gpus: [{name: x}]", "2: gpus[0] has no product"),
+        ("gpus: 1", "interference: 0.9", "2: interference must be a number from 1 to 10, not '0.9'"),
         (
             "gpus: 1",
             "gpus: [{name: x, product: A}, {name: y, product: B}]",

@@ -48,6 +48,7 @@ _MAX_TIME_S = 1e9
 #: More than any GPU and any fleet has.
 _MEMORY_GIB = (0.001, 100_000)
 _MAX_WEIGHT = 1_000_000
+_INTERFERENCE = (1, 10)
 _MAX_GPUS = 1000
 
 #: The product of profiles that do not say which one they are of.
@@ -68,14 +69,15 @@ def read_scenario(path: Path, product: str | None = None) -> Scenario:
     """
     with open_text(path) as file:
         document = read_yaml(path, file)
-    fields = document.fields(("profiles", "models"), ("gpus", "arrivals"))
+    fields = document.fields(("profiles", "models"), ("gpus", "arrivals", "interference"))
     profiles = _profiles(fields["profiles"])
     models = [
         item.fields(("name", "profile", "slo_ms"), ("rate", "weight", "memory_gib"))
         for item in fields["models"].items()
     ]
     names = _names(models)
-    surfaces = [_surfaces(of_model["profile"], profiles) for of_model in models]
+    interference = fields["interference"].number(*_INTERFERENCE) if "interference" in fields else 1.0
+    surfaces = [_surfaces(of_model["profile"], profiles, interference) for of_model in models]
     gpus = _gpus(fields.get("gpus"), document, surfaces, product)
     arrivals = _arrivals(fields["arrivals"], names) if "arrivals" in fields else Poisson()
     if isinstance(arrivals, Trace) and any("rate" in of_model for of_model in models):
@@ -150,11 +152,11 @@ def _names(entries: Iterable[Mapping[str, Value]]) -> list[str]:
     return names
 
 
-def _surfaces(profile: Value, profiles: _ByName) -> _ByProduct:
+def _surfaces(profile: Value, profiles: _ByName, interference: float) -> _ByProduct:
     name = profile.text()
     if name not in profiles:
         raise profile.fault(f"{name!r} is not among the profiles: {', '.join(sorted(profiles))}")
-    surfaces = dict(profiles[name])
+    surfaces = {product: surface.beside_others(interference) for product, surface in profiles[name]}
     if len(surfaces) < len(profiles[name]):
         raise profile.fault(
             f"{name!r} is more than one profile on the same product: use metadata.name, of one namespace"

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from math import inf, isfinite
 
@@ -139,6 +139,17 @@ class LatencySurface:
         """This surface with every latency `factor` (above 0) times as long."""
         return LatencySurface.from_points(
             Point(point.gpu_percent, point.batch, factor * point.latency_ms) for point in self.points
+        )
+
+    def beside_others(self, factor: float) -> "LatencySurface":
+        """This surface with every latency on a part of the GPU `factor` (at least 1) times as long."""
+        if factor == 1:
+            return self
+        return LatencySurface.from_points(
+            replace(
+                point, latency_ms=point.latency_ms * (1 if point.gpu_percent == WHOLE_GPU_PERCENT else factor)
+            )
+            for point in self.points
         )
 
 
