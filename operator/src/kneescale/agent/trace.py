@@ -140,8 +140,8 @@ class Trace:
         with self._lock:
             rows = list(self._ended)
         for row in rows:
-            *_, ended_ns, _ = row
-            if ended_ns >= start_ns:
+            # A row ends with when its batch ended and when that was heard; not unpacked, there are many.
+            if row[-2] >= start_ns:
                 yield GrantRecord(*row)
 
     def area_ns(self, now_ns: int) -> int:

@@ -68,14 +68,13 @@ class DeviceState:
         self.followed[run.grant.grant_id] = Followed(run, following.grant.grant_id)
         self.start(following)
 
-    def begin(self, followed: Followed, ended_ns: int) -> Running:
-        """A run that was followed has ended: the other one begins, and takes as long as was planned."""
+    def begin(self, followed: Followed, ended_ns: int) -> Grant:
+        """A run that was followed has ended: the other one begins, for as long as was planned. Its grant."""
         partition, waited, _, is_probe, _ = self.stop(followed.by)
         end_ns = ended_ns + waited.finish_by_ns - followed.run.grant.finish_by_ns
         grant = Grant(waited.grant_id, waited.gpu_percent, waited.batch, end_ns, waited.follows)
-        begun = Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns))
-        self.start(begun)
-        return begun
+        self.start(Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns)))
+        return grant
 
     def next_end_ns(self, now_ns: int) -> int | None:
         """When the next run should end, of those that should not have ended by now."""

@@ -325,7 +325,7 @@ class Dispatcher:
             self._device.partitions[running.partition].held_lanes[running.grant.gpu_percent] -= 1
         else:
             running = followed.run
-            followed_by = self._device.begin(followed, ended_ns).grant
+            followed_by = self._device.begin(followed, ended_ns)
         return Ran(
             running.partition,
             grant_id,
