@@ -34,7 +34,7 @@ def profiling() -> PartitionTerms:
     return PartitionTerms(Role.PROFILE, ms_to_ns(100), 1, 100, 16, LANES, None)
 
 
-def dispatcher(policy: str = "SpatioTemporal", lead_ns: int = 0, **terms: PartitionTerms) -> Dispatcher:
+def dispatcher(policy: str = "SpatioTemporal", lead_ns: int = 0, /, **terms: PartitionTerms) -> Dispatcher:
     """A dispatcher with these partitions, the worker of each connected, at time 0."""
     made = Dispatcher(policy_named(policy), lead_ns)
     made.configure(terms)

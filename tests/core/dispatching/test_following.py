@@ -49,7 +49,7 @@ def test_a_lane_is_granted_on_to_its_own_worker_shortly_before_its_run_ends(poli
 
 
 def test_it_asks_to_be_ticked_early_enough_and_once() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     two_batches_of(device, "a")
     assert device.next_wake_ns(0) == 19 * MS
     assert len(device.tick(19 * MS)) == 1
@@ -63,14 +63,14 @@ def test_without_a_lead_nothing_follows() -> None:
 
 
 def test_what_follows_is_decided_in_the_last_quarter_of_a_run_at_the_earliest() -> None:
-    device = dispatcher(lead_ns=100 * MS, a=whole())
+    device = dispatcher("SpatioTemporal", 100 * MS, a=whole())
     two_batches_of(device, "a")
     assert device.tick(15 * MS - 1) == []
     assert len(device.tick(15 * MS)) == 1
 
 
 def test_a_lane_is_not_granted_on_where_it_is_anothers_turn() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole(), b=whole(slo_ms=60))
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole(), b=whole(slo_ms=60))
     two_batches_of(device, "a")
     device.arrived("b", 8, 0)
     assert device.tick(18 * MS) == []
@@ -82,7 +82,9 @@ def test_a_lane_is_not_granted_on_to_a_run_that_takes_another() -> None:
     surface = LatencySurface.from_points(
         [Point(10, 1, 20), Point(40, 1, 20), Point(10, 8, 400), Point(40, 8, 30)]
     )
-    device = dispatcher(lead_ns=LEAD_NS, a=serving(slo_ms=100, lanes=(10, 40), batch=8, surface=surface))
+    device = dispatcher(
+        "SpatioTemporal", LEAD_NS, a=serving(slo_ms=100, lanes=(10, 40), batch=8, surface=surface)
+    )
     device.arrived("a", 1, 0)
     (first,) = device.tick(0)
     assert first.grant.gpu_percent == 10
@@ -91,7 +93,7 @@ def test_a_lane_is_not_granted_on_to_a_run_that_takes_another() -> None:
 
 
 def test_a_run_that_follows_begins_when_the_other_one_ends_and_has_all_its_time() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     first, second = following(device)
     ran = device.done("a", first.grant.grant_id, 0, 23 * MS, 24 * MS)
     assert ran is not None
@@ -106,7 +108,7 @@ def test_a_run_that_follows_begins_when_the_other_one_ends_and_has_all_its_time(
 
 
 def test_what_waits_cannot_have_ended_nor_begun_before_the_other_one_ended() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     first, second = following(device)
     assert device.done("a", second.grant.grant_id, 19 * MS, 20 * MS, 20 * MS) is None
     end(device, first, 0, 20 * MS)
@@ -115,7 +117,7 @@ def test_what_waits_cannot_have_ended_nor_begun_before_the_other_one_ended() -> 
 
 
 def test_nothing_is_granted_behind_what_waits_itself() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     first, _ = following(device)
     device.arrived("a", 8, 18 * MS)
     assert device.tick(39 * MS) == []
@@ -124,7 +126,7 @@ def test_nothing_is_granted_behind_what_waits_itself() -> None:
 
 
 def test_nothing_is_granted_behind_what_should_have_ended() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     device.arrived("a", 8, 0)
     assert len(device.tick(0)) == 1
     device.arrived("a", 8, 20 * MS)
@@ -134,7 +136,7 @@ def test_nothing_is_granted_behind_what_should_have_ended() -> None:
 
 
 def test_a_worker_that_leaves_gives_both_runs_back() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     first, second = following(device)
     freed = device.left("a", 19 * MS)
     assert [ran.grant_id for ran in freed] == [first.grant.grant_id, second.grant.grant_id]
@@ -143,14 +145,14 @@ def test_a_worker_that_leaves_gives_both_runs_back() -> None:
 
 
 def test_a_run_that_hangs_is_found_although_its_lane_is_granted_on() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     following(device)
     assert device.hung(21 * MS) == set()
     assert device.hung(2_021 * MS) == {"a"}
 
 
 def test_nothing_follows_while_a_profile_waits_for_the_device() -> None:
-    device = dispatcher(lead_ns=LEAD_NS, a=whole(), p=profiling())
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole(), p=profiling())
     two_batches_of(device, "a")
     device.probe("p", 100, 1, 5 * MS, 1 * MS)
     assert device.tick(19 * MS) == []
