@@ -63,9 +63,8 @@ def _checkpoint(node: Node) -> Any:  # noqa: ANN401
 
 
 def _pods_with_processes(node: Node) -> set[str]:
-    top = node.units.cgroups.hierarchies.tracker / node.units.cgroups.name / node.name
-    files = [file for file in top.rglob("cgroup.procs") if _POD_GROUP.search(str(file)) and file.read_text()]
-    return {match[1] for match in map(_POD_GROUP.search, map(str, files)) if match}
+    groups = map(str, node.units.cgroups.occupied(node.name))
+    return {match[1] for match in map(_POD_GROUP.search, groups) if match}
 
 
 def _pods_with_mounts(node: Node) -> set[str]:

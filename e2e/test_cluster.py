@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from e2e import oci
@@ -219,6 +220,5 @@ def _without(pattern: re.Pattern[str], lines: Sequence[str]) -> set[str]:
 
 
 def _command_lines() -> Iterator[str]:
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # the process has ended meanwhile
-            yield file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    for process in psutil.process_iter(["cmdline"]):
+        yield " ".join(process.info["cmdline"] or [])

@@ -7,6 +7,7 @@ container of the program in it, so nothing else is ever taken for the cluster's,
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +78,15 @@ class CgroupTree:
 
     def members(self, group: str = "") -> list[int]:
         """Return the processes in a group and in all groups below it."""
-        top = self.hierarchies.tracker / self.name / group
-        return [pid for file in top.rglob("cgroup.procs") for pid in _pids(file)]
+        return [pid for folder in self._folders(group) for pid in _pids(folder)]
+
+    def occupied(self, group: str = "") -> list[Path]:
+        """Return the folders of those groups, of the group and all below it, that hold a process."""
+        return [folder for folder in self._folders(group) if _pids(folder)]
+
+    def _folders(self, group: str) -> Iterator[Path]:
+        # Not rglob: that fails where a group is removed meanwhile.
+        return (Path(folder) for folder, _, _ in os.walk(self.hierarchies.tracker / self.name / group))
 
     def kill(self, group: str = "") -> None:
         """End every process in a group and below it, and wait until none is left. Raises TimeoutError."""
@@ -113,9 +121,9 @@ def _hand_on_controllers(folder: Path) -> None:
     (folder / "cgroup.subtree_control").write_text(wanted)
 
 
-def _pids(file: Path) -> list[int]:
+def _pids(folder: Path) -> list[int]:
     try:
-        return [int(pid) for pid in file.read_text().split()]
+        return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
     except OSError:  # the group was removed meanwhile
         return []
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -124,8 +125,7 @@ class Worker:
 
     def children(self) -> list[int]:
         """PIDs of the processes that it started."""
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
-        return [int(pid) for task in tasks for pid in task.read_text().split()]
+        return [child.pid for child in psutil.Process(self._process.pid).children()]
 
     def log(self) -> str:
         """What it wrote so far."""
