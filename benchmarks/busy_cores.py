@@ -24,8 +24,8 @@ def busy_cores() -> Iterator[None]:
 
 def _spin() -> NoReturn:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # Not a bare loop: a kernel that preempts lazily lets that run on until its next tick, 4 ms at 250 Hz, when
-    # another core makes a task ready here. Who enters the kernel gives way at once.
+    # Not a bare loop: a kernel that preempts lazily lets that run on until its next tick, 4 ms at 250 Hz,
+    # when another core makes a task ready here. Who enters the kernel gives way at once.
     while True:
         os.sched_yield()
 
