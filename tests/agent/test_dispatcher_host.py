@@ -220,8 +220,9 @@ def test_a_worker_that_hangs_gives_way_and_only_a_new_one_takes_its_place(
         new.next_grant()
 
 
+@pytest.mark.parametrize("said_before", [0, 200], ids=["in one read", "behind more than one turn reads"])
 def test_what_a_worker_says_while_the_host_stands_still_is_heard_before_it_is_called_hung(
-    short_dir: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    short_dir: Path, path: Path, monkeypatch: pytest.MonkeyPatch, said_before: int
 ) -> None:
     host = dispatcher_host(short_dir)
     host.assign(assignment_of("a", "b"))
@@ -239,6 +240,7 @@ def test_what_a_worker_says_while_the_host_stands_still_is_heard_before_it_is_ca
         grant = punctual.next_grant()
 
         def stand_still(broker: GrantBroker, name: str, message: Message, now_ns: int) -> Terms | None:
+            punctual.send_bytes(encode(Arrived(1, now_ns)) * said_before)
             punctual.done(grant)
             monkeypatch.setattr(time, "monotonic_ns", lambda: clock() + 60 * NS_PER_S)
             monkeypatch.setattr(GrantBroker, "handle", handle)

@@ -173,6 +173,7 @@ async def test_a_batch_behind_another_runs_on_its_thread_and_behind_one_that_end
     granted.put(first)
     await asyncio.to_thread(together.wait)
     assert rig.runner.run_behind(first, second)
+    assert rig.runner._overdue(time.monotonic_ns() + 3600 * NS_PER_S) == {first}
     await asyncio.to_thread(together.wait)
     assert (await requests[1].answer)[0].tolist() == [[2, 2]]
     assert threads[0] == threads[1]

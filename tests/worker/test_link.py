@@ -3,15 +3,16 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from kneescale.core.errors import ProtocolError
-from kneescale.core.wire import Hello, Message, Refuse, Restart, Role, encode
+from kneescale.core.wire import Decoder, Done, Hello, Message, Refuse, Restart, Role, encode
 from kneescale_worker.link import AgentLink, MessageReader, connect
+from tests.waiting import until
 
 HELLO = Hello(Role.SERVE, born_ns=1)
 
@@ -90,3 +91,24 @@ async def test_bytes_that_are_no_message_are_an_error(folder: Path) -> None:
         ends.agent.sendall(b"\xff" * 8)
         with pytest.raises(ProtocolError):
             next_message(ends.reader)
+
+
+async def test_what_did_not_fit_arrives_before_what_is_sent_after_it(folder: Path) -> None:
+    async with connected(folder) as ends:
+        ends.agent.setblocking(False)
+        decoder, heard = Decoder(), list[Message]()
+
+        def hear() -> bool:
+            with suppress(BlockingIOError):
+                while data := ends.agent.recv(65_536):
+                    heard.extend(decoder.feed(data))
+            return len(heard) == 1 + len(sent)
+
+        # More than the socket takes, and one when it has room again; the event loop has not turned yet.
+        sent = [Done(number, 0, 0) for number in range(2_000)]
+        for message in sent[:-1]:
+            ends.link.send_from_any_thread(message)
+        assert not hear()
+        ends.link.send_from_any_thread(sent[-1])
+        await until(hear)
+    assert heard == [HELLO, *sent]

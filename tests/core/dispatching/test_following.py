@@ -144,11 +144,73 @@ def test_a_worker_that_leaves_gives_both_runs_back() -> None:
     assert (device.free_percent, device.running) == (100, ())
 
 
+def test_a_worker_that_leaves_between_two_grants_that_follow_is_granted_no_more() -> None:
+    """As one does that cannot be sent the first of them."""
+    surface = LatencySurface.from_points(Point(50, batch, 20.0) for batch in (1, 8))
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=serving(slo_ms=500, lanes=(50,), surface=surface))
+    device.arrived("a", 32, 0)
+    assert len(device.tick(0)) == 2
+    grants = device.grants(18 * MS)
+    assert next(grants).grant.follows
+    device.left("a", 18 * MS)
+    assert list(grants) == []
+    assert device.free_percent == 100
+
+
+def test_a_lane_is_not_granted_on_to_items_that_are_to_be_refused_by_then() -> None:
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=whole(slo_ms=30))
+    first = two_batches_of(device, "a")
+    device.refuse(11 * MS)
+    device.arrived("a", 3, 9 * MS)
+    device.arrived("a", 5, 15 * MS)
+    assert device.refuse(18 * MS) == []
+    assert device.tick(18 * MS) == []
+    end(device, first, 0, 20 * MS)
+    assert [refused.count for refused in device.refuse(20 * MS)] == [3]
+    assert [granted.grant.batch for granted in device.tick(20 * MS)] == [5]
+
+
+def test_looking_behind_a_run_changes_no_plan() -> None:
+    """The oldest item of b can be in time at 18.9 ms, and could not once the run of a should have ended."""
+    halves = LatencySurface.from_points(Point(50, batch, 20.0) for batch in (1, 8))
+    slower = LatencySurface.from_points([Point(50, 1, 20.0), Point(50, 8, 30.0)])
+    granted = []
+    for lead_ns in (0, LEAD_NS):
+        device = dispatcher(
+            "SpatioTemporal",
+            lead_ns,
+            a=serving(slo_ms=500, lanes=(50,), surface=halves),
+            b=serving(slo_ms=60, lanes=(50,), surface=slower),
+        )
+        now_ns = 1000 * MS
+        device.arrived("b", 8, now_ns)
+        device.arrived("a", 8, now_ns)
+        (of_b,) = (each for each in device.tick(now_ns) if each.partition == "b")
+        device.arrived("a", 8, now_ns + MS)
+        device.arrived("b", 1, now_ns - 20 * MS - MS // 2)
+        device.arrived("b", 1, now_ns + 17 * MS)
+        device.tick(now_ns + 18 * MS)
+        end(device, of_b, now_ns, now_ns + 19 * MS)
+        granted.append([each.grant.batch for each in device.tick(now_ns + 19 * MS) if each.partition == "b"])
+    assert granted == [[1], [1]]
+
+
 def test_a_run_that_hangs_is_found_although_its_lane_is_granted_on() -> None:
     device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     following(device)
     assert device.hung(21 * MS) == set()
     assert device.hung(2_021 * MS) == {"a"}
+
+
+def test_what_waits_behind_a_run_that_is_slow_does_not_hang() -> None:
+    surface = LatencySurface.from_points([Point(100, 1, 300.0), Point(100, 8, 1000.0)])
+    device = dispatcher("SpatioTemporal", LEAD_NS, a=serving(slo_ms=8000, lanes=(100,), surface=surface))
+    device.arrived("a", 8, 0)
+    assert len(device.tick(0)) == 1
+    device.arrived("a", 1, 997 * MS)
+    assert len(device.tick(999 * MS)) == 1
+    assert device.hung(9_999 * MS) == set()
+    assert device.hung(10_001 * MS) == {"a"}
 
 
 def test_nothing_follows_while_a_profile_waits_for_the_device() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,14 +59,16 @@ class Behind:
                 self._batch = batch
             return not self._is_closed
 
-    def close(self) -> "Batch | None":
-        """The other one is over; what is behind it."""
+    def close(self, ended_ns: int) -> "Batch | None":
+        """The other one ended then; what is behind it has its planned time from then on, as for the agent."""
         with self._lock:
             self._is_closed = True
+            if self._batch is not None:
+                self._batch.finish_by_ns = ended_ns + (self._batch.planned_ns or 0)
             return self._batch
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
     """What was taken from the queue, to run on a lane of `gpu_percent`; over at once when that is nothing.
 
@@ -77,7 +80,7 @@ class Batch:
     #: When it should have ended; a batch that has not long after is hung, and so is this worker.
     finish_by_ns: int
     on_end: Callable[[BatchRun], None] = lambda run: None
-    #: When its grant came, and how long that says it takes; None where nobody granted it.
+    #: When its grant came, and how long that says it takes; None where nobody granted it, or it does not say.
     granted_ns: int | None = None
     planned_ns: int | None = None
     behind: Behind = field(default_factory=Behind)
@@ -140,8 +143,8 @@ class BatchRunner:
 
     def run_behind(self, first: Batch, batch: Batch) -> bool:
         """Have a batch run on the thread of `first` as soon as that has ended; not where it has already."""
-        # One that waits is to end like those that run, in a worker that exits.
-        self._running[batch] = hung_after_ns(time.monotonic_ns(), batch.finish_by_ns)
+        # One that waits is to end like those that run, in a worker that exits; it does not hang.
+        self._running[batch] = sys.maxsize
         return first.behind.put(batch)
 
     async def watch(self) -> None:
@@ -179,8 +182,8 @@ class BatchRunner:
     def _listen(self, next_batch: Callable[[], Batch | None]) -> None:
         batch = next_batch()
         while batch is not None:
-            self._run(batch)
-            batch = batch.behind.close() or next_batch()
+            run = self._run(batch)
+            batch = batch.behind.close(run.ended_ns) or next_batch()
 
     def _run(self, batch: Batch) -> BatchRun:
         """The way of a batch, on a lane's thread."""

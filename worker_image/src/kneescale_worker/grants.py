@@ -125,7 +125,7 @@ class GrantClient:
             grant.finish_by_ns,
             on_end=partial(self._ended, link, grant),
             granted_ns=now_ns,
-            planned_ns=max(0, grant.finish_by_ns - (now_ns if first is None else first.finish_by_ns)),
+            planned_ns=_planned_ns(grant, first, now_ns),
         )
         self._granted[link, grant.grant_id] = batch
         return batch
@@ -170,6 +170,13 @@ class GrantClient:
         self._link = None
         self.alone.set()
         self._metrics.agent_connected.set(0)
+
+
+def _planned_ns(grant: Grant, first: Batch | None, now_ns: int) -> int | None:
+    """How long a grant's batch is planned to take; None where it was to follow one that has ended."""
+    if grant.follows and first is None:
+        return None
+    return max(0, grant.finish_by_ns - (now_ns if first is None else first.finish_by_ns))
 
 
 def _too_late(terms: Terms) -> TooLateError:

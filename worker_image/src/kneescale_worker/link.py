@@ -78,6 +78,8 @@ class AgentLink(asyncio.Protocol):
         self._reader: MessageReader | None = None
         #: Held while something is sent, and where the connection comes and goes.
         self._lock = Lock()
+        #: Frames that did not fit, and wait for the event loop.
+        self._late = bytearray()
         #: Set when the connection is gone.
         self.closed = asyncio.Event()
 
@@ -88,17 +90,27 @@ class AgentLink(asyncio.Protocol):
                 self._transport.write(encode(message))
 
     def send_from_any_thread(self, message: Message) -> None:
-        """The same without a way through the event loop, which is long for a batch's end."""
+        """The same without a way through the event loop, which is long for a batch's end.
+
+        What is sent so arrives in its order.
+        """
         with self._lock:
             if self._transport is None:
                 return
-            # Behind what asyncio still has to send, or not at all: frames must not mix.
-            if self._transport.get_write_buffer_size() == 0:
+            # Behind what is still to be sent, or not at all: frames must not mix.
+            if not self._late and self._transport.get_write_buffer_size() == 0:
                 with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
                     # A frame is far smaller than what a Unix socket takes or refuses as a whole.
                     os.write(self._fileno, encode(message))
                     return
-        self._loop.call_soon_threadsafe(self.send, message)
+            self._late += encode(message)
+        self._loop.call_soon_threadsafe(self._send_late)
+
+    def _send_late(self) -> None:
+        with self._lock:
+            if self._transport is not None:
+                self._transport.write(bytes(self._late))
+            self._late.clear()
 
     def detach_reader(self) -> MessageReader:
         """From now on the reader, always the same, has the messages that come, and `on_message` none."""

@@ -148,6 +148,10 @@ class GrantBroker:
         """Why the last `tick` granted no more than it did, and until when."""
         return self._dispatcher.waiting
 
+    def overdue(self, now_ns: int) -> set[str]:
+        """Partitions whose worker would be fenced now."""
+        return self._dispatcher.hung(now_ns)
+
     def fence(self, now_ns: int) -> set[str]:
         """Partitions whose worker has a batch that will never end: hung until the worker is a new one."""
         hung = self._dispatcher.hung(now_ns)

@@ -11,6 +11,8 @@ from kneescale.core.wire import Decoder, Message, encode
 #: Read in one turn of the dispatcher's thread, about 100 messages or a millisecond: a worker that floods its
 #: socket waits for its next turn, as all others do, and what it has not sent stays with it.
 _READ_BYTES = 2_048
+#: So many reads empty a socket, as large as Linux makes it (net.core.wmem_default).
+READS_OF_ALL = 212_992 // _READ_BYTES
 #: A worker has at most a grant per lane outstanding, and no more refusals than it announced items; one that
 #: lets this much pile up does not read.
 _MAX_PENDING_BYTES = 65_536
@@ -25,6 +27,8 @@ class WorkerConnection:
         self._sock = sock
         self._decoder = Decoder()
         self._pending = bytearray()
+        #: Whether more may have come than the last turn has read.
+        self.is_behind = False
 
     def fileno(self) -> int:
         """The descriptor, for a selector."""
@@ -42,9 +46,11 @@ class WorkerConnection:
         try:
             data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
+            self.is_behind = False
             return []
         if not data:
             raise ConnectionResetError("the worker hung up")
+        self.is_behind = len(data) == _READ_BYTES
         return list(self._decoder.feed(data))
 
     def send(self, message: Message) -> None:

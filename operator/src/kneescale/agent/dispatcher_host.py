@@ -16,7 +16,7 @@ from threading import Lock
 
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker, PartitionView
-from kneescale.agent.connection import WorkerConnection
+from kneescale.agent.connection import READS_OF_ALL, WorkerConnection
 from kneescale.agent.listeners import Listeners
 from kneescale.agent.quiet_log import QuietLog
 from kneescale.agent.trace import Trace
@@ -232,9 +232,19 @@ class DispatcherHost:
 
         Not by what the clock says now: this thread may have stood still since, and not the worker.
         """
+        for name in self._broker.overdue(heard_ns):
+            self._hear_out(name)
         for name in self._broker.fence(heard_ns):
             self._log.warn(name, "a batch of partition %s never ends; its worker is disconnected")
             self._hang_up(name, "it hangs")
+
+    def _hear_out(self, name: str) -> None:
+        """Take all that a worker has said: a turn may have read too little to come to its batch's end."""
+        connection = self._connections[name]
+        for _ in range(READS_OF_ALL):
+            if not connection.is_behind:
+                break
+            self._on_ready(name, connection, selectors.EVENT_READ)
 
     def _hang_up(self, name: str, reason: str) -> None:
         connection = self._connections.pop(name, None)

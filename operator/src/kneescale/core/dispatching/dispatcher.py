@@ -30,6 +30,7 @@ PROBE_LIMIT_NS = 60 * NS_PER_S
 #: comes later may wait for one run more.
 MOST_LEADS = 4
 LEAD_DIVISOR = 4
+_REFUSED_FIRST = Wait("items are refused first")
 
 
 class Granted(NamedTuple):
@@ -89,7 +90,7 @@ class Dispatcher:
 
     @property
     def running(self) -> tuple[Running, ...]:
-        """The grants in flight, oldest first; those that are followed before all others."""
+        """The grants in flight; those that are followed before all others."""
         followed = (each.run for each in self._device.followed.values())
         return (*followed, *self._device.running.values())
 
@@ -121,7 +122,8 @@ class Dispatcher:
 
     def hung(self, now_ns: int) -> set[str]:
         """The partitions that have a run which should have ended long ago."""
-        return {each.partition for each in self.running if now_ns > each.hung_after_ns}
+        begun = filter(self._has_begun, self.running)
+        return {each.partition for each in begun if now_ns > each.hung_after_ns}
 
     def configure(self, partitions: Mapping[str, PartitionTerms]) -> None:
         """Take a new schedule.
@@ -183,7 +185,7 @@ class Dispatcher:
         running = self._in_flight(grant_id)
         if running is None or running.partition != name or started_ns < running.granted_ns:
             return None
-        if running.grant.follows in self._device.followed:
+        if not self._has_begun(running):
             return None
         ran = self._end(grant_id, started_ns, ended_ns)
         if not running.is_probe:
@@ -261,7 +263,9 @@ class Dispatcher:
 
     def _grants_ahead(self, now_ns: int) -> Iterator[Granted]:
         for running, ahead_ns in tuple(self._to_look_behind(now_ns)):
-            if running.grant.finish_by_ns - ahead_ns <= now_ns:
+            # Its worker may have left since: who cannot be sent one grant leaves before the next is decided.
+            is_there = running.grant.grant_id in self._device.running
+            if is_there and running.grant.finish_by_ns - ahead_ns <= now_ns:
                 self._looked_behind.add(running.grant.grant_id)
                 if following := self._follow(running):
                     yield following
@@ -288,8 +292,7 @@ class Dispatcher:
             if end_ns <= now_ns or grant_id in self._looked_behind:
                 continue
             running = device.running[grant_id]
-            has_begun = running.grant.follows not in device.followed
-            if has_begun and device.partitions[running.partition].items:
+            if self._has_begun(running) and device.partitions[running.partition].items:
                 yield running, min(MOST_LEADS * self._lead_ns, (end_ns - running.granted_ns) // LEAD_DIVISOR)
 
     def _follow(self, running: Running) -> Granted | None:
@@ -303,15 +306,27 @@ class Dispatcher:
         return Granted(name, following.grant)
 
     def _run_once_over(self, running: Running, end_ns: int) -> Run | Wait:
-        """What the policy wants with the lane of a run, which it is asked as if that had ended."""
+        """What the policy wants with the lane of a run, which it is asked as if that had ended.
+
+        Nothing where items of that worker are to be refused then: what is taken now would take them along.
+        """
         held_lanes, lane = self._device.partitions[running.partition].held_lanes, running.grant.gpu_percent
         self._device.stop(running.grant.grant_id)
         held_lanes[lane] -= 1
         try:
+            refusals = self._policy.refusals(self._device, end_ns)
+            if any(partition.name == running.partition for partition, _ in refusals):
+                return _REFUSED_FIRST
             return self._policy.next_run(self._device, end_ns)
         finally:
             self._device.start(running)
             held_lanes[lane] += 1
+            for partition in self._device.partitions.values():
+                partition.plan_anew()
+
+    def _has_begun(self, running: Running) -> bool:
+        """Whether a run in flight waits for no other one to end."""
+        return running.grant.follows not in self._device.followed
 
     def _in_flight(self, grant_id: int) -> Running | None:
         followed = self._device.followed.get(grant_id)

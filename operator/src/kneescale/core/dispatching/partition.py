@@ -173,6 +173,11 @@ class Partition:
         if arrived_ns is not None:
             self._plan_from(arrived_ns)
 
+    def plan_anew(self) -> None:
+        """Plan for the oldest item again, where `skip_late` moved on to another one."""
+        if self.items and self.end_by_ns != self.end_by_of(self.queue.oldest_ns):
+            self._plan_from(self.queue.oldest_ns)
+
     def count_lost(self, now_ns: int, least_ns: int) -> int:
         """How many of the oldest items would be late even if they took no longer than `least_ns` from now."""
         return self.queue.older_than(now_ns - self._slack_ns(least_ns))
