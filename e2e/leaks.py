@@ -23,7 +23,8 @@ def leaks(cluster: LocalCluster, kubectl: Kubectl) -> list[str]:
     """A sentence for each thing that is left over on a node or in the API server, or that is missing."""
     pods = _items(kubectl, "pods")
     claims = _items(kubectl, "resourceclaims")
-    found = [f"{_name(claim)} is reserved for no pod" for claim in claims if not _holders(claim)]
+    all_uids = {pod["metadata"]["uid"] for pod in pods}
+    found = [f"{_name(claim)} is reserved for no pod" for claim in claims if not _holders(claim) & all_uids]
     found += [f"{_name(obj)} does not end" for obj in pods + claims if "deletionTimestamp" in obj["metadata"]]
     for node in cluster.nodes():
         uids = {pod["metadata"]["uid"] for pod in pods if pod["spec"].get("nodeName") == node.name}
@@ -34,10 +35,16 @@ def leaks(cluster: LocalCluster, kubectl: Kubectl) -> list[str]:
 
 def wait_until_tidy(cluster: LocalCluster, kubectl: Kubectl, timeout_s: float) -> None:
     """Return once nothing is left over. Raises TimeoutError that says what is."""
+    found: list[str] = []
+
+    def tidy() -> bool:
+        found[:] = leaks(cluster, kubectl)
+        return not found
+
     try:
-        wait_until(lambda: not leaks(cluster, kubectl), "nothing is left over", timeout_s, poll_s=1.0)
+        wait_until(tidy, "nothing is left over", timeout_s, poll_s=1.0)
     except TimeoutError as error:
-        raise TimeoutError(f"{error}: {'; '.join(leaks(cluster, kubectl))}") from error
+        raise TimeoutError(f"{error}: {'; '.join(found)}") from error
 
 
 def _on_node(node: Node, pods: Collection[str], claims: Collection[str]) -> Iterator[str]:

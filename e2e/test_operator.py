@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
 from e2e.demo.system import NAMESPACE, Kneescale
+from e2e.leaks import wait_until_tidy
 from e2e.shop import STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from harness.runner import CommandError
 from harness.wait import wait_until
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.cluster
 #: Everything that the operator makes for a model.
 MADE = "pods,jobs,resourceclaims,services,modelprofiles"
 MEASURED_S = 240.0
+TIDY_S = 30.0
 
 
 def dry_run(kubectl: Kubectl, folder: Path, obj: Object, *options: str) -> str:
@@ -28,9 +31,11 @@ def dry_run(kubectl: Kubectl, folder: Path, obj: Object, *options: str) -> str:
 
 
 @pytest.fixture
-def shop(kubectl: Kubectl, tmp_path: Path) -> Iterator[Shop]:
+def shop(kubectl: Kubectl, local_cluster: LocalCluster, tmp_path: Path) -> Iterator[Shop]:
+    """A shop; once it is closed, nothing is left over."""
     with opened(kubectl, tmp_path) as shop:
         yield shop
+    wait_until_tidy(local_cluster, kubectl, TIDY_S)
 
 
 @pytest.fixture

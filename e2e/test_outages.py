@@ -1,13 +1,16 @@
 """Parts that go away: requests are answered on, and all comes back to where it was."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e.clients import failures, steady_load
 from e2e.cluster.kubectl import Kubectl
+from e2e.cluster.local import LocalCluster
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR, Kneescale
 from e2e.demo.trace import overcommitted
+from e2e.leaks import wait_until_tidy
 from e2e.shop import MOBILENET, STARTED_S, Shop, imported_profile, inference_model, opened
 from harness.runner import CommandError
 from harness.wait import wait_until
@@ -18,6 +21,14 @@ RATE_RPS = 20
 BACK_S = 60.0
 #: A model whose requests keep more than one lane busy.
 LARGE, LARGE_RPS, ITEMS = "vgg19", 15, 16
+
+
+@pytest.fixture(autouse=True)
+def tidy(local_cluster: LocalCluster, kubectl: Kubectl) -> Iterator[None]:
+    """After each test nothing is left over."""
+    yield
+    # The processes of pods that were deleted by force are still to end.
+    wait_until_tidy(local_cluster, kubectl, BACK_S)
 
 
 def test_without_agents_workers_answer_alone_and_join_the_new_ones(shop: Shop) -> None:

@@ -16,10 +16,13 @@ from e2e.cluster.local import LocalCluster
 from e2e.demo.system import AGENT, NAMESPACE, Kneescale
 from e2e.shop import MOBILENET, STARTED_S, Object, Shop, imported_profile, inference_model, opened
 from harness.runner import CommandError, Shell
+from kneescale.api.names import DRIVER
 
 pytestmark = pytest.mark.cluster
 
 SCHEDULES = "/apis/kneescale.dev/v1alpha1/gpuschedules"
+SLICES = "/apis/resource.k8s.io/v1/resourceslices"
+SOCKET = "/run/kneescale/dispatcher.sock"
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +67,32 @@ def test_a_worker_has_no_privilege_and_no_token(shop: Shop) -> None:
 
 
 def test_a_worker_sees_its_own_socket_and_no_other(shop: Shop) -> None:
-    code = "import os; print(os.stat('/run/kneescale/dispatcher.sock').st_ino)"
+    code = f"import os; print(os.stat({SOCKET!r}).st_ino)"
     assert len({in_worker(shop, pod, code) for pod in shop.ready_pods()}) == 2
     mounts = "print(*[l for l in open('/proc/self/mountinfo') if 'kneescale' in l])"
     uids = shop.uids("resourceclaims")
     for pod in shop.ready_pods():
         found = in_worker(shop, pod, mounts)
         assert [uid for uid in uids.values() if uid in found] == [uids[pod]]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        f"import os; os.unlink({SOCKET!r})",
+        f"import os; os.rename({SOCKET!r}, {SOCKET + '.old'!r})",
+        f"import socket; socket.socket(socket.AF_UNIX).bind({SOCKET + '.new'!r})",
+    ],
+    ids=["remove", "move", "bind"],
+)
+def test_a_worker_neither_removes_nor_replaces_its_socket(shop: Shop, attempt: str) -> None:
     for pod in shop.ready_pods():
         with pytest.raises(CommandError, match="Read-only file system"):
-            in_worker(shop, pod, "import os; os.unlink('/run/kneescale/dispatcher.sock')")
+            in_worker(shop, pod, attempt)
 
 
-def test_another_pod_with_the_workers_user_sees_no_socket(shop: Shop, tmp_path: Path) -> None:
-    (image,) = {pod["spec"]["containers"][0]["image"] for pod in shop.get("pods")["items"]}
+def test_another_pod_with_the_workers_user_on_its_node_sees_no_socket(shop: Shop) -> None:
+    worker = shop.get("pods")["items"][0]["spec"]
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     code = "import os; print(os.path.exists('/run/kneescale'), os.path.exists('/var/lib/kneescale'))"
     stranger: Object = {
@@ -85,11 +100,12 @@ def test_another_pod_with_the_workers_user_sees_no_socket(shop: Shop, tmp_path: 
         "kind": "Pod",
         "metadata": {"name": "stranger"},
         "spec": {
+            "nodeName": worker["nodeName"],
             "restartPolicy": "Never",
             "containers": [
                 {
                     "name": "stranger",
-                    "image": image,
+                    "image": worker["containers"][0]["image"],
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["python", "-c", code],
                     "securityContext": security,
@@ -98,6 +114,7 @@ def test_another_pod_with_the_workers_user_sees_no_socket(shop: Shop, tmp_path: 
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": 65532,
+                "runAsGroup": 65532,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
         },
@@ -143,40 +160,57 @@ def as_agent_of_node2(token: str, cluster: Cluster, tmp_path: Path) -> Callable[
 
 
 @pytest.fixture
-def forge_status(token: str, cluster: Cluster) -> Callable[[str, Object], Object]:
-    """Tries to patch an object by way of its status, which kubectl reads first; what the server answers."""
+def ask(token: str, cluster: Cluster) -> Callable[..., Object]:
+    """Asks the server with that token for a change, which is not kept; what it answers, refusals as well.
+
+    Not by kubectl, which reads an object before it changes it.
+    """
     (known,) = json.loads(cluster.kubeconfig.read_text())["clusters"]
     authority = base64.b64decode(known["cluster"]["certificate-authority-data"]).decode()
     trusting = ssl.create_default_context(cadata=authority)
 
-    def forge(path: str, patch: Object) -> Object:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
-        body = json.dumps(patch).encode()
-        url = f"{known['cluster']['server']}{path}/status?dryRun=All"
-        request = Request(url, body, headers, method="PATCH")
+    def ask(method: str, path: str, body: Object | None = None) -> Object:
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{known['cluster']['server']}{path}?dryRun=All"
         try:
-            with urlopen(request, context=trusting) as answer:
+            with urlopen(Request(url, data, headers, method=method), context=trusting) as answer:
                 return dict(json.load(answer))
         except HTTPError as error:
             with error:
                 return dict(json.load(error))
 
-    return forge
+    return ask
 
 
-def of_node(as_agent: Callable[..., str], kind: str, node: str) -> list[str]:
-    """The names of a node's objects of a kind."""
-    return as_agent("get", kind, f"--field-selector=spec.nodeName={node}", "-o=name").split()
+def of_node(as_agent: Callable[..., str], kind: str, node: str) -> list[Object]:
+    """A node's objects of a kind."""
+    found = as_agent("get", kind, f"--field-selector=spec.nodeName={node}", "-o=json")
+    return list(json.loads(found)["items"])
+
+
+def a_schedule(as_agent: Callable[..., str], node: str) -> str:
+    """The path of one of a node's GPUSchedules."""
+    return f"{SCHEDULES}/{of_node(as_agent, 'gpuschedules', node)[0]['metadata']['name']}"
+
+
+def next_slice(as_agent: Callable[..., str], node: str) -> tuple[str, Object]:
+    """The path of a node's ResourceSlice, and what would replace it."""
+    (published,) = of_node(as_agent, "resourceslices", node)
+    published["spec"]["pool"]["generation"] += 1
+    return f"{SLICES}/{published['metadata']['name']}", published
 
 
 def test_an_agent_writes_what_is_of_its_own_node(
-    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str, Object], Object]
+    as_agent_of_node2: Callable[..., str], ask: Callable[..., Object]
 ) -> None:
-    (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node2")
-    written = forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", {"status": {"summary": "its own"}})
+    schedule = a_schedule(as_agent_of_node2, "node2")
+    written = ask("PATCH", f"{schedule}/status", {"status": {"summary": "its own"}})
     assert written["status"]["summary"] == "its own"
-    (published,) = of_node(as_agent_of_node2, "resourceslices", "node2")
-    assert "deleted" in as_agent_of_node2("delete", published, "--dry-run=server")
+    path, replacement = next_slice(as_agent_of_node2, "node2")
+    assert ask("PUT", path, replacement)["spec"] == replacement["spec"]
+    assert ask("DELETE", path)["kind"] == "ResourceSlice"
 
 
 @pytest.mark.parametrize(
@@ -194,23 +228,52 @@ def test_an_agent_writes_what_is_of_its_own_node(
     ids=lambda patch: next(key for fields in patch.values() for key in fields),
 )
 def test_an_agent_writes_no_more_than_its_condition_of_its_own_node(
-    forge_status: Callable[[str, Object], Object], patch: Object
+    ask: Callable[..., Object], patch: Object
 ) -> None:
-    answer = forge_status("/api/v1/nodes/node2", patch)
+    answer = ask("PATCH", "/api/v1/nodes/node2/status", patch)
     assert "nothing of its node but the condition KneescaleGPUsReady" in answer["message"]
 
 
 def test_an_agent_writes_nothing_of_another_node(
-    as_agent_of_node2: Callable[..., str], forge_status: Callable[[str, Object], Object]
+    as_agent_of_node2: Callable[..., str], ask: Callable[..., Object]
 ) -> None:
     says = "the agent of node node2 may not write an object of node node1"
-    (*_, schedule) = of_node(as_agent_of_node2, "gpuschedules", "node1")
-    forged = {"status": {"summary": "forged"}}
-    assert says in forge_status(f"{SCHEDULES}/{schedule.partition('/')[2]}", forged)["message"]
-    assert says in forge_status("/api/v1/nodes/node1", {"status": {"conditions": []}})["message"]
-    (published,) = of_node(as_agent_of_node2, "resourceslices", "node1")
-    with pytest.raises(CommandError, match=says):
-        as_agent_of_node2("delete", published, "--dry-run=server")
+    schedule = a_schedule(as_agent_of_node2, "node1")
+    assert says in ask("PATCH", f"{schedule}/status", {"status": {"summary": "forged"}})["message"]
+    assert says in ask("PATCH", "/api/v1/nodes/node1/status", {"status": {"conditions": []}})["message"]
+    path, replacement = next_slice(as_agent_of_node2, "node1")
+    assert says in ask("PUT", path, replacement)["message"]
+    assert says in ask("DELETE", path)["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "pool"),
+    [
+        (f"node2-{DRIVER}", DRIVER, "node1"),
+        (f"node2-{DRIVER}", "gpu.nvidia.com", "node2"),
+        # No node of this cluster: its name must be free for its agent.
+        (f"node3-{DRIVER}", DRIVER, "node2"),
+    ],
+    ids=["pool", "driver", "name"],
+)
+def test_an_agent_takes_the_place_of_no_other_slice(
+    ask: Callable[..., Object], name: str, driver: str, pool: str
+) -> None:
+    newest = {"name": pool, "generation": 10**9, "resourceSliceCount": 1}
+    forged = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": name},
+        "spec": {"driver": driver, "nodeName": "node2", "pool": newest, "devices": []},
+    }
+    assert f"may write no ResourceSlice but node2-{DRIVER}," in ask("POST", SLICES, forged)["message"]
+
+
+def test_an_agent_writes_no_schedule(
+    as_agent_of_node2: Callable[..., str], ask: Callable[..., Object]
+) -> None:
+    schedule = a_schedule(as_agent_of_node2, "node2")
+    assert ask("PATCH", schedule, {"spec": {"policy": "Temporal"}})["reason"] == "Forbidden"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The account of a run: which requests were answered in time, and which fault explains the others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from e2e.chaos.cores import PERIOD_S
@@ -37,7 +37,7 @@ _REFUSED = ("cannot be answered within the SLO", "would pass the queue's limit",
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault that happened, in seconds of this machine's monotonic clock."""
+    """A fault in its turn, in seconds of this machine's monotonic clock."""
 
     fault: str
     victim: str
@@ -47,6 +47,8 @@ class Struck:
     ended_s: float
     #: Where it was; empty where that was everywhere.
     node: str = ""
+    #: That it did not come to pass, or only half-way, and why; empty where it did.
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +96,26 @@ def _span(
     """From when to when a fault accounts for failures."""
     last_s = fault.ended_s + EXPLAINS_FOR_S.get(fault.fault, 0.0)
     for began_s, ended_s in _standstills(fault, adversity):
-        if fault.began_s <= ended_s and began_s <= last_s:
+        if began_s <= last_s:
             last_s += ended_s - began_s
     felt = [each for each in outcomes if fault.began_s <= each.due_s <= last_s]
     # A request that was waiting when the fault began failed by it, too.
     return fault.began_s - BUCKET_S, _back_s(attainment_over_time(felt, slo_ms, 0.0), last_s)
 
 
-def _standstills(fault: Struck, adversity: Adversity) -> list[tuple[float, float]]:
-    """From when to when nothing could come back from a fault."""
+def _standstills(fault: Struck, adversity: Adversity) -> Iterator[tuple[float, float]]:
+    """From when to when nothing could come back from a fault that was over: one after the other."""
     found = [(at_s, at_s + PERIOD_S) for at_s in adversity.short_s]
     for other in adversity.struck:
         if other.fault == _CONTROL_PLANE_AWAY:
             found.append((other.began_s, other.ended_s))
         elif other.fault == _KUBELET_RESTARTED and other.node == fault.node:
             found.append((other.began_s, other.ended_s + _KUBELET_STARTS_S))
-    return sorted(found)
+    until_s = fault.ended_s
+    for began_s, ended_s in sorted(found):
+        if ended_s > until_s:
+            yield max(began_s, until_s), ended_s
+            until_s = ended_s
 
 
 def _back_s(attainments: Iterable[tuple[float, float]], last_s: float) -> float:

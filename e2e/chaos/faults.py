@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from e2e import mad_worker
 from e2e.cluster.faults import Container, cut_off, reboot, restart_kubelet, without_control_plane
@@ -13,7 +13,6 @@ from e2e.cluster.node import Node
 from e2e.demo.system import AGENT, NAMESPACE, OPERATOR
 from e2e.gpus import CONTEXTS_LOST, Gpu
 from e2e.shop import Shop
-from harness.runner import CommandError
 from harness.wait import let_pass, wait_until
 from kneescale.api.names import MODEL_LABEL
 
@@ -34,6 +33,13 @@ class Victim:
     name: str
     models: frozenset[str] = frozenset()
     node: str = ""
+
+
+class Blow(NamedTuple):
+    """A fault that is about to happen: `strike` returns once it is over, and may fail half-way."""
+
+    victim: Victim
+    strike: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,100 +90,101 @@ def _runs(pod: Mapping[str, Any]) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and any("running" in s["state"] for s in statuses)
 
 
-def _kill_worker(world: World, draw: float) -> Victim:
+def _kill_worker(world: World, draw: float) -> Blow:
     pod = world.worker(draw)
-    Container.of(world.cluster, pod).kill()
-    return _worker(pod)
+    return Blow(_worker(pod), Container.of(world.cluster, pod).kill)
 
 
-def _hang_worker(world: World, draw: float) -> Victim:
+def _hang_worker(world: World, draw: float) -> Blow:
     pod = world.worker(draw)
-    Container.of(world.cluster, pod).freeze()
-    return _worker(pod)
+    return Blow(_worker(pod), Container.of(world.cluster, pod).freeze)
 
 
-def _starve_worker(world: World, draw: float) -> Victim:
+def _starve_worker(world: World, draw: float) -> Blow:
     pod = world.worker(draw)
     container = Container.of(world.cluster, pod)
-    container.use_up_memory(world.kubectl, pod)
-    wait_until(lambda: not container.exists, f"{_name(pod)} ends without memory", STARVED_S)
-    return _worker(pod)
+
+    def strike() -> None:
+        container.use_up_memory(world.kubectl, pod)
+        wait_until(lambda: not container.exists, f"{_name(pod)} ends without memory", STARVED_S)
+
+    return Blow(_worker(pod), strike)
 
 
-def _madden_worker(world: World, draw: float) -> Victim:
+def _madden_worker(world: World, draw: float) -> Blow:
     pod = world.worker(draw)
-    try:
-        world.shop.run("exec", _name(pod), "--", "python", "-c", mad_worker.SOURCE)
-    except CommandError as error:
-        raise LookupError(str(error)) from error
-    return _worker(pod)
+    mad = ("exec", _name(pod), "--", "python", "-c", mad_worker.SOURCE)
+    return Blow(_worker(pod), lambda: world.shop.run(*mad))
 
 
-def _delete_worker(world: World, draw: float) -> Victim:
+def _delete_worker(world: World, draw: float) -> Blow:
     pod = world.worker(draw)
-    world.shop.run("delete", "pod", _name(pod), "--wait=false")
-    return _worker(pod)
+    return Blow(_worker(pod), lambda: world.shop.run("delete", "pod", _name(pod), "--wait=false"))
 
 
-def _lose_contexts(world: World, draw: float) -> Victim:
+def _lose_contexts(world: World, draw: float) -> Blow:
     gpu = Gpu.of(world.cluster, world.shop, _name(world.worker(draw)))
     workers = [pod for pod in world.workers() if Gpu.of(world.cluster, world.shop, _name(pod)) == gpu]
     containers = [Container.of(world.cluster, pod) for pod in workers]
-    with gpu.ailing(CONTEXTS_LOST):
-        wait_until(lambda: not any(each.exists for each in containers), "its workers have ended", LOST_S)
-    return Victim(f"{gpu.node.name} {gpu.name}", frozenset(map(_model, workers)), gpu.node.name)
+
+    def strike() -> None:
+        with gpu.ailing(CONTEXTS_LOST):
+            wait_until(lambda: not any(each.exists for each in containers), "its workers have ended", LOST_S)
+
+    models = frozenset(map(_model, workers))
+    return Blow(Victim(f"{gpu.node.name} {gpu.name}", models, gpu.node.name), strike)
 
 
-def _kill_agent(world: World, draw: float) -> Victim:
+def _kill_agent(world: World, draw: float) -> Blow:
     pod = world.system_pod(AGENT, draw)
-    Container.of(world.cluster, pod).kill()
-    return Victim(str(pod["spec"]["nodeName"]))
+    return Blow(Victim(str(pod["spec"]["nodeName"])), Container.of(world.cluster, pod).kill)
 
 
-def _hang_agent(world: World, draw: float) -> Victim:
+def _hang_agent(world: World, draw: float) -> Blow:
     pod = world.system_pod(AGENT, draw)
     node = str(pod["spec"]["nodeName"])
-    models = world.models_on(node)
-    Container.of(world.cluster, pod).freeze()
-    return Victim(node, models, node)
+    return Blow(Victim(node, world.models_on(node), node), Container.of(world.cluster, pod).freeze)
 
 
-def _kill_operator(world: World, draw: float) -> Victim:
-    Container.of(world.cluster, world.system_pod(OPERATOR, draw)).kill()
-    return Victim("")
+def _kill_operator(world: World, draw: float) -> Blow:
+    return Blow(Victim(""), Container.of(world.cluster, world.system_pod(OPERATOR, draw)).kill)
 
 
-def _restart_kubelet(world: World, draw: float) -> Victim:
+def _restart_kubelet(world: World, draw: float) -> Blow:
     node = world.node(draw)
-    restart_kubelet(world.cluster, node)
-    return Victim(node.name, node=node.name)
+    return Blow(Victim(node.name, node=node.name), lambda: restart_kubelet(world.cluster, node))
 
 
-def _take_control_plane(world: World, _: float) -> Victim:
-    with without_control_plane(world.cluster, world.kubectl):
-        let_pass(CONTROL_PLANE_AWAY_S)
-    return Victim(f"for {CONTROL_PLANE_AWAY_S:.0f} s")
+def _take_control_plane(world: World, _: float) -> Blow:
+    def strike() -> None:
+        with without_control_plane(world.cluster, world.kubectl):
+            let_pass(CONTROL_PLANE_AWAY_S)
+
+    return Blow(Victim(f"for {CONTROL_PLANE_AWAY_S:.0f} s"), strike)
 
 
-def _cut_off(world: World, _: float) -> Victim:
-    models = world.models_on(world.far_node.name)
-    with cut_off(world.cluster, world.far_node):
-        let_pass(CUT_OFF_S)
-    return Victim(f"{world.far_node.name} for {CUT_OFF_S:.0f} s", models, world.far_node.name)
+def _cut_off(world: World, _: float) -> Blow:
+    node = world.far_node
+
+    def strike() -> None:
+        with cut_off(world.cluster, node):
+            let_pass(CUT_OFF_S)
+
+    return Blow(Victim(f"{node.name} for {CUT_OFF_S:.0f} s", world.models_on(node.name), node.name), strike)
 
 
-def _reboot(world: World, _: float) -> Victim:
-    models = world.models_on(world.far_node.name)
-    reboot(world.cluster, world.far_node)
-    return Victim(world.far_node.name, models, world.far_node.name)
+def _reboot(world: World, _: float) -> Blow:
+    node = world.far_node
+    victim = Victim(node.name, world.models_on(node.name), node.name)
+    return Blow(victim, lambda: reboot(world.cluster, node))
 
 
-def _contradict(world: World, draw: float) -> Victim:
+def _contradict(world: World, draw: float) -> Blow:
     schedules = [(name, spec) for name, spec in world.shop.schedules().items() if spec["partitions"]]
     name, spec = _chosen(schedules, draw)
     twice = json.dumps({"spec": {"partitions": [*spec["partitions"], spec["partitions"][0]]}})
-    world.shop.run("patch", "gpuschedule", name, "--type=merge", f"--patch={twice}")
-    return Victim(name)
+    patch = ("patch", "gpuschedule", name, "--type=merge", f"--patch={twice}")
+    return Blow(Victim(name), lambda: world.shop.run(*patch))
 
 
 def _worker(pod: Mapping[str, Any]) -> Victim:
@@ -192,10 +199,10 @@ def _name(obj: Mapping[str, Any]) -> str:
     return str(obj["metadata"]["name"])
 
 
-#: Those that end an agent, and with it what it knows of its grants.
+#: Those that end an agent, and with it what it knows of its grants; their victim's name is its node's.
 ENDS_AGENT = frozenset({"agent killed", "agent hung", "node rebooted"})
-#: What each does returns whom it struck, once it is over; LookupError where there is no victim just now.
-FAULTS: Mapping[str, Callable[[World, float], Victim]] = {
+#: Each chooses whom to strike; LookupError where there is no victim just now.
+FAULTS: Mapping[str, Callable[[World, float], Blow]] = {
     "worker killed": _kill_worker,
     "worker hung": _hang_worker,
     "worker out of memory": _starve_worker,

@@ -27,10 +27,12 @@ class Report:
     slo_ms: Mapping[str, int]
     adversity: Adversity
     left_over: Sequence[str]
+    #: A sentence for each agent that could not say what it had granted before a fault ended it.
+    unread: Sequence[str] = ()
 
     def failures(self) -> list[str]:
         """A sentence for each thing that must not be."""
-        found = list(self.left_over)
+        found = [*self.left_over, *self._never_came_to_pass()]
         for model, of_one in self.outcomes.items():
             alike: dict[str, list[float]] = {}
             for each in unexplained(model, of_one, self.slo_ms[model], self.adversity):
@@ -42,16 +44,29 @@ class Report:
             ]
         return found
 
+    def _never_came_to_pass(self) -> Iterator[str]:
+        """A sentence for each kind of fault of which the run says nothing, though it was drawn."""
+        errors: dict[str, list[str]] = {}
+        for fault in self.adversity.struck:
+            errors.setdefault(fault.fault, []).append(fault.error)
+        for kind, of_one in errors.items():
+            if all(of_one):
+                yield f"{kind}: drawn {len(of_one)} times and never in full; the last one {of_one[-1]}"
+
     def to_text(self) -> str:
         """The faults as they came, then a line per model."""
+        struck = self.adversity.struck
         lines = [
             f"{self.duration_s / 60:g} minutes, seed {self.seed}, emulated GPUs planned "
-            f"{self.planned_area:.0%} full, {len(self.adversity.struck)} faults, "
+            f"{self.planned_area:.0%} full, {len(struck)} faults, "
+            f"{sum(bool(fault.error) for fault in struck)} of them not or only half-way, "
             f"no free core in {len(self.adversity.short_s)} seconds"
         ]
-        for fault in self.adversity.struck:
+        for fault in struck:
             at_s, took_s = fault.began_s - self.begin_s, fault.ended_s - fault.began_s
-            lines.append(f"  {at_s:7.1f} s  {fault.fault:<28} {fault.victim} ({took_s:.1f} s)")
+            error = f": {fault.error}" if fault.error else ""
+            lines.append(f"  {at_s:7.1f} s  {fault.fault:<28} {fault.victim} ({took_s:.1f} s){error}")
+        lines += [f"  {sentence}" for sentence in self.unread]
         if short_s := [at_s - self.begin_s for at_s in self.adversity.short_s]:
             lines.append(f"  no free core: {', '.join(_spans(short_s))}")
         for model, of_one in self.outcomes.items():

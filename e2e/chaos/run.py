@@ -1,24 +1,25 @@
 """A run: a cluster of its own, models under load, faults as drawn, and what is left at the end."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.chaos.account import Adversity, Struck
+from e2e.chaos.agents import Agents
 from e2e.chaos.cores import watched_cores
-from e2e.chaos.faults import ENDS_AGENT, FAULTS, Victim, World
+from e2e.chaos.faults import ENDS_AGENT, FAULTS, Blow, World
 from e2e.chaos.report import Report
 from e2e.chaos.strikes import Strike, draw_strikes
 from e2e.clients import steady_load
+from e2e.cluster.base import ClusterError
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.local import LocalCluster
 from e2e.demo.figures import Outcome
 from e2e.demo.system import Kneescale, write_overlay
-from e2e.demo.trace import overcommitted
 from e2e.images import build_images
-from e2e.leaks import leaks, wait_until_tidy
+from e2e.leaks import wait_until_tidy
 from e2e.shop import Object, Shop, imported_profile, inference_model, opened
 from harness.progress import Progress
 from harness.runner import CommandError, Shell
@@ -33,6 +34,8 @@ CALM_AFTER_S = 30.0
 TIDY_S = 120.0
 #: For six workers at once, on a busy machine.
 STARTED_S = 300.0
+#: What is raised where a fault finds no victim or no API server, or fails half-way.
+_FAILED = (ClusterError, CommandError, LookupError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,13 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
         shop.apply(*(imported_profile(load.catalog_name) for load in LOADS))
         shop.apply(*(load.manifest() for load in LOADS))
         _wait_until_all_serve(shop)
-    area = _planned_area(shop)
+    area, agents = _planned_area(shop), Agents(Kneescale(world.kubectl))
     with watched_cores() as short_s, _loaded(shop) as outcomes:
         begin_s = time.monotonic()
         strikes = draw_strikes(tuple(FAULTS), duration_s - CALM_BEFORE_S - CALM_AFTER_S, seed)
-        struck, over = _strike_all(world, strikes, begin_s + CALM_BEFORE_S, progress)
+        struck = _strike_all(world, agents, strikes, begin_s + CALM_BEFORE_S, progress)
         let_pass(begin_s + duration_s - time.monotonic())
-    left_over = list(dict.fromkeys(over + _left_over(world)))
+    left_over = _left_over(world) + agents.failures(struck)
     return Report(
         seed=seed,
         begin_s=begin_s,
@@ -105,6 +108,7 @@ def _run_in(world: World, duration_s: float, seed: int, progress: Progress) -> R
         slo_ms={load.name: load.slo_ms for load in LOADS},
         adversity=Adversity(struck, short_s),
         left_over=left_over,
+        unread=agents.unread,
     )
 
 
@@ -119,37 +123,38 @@ def _loaded(shop: Shop) -> Iterator[Mapping[str, Sequence[Outcome]]]:
 
 
 def _strike_all(
-    world: World, strikes: Sequence[Strike], begin_s: float, progress: Progress
-) -> tuple[list[Struck], list[str]]:
-    """Let each fault happen when it is due; what happened, and what agents had granted that they ended."""
+    world: World, agents: Agents, strikes: Sequence[Strike], begin_s: float, progress: Progress
+) -> list[Struck]:
+    """Let each fault happen when it is due; agents are asked before one ends them."""
     struck: list[Struck] = []
-    over: list[str] = []
     for strike in strikes:
         let_pass(begin_s + strike.at_s - time.monotonic())
-        if strike.fault in ENDS_AGENT:
-            over += _granted_over_100(world, progress)
-        struck.append(_strike(world, strike, progress))
-    return struck, over
+        struck.append(_strike(world, agents, strike))
+        progress.note(f"{strike.fault} {struck[-1].victim} {struck[-1].error}".rstrip())
+    return struck
 
 
-def _granted_over_100(world: World, progress: Progress) -> list[str]:
-    """What the agents say who are about to be ended, by their own count: all grants would be a load."""
-    try:
-        return _overcommitments(world, seconds=1)
-    except CommandError as error:
-        progress.note(f"not read of agents what they granted: {error}")
-        return []
-
-
-def _strike(world: World, strike: Strike, progress: Progress) -> Struck:
-    """Let a fault happen; one without a victim, or without an API server, is noted so."""
+def _strike(world: World, agents: Agents, strike: Strike) -> Struck:
     began_s = time.monotonic()
     try:
-        victim = FAULTS[strike.fault](world, strike.draw)
-    except (CommandError, LookupError, OSError) as error:
-        victim = Victim(f"(did not come to pass: {error})")
-    progress.note(f"{strike.fault} {victim.name}")
-    return Struck(strike.fault, victim.name, victim.models, began_s, time.monotonic(), victim.node)
+        blow = FAULTS[strike.fault](world, strike.draw)
+    except _FAILED as error:
+        missed = f"did not come to pass: {error}"
+        return Struck(strike.fault, "", frozenset(), began_s, time.monotonic(), error=missed)
+    if strike.fault in ENDS_AGENT:
+        agents.ask_before_its_end(blow.victim.name)
+    return _dealt(strike.fault, blow)
+
+
+def _dealt(fault: str, blow: Blow) -> Struck:
+    """Let it happen; one that fails half-way may have cost its victim's models answers all the same."""
+    began_s, error = time.monotonic(), ""
+    try:
+        blow.strike()
+    except _FAILED as failed:
+        error = f"came to pass only half-way: {failed}"
+    victim = blow.victim
+    return Struck(fault, victim.name, victim.models, began_s, time.monotonic(), victim.node, error)
 
 
 def _wait_until_all_serve(shop: Shop) -> None:
@@ -169,22 +174,15 @@ def _planned_area(shop: Shop) -> float:
 
 def _left_over(world: World) -> list[str]:
     """What is not as it was before the faults, though there was time."""
-    found: list[str] = []
-    try:
-        _wait_until_all_serve(world.shop)
-    except TimeoutError as error:
-        found.append(str(error))
-    try:
-        wait_until_tidy(world.cluster, world.kubectl, TIDY_S)
-    except TimeoutError:
-        found += leaks(world.cluster, world.kubectl)
-    return found + _overcommitments(world, seconds=3600)
-
-
-def _overcommitments(world: World, seconds: float) -> list[str]:
-    """A sentence for each device that was granted over 100 GPU%: of late, or as its agent has counted."""
     return [
-        f"{trace.node} {trace.device} was granted over 100 GPU% at {instants} instants"
-        for trace in Kneescale(world.kubectl).traces(seconds)
-        if (instants := overcommitted(trace))
+        *_error_of(lambda: _wait_until_all_serve(world.shop)),
+        *_error_of(lambda: wait_until_tidy(world.cluster, world.kubectl, TIDY_S)),
     ]
+
+
+def _error_of(check: Callable[[], None]) -> list[str]:
+    try:
+        check()
+    except (ClusterError, CommandError, TimeoutError) as error:
+        return [str(error)]
+    return []

@@ -78,13 +78,14 @@ class CgroupTree:
 
     def members(self, group: str = "") -> list[int]:
         """Return the processes in a group and in all groups below it."""
-        return [pid for folder in self._folders(group) for pid in _pids(folder)]
+        return [pid for folder in self.folders(group) for pid in _pids(folder)]
 
     def occupied(self, group: str = "") -> list[Path]:
         """Return the folders of those groups, of the group and all below it, that hold a process."""
-        return [folder for folder in self._folders(group) if _pids(folder)]
+        return [folder for folder in self.folders(group) if _pids(folder)]
 
-    def _folders(self, group: str) -> Iterator[Path]:
+    def folders(self, group: str = "") -> Iterator[Path]:
+        """The folders of the group and of all groups below it."""
         # Not rglob: that fails where a group is removed meanwhile.
         return (Path(folder) for folder, _, _ in os.walk(self.hierarchies.tracker / self.name / group))
 

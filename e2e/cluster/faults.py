@@ -77,7 +77,8 @@ class Container:
 
     @property
     def _folder(self) -> Path | None:
-        return next((self._top / self.node.name).rglob(self.id), None)
+        folders = self.node.units.cgroups.folders(self.node.name)
+        return next((folder for folder in folders if folder.name == self.id), None)
 
     @property
     def _group(self) -> str:
@@ -87,7 +88,8 @@ class Container:
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # it ended with the one before it
+                os.kill(pid, number)
 
 
 def restart_kubelet(cluster: LocalCluster, node: Node, longest_back_off: str = SHORT_BACK_OFF) -> None:
@@ -138,8 +140,11 @@ def without_control_plane(cluster: LocalCluster, client: Kubectl) -> Iterator[No
         yield
     finally:
         control.start_api_server()
-        control.wait_for_api_server(client)
-        control.start_controllers()
+        try:
+            control.wait_for_api_server(client)
+        finally:
+            # One that is late may be ready in a moment, and nobody else would start them.
+            control.start_controllers()
 
 
 def kill_in_its_batch(pid: int) -> None:

@@ -67,13 +67,18 @@ class Kneescale:
         return [trace for told in self.told(seconds) for trace in parse_trace(told)]
 
     def told(self, seconds: float) -> Sequence[Any]:
-        """Return each agent's own words on the last seconds: GET /trace, parsed."""
-        pods = self._run("get", "pods", f"--selector=app.kubernetes.io/name={AGENT}", "-o=name").split()
-        told = []
-        for pod in sorted(pods):
-            path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.removeprefix('pod/')}:9400/proxy/trace"
-            told.append(json.loads(self._run("get", f"--raw={path}?seconds={seconds:.0f}")))
-        return told
+        """Return each agent's own words on the last seconds. Raises CommandError where one has none."""
+        return [self.told_by(agent, seconds) for agent in self.agents()]
+
+    def told_by(self, agent: Any, seconds: float) -> Any:  # noqa: ANN401
+        """Return what an agent, by its pod, tells of the last seconds: GET /trace. Raises CommandError."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{agent['metadata']['name']}:9400/proxy/trace"
+        return json.loads(self._run("get", f"--raw={path}?seconds={seconds:.0f}"))
+
+    def agents(self) -> Sequence[Any]:
+        """Return the agents' pods, by name. Raises CommandError."""
+        found = self._run("get", "pods", f"--selector=app.kubernetes.io/name={AGENT}", "-o=json")
+        return sorted(json.loads(found)["items"], key=lambda pod: str(pod["metadata"]["name"]))
 
     def agent_on(self, node: str) -> Any:  # noqa: ANN401
         """Return the agent's pod on a node. Raises CommandError."""

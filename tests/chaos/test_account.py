@@ -91,6 +91,28 @@ def test_a_faults_time_stands_still_while_no_core_is_free() -> None:
     assert unexplained(MODEL, [last], SLO_MS, Adversity([FAULT], [50.0, *short_s[:2]])) == [last]
 
 
+def away(began_s: float, ended_s: float) -> Struck:
+    return Struck("control plane away", "", frozenset(), began_s, ended_s)
+
+
+@pytest.mark.parametrize(
+    ("struck", "short_s", "longer_s"),
+    [
+        ([away(81, 100.5)], [], 0),
+        ([away(81, 103)], [], 2),
+        ([away(105, 125)], [float(at_s) for at_s in range(105, 125)], 20),
+        ([away(105, 110), away(108, 112)], [], 7),
+    ],
+    ids=["before it was over", "from before on", "beside each other", "one into the other"],
+)
+def test_a_faults_time_stands_still_only_once_it_is_over_and_once_at_a_time(
+    struck: list[Struck], short_s: list[float], longer_s: float
+) -> None:
+    adversity = Adversity([FAULT, *struck], short_s)
+    last, later = failed(LIMIT_S + longer_s), failed(LIMIT_S + longer_s + 0.1)
+    assert unexplained(MODEL, [last, later], SLO_MS, adversity) == [later]
+
+
 def test_what_is_refused_in_a_moment_without_a_free_core_is_explained_and_nothing_else_is() -> None:
     adversity = Adversity([], [100.0])
     due_before = failed(100 - SLO_MS / 1000, TOO_LATE)

@@ -73,7 +73,9 @@ def test_lost_contexts_last_until_the_workers_of_that_gpu_have_ended_and_strike_
     monkeypatch.setattr(faults, "Container", Ending)
     cluster = cast("LocalCluster", SimpleNamespace(nodes=lambda: [node]))
     world = World(cluster, cast("Kubectl", None), cast("Shop", Workers()))
-    victim = FAULTS["contexts lost"](world, 0.5)
+    victim, strike = FAULTS["contexts lost"](world, 0.5)
+    assert not file.exists()
+    strike()
     assert (victim.name, victim.node) == ("node1 gpu1", "node1")
     assert victim.models == {"resnet50", "mobilenet-v2"} == set(looked_at)
     assert set(said) == {'{"gpu1": "contexts-lost"}'}

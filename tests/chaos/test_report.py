@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from e2e.chaos.account import Adversity
+from e2e.chaos.account import Adversity, Struck
 from e2e.chaos.report import Report
 from e2e.demo.figures import Outcome
 
@@ -18,6 +18,10 @@ def report(*outcomes: Outcome, left_over: tuple[str, ...] = ()) -> Report:
         adversity=Adversity(()),
         left_over=left_over,
     )
+
+
+def struck(fault: str, error: str = "") -> Struck:
+    return Struck(fault, "vgg19-1", frozenset(), began_s=1001.0, ended_s=1002.0, error=error)
 
 
 def failed(at_s: float, error: str) -> Outcome:
@@ -40,3 +44,30 @@ def test_the_seconds_without_a_free_core_are_told_with_their_times() -> None:
 
 def test_what_is_left_over_is_a_failure_of_its_own() -> None:
     assert report(left_over=("a mount",)).failures() == ["a mount"]
+
+
+def test_a_kind_of_fault_that_never_came_to_pass_is_a_failure_of_its_own() -> None:
+    faults = [
+        struck("worker killed", "did not come to pass: there is none just now"),
+        struck("worker gone mad", "did not come to pass: there is none just now"),
+        struck("worker killed"),
+        struck("worker gone mad", "came to pass only half-way: it ended"),
+    ]
+    assert replace(report(), adversity=Adversity(faults)).failures() == [
+        "worker gone mad: drawn 2 times and never in full; the last one came to pass only half-way: it ended"
+    ]
+
+
+def test_what_did_not_come_to_pass_is_counted_and_told_and_so_is_who_could_not_be_asked() -> None:
+    faults = [
+        struck("worker killed"),
+        struck("worker killed", "did not come to pass: there is none just now"),
+    ]
+    seen = replace(
+        report(failed(1, "odd")), adversity=Adversity(faults), unread=["node1: its agent is silent"]
+    )
+    first, happened, missed, unread = seen.to_text().splitlines()[:4]
+    assert "2 faults, 1 of them not or only half-way" in first
+    assert happened.endswith("vgg19-1 (1.0 s)")
+    assert missed.endswith("(1.0 s): did not come to pass: there is none just now")
+    assert unread == "  node1: its agent is silent"

@@ -12,6 +12,7 @@ import yaml
 from e2e.cluster.programs import build_all
 from harness.progress import Progress
 from harness.runner import Shell
+from kneescale.controller.resources import WATCHED
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("local", "local-emulated", "nvidia")
@@ -45,6 +46,16 @@ def rules(objects: Objects) -> list[dict[str, Any]]:
     return [rule for (kind, _), obj in objects.items() if kind == "ClusterRole" for rule in obj["rules"]]
 
 
+def rights(objects: Objects, part: str) -> set[tuple[str, str]]:
+    """Resources and verbs in the role of a part."""
+    return {
+        (resource, verb)
+        for rule in objects["ClusterRole", f"kneescale-{part}"]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
 def environment(objects: Objects, kind: str, name: str) -> dict[str, str]:
     (container,) = objects[kind, name]["spec"]["template"]["spec"]["containers"]
     return {variable["name"]: variable.get("value", "") for variable in container["env"]}
@@ -68,25 +79,46 @@ def test_no_rule_has_a_wildcard_or_reaches_secrets(objects: Objects) -> None:
 def test_the_security_page_has_each_right_and_no_other(objects: Objects, part: str) -> None:
     roles = {name.removeprefix("kneescale-") for kind, name in objects if kind in ("Role", "ClusterRole")}
     assert roles == {"agent", "operator", "edit", "view"}
-    given = {
-        (resource, verb)
-        for rule in objects["ClusterRole", f"kneescale-{part}"]["rules"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    assert documented_rights(part) == given
+    assert documented_rights(part) == rights(objects, part)
+
+
+def security_page(title: str) -> str:
+    """A section of docs/security.md."""
+    page = (MANIFESTS.parent / "docs" / "security.md").read_text()
+    return page.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
 def documented_rights(part: str) -> set[tuple[str, str]]:
     """Resources and verbs in the table of docs/security.md."""
-    page = (MANIFESTS.parent / "docs" / "security.md").read_text()
-    section = page.split(f"## API rights of the {part}\n")[1].split("\n## ")[0]
+    section = security_page(f"API rights of the {part}")
     return {
         (resource, verb)
         for resources, verbs in re.findall(r"^\| (`.+`) \| (.+?) \|", section, re.MULTILINE)
         for resource in re.findall(r"`(.+?)`", resources)
         for verb in verbs.removesuffix(", by name").split(", ")
     }
+
+
+def test_the_operator_may_read_what_it_watches_and_get_only_what_may_be_somebody_elses(
+    objects: Objects,
+) -> None:
+    given = rights(objects, "operator")
+    for verb in ("list", "watch"):
+        assert {resource for resource, may in given if may == verb} == {kind.plural for kind in WATCHED}
+    labelled = {kind.plural for kind in WATCHED if kind.label_selector}
+    assert {resource for resource, may in given if may == "get"} == labelled
+
+
+def test_the_network_policy_on_the_security_page_is_for_the_agents_port(objects: Objects) -> None:
+    (block,) = re.findall(r"```yaml\n(.+?)```", security_page("The agent's port"), re.DOTALL)
+    policy, agent = yaml.safe_load(block), objects["DaemonSet", "kneescale-agent"]
+    assert policy["metadata"]["namespace"] == agent["metadata"]["namespace"]
+    assert policy["spec"]["podSelector"] == agent["spec"]["selector"]
+    (open_to,) = policy["spec"]["ingress"]
+    (container,) = agent["spec"]["template"]["spec"]["containers"]
+    assert [each["port"] for each in open_to["ports"]] == [
+        each["containerPort"] for each in container["ports"]
+    ]
 
 
 def test_each_part_has_an_account_of_its_own(objects: Objects) -> None:
