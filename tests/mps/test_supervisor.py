@@ -10,7 +10,7 @@ from kneescale.core.units import NS_PER_S
 from kneescale.mps import supervisor
 from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
-from kneescale.mps.status import DaemonState
+from kneescale.mps.status import DaemonState, DaemonStatus
 from kneescale.mps.supervisor import (
     LONGEST_SILENCE_NS,
     Action,
@@ -21,16 +21,19 @@ from kneescale.mps.supervisor import (
     Ending,
     Event,
     Exited,
+    Garbled,
     Refused,
     Silent,
     Start,
     Supervision,
     Tick,
+    Unasked,
     step,
 )
 
 ACTIVE = Server(100, ServerState.ACTIVE, (7, 8))
 FAULTY = replace(ACTIVE, state=ServerState.FAULT)
+SILENT = Silent("no answer within 5 s")
 RUNNING = Supervision(state=DaemonState.RUNNING, starts=1, clients=(7, 8), servers=(ACTIVE,))
 
 
@@ -92,11 +95,99 @@ def test_backoff_doubles_up_to_a_minute_and_begins_anew_after_a_steady_run() -> 
 
 
 def test_a_daemon_that_is_silent_for_long_is_ended_and_a_late_answer_forgives() -> None:
-    state, _ = run(RUNNING, Silent())
-    state, actions = run(state, Answered((ACTIVE,)), Silent(), now_ns=LONGEST_SILENCE_NS)
+    state, _ = run(RUNNING, SILENT)
+    state, actions = run(state, Answered((ACTIVE,)), SILENT, now_ns=LONGEST_SILENCE_NS)
     assert actions == []
-    assert run(state, Silent(), now_ns=2 * LONGEST_SILENCE_NS - 1)[1] == []
-    assert run(state, Silent(), now_ns=2 * LONGEST_SILENCE_NS)[1] == [EndDaemon()]
+    assert run(state, SILENT, now_ns=2 * LONGEST_SILENCE_NS - 1)[1] == []
+    assert run(state, SILENT, now_ns=2 * LONGEST_SILENCE_NS)[1] == [EndDaemon()]
+
+
+def test_whoever_ended_a_daemon_says_so_and_why() -> None:
+    state, _ = run(RUNNING, SILENT)
+    state, _ = run(state, SILENT, now_ns=LONGEST_SILENCE_NS)
+    ended, _ = run(state, Loss("a fatal GPU error"), Exited(-9, "the last line"), now_ns=LONGEST_SILENCE_NS)
+    assert ended.line == (
+        "the control daemon was ended by kneescale-mps: it answered nothing for 20 s (no answer within 5 s); "
+        "its log ends with the last line"
+    )
+    again, _ = run(ended, Tick(), Exited(3), now_ns=2 * LONGEST_SILENCE_NS)
+    assert again.line == "the control daemon ended with status 3"
+
+
+@pytest.mark.parametrize("event", [Unasked("why"), Garbled("why")])
+def test_of_one_that_cannot_be_asked_or_understood_nothing_is_changed(event: Event) -> None:
+    state, actions = run(RUNNING, SILENT, event)
+    assert (state, actions) == (replace(RUNNING, unclear="why"), [])
+    assert run(state, SILENT, now_ns=LONGEST_SILENCE_NS)[1] == [], "the silence begins anew"
+    assert run(state, Answered((ACTIVE,)))[0] == RUNNING
+
+
+def test_one_that_starts_is_told_its_limits_though_it_cannot_be_understood() -> None:
+    starting, _ = run(Supervision(), Tick())
+    assert run(starting, Garbled("no list"))[1] == [Configure()]
+    assert run(starting, Unasked("cannot run it"))[1] == []
+
+
+MISCONFIGURED, _ = run(
+    Supervision(), Tick(), Answered(()), Refused("50.0, not 100"), Answered((ACTIVE,)), now_ns=1
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (Exited(-9), DaemonState.DOWN),
+        (Loss("a fatal GPU error"), DaemonState.FAULTED),
+        (ServerFailed(100, "Server 100 exited with status 1"), DaemonState.FAULTED),
+        (Answered((FAULTY,)), DaemonState.FAULTED),
+    ],
+)
+def test_clients_of_a_daemon_that_took_no_limits_are_lost_like_any(event: Event, state: DaemonState) -> None:
+    lost, _ = run(MISCONFIGURED, event, Loss("another line"), now_ns=2)
+    assert (lost.state, lost.losses, lost.clients) == (state, 1, (7, 8))
+
+
+def test_after_a_fault_a_daemon_that_took_no_limits_is_told_them_again() -> None:
+    lost, _ = run(MISCONFIGURED, Loss("a fatal GPU error"))
+    over, actions = run(lost, Answered(()))
+    assert (over.state, actions) == (DaemonState.MISCONFIGURED, [Configure()])
+    assert run(over, Configured(), Loss("a fatal GPU error"), Answered(()))[0].state is DaemonState.RUNNING
+
+
+STATUS = DaemonStatus(
+    DaemonState.RUNNING,
+    "2026-11-25T23:19:49Z",
+    losses=3,
+    line="a fatal GPU error",
+    clients=(7,),
+    written_ns=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "losses"),
+    [
+        (STATUS, 4),
+        (replace(STATUS, clients=()), 3),
+        # Its time is still to come: it ran before the node started.
+        (replace(STATUS, written_ns=11), 3),
+        # They were counted, or left.
+        (replace(STATUS, state=DaemonState.DOWN), 3),
+    ],
+)
+def test_a_program_that_is_started_anew_counts_the_clients_of_before(
+    before: DaemonStatus, losses: int
+) -> None:
+    state = supervisor.after(before, now_ns=10)
+    assert (state.state, state.losses) == (DaemonState.DOWN, losses)
+    assert state.line == "the program of the daemons was started anew; before: a fatal GPU error"
+    assert supervisor.after(replace(before, line=state.line), now_ns=10).line == state.line
+
+
+def test_a_program_that_is_started_anew_says_so_where_there_is_nothing_else_to_say() -> None:
+    line = "the program of the daemons was started anew"
+    assert supervisor.after(replace(STATUS, line=""), now_ns=10).line == line
+    assert supervisor.after(replace(STATUS, line=line), now_ns=10).line == line
 
 
 @pytest.mark.parametrize("first", [Answered((FAULTY,)), Loss("a fatal GPU error")])
@@ -159,7 +250,9 @@ EVENTS = st.sampled_from(
         Answered(()),
         Answered((ACTIVE,)),
         Answered((FAULTY,)),
-        Silent(),
+        SILENT,
+        Unasked("cannot run it"),
+        Garbled("no list"),
         Configured(),
         Refused("no"),
         Loss("fatal"),

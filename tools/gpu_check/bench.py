@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kneescale.agent.gpu_abilities import can_be_shared
+from kneescale.agent.gpu_library import GpuLibrary, Version
+from kneescale.agent.nvml import NvmlLibrary
 from kneescale.mps import protocol
 from kneescale.mps.control import Control, ControlProgram
 from kneescale.mps.daemon_process import LocalProcess, daemon_command, daemon_env
@@ -26,16 +30,20 @@ _FIELDS = (
     "uuid",
     "name",
     "memory.total",
+    "memory.reserved",
     "compute_cap",
     "mig.mode.current",
     "driver_version",
     "ecc.mode.current",
 )
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_ORDER, _AS_LISTED = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
 _CLIENT_DEADLINE_S = 120
 _DAEMON_DEADLINE_S = 30
 #: torch alone takes some seconds to import.
 _CONNECT_DEADLINE_S = 60
+#: Many at once share the cores for it.
+_STAND_BY_DEADLINE_S = 120
 _TURN_S = 0.2
 
 
@@ -81,6 +89,10 @@ class Bench(Protocol):
         """What the driver's own tool says of the GPU."""
 
     @property
+    def library(self) -> GpuLibrary:
+        """The agent's own way to the driver, without a session."""
+
+    @property
     def model_dir(self) -> Path | None:
         """A TorchScript model to run, if one was given."""
 
@@ -91,11 +103,23 @@ class Bench(Protocol):
     def daemon(self) -> DaemonStatus:
         """How the daemon is now."""
 
+    def start_daemon(self) -> None:
+        """Wait until the daemon runs with its limits.
+
+        Raises NoGpuError.
+        """
+
+    def kill_daemon(self) -> None:
+        """End the daemon where it is, by SIGKILL."""
+
     def client(self, program: str, *arguments: str, percent: int = 100, **env: str) -> Client:
         """Run one of `client_programs` to its end, as a client of `percent` GPU%."""
 
     def clients(self, *commands: Sequence[str], percent: int = 100, **env: str) -> Sequence[Client]:
         """Run several at once, to their ends."""
+
+    def at_once(self, count: int) -> int:
+        """How many of `count` clients had a context at one and the same time, and could use it after that."""
 
     def start(self, program: str, *arguments: str, percent: int = 100) -> RunningClient:
         """Start one and leave it running."""
@@ -116,10 +140,11 @@ class Bench(Protocol):
 class _Process:
     """A client's process."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], stdin: int | None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tools.gpu_check.client_programs", *command],
             env={**os.environ, **env},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -128,6 +153,16 @@ class _Process:
     def kill(self) -> None:
         """See RunningClient."""
         self._process.kill()
+
+    def says_something(self, until_s: float) -> bool:
+        """Wait for its first line; not so where it ends without, or is silent until then (monotonic).
+
+        It has to wait after that line: `result` would not see what is read along with it.
+        """
+        assert self._process.stdout is not None
+        left_s = max(0.0, until_s - time.monotonic())
+        readable, _, _ = select.select([self._process.stdout], [], [], left_s)
+        return bool(readable and self._process.stdout.readline())
 
     def result(self) -> Client:
         """Wait for its last line; a client that hangs is not killed in the middle of a kernel, but named."""
@@ -148,6 +183,7 @@ class RealBench:
         self, gpu: Mapping[str, str], state_dir: Path, model_dir: Path | None, *, is_static: bool = False
     ) -> None:
         self.gpu = gpu
+        self.library: GpuLibrary = NvmlLibrary(None)
         self.model_dir = model_dir
         #: What makes a process a client of the daemon, which shows its one GPU as number 0, whichever of this
         #: machine that is.
@@ -157,9 +193,9 @@ class RealBench:
         memory_mebibytes = int(gpu["memory.total"].split()[0])
         wanted = WantedDaemon(gpu["uuid"], memory_mebibytes, is_static)
         folders = (pipe_dir(state_dir, wanted.uuid), log_dir(state_dir, wanted.uuid))
-        process = LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders)
+        self._process = LocalProcess(daemon_command(wanted), daemon_env(wanted, state_dir), folders)
         partitions = SmPartitions(wanted.uuid, PartitionFiles(state_dir, wanted.uuid), self.control)
-        self._keeper = DaemonKeeper(wanted, process, self.control, partitions, self._status.append)
+        self._keeper = DaemonKeeper(wanted, self._process, self.control, partitions, self._status.append)
 
     def daemon(self) -> DaemonStatus:
         """Look again; see Bench."""
@@ -167,15 +203,17 @@ class RealBench:
         return self._status[-1]
 
     def start_daemon(self) -> None:
-        """Wait until the daemon runs with its limits.
-
-        Raises NoGpuError.
-        """
+        """See Bench."""
         deadline_s = time.monotonic() + _DAEMON_DEADLINE_S
         while self.daemon().state is not DaemonState.RUNNING:
             if time.monotonic() > deadline_s:
                 raise NoGpuError(f"the MPS control daemon does not run: {self._status[-1].line}")
             time.sleep(_TURN_S)
+
+    def kill_daemon(self) -> None:
+        """See Bench."""
+        self._process.kill()
+        self._process.wait(_DAEMON_DEADLINE_S)
 
     def client(self, program: str, *arguments: str, percent: int = 100, **env: str) -> Client:
         """See Bench."""
@@ -186,6 +224,15 @@ class RealBench:
         """See Bench."""
         running = [self._started(command, percent, env) for command in commands]
         return [process.result() for process in running]
+
+    def at_once(self, count: int) -> int:
+        """Have them wait for each other; see Bench."""
+        until_s = time.monotonic() + _STAND_BY_DEADLINE_S
+        with _gate() as gate:
+            asked = [self._started(("stand_by",), 100, {}, stdin=gate) for _ in range(count)]
+            standing_by = [client for client in asked if client.says_something(until_s)]
+        ended = {client.pid: client.result() for client in asked}
+        return sum(ended[client.pid] == Client({"error": ""}, 0) for client in standing_by)
 
     def start(self, program: str, *arguments: str, percent: int = 100) -> RunningClient:
         """See Bench."""
@@ -216,8 +263,22 @@ class RealBench:
         """Let the daemon end."""
         self._keeper.quit()
 
-    def _started(self, command: Sequence[str], percent: int, env: Mapping[str, str]) -> _Process:
-        return _Process(command, {**self.env, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env})
+    def _started(
+        self, command: Sequence[str], percent: int, env: Mapping[str, str], stdin: int | None = None
+    ) -> _Process:
+        env = {**self.env, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(percent), **env}
+        return _Process(command, env, stdin)
+
+
+@contextmanager
+def _gate() -> Iterator[int]:
+    """A standard input for several processes, which ends for all of them after this."""
+    reading_end, writing_end = os.pipe()
+    try:
+        yield reading_end
+    finally:
+        os.close(writing_end)
+        os.close(reading_end)
 
 
 @contextmanager
@@ -226,7 +287,7 @@ def real_bench(model_dir: Path | None) -> Iterator[RealBench]:
 
     Raises NoGpuError.
     """
-    with _running(choose_gpu(_gpus(), os.environ.get(_VISIBLE)), model_dir) as bench:
+    with _running(choose_gpu(_gpus(), os.environ), model_dir) as bench:
         yield bench
 
 
@@ -255,26 +316,42 @@ def _gpus() -> list[dict[str, str]]:
     return parse_gpus(done.stdout)
 
 
-def choose_gpu(gpus: Sequence[Mapping[str, str]], visible: str | None) -> Mapping[str, str]:
-    """The GPU that CUDA_VISIBLE_DEVICES names first, by its number or the beginning of its UUID; None: any.
+def choose_gpu(gpus: Sequence[Mapping[str, str]], env: Mapping[str, str]) -> Mapping[str, str]:
+    """The GPU that CUDA_VISIBLE_DEVICES names first, by the beginning of its UUID or its number, if set.
 
-    Raises NoGpuError where that is none, or one that is split by MIG, which this project leaves alone.
+    Else the first that MPS can share.
+
+    Raises NoGpuError where there is none, it is left alone, or its number may mean another GPU to CUDA.
     """
-    if visible is None:
-        if shared := [gpu for gpu in gpus if _is_whole(gpu)]:
+    if (visible := env.get(_VISIBLE)) is None:
+        if shared := [gpu for gpu in gpus if not _obstacle(gpu)]:
             return shared[0]
-        raise NoGpuError("every GPU here is split by MIG, which this project leaves alone")
+        raise NoGpuError("; ".join(f"GPU {gpu['uuid']} {_obstacle(gpu)}" for gpu in gpus))
     first = visible.split(",")[0].strip()
+    # CUDA's own order begins with the fastest, nvidia-smi's is that of the bus.
+    if first.isdigit() and len(gpus) > 1 and env.get(_ORDER) != _AS_LISTED:
+        raise NoGpuError(f"{_VISIBLE}={visible}: name the GPU by its UUID, or set {_ORDER}={_AS_LISTED} too")
     for number, gpu in enumerate(gpus):
         if first == str(number) or (first.startswith("GPU-") and gpu["uuid"].startswith(first)):
-            if _is_whole(gpu):
-                return gpu
-            raise NoGpuError(f"{_VISIBLE}={visible}: that GPU is split by MIG, and so left alone")
+            if obstacle := _obstacle(gpu):
+                raise NoGpuError(f"{_VISIBLE}={visible}: that GPU {obstacle}")
+            return gpu
     raise NoGpuError(f"{_VISIBLE}={visible}: there is no such GPU here")
 
 
-def _is_whole(gpu: Mapping[str, str]) -> bool:
-    return gpu["mig.mode.current"] != "Enabled"
+def _obstacle(gpu: Mapping[str, str]) -> str:
+    """Why this project leaves a GPU alone; empty where it does not."""
+    if gpu["mig.mode.current"] == "Enabled":
+        return "is split by MIG, and so left alone"
+    if not can_be_shared(compute_capability(gpu)):
+        return f"has compute capability {gpu['compute_cap']}, and MPS cannot share it"
+    return ""
+
+
+def compute_capability(gpu: Mapping[str, str]) -> Version:
+    """As nvidia-smi says it."""
+    major, minor = gpu["compute_cap"].split(".")
+    return Version(int(major), int(minor))
 
 
 def parse_gpus(table: str) -> list[dict[str, str]]:

@@ -5,16 +5,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from kneescale.agent.cuda_mps import product_name
-from kneescale.agent.gpu_abilities import client_limit
-from kneescale.agent.gpu_library import Version
+from kneescale.agent.gpu_abilities import client_limit, sm_count
+from kneescale.agent.gpu_health import sickness_of_xid
+from kneescale.agent.gpu_library import Faults, GpuLibrary, GpuReading, Inventory, Version, XidEvent
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.gpu_products import CLUSTER_SMS, gpu_product
 from kneescale.core.tiers import Tier
+from kneescale.core.units import MIB
 from kneescale.mps import protocol
 from kneescale.mps.protocol import DaemonAnswerError, ServerState
 from kneescale.mps.status import DaemonState, DaemonStatus
 from kneescale_worker.lanes import served_sms
-from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient
+from tools.gpu_check.bench import Bench, Client, NoGpuError, RunningClient, compute_capability
 from tools.gpu_check.check import Check, Finding, Verdict, held
 
 _PERCENTS = (10, 20, 30, 50, 70, 100)
@@ -28,16 +30,55 @@ _IDLE_CLIENTS = 6
 _HELD_S = "25"
 #: Of the partition that is tried, of 4 or 8 SMs each.
 _CHUNKS = 3
-_FIRST_WITH_PARTITIONS = 8.0
+_FIRST_WITH_PARTITIONS = Version(8, 0)
 _NO_DAEMON = "/nonexistent"
-#: What CUDA before 13.1 allows, and later ones too.
-_LEAST_CLIENTS = client_limit(Version(13, 0))
+#: nvidia-smi gives whole MiB, and a driver's reserve changes a little.
+_MEMORY_TOLERANCE_MIB = 16
+#: What a client takes; a limit with room for it beside a context, and one with room for a context alone.
+_TAKEN_MIB, _WIDE_LIMIT, _NARROW_LIMIT = 2048, "0=4G", "0=1G"
+#: More than any driver lets be clients at once.
+_MANY_CLIENTS = 64
+_XID_WAIT_MS = 2000
 
 
 def _readings(bench: Bench) -> Finding:
-    missing = [name for name in ("uuid", "name", "memory.total", "compute_cap") if not bench.gpu.get(name)]
-    seen = ", ".join(f"{name} {value}" for name, value in bench.gpu.items())
-    return held(not missing and bench.gpu["uuid"].startswith("GPU-"), seen)
+    with _session(bench) as library:
+        inventory = library.inventory()
+    ours = [reading for reading in inventory.gpus if reading.uuid == bench.gpu["uuid"]]
+    if not ours:
+        return held(False, f"the agent's library reads no GPU {bench.gpu['uuid']}: {inventory}")
+    (reading,) = ours
+    differences = _differences(inventory, reading, bench.gpu, int(bench.client("sms").said["sms"]))
+    seen = f"{reading}, CUDA {inventory.cuda}; nvidia-smi or CUDA say otherwise of {differences or 'nothing'}"
+    return held(not differences, seen)
+
+
+def _differences(
+    inventory: Inventory, reading: GpuReading, gpu: Mapping[str, str], sms: int
+) -> dict[str, object]:
+    """What nvidia-smi, CUDA or a healthy GPU say, where the agent's library says something else."""
+    pairs: dict[str, tuple[object, object]] = {
+        "name": (reading.name, gpu["name"]),
+        "compute capability": (reading.compute_capability, compute_capability(gpu)),
+        "MIG": (reading.mig_enabled, gpu["mig.mode.current"] == "Enabled"),
+        "driver": (str(inventory.driver.major), gpu["driver_version"].split(".")[0]),
+        "SMs": (sm_count(reading.core_count, reading.compute_capability), sms),
+        "faults": (reading.faults, Faults()),
+    }
+    differences = {what: other for what, (ours, other) in pairs.items() if ours != other}
+    memory_mib = int(gpu["memory.total"].split()[0]) - int(gpu["memory.reserved"].split()[0])
+    if abs(reading.memory_bytes / MIB - memory_mib) > _MEMORY_TOLERANCE_MIB:
+        differences["MiB"] = memory_mib
+    return differences
+
+
+@contextmanager
+def _session(bench: Bench) -> Iterator[GpuLibrary]:
+    try:
+        bench.library.open()
+        yield bench.library
+    finally:
+        bench.library.close()
 
 
 def _daemon(bench: Bench) -> Finding:
@@ -160,16 +201,22 @@ def _batch_time(bench: Bench) -> Finding:
 
 
 def _memory_limit(bench: Bench) -> Finding:
-    # The product's two matrices take 256 MiB.
-    client = bench.client("multiply", CUDA_MPS_PINNED_DEVICE_MEM_LIMIT="0=64M")
-    return held(client.status != 0, f"exit status {client.status} with 64 MiB for 256 MiB")
+    wide, narrow = (_taking_memory(bench, limit) for limit in (_WIDE_LIMIT, _NARROW_LIMIT))
+    holds = wide == Client({"error": ""}, 0) and "out of memory" in narrow.said.get("error", "")
+    return held(holds, f"{_TAKEN_MIB} MiB with {_WIDE_LIMIT}: {wide}; with {_NARROW_LIMIT}: {narrow}")
+
+
+def _taking_memory(bench: Bench, limit: str) -> Client:
+    return bench.client("allocate", str(_TAKEN_MIB), CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=limit)
 
 
 def _client_limit(bench: Bench) -> Finding:
-    # Of little memory, for there are many.
-    most, commands = 64, [("many_small", "5")] * 64
-    served = sum(client.status == 0 for client in bench.clients(*commands))
-    return held(served >= _LEAST_CLIENTS, f"{served} of {most} clients at once were served")
+    with _session(bench) as library:
+        published = client_limit(library.inventory().cuda)
+    at_once = bench.at_once(_MANY_CLIENTS)
+    return held(
+        at_once >= published, f"{at_once} of {_MANY_CLIENTS} were at once; the agent counts with {published}"
+    )
 
 
 def _static_partition(bench: Bench) -> Finding:
@@ -181,7 +228,7 @@ def _static_partition(bench: Bench) -> Finding:
 
 
 def _sm_partition(bench: Bench) -> Finding:
-    if float(bench.gpu["compute_cap"]) < _FIRST_WITH_PARTITIONS:
+    if compute_capability(bench.gpu) < _FIRST_WITH_PARTITIONS:
         return Finding(Verdict.SKIPPED, f"it takes compute capability {_FIRST_WITH_PARTITIONS}")
     try:
         seen = bench.partitioned(_CHUNKS)
@@ -202,8 +249,18 @@ def _terminate(bench: Bench) -> Finding:
 
 
 def _fault(bench: Bench) -> Finding:
-    culprit, neighbour, status = _beside_a_neighbour(bench, "fault")
-    return held(status.losses > 0 and bool(neighbour), _seen_of_fault(culprit, neighbour, status))
+    with _session(bench) as library:
+        culprit, neighbour, status = _beside_a_neighbour(bench, "fault")
+        event = library.wait_for_xid(_XID_WAIT_MS)
+    holds = status.losses > 0 and bool(neighbour) and _is_harmless(event, bench)
+    return held(holds, f"{_seen_of_fault(culprit, neighbour, status)}; the agent was told {event}")
+
+
+def _is_harmless(event: XidEvent | None, bench: Bench) -> bool:
+    """Whether the agent is told of it, and goes on with this GPU."""
+    if event is None or event.uuid != bench.gpu["uuid"]:
+        return False
+    return not sickness_of_xid(event.xid, compute_capability(bench.gpu))
 
 
 def _assertion(bench: Bench) -> Finding:
@@ -225,6 +282,18 @@ def _client_killed(bench: Bench) -> Finding:
     told, later = neighbour.said.get("error", ""), bench.client("multiply").status
     seen = f"its neighbour was told {told!r} and ended with {neighbour.status}; a new one ended with {later}"
     return held(neighbour.status == later == 0 and not told, f"{seen}; the daemon is {bench.daemon().state}")
+
+
+def _daemon_killed(bench: Bench) -> Finding:
+    with _held_clients(bench, "hold", _HELD_S, count=2) as ours:
+        # As above.
+        bench.client("multiply")
+        bench.kill_daemon()
+    told = [client.said.get("error", "") for client in ours.ended]
+    bench.start_daemon()
+    later = bench.client("multiply").status
+    seen = f"its clients were told {told}; one of the new daemon ended with {later}"
+    return held(all(told) and later == 0, seen)
 
 
 def _beside_a_neighbour(bench: Bench, program: str) -> tuple[str, str, DaemonStatus]:
@@ -285,7 +354,7 @@ def _table(values: Mapping[int, float]) -> str:
 CHECKS = (
     Check(
         "readings",
-        "the driver tells UUID, product, memory and compute capability",
+        "the agent's library reads of the GPU what nvidia-smi and CUDA do, and no fault",
         "NVIDIA, NVML API",
         _readings,
     ),
@@ -370,7 +439,7 @@ CHECKS = (
     Check("batch-time", "a worker's batch times, to lay beside the profile", "ModelProfile", _batch_time),
     Check(
         "memory-limit",
-        "a client cannot take more memory than its limit",
+        "a client that wants more memory than its limit, and no other, is told that there is none",
         f"{_MPS}, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
         _memory_limit,
     ),
@@ -386,7 +455,7 @@ CHECKS = (
         f"{_MPS}, Static SM Partitioning",
         _sm_partition,
     ),
-    Check("client-limit", "48 clients at once before CUDA 13.1, 60 since", _MPS, _client_limit),
+    Check("client-limit", "48 clients can be at once before CUDA 13.1, 60 since", _MPS, _client_limit),
     Check(
         "terminate",
         "terminate_client ends one client's work, with an error there",
@@ -401,8 +470,8 @@ CHECKS = (
     ),
     Check(
         "fault",
-        "a fault reaches all clients, and is seen in status or log",
-        f"{_MPS}, Error Containment",
+        "a fault reaches all clients, is seen in status or log, and as an Xid that makes no GPU sick",
+        f"{_MPS}, Error Containment; Xid catalog",
         _fault,
     ),
     Check("after-fault", "when all clients are gone, new ones are served", _MPS, _after_fault),
@@ -411,5 +480,11 @@ CHECKS = (
         "a client that is killed in the middle of a kernel harms no other",
         f"{_MPS}, promises nothing of it",
         _client_killed,
+    ),
+    Check(
+        "daemon-killed",
+        "clients of a daemon that is killed are told of an error, and a new daemon serves new ones",
+        "ADR 22",
+        _daemon_killed,
     ),
 )

@@ -1,6 +1,7 @@
 """Programs that checks run as MPS clients: `python -m tools.gpu_check.client_programs PROGRAM ...`.
 
-Each prints one line of JSON. They need a torch with CUDA, and run on the only GPU that the daemon shows.
+The last line that each prints is JSON. They need a torch with CUDA, and run on the only GPU that the daemon
+shows.
 """
 
 import ctypes
@@ -126,6 +127,22 @@ def hold_idle(seconds: str) -> Mapping[str, Any]:
     return said
 
 
+def stand_by() -> Mapping[str, Any]:
+    """Make a context, say so by a line, and use it once more when the standard input has ended."""
+    torch = _torch()
+    number = torch.ones(1, device="cuda")
+    torch.cuda.synchronize()
+    sys.stdout.write("has a context\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    return _error_of(lambda: number.mul_(1))
+
+
+def allocate(mebibytes: str) -> Mapping[str, Any]:
+    """Take so much of the GPU's memory; says how that failed."""
+    return _error_of(lambda: _torch().zeros(int(mebibytes) << 20, dtype=_torch().uint8, device="cuda"))
+
+
 def many_small(seconds: str = "0") -> Mapping[str, Any]:
     """The median time of a chain of small kernels, which takes its time to launch, for at least so long."""
     torch = _torch()
@@ -208,6 +225,8 @@ PROGRAMS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
         batch,
         hold,
         hold_idle,
+        stand_by,
+        allocate,
         many_small,
         fail_assertion,
         fault,

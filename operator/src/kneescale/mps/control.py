@@ -12,8 +12,16 @@ PROGRAM = "nvidia-cuda-mps-control"
 _DEADLINE_S = 5.0
 
 
-class DaemonSilentError(KneescaleError):
+class NoAnswerError(KneescaleError):
+    """There is no answer of the daemon."""
+
+
+class DaemonSilentError(NoAnswerError):
     """The daemon did not answer in time, or nobody listens."""
+
+
+class NotAskedError(NoAnswerError):
+    """The program that asks cannot be run, for want of memory or processes: the daemon may be well."""
 
 
 class Control(Protocol):
@@ -22,7 +30,7 @@ class Control(Protocol):
     def ask(self, command: str) -> str:
         """What the daemon answers to `command`; errors are answers too (`protocol`).
 
-        Raises DaemonSilentError.
+        Raises DaemonSilentError and NotAskedError.
         """
 
 
@@ -48,7 +56,7 @@ class ControlProgram:
         except subprocess.TimeoutExpired as error:
             raise DaemonSilentError(f"no answer to {command!r} within {_DEADLINE_S:.0f} s") from error
         except OSError as error:
-            raise DaemonSilentError(f"cannot run {PROGRAM}: {error.strerror}") from error
+            raise NotAskedError(f"cannot run {PROGRAM}: {error.strerror}") from error
         if done.returncode:
             raise DaemonSilentError(f"no answer to {command!r}: {(done.stderr or done.stdout).strip()}")
         return done.stdout.strip()

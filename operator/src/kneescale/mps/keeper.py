@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from kneescale.api.conditions import format_time
 from kneescale.mps import protocol, supervisor
-from kneescale.mps.control import Control, DaemonSilentError
+from kneescale.mps.control import Control, DaemonSilentError, NoAnswerError, NotAskedError
 from kneescale.mps.daemon_process import DaemonProcess, DaemonStartError
 from kneescale.mps.log_lines import is_about_a_question, parse_line
-from kneescale.mps.protocol import DaemonAnswerError, Server
+from kneescale.mps.protocol import DaemonAnswerError, Server, ServerState
 from kneescale.mps.sm_partitions import SmPartitions
 from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus
 from kneescale.mps.supervisor import Action, Event, Supervision
@@ -30,7 +30,8 @@ _NOT_STARTED = 127
 class DaemonKeeper:
     """Keeps the daemon that `wanted` asks for; `publish` gets its status when it changed, and now and then.
 
-    `losses`: where their count begins; after another daemon the last was now, for whoever was born before.
+    `before`: the last status of the daemon of before, if there was one. Whoever was born in its time starts
+    anew, also where no client of it is known and so no loss is counted: one may have come since.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DaemonKeeper:
         control: Control,
         partitions: SmPartitions,
         publish: Callable[[DaemonStatus], None],
-        losses: int = 0,
+        before: DaemonStatus | None = None,
     ) -> None:
         self.wanted = wanted
         self._log = logging.LoggerAdapter(_log, {"device": wanted.uuid})
@@ -48,15 +49,16 @@ class DaemonKeeper:
         self._control = control
         self._partitions = partitions
         self._publish = publish
-        self._known = Supervision(losses=losses)
-        self._lost_ns = time.monotonic_ns() if losses else 0
+        now_ns = time.monotonic_ns()
+        self._known = supervisor.after(before, now_ns) if before else Supervision()
+        self._lost_ns = now_ns if before else 0
         self._since = format_time(datetime.now(UTC))
         self._published: DaemonStatus | None = None
         self._now_ns = 0
         #: Of the log of the daemon that runs, or ended.
         self._last_line = ""
-        #: What could not be written at the last turn.
-        self._unwritten: set[Callable[[], None]] = set()
+        #: What could not be done at the last turn.
+        self._undone: set[Callable[[], None]] = set()
 
     def turn(self, now_ns: int) -> None:
         """Look at process, log and daemon, do what follows, and publish; a matter of seconds at the worst.
@@ -82,6 +84,8 @@ class DaemonKeeper:
             return
         if not heard:
             self._process.kill()
+            losses = 1 if self._known.clients else 0
+            self._end(supervisor.Ending("the control daemon did not hear that it is to end: killed", losses))
             self._process.wait(_QUIT_S)
             return
         self._log.warning("%s: clients are still connected; the daemon ends with them", self.wanted.uuid)
@@ -100,7 +104,7 @@ class DaemonKeeper:
     def _asked_to_quit(self) -> bool:
         try:
             self._control.ask(protocol.QUIT)
-        except DaemonSilentError as error:
+        except NoAnswerError as error:
             self._log.info("%s: %s", self.wanted.uuid, error)
             return False
         return True
@@ -123,6 +127,9 @@ class DaemonKeeper:
         if is_old:
             answer = self._asked()
             ended = self._process.exit_status()
+            if ended is not None or _is_fault(answer):
+                # The line that says why may have come since; all else that did is newer than the answer.
+                yield from self._logged()
             yield answer if ended is None else supervisor.Exited(ended, self._last_line)
 
     def _logged(self) -> Iterator[Event]:
@@ -136,9 +143,13 @@ class DaemonKeeper:
     def _asked(self) -> Event:
         try:
             return supervisor.Answered(self._servers())
-        except (DaemonSilentError, DaemonAnswerError) as error:
+        except DaemonSilentError as error:
             self._log.warning("%s: %s", self.wanted.uuid, error)
-            return supervisor.Silent()
+            return supervisor.Silent(str(error))
+        except NotAskedError as error:
+            return supervisor.Unasked(str(error))
+        except DaemonAnswerError as error:
+            return supervisor.Garbled(str(error))
 
     def _servers(self) -> tuple[Server, ...]:
         pids = protocol.parse_pids(self._control.ask(protocol.LIST_SERVERS))
@@ -151,16 +162,16 @@ class DaemonKeeper:
             for pid in pids
         )
 
-    def _try(self, write: Callable[[], None]) -> None:
-        """Write what can be written; what cannot is said once."""
+    def _try(self, do: Callable[[], None]) -> None:
+        """Do what can be done; what cannot is said once."""
         try:
-            write()
-        except OSError as error:
-            if write not in self._unwritten:
+            do()
+        except (OSError, NoAnswerError) as error:
+            if do not in self._undone:
                 self._log.warning("%s: tried again every second: %s", self.wanted.uuid, error)
-            self._unwritten.add(write)
+            self._undone.add(do)
         else:
-            self._unwritten.discard(write)
+            self._undone.discard(do)
 
     def _publish_status(self) -> None:
         status, before, now_ns = self._status(), self._published, self._now_ns
@@ -177,16 +188,15 @@ class DaemonKeeper:
         if self._known.state is DaemonState.DOWN:
             self._partitions.lost()
         elif self._known.state is DaemonState.RUNNING:
-            try:
-                self._partitions.keep()
-            except DaemonSilentError as error:
-                self._log.warning("%s: %s", self.wanted.uuid, error)
+            self._partitions.keep()
 
     def _step(self, event: Event, now_ns: int) -> None:
         before = self._known
         self._known, actions = supervisor.step(before, event, now_ns)
         if before.losses != self._known.losses:
             self._lost_ns = now_ns
+        if self._known.unclear not in ("", before.unclear):
+            self._log.warning("%s: it goes on: %s", self.wanted.uuid, self._known.unclear)
         if before.state is not self._known.state:
             self._since = format_time(datetime.now(UTC))
             self._log.info(
@@ -223,8 +233,10 @@ class DaemonKeeper:
             return supervisor.Configured()
         except DaemonAnswerError as error:
             return supervisor.Refused(str(error))
-        except DaemonSilentError:
-            return supervisor.Silent()
+        except DaemonSilentError as error:
+            return supervisor.Silent(str(error))
+        except NotAskedError as error:
+            return supervisor.Unasked(str(error))
 
     def _status(self) -> DaemonStatus:
         known = self._known
@@ -233,7 +245,13 @@ class DaemonKeeper:
             since=self._since,
             restarts=max(0, known.starts - 1),
             losses=known.losses,
-            line=known.line[:_LONGEST_LINE],
+            line="; ".join(filter(None, (known.line, known.unclear)))[:_LONGEST_LINE],
             clients=known.clients,
             lost_ns=self._lost_ns,
         )
+
+
+def _is_fault(event: Event) -> bool:
+    return isinstance(event, supervisor.Answered) and any(
+        server.state is ServerState.FAULT for server in event.servers
+    )

@@ -14,7 +14,7 @@ from kneescale.mps.keeper import DaemonKeeper
 from kneescale.mps.partition_files import PartitionFiles
 from kneescale.mps.paths import log_dir, pipe_dir
 from kneescale.mps.sm_partitions import SmPartitions
-from kneescale.mps.status import read_status, status_path, write_status
+from kneescale.mps.status import DaemonStatus, read_status, status_path, write_status
 from kneescale.mps.wanted import WantedDaemon, read_wanted, wanted_files
 
 _log = logging.getLogger(__name__)
@@ -34,18 +34,17 @@ def keeper_of(state_dir: Path, wanted: WantedDaemon) -> DaemonKeeper:
         control,
         SmPartitions(wanted.uuid, PartitionFiles(state_dir, wanted.uuid), control),
         partial(write_status, status_file),
-        losses=_losses_before(status_file),
+        before=_status_before(status_file),
     )
 
 
-def _losses_before(path: Path) -> int:
-    """The losses of the daemon of before, whose clients lost their contexts with it; 0 after none."""
+def _status_before(path: Path) -> DaemonStatus | None:
+    """What the daemon of before told last; None after none, or where that cannot be read."""
     try:
-        before = read_status(path)
+        return read_status(path)
     except InvalidInputError as error:
         _log.warning("%s", error)
-        return 0
-    return 0 if before is None else before.losses + 1
+        return None
 
 
 class MpsService:

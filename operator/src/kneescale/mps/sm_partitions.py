@@ -35,7 +35,7 @@ class SmPartitions:
     def keep(self) -> None:
         """Make what is asked for, and take back what no longer is.
 
-        Raises DaemonSilentError.
+        Raises NoAnswerError.
         """
         asked = self._files.asked()
         for claim in self._made.keys() - asked.keys():

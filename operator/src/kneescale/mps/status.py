@@ -38,9 +38,10 @@ class DaemonStatus:
     """A daemon as the agent sees it.
 
     `losses` counts how often all clients lost their contexts: whoever sees it change must restart the workers
-    of that GPU. `line` says why it rose last, `clients` which processes were connected then, or
-    are now while all is well. PIDs are the host's; 0: not known. `written_ns` and `lost_ns`, when that was
-    last, are CLOCK_MONOTONIC, which all containers of a node share; the status is told every `REPEAT_NS`.
+    of that GPU. `line` says why it rose last, and while nothing can be learnt of the daemon also why not;
+    `clients` which processes were connected then, or are now while all is well. PIDs are the host's; 0: not
+    known. Who was born before `lost_ns` may have lost its contexts. `written_ns` and `lost_ns` are
+    CLOCK_MONOTONIC, which all containers of a node share; the status is told every `REPEAT_NS`.
     """
 
     state: DaemonState

@@ -11,7 +11,7 @@ from kneescale.core.backoff import Backoff
 from kneescale.core.units import NS_PER_S
 from kneescale.mps.log_lines import Loss, ServerFailed
 from kneescale.mps.protocol import Server, ServerState
-from kneescale.mps.status import DaemonState
+from kneescale.mps.status import DaemonState, DaemonStatus
 
 #: Between the end of a daemon and its next start...
 _BACKOFF = Backoff(first_s=1, longest_s=60)
@@ -23,6 +23,10 @@ LONGEST_SILENCE_NS = 20 * NS_PER_S
 _CONFIGURE_AGAIN_NS = 60 * NS_PER_S
 #: So many servers in a row that did not start are no accident.
 _FAILED_STARTS = 3
+#: In these a daemon has clients, or may have them.
+_SERVING = (DaemonState.RUNNING, DaemonState.FAULTED, DaemonState.MISCONFIGURED)
+_ANEW = "the program of the daemons was started anew"
+_BEFORE = "; before: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,23 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """The daemon did not answer in time."""
+    """The daemon did not answer in time, says `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Nobody could ask the daemon, says `reason`: it may be well."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """The daemon answered, but what cannot be understood, says `reason`."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +105,19 @@ class EndDaemon:
     """End the daemon, which hangs; Exited comes of it."""
 
 
-Event: TypeAlias = Tick | Exited | Answered | Silent | Configured | Refused | Ending | Loss | ServerFailed
+Event: TypeAlias = (
+    Tick
+    | Exited
+    | Answered
+    | Silent
+    | Unasked
+    | Garbled
+    | Configured
+    | Refused
+    | Ending
+    | Loss
+    | ServerFailed
+)
 Action: TypeAlias = Start | Configure | EndDaemon
 
 
@@ -100,10 +132,15 @@ class Supervision:
     #: Runs that ended since one was steady, that one included.
     ends: int = 0
     starts: int = 0
-    #: When it is told its limits again, where it did not take them.
+    #: Whether it did not take its limits, also while it is FAULTED; and when it is told them again then.
+    is_refused: bool = False
     configure_at_ns: int = 0
     #: Since when it does not answer; None while it does.
     silent_since_ns: int | None = None
+    #: Why it was ended from here, until it has; empty where it was not.
+    end_reason: str = ""
+    #: Why nothing was learnt of it since it was heard last; empty where something was.
+    unclear: str = ""
     losses: int = 0
     line: str = ""
     clients: tuple[int, ...] = ()
@@ -115,6 +152,21 @@ class Supervision:
 Step: TypeAlias = tuple[Supervision, tuple[Action, ...]]
 
 
+def after(before: DaemonStatus, now_ns: int) -> Supervision:
+    """What is known to begin with of a GPU whose daemon of before had that status last.
+
+    One that had clients took them along. One that is DOWN has them counted already, and one whose time is
+    still to come ran before the node started.
+    """
+    has_clients = before.state is not DaemonState.DOWN and bool(before.clients)
+    is_of_this_boot = before.written_ns <= now_ns
+    last_line = before.line.removeprefix(_ANEW).removeprefix(_BEFORE)
+    return Supervision(
+        losses=before.losses + (has_clients and is_of_this_boot),
+        line=f"{_ANEW}{_BEFORE}{last_line}" if last_line else _ANEW,
+    )
+
+
 def step(known: Supervision, event: Event, now_ns: int) -> Step:
     """The state after `event` at `now_ns` (monotonic), and what to do about it."""
     match event:
@@ -123,14 +175,18 @@ def step(known: Supervision, event: Event, now_ns: int) -> Step:
         case Exited():
             return _exited(known, event, now_ns), ()
         case Answered(servers):
-            return _answered(replace(known, silent_since_ns=None), servers, now_ns)
-        case Silent():
-            return _silent(known, now_ns)
+            return _answered(replace(known, silent_since_ns=None, unclear=""), servers, now_ns)
+        case Silent(reason):
+            return _silent(known, reason, now_ns)
+        case Unasked(reason):
+            return replace(known, silent_since_ns=None, unclear=reason), ()
+        case Garbled(reason):
+            heard = replace(known, silent_since_ns=None, unclear=reason)
+            return heard, (Configure(),) if _is_to_be_configured(heard, now_ns) else ()
         case Configured():
-            return replace(known, state=DaemonState.RUNNING), ()
+            return replace(known, state=DaemonState.RUNNING, is_refused=False), ()
         case Refused(reason):
-            again_ns = now_ns + _CONFIGURE_AGAIN_NS
-            return replace(known, state=DaemonState.MISCONFIGURED, line=reason, configure_at_ns=again_ns), ()
+            return _refused(known, reason, now_ns), ()
         case Ending(line, losses):
             return replace(known, state=DaemonState.DOWN, line=line, losses=known.losses + losses), ()
         case Loss():
@@ -149,7 +205,7 @@ def _tick(known: Supervision, now_ns: int) -> Step:
 def _exited(known: Supervision, exited: Exited, now_ns: int) -> Supervision:
     steady = now_ns - known.started_ns >= _STEADY_NS
     ends = 1 if steady else known.ends + 1
-    served = known.state in (DaemonState.RUNNING, DaemonState.FAULTED)
+    reason = known.end_reason or f"the control daemon ended with status {exited.status}"
     last_line = f"; its log ends with {exited.last_line}" if exited.last_line else ""
     return replace(
         known,
@@ -157,24 +213,45 @@ def _exited(known: Supervision, exited: Exited, now_ns: int) -> Supervision:
         start_at_ns=now_ns + round(NS_PER_S * _BACKOFF.wait_s(ends)),
         ends=ends,
         # Without its control daemon a server takes no new clients, even if it lives on: all start anew.
-        losses=known.losses + served,
-        line=f"the control daemon ended with status {exited.status}{last_line}",
+        losses=known.losses + (known.state in _SERVING),
+        line=f"{reason}{last_line}",
         servers=(),
         silent_since_ns=None,
+        end_reason="",
+        unclear="",
     )
 
 
-def _silent(known: Supervision, now_ns: int) -> Step:
+def _silent(known: Supervision, reason: str, now_ns: int) -> Step:
     if known.silent_since_ns is None:
         return replace(known, silent_since_ns=now_ns), ()
     if now_ns - known.silent_since_ns < LONGEST_SILENCE_NS:
         return known, ()
-    return replace(known, silent_since_ns=now_ns), (EndDaemon(),)
+    end_reason = (
+        "the control daemon was ended by kneescale-mps: it answered nothing for "
+        f"{LONGEST_SILENCE_NS // NS_PER_S} s ({reason})"
+    )
+    return replace(known, silent_since_ns=now_ns, end_reason=end_reason), (EndDaemon(),)
+
+
+def _refused(known: Supervision, reason: str, now_ns: int) -> Supervision:
+    return replace(
+        known,
+        state=DaemonState.MISCONFIGURED,
+        line=reason,
+        is_refused=True,
+        configure_at_ns=now_ns + _CONFIGURE_AGAIN_NS,
+    )
+
+
+def _is_to_be_configured(known: Supervision, now_ns: int) -> bool:
+    if known.state is DaemonState.MISCONFIGURED:
+        return now_ns >= known.configure_at_ns
+    return known.state is DaemonState.STARTING
 
 
 def _answered(known: Supervision, servers: tuple[Server, ...], now_ns: int) -> Step:
-    is_refused = known.state is DaemonState.MISCONFIGURED
-    if known.state is DaemonState.STARTING or (is_refused and now_ns >= known.configure_at_ns):
+    if _is_to_be_configured(known, now_ns):
         return known, (Configure(),)
     clients = tuple(client for server in servers for client in server.clients)
     faulty = [server for server in servers if server.state is ServerState.FAULT]
@@ -183,20 +260,25 @@ def _answered(known: Supervision, servers: tuple[Server, ...], now_ns: int) -> S
     )
     if known.state is DaemonState.SERVERLESS and not seen.failed_starts:
         return replace(seen, state=DaemonState.RUNNING, clients=clients), ()
-    if faulty and known.state is DaemonState.RUNNING:
-        return _lost(
-            replace(seen, clients=clients), Loss(f"server {faulty[0].pid} is in state {ServerState.FAULT}")
-        )
     if known.state is DaemonState.FAULTED:
         # The clients of then stay listed until the fault is over: until they, all of them, are gone.
         over = not faulty and not set(clients) & set(known.clients)
-        return (replace(seen, state=DaemonState.RUNNING, clients=clients) if over else seen), ()
-    return replace(seen, clients=clients), ()
+        return _recovered(replace(seen, clients=clients)) if over else (seen, ())
+    seen = replace(seen, clients=clients)
+    if faulty:
+        return _lost(seen, Loss(f"server {faulty[0].pid} is in state {ServerState.FAULT}"))
+    return seen, ()
+
+
+def _recovered(known: Supervision) -> Step:
+    if known.is_refused:
+        return replace(known, state=DaemonState.MISCONFIGURED), (Configure(),)
+    return replace(known, state=DaemonState.RUNNING), ()
 
 
 def _lost(known: Supervision, loss: Loss) -> Step:
     """Count a loss once, though status and several lines tell of it."""
-    if known.state is not DaemonState.RUNNING:
+    if known.state not in (DaemonState.RUNNING, DaemonState.MISCONFIGURED):
         return known, ()
     return replace(known, state=DaemonState.FAULTED, losses=known.losses + 1, line=loss.line), ()
 
