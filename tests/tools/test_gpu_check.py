@@ -13,6 +13,7 @@ import pytest
 from kneescale.agent.gpu_abilities import client_limit
 from kneescale.agent.gpu_library import Faults, Version, XidEvent
 from kneescale.core.units import MIB
+from kneescale.mps.daemon_process import ProgramMissingError
 from kneescale.mps.status import DaemonState, DaemonStatus
 from tests.agent.fake_gpu_library import FakeGpuLibrary, gpu
 from tools.gpu_check import __main__ as gpu_check
@@ -185,10 +186,13 @@ class FakeBench:
 
 
 class NoBench(AbstractContextManager[Bench]):
-    """A machine without a GPU."""
+    """A machine without a GPU, or without MPS."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def __enter__(self) -> Bench:
-        raise NoGpuError("there is no NVIDIA GPU here")
+        raise self._error
 
     def __exit__(self, *_: object) -> None:
         return
@@ -362,9 +366,12 @@ def test_the_report_is_written_and_the_status_tells(
     assert f"please send {path} back" in capsys.readouterr().out
 
 
-def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu_check.main([], lambda _: NoBench()) == 2
-    assert capsys.readouterr().out == "nothing checked: there is no NVIDIA GPU here\n"
+@pytest.mark.parametrize("error", [NoGpuError("there is no GPU"), ProgramMissingError("there is no MPS")])
+def test_without_a_gpu_or_mps_it_says_so_in_one_line(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_check.main([], lambda _: NoBench(error)) == 2
+    assert capsys.readouterr().out == f"nothing checked: {error}\n"
 
 
 _SPLIT = {"uuid": "GPU-1111aaaa", "mig.mode.current": "Enabled", "compute_cap": "8.0"}

@@ -1,6 +1,6 @@
 """Check what this project assumes of GPUs, on this machine's; docs/gpu-checklist.md says how and why.
 
-Exit status: 0 when all assumptions hold, 1 when one does not, 2 where there is no GPU to check.
+Exit status: 0 when all assumptions hold, 1 when one does not, 2 where there is no GPU to check, or no MPS.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from kneescale.mps.daemon_process import ProgramMissingError
 from tools.gpu_check import report
 from tools.gpu_check.bench import Bench, NoGpuError, real_bench
 from tools.gpu_check.check import Verdict, run_all
@@ -31,7 +32,7 @@ def main(
         with make_bench(arguments.model) as bench:
             outcomes = run_all(CHECKS, bench, lambda outcome: _say(report.line(outcome)))
             document = report.to_json(bench.gpu, outcomes)
-    except NoGpuError as error:
+    except (NoGpuError, ProgramMissingError) as error:
         _say(f"nothing checked: {error}")
         return 2
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
