@@ -1,7 +1,9 @@
 """A GPU driver in memory: GPUs come, go, fall sick and are lost on request; sessions are counted."""
 
 from collections import deque
+from collections.abc import Callable
 from threading import Event
+from time import monotonic_ns
 
 from kneescale.agent.gpu_library import (
     Faults,
@@ -12,6 +14,7 @@ from kneescale.agent.gpu_library import (
     Version,
     XidEvent,
 )
+from kneescale.agent.gpu_monitor import GpuMonitor
 
 A100 = "GPU-aaaaaaaa-0000-4000-8000-000000000001"
 H100 = "GPU-bbbbbbbb-0000-4000-8000-000000000002"
@@ -97,3 +100,10 @@ class FakeGpuLibrary:
     def _check(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+def looked_at(library: FakeGpuLibrary, now_ns: Callable[[], int] = monotonic_ns) -> GpuMonitor:
+    """A monitor after its first look."""
+    monitor = GpuMonitor(library, now_ns)
+    monitor.look()
+    return monitor

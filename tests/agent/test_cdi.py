@@ -26,6 +26,14 @@ def test_a_spec_says_which_mounts_may_be_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_was_half_written_goes_with_its_claim(tmp_path: Path) -> None:
+    write_spec(tmp_path, UID, ContainerEdits({"A": "b"}))
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / f".{path.name}.tmp")  # as a kill between the two steps leaves it
+    remove_spec(tmp_path, UID)
+    assert not list(tmp_path.iterdir())
+
+
 def test_edits_add_up() -> None:
     ours = ContainerEdits({"A": "1", "B": "1"}, (Mount("/x", "/y"),))
     theirs = ContainerEdits({"B": "2"}, (), ("nvidia.com/gpu=GPU-1",))

@@ -10,11 +10,10 @@ from kneescale.agent.backend import ContextLosses
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
-from kneescale.agent.node_condition import readiness
 from kneescale.mps.status import DaemonState, DaemonStatus, status_path, write_status
 from tests.agent.builders import NODE
 from tests.agent.fake_cluster_api import FakeClusterApi
-from tests.agent.fake_gpu_library import A100, FakeGpuLibrary, gpu
+from tests.agent.fake_gpu_library import A100, FakeGpuLibrary, gpu, looked_at
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -56,7 +55,7 @@ def test_a_loss_restarts_the_workers_of_its_device_once(
 
 def test_the_event_tells_what_the_daemon_said(tmp_path: Path) -> None:
     api, host = FakeClusterApi(), RestartedHost()
-    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    backend = CudaMpsBackend(looked_at(FakeGpuLibrary(gpu())), tmp_path, 65532, None)
     path = status_path(tmp_path, A100)
     path.parent.mkdir(parents=True)
     _write(path, losses=3, line="before the agent", lost_ns=5)
@@ -72,7 +71,7 @@ def test_the_event_tells_what_the_daemon_said(tmp_path: Path) -> None:
 
 def test_a_loss_before_the_node_started_restarts_nobody(tmp_path: Path) -> None:
     host = RestartedHost()
-    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    backend = CudaMpsBackend(looked_at(FakeGpuLibrary(gpu())), tmp_path, 65532, None)
     path = status_path(tmp_path, A100)
     path.parent.mkdir(parents=True)
     _write(path, losses=3, line="by another clock", lost_ns=2**62)
@@ -81,7 +80,7 @@ def test_a_loss_before_the_node_started_restarts_nobody(tmp_path: Path) -> None:
 
 
 def test_the_host_of_a_device_that_is_back_is_told_whose_contexts_are_lost(tmp_path: Path) -> None:
-    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
+    backend = CudaMpsBackend(looked_at(FakeGpuLibrary(gpu())), tmp_path, 65532, None)
     hosts = {"gpu-aaaaaaaa": RestartedHost()}
     path = status_path(tmp_path, A100)
     path.parent.mkdir(parents=True)
@@ -145,49 +144,13 @@ def test_a_daemons_file_that_cannot_be_read_restarts_nobody(tmp_path: Path) -> N
     watch = LossWatch(
         FakeClusterApi(),
         NODE,
-        CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None),
+        CudaMpsBackend(looked_at(FakeGpuLibrary(gpu())), tmp_path, 65532, None),
         {"gpu-aaaaaaaa": host},
     )
     watch.look(NOON)
     assert host.restarts == 0
 
 
-@pytest.mark.parametrize(
-    ("state", "sickness", "troubles"),
-    [
-        (DaemonState.RUNNING, "", []),
-        (DaemonState.MISCONFIGURED, "MpsMisconfigured", ["MpsMisconfigured"]),
-        (DaemonState.DOWN, "", ["MpsDaemonDown"]),
-        (DaemonState.SERVERLESS, "", ["MpsDaemonDown"]),
-        (DaemonState.FAULTED, "", ["MpsFaulted"]),
-    ],
-)
-def test_a_daemon_that_is_not_as_it_should_be_shows_on_its_device(
-    tmp_path: Path, state: DaemonState, sickness: str, troubles: list[str]
-) -> None:
-    path = status_path(tmp_path, A100)
-    path.parent.mkdir(parents=True)
-    _write(path, losses=0, line="50.0, not 100", state=state)
-    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), tmp_path, 65532, None)
-    assert [device.sickness for device in backend.devices()] == [sickness]
-    assert [trouble.reason for trouble in backend.troubles()] == troubles
-    assert all("50.0, not 100" in trouble.message for trouble in backend.troubles())
-    assert readiness("cuda-mps", backend.devices(), backend.troubles()).ready == (troubles == [])
-
-
-def test_a_gpu_without_its_daemon_is_not_counted_among_those_that_can_be_used(tmp_path: Path) -> None:
-    path = status_path(tmp_path, A100)
-    path.parent.mkdir(parents=True)
-    _write(path, losses=0, line="status 1", state=DaemonState.DOWN)
-    backend = CudaMpsBackend(
-        FakeGpuLibrary(gpu(), gpu("GPU-bbbbbbbb-0000-0000-0000-000000000000")), tmp_path, 65532, None
-    )
-    found = readiness("cuda-mps", backend.devices(), backend.troubles())
-    assert (found.ready, found.reason) == (True, "SomeLeftOut")
-    assert found.message.startswith("1 of 2 cuda-mps devices can be used; the MPS daemon of GPU")
-
-
-def _write(
-    path: Path, *, losses: int, line: str, state: DaemonState = DaemonState.FAULTED, lost_ns: int = 0
-) -> None:
-    write_status(path, DaemonStatus(state, "2026-01-01T12:00:00Z", losses=losses, line=line, lost_ns=lost_ns))
+def _write(path: Path, *, losses: int, line: str, lost_ns: int) -> None:
+    since = "2026-01-01T12:00:00Z"
+    write_status(path, DaemonStatus(DaemonState.FAULTED, since, losses=losses, line=line, lost_ns=lost_ns))

@@ -1,9 +1,7 @@
 """GPUs as devices: what is published of them, which are left alone, and what their workers get."""
 
-import json
 import os
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -13,20 +11,18 @@ from kneescale.agent.gpu_library import LibraryError, Version, XidEvent
 from kneescale.agent.resource_slice import SlicePublisher
 from kneescale.api.resource_slice import parse_resource_slice
 from kneescale.core.tiers import Tier
-from kneescale.core.units import NS_PER_S
 from kneescale.mps.partition_files import PartitionFiles
-from kneescale.mps.status import DaemonState, DaemonStatus, status_path, write_status
-from kneescale.mps.wanted import wanted_files
 from tests.agent.builders import NODE
+from tests.agent.cuda_node import CudaNode
 from tests.agent.fake_cluster_api import FakeClusterApi
-from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
+from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu, looked_at
 
 STATE = Path("/var/lib/kneescale")
 CLAIM = "aa-1"
 
 
 def _backend(library: FakeGpuLibrary, tier: Tier | None = None, state_dir: Path = STATE) -> CudaMpsBackend:
-    return CudaMpsBackend(library, state_dir, os.getuid(), tier)
+    return CudaMpsBackend(looked_at(library), state_dir, os.getuid(), tier)
 
 
 def test_a_gpu_is_a_device_named_after_its_uuid() -> None:
@@ -100,12 +96,14 @@ def test_a_gpu_that_was_lost_before_the_agent_came_is_told() -> None:
     assert "GPUs that the driver lists but cannot reach: 1" in trouble.message
 
 
-def test_without_a_driver_there_are_no_devices_and_a_reason() -> None:
+def test_without_a_driver_there_are_no_devices_and_a_reason(tmp_path: Path) -> None:
     library = FakeGpuLibrary(gpu())
     library.error = NOT_LOADED
-    backend = _backend(library)
-    assert backend.devices() == ()
-    assert [(trouble.reason, trouble.message) for trouble in backend.troubles()] == [
+    node = CudaNode(library, tmp_path)
+    assert node.troubles == [], "it may be one answer that fails"
+    node.look(2)
+    assert node.backend.devices() == ()
+    assert [(trouble.reason, trouble.message) for trouble in node.backend.troubles()] == [
         ("DriverNotLoaded", "load the module")
     ]
 
@@ -196,69 +194,15 @@ def test_without_a_claimed_memory_there_is_no_limit() -> None:
     assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" not in backend.container_edits(device, Share(CLAIM, 0, 3)).env
 
 
-class Clock:
-    """Nanoseconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_ns = NS_PER_S
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-
-class AfterOneTurn(Event):
-    """Stops a thread's loop, once it came round."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.set()
-        self._answers = iter((False, True))
-
-    def is_set(self) -> bool:
-        return next(self._answers)
-
-
-class Node:
-    """A backend whose every step is one look at the driver, 5 s after the last."""
-
-    def __init__(self, library: FakeGpuLibrary, state_dir: Path) -> None:
-        self._state_dir = state_dir
-        self.clock = Clock()
-        self.backend = CudaMpsBackend(library, state_dir, os.getuid(), None, self.clock)
-        self.look()
-
-    def look(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.clock.now_ns += 5 * NS_PER_S
-            self.backend.run(AfterOneTurn())
-
-    def daemon_tells(self, state: DaemonState) -> None:
-        """A state that it came into now."""
-        now_ns = self.clock.now_ns
-        status = DaemonStatus(
-            state, "2026-01-01T12:00:00Z", line="it says", written_ns=now_ns, lost_ns=now_ns
-        )
-        write_status(status_path(self._state_dir, A100), status)
-
-    @property
-    def troubles(self) -> list[str]:
-        return [trouble.reason for trouble in self.backend.troubles()]
-
-    @property
-    def wanted(self) -> dict[str, dict[str, object]]:
-        """What is asked of the daemons' program, by GPU."""
-        return {path.parent.name: json.loads(path.read_text()) for path in wanted_files(self._state_dir)}
-
-
 def test_a_daemon_is_wanted_for_each_gpu(tmp_path: Path) -> None:
-    node = Node(FakeGpuLibrary(gpu(A100), gpu(H100)), tmp_path)
+    node = CudaNode(FakeGpuLibrary(gpu(A100), gpu(H100)), tmp_path)
     assert set(node.wanted) == {A100, H100}
     assert node.wanted[A100] == {"uuid": A100, "memoryLimitMebibytes": 39 * 1024, "isStatic": False}
 
 
 def test_a_gpu_that_stays_away_has_no_daemon_in_the_end(tmp_path: Path) -> None:
     library = FakeGpuLibrary(gpu(A100), gpu(H100))
-    node = Node(library, tmp_path)
+    node = CudaNode(library, tmp_path)
     library.events.append(XidEvent(H100, 79))
     node.look(3)
     assert set(node.wanted) == {A100, H100}, "it may be back in a moment, and its daemon's clients live"
@@ -268,7 +212,7 @@ def test_a_gpu_that_stays_away_has_no_daemon_in_the_end(tmp_path: Path) -> None:
 
 def test_a_gpu_that_one_look_misses_keeps_its_daemon(tmp_path: Path) -> None:
     library = FakeGpuLibrary(gpu(A100), gpu(H100))
-    node = Node(library, tmp_path)
+    node = CudaNode(library, tmp_path)
     for _ in range(10):
         missed, library.lost = library.gpus.pop(), 1
         node.look()
@@ -280,7 +224,7 @@ def test_a_gpu_that_one_look_misses_keeps_its_daemon(tmp_path: Path) -> None:
 
 def test_a_driver_that_does_not_answer_ends_no_daemon(tmp_path: Path) -> None:
     library = FakeGpuLibrary(gpu(A100))
-    node = Node(library, tmp_path)
+    node = CudaNode(library, tmp_path)
     library.error = LibraryError("DriverFailed", "an unknown error")
     node.look(20)
     assert node.backend.devices() == ()
@@ -289,50 +233,8 @@ def test_a_driver_that_does_not_answer_ends_no_daemon(tmp_path: Path) -> None:
 
 def test_one_answer_that_fails_withdraws_no_gpu(tmp_path: Path) -> None:
     library = FakeGpuLibrary(gpu(A100))
-    node = Node(library, tmp_path)
+    node = CudaNode(library, tmp_path)
     library.error = LibraryError("DriverFailed", "an unknown error")
     node.look(2)
     assert [device.uuid for device in node.backend.devices()] == [A100]
     assert [trouble.reason for trouble in node.backend.troubles()] == ["DriverFailed"]
-
-
-def test_a_daemon_that_never_came_is_a_trouble_after_a_while(tmp_path: Path) -> None:
-    node = Node(FakeGpuLibrary(gpu()), tmp_path)
-    node.look(5)
-    assert node.troubles == [], "its container may be starting"
-    node.look(2)
-    assert node.troubles == ["MpsDaemonDown"]
-    assert "see the pod of kneescale-mps on this node" in node.backend.troubles()[0].message
-    node.daemon_tells(DaemonState.RUNNING)
-    assert node.troubles == []
-
-
-def test_a_daemon_of_which_nothing_is_heard_any_more_is_a_trouble(tmp_path: Path) -> None:
-    node = Node(FakeGpuLibrary(gpu()), tmp_path)
-    node.look(10)
-    node.daemon_tells(DaemonState.RUNNING)
-    node.look(6)
-    assert node.troubles == []
-    node.look()
-    assert node.troubles == ["MpsDaemonDown"]
-    assert "nothing was heard" in node.backend.troubles()[0].message
-
-
-def test_a_fault_that_is_not_over_soon_is_a_trouble(tmp_path: Path) -> None:
-    node = Node(FakeGpuLibrary(gpu()), tmp_path)
-    node.look()
-    node.daemon_tells(DaemonState.FAULTED)
-    node.look(2)
-    assert node.troubles == [], "its workers are being restarted"
-    node.look()
-    assert node.troubles == ["MpsFaulted"]
-
-
-def test_a_status_from_before_the_node_started_anew_is_an_old_one(tmp_path: Path) -> None:
-    node = Node(FakeGpuLibrary(gpu()), tmp_path)
-    node.look(1000)
-    node.daemon_tells(DaemonState.RUNNING)
-    rebooted = Node(FakeGpuLibrary(gpu()), tmp_path)
-    assert rebooted.troubles == [], "its container may be starting"
-    rebooted.look(7)
-    assert rebooted.troubles == ["MpsDaemonDown"]

@@ -7,18 +7,9 @@ import pytest
 from kneescale.agent.gpu_library import Faults, LibraryError, LibraryReplacedError, XidEvent
 from kneescale.agent.gpu_monitor import GpuMonitor
 from kneescale.core.units import NS_PER_S
-from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu
+from tests.agent.cuda_node import Clock
+from tests.agent.fake_gpu_library import A100, H100, NOT_LOADED, FakeGpuLibrary, gpu, looked_at
 from tests.waiting import wait_until
-
-
-class Clock:
-    """Nanoseconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def __call__(self) -> int:
-        return self.now_ns
 
 
 @pytest.fixture
@@ -33,9 +24,7 @@ def library() -> FakeGpuLibrary:
 
 @pytest.fixture
 def monitor(library: FakeGpuLibrary, clock: Clock) -> GpuMonitor:
-    monitor = GpuMonitor(library, clock)
-    monitor.look()
-    return monitor
+    return looked_at(library, clock)
 
 
 def _sicknesses(monitor: GpuMonitor) -> dict[str, str]:
@@ -234,11 +223,46 @@ def test_a_library_that_only_another_process_can_load_ends_the_thread(
         monitor.look()
 
 
+def test_a_driver_that_hangs_from_the_start_is_noticed_too(library: FakeGpuLibrary, clock: Clock) -> None:
+    clock.now_ns += 1000 * NS_PER_S
+    monitor = GpuMonitor(library, clock)
+    assert not monitor.is_stuck
+    clock.now_ns += 61 * NS_PER_S
+    assert monitor.is_stuck
+
+
 def test_a_driver_that_hangs_is_noticed(monitor: GpuMonitor, clock: Clock) -> None:
     clock.now_ns += 61 * NS_PER_S
     assert monitor.is_stuck
     monitor.step()
     assert not monitor.is_stuck
+
+
+@pytest.mark.parametrize("error", [None, LibraryError("DriverFailed", "an unknown error")])
+def test_first_answers_that_fail_count_only_after_a_while(
+    library: FakeGpuLibrary, clock: Clock, error: LibraryError | None
+) -> None:
+    library.gpus.pop()
+    library.failed, library.error = 1, error
+    monitor = looked_at(library, clock)
+    for _ in range(14):
+        assert not monitor.knows_gpus
+        clock.now_ns += NS_PER_S
+        monitor.step()
+    clock.now_ns += NS_PER_S
+    monitor.step()
+    assert monitor.knows_gpus
+
+
+def test_after_one_failure_at_the_start_the_next_answer_counts_a_moment_later(
+    library: FakeGpuLibrary, clock: Clock
+) -> None:
+    library.error = LibraryError("DriverFailed", "an unknown error")
+    monitor = looked_at(library, clock)
+    library.error = None
+    monitor.step()
+    assert monitor.knows_gpus
+    assert _sicknesses(monitor) == {A100: "", H100: ""}
 
 
 def test_the_thread_ends_when_told_and_closes_its_session(library: FakeGpuLibrary) -> None:

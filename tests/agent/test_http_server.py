@@ -161,7 +161,8 @@ def test_health_names_the_problem(served: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "hint"),
     [
-        ("/trace?seconds=-1", 400, b"above 0, not '-1'"),
+        ("/trace?seconds=-1", 400, b"above 0, of 8 digits at most, not '-1'"),
+        ("/trace?seconds=" + "9" * 5000, 400, b"of 8 digits at most, not '999"),
         ("/trace?seconds=0", 400, b"above 0"),
         ("/", 404, b"/metrics"),
     ],

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
 from kneescale.agent.node_condition import NodeReporter
 from kneescale.core.units import NS_PER_S
 from tests.agent.builders import NODE
+from tests.agent.cuda_node import CudaNode
 from tests.agent.fake_cluster_api import FakeClusterApi
 from tests.agent.fake_gpu_library import NOT_LOADED, FakeGpuLibrary, gpu
 
@@ -72,10 +72,12 @@ def test_without_a_healthy_device_it_is_false_and_says_since_when(node: Node) ->
     assert condition["lastTransitionTime"] == "2026-01-01T12:00:02Z"
 
 
-def test_a_missing_driver_is_the_reason_with_what_to_do() -> None:
+def test_a_missing_driver_is_the_reason_with_what_to_do(tmp_path: Path) -> None:
     api, library = FakeClusterApi(), FakeGpuLibrary(gpu())
     library.error = NOT_LOADED
-    NodeReporter(api, NODE, CudaMpsBackend(library, Path("/state"), 0, None)).report(0, NOON)
+    without_driver = CudaNode(library, tmp_path)
+    without_driver.look(2)
+    NodeReporter(api, NODE, without_driver.backend).report(0, NOON)
     (condition,) = api.node["status"]["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "DriverNotLoaded")
     assert condition["message"].endswith("load the module")

@@ -14,7 +14,7 @@ from kneescale.mps.partition_files import PartitionFiles
 from tests.agent.agent_process import settings_below
 from tests.agent.builders import allocated_claim, claim_uid
 from tests.agent.fake_cluster_api import FakeClusterApi
-from tests.agent.fake_gpu_library import A100, FakeGpuLibrary, gpu
+from tests.agent.fake_gpu_library import A100, FakeGpuLibrary, gpu, looked_at
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def files(tmp_path: Path) -> PartitionFiles:
 def started(folder: Path, *, away: bool = False) -> ClaimPreparer:
     """What an agent prepares claims with, begun from the checkpoint that is there."""
     settings = settings_below(folder)
-    backend = CudaMpsBackend(FakeGpuLibrary(gpu()), settings.state_dir, os.getuid(), Tier.SM_PARTITIONS)
+    monitor = looked_at(FakeGpuLibrary(gpu()))
+    backend = CudaMpsBackend(monitor, settings.state_dir, os.getuid(), Tier.SM_PARTITIONS)
     state = NodeState({}, settings.checkpoint_path, backend.devices)
     state.restore()
     api = FakeClusterApi()

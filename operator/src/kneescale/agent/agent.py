@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _GRACE_S = 3.0
 #: How long after a device came or went its host is started or stopped, at most.
 _GLANCE_S = 1.0
+#: How long after the devices are known, or what keeps them from being so, the agent goes on, at most.
+_FIRST_GLANCE_S = 0.05
 
 
 class Agent:
@@ -73,8 +75,10 @@ class Agent:
         """
         self._state.restore()
         self._preparer.tidy()
+        backend = self._start("backend", partial(self._backend.run, self._ending))
+        self._wait_for_devices()
         self._follow_devices()
-        backend = self._start_loops()
+        self._start_loops()
         dra = start_server(
             self._settings.dra_socket,
             dra_handler(self._preparer, self._settings.node_name),
@@ -103,10 +107,14 @@ class Agent:
         """Make `run` return; not for a signal handler: it takes a lock."""
         self._ending.set()
 
-    def _start_loops(self) -> Thread:
-        """What goes on until the end; returns the thread of the backend."""
+    def _wait_for_devices(self) -> None:
+        """Not for ever: a driver that hangs is a trouble in the end."""
+        while not self._backend.knows_devices and not self._backend.troubles():
+            if self._ending.wait(_FIRST_GLANCE_S):
+                return
+
+    def _start_loops(self) -> None:
         self._start("http", self._http.serve_forever)
-        backend = self._start("backend", partial(self._backend.run, self._ending))
         for name, loop in (
             ("claims", self._gone_claims.run),
             ("slices", self._slices.run),
@@ -116,7 +124,6 @@ class Agent:
             ("status", self._status.run),
         ):
             self._start(name, partial(loop, self._ending))
-        return backend
 
     def _glance_until_end(self) -> bool:
         """Follow the devices until `stop`; False as soon as a dispatcher is stuck."""

@@ -52,7 +52,8 @@ class Device:
 class Trouble:
     """Why something of this node is no device: a reason in one CamelCase word, and what to do about it.
 
-    `device` names the one that is there and takes nothing new meanwhile; empty where the trouble is of none.
+    `device` names the one that is there and on which no worker can start meanwhile; empty where the trouble
+    is of none.
     """
 
     reason: str
@@ -114,6 +115,13 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """What the ResourceSlice's `backend` attribute and the workers' KNEESCALE_BACKEND say."""
+
+    @property
+    def knows_devices(self) -> bool:
+        """Whether `devices` are all that this node has; before, one that is missing may be there.
+
+        It becomes true while `run` runs, or `troubles` says what is in the way.
+        """
 
     def devices(self) -> tuple[Device, ...]:
         """The devices of this node, as they are now; names and uuids stay the same over restarts."""

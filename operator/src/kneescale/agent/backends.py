@@ -4,6 +4,7 @@ from kneescale.agent.backend import Backend
 from kneescale.agent.cpu import CpuBackend
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
+from kneescale.agent.gpu_monitor import GpuMonitor
 from kneescale.agent.nvml import NvmlLibrary
 from kneescale.agent.settings import Settings
 from kneescale.core import backends
@@ -16,9 +17,8 @@ def make_backend(settings: Settings) -> Backend:
     Raises InvalidInputError when the settings do not suit it.
     """
     if settings.backend is backends.Backend.CUDA_MPS:
-        return CudaMpsBackend(
-            NvmlLibrary(settings.driver_root), settings.state_dir, settings.worker_uid, settings.tier
-        )
+        monitor = GpuMonitor(NvmlLibrary(settings.driver_root))
+        return CudaMpsBackend(monitor, settings.state_dir, settings.worker_uid, settings.tier)
     tier = settings.tier or Tier.GREEN_CONTEXTS
     if settings.backend is backends.Backend.CPU:
         return CpuBackend(settings.node_name, tier)

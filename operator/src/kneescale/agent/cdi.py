@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from kneescale.agent.backend import ContainerEdits, Mount
-from kneescale.agent.files import write_atomically
+from kneescale.agent.files import remove, write_atomically
 from kneescale.api.names import DRIVER
 
 _CDI_VERSION = "0.6.0"
@@ -32,7 +32,7 @@ def write_spec(cdi_dir: Path, claim_uid: str, edits: ContainerEdits) -> None:
 
 def remove_spec(cdi_dir: Path, claim_uid: str) -> None:
     """Take a claim's device away, if it is there."""
-    _path(cdi_dir, claim_uid).unlink(missing_ok=True)
+    remove(_path(cdi_dir, claim_uid))
 
 
 def _path(cdi_dir: Path, claim_uid: str) -> Path:

@@ -31,6 +31,7 @@ class CpuBackend:
     """One device, `cpu0`: the cores in this process's affinity mask."""
 
     name = Backend.CPU.value
+    knows_devices = True
 
     def __init__(self, node_name: str, tier: Tier) -> None:
         self._cores = tuple(sorted(os.sched_getaffinity(0)))

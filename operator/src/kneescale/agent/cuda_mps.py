@@ -3,7 +3,6 @@
 Written to NVIDIA's documents; docs/gpu-checklist.md says what was seen on a GPU.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -20,20 +19,18 @@ from kneescale.agent.backend import (
     Trouble,
     attribute_text,
 )
+from kneescale.agent.daemon_watch import DaemonWatch
 from kneescale.agent.gpu_health import GPU_LOST
-from kneescale.agent.gpu_library import GpuLibrary, Version
+from kneescale.agent.gpu_library import Version
 from kneescale.agent.gpu_monitor import GpuMonitor, GpuState, MonitoredGpu
 from kneescale.agent.mps_daemons import WantedDaemons
 from kneescale.core import worker_variables
 from kneescale.core.backends import Backend
-from kneescale.core.errors import InvalidInputError
 from kneescale.core.tiers import Tier
-from kneescale.core.units import MIB, NS_PER_S
+from kneescale.core.units import MIB
 from kneescale.mps.partition_files import PartitionFiles, forget_others
 from kneescale.mps.paths import pipe_dir
-from kneescale.mps.status import REPEAT_NS, DaemonState, DaemonStatus, read_status, status_path
-
-log = logging.getLogger(__name__)
+from kneescale.mps.status import DaemonStatus
 
 _LANE_PERCENT_STEP = 10
 #: The kind of the CDI devices that NVIDIA's Container Toolkit describes, one named after each GPU's UUID.
@@ -45,13 +42,6 @@ _PARTITION_DIR = "/run/kneescale-sm"
 #: Product names as the datasheets have them, where the driver's are others (appendix of the driver's README,
 #: "Supported NVIDIA GPU Products").
 _PRODUCTS = {"H100-80GB-HBM3": "H100-SXM5-80GB", "H100-PCIe": "H100-PCIe-80GB"}
-_MISCONFIGURED = "MpsMisconfigured"
-_DAEMON_DOWN = "MpsDaemonDown"
-_FAULTED = "MpsFaulted"
-#: The workers that are restarted for it are gone by then.
-_FAULT_LASTS_NS = 10 * NS_PER_S
-#: A daemon's program starts by then, and tells of its daemons three times in it.
-_DAEMON_UNHEARD_NS = 3 * REPEAT_NS
 _STUCK = Trouble(
     "DriverHangs", "the driver has not answered for a minute; see the node's kernel log, and reboot the node"
 )
@@ -64,19 +54,24 @@ class CudaMpsBackend:
 
     def __init__(
         self,
-        library: GpuLibrary,
+        monitor: GpuMonitor,
         state_dir: Path,
         worker_uid: int,
         forced_tier: Tier | None,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._monitor = GpuMonitor(library, now_ns)
-        self._monitor.look()
+        self._monitor = monitor
         self._state_dir = state_dir
         self._worker_uid = worker_uid
         self._now_ns = now_ns
         self._daemons = WantedDaemons(state_dir, worker_uid, now_ns)
+        self._watch = DaemonWatch(state_dir, self._daemons.wanted_for_ns, now_ns)
         self._forced_tier = forced_tier
+
+    @property
+    def knows_devices(self) -> bool:
+        """Whether all GPUs answered once, or had the time for it."""
+        return self._monitor.knows_gpus
 
     def devices(self) -> tuple[Device, ...]:
         """The GPUs that can be shared, sick ones among them."""
@@ -85,6 +80,8 @@ class CudaMpsBackend:
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Why there is no GPU, or why one is left alone."""
+        if not self._monitor.knows_gpus:
+            return (_STUCK,) if self._monitor.is_stuck else ()
         state = self._monitor.state
         if state.error is not None:
             return (Trouble(state.error.reason, str(state.error)),)
@@ -97,7 +94,7 @@ class CudaMpsBackend:
     def context_losses(self) -> Mapping[str, ContextLosses]:
         """As the MPS daemons' program counts them (ADR 22)."""
         uuids = (gpu.reading.uuid for gpu in self._shared(self._monitor.state))
-        statuses = {_name(uuid): self._daemon_status(uuid) for uuid in uuids}
+        statuses = {_name(uuid): self._watch.status(uuid) for uuid in uuids}
         return {name: self._losses(status) for name, status in statuses.items() if status is not None}
 
     def container_edits(self, device: Device, share: Share) -> ContainerEdits:
@@ -151,57 +148,20 @@ class CudaMpsBackend:
     def _shared(self, state: GpuState) -> Iterator[MonitoredGpu]:
         return (gpu for gpu in state.gpus if self._obstacle(gpu, state) is None)
 
-    def _daemon_status(self, uuid: str) -> DaemonStatus | None:
-        try:
-            return read_status(status_path(self._state_dir, uuid))
-        except InvalidInputError as error:
-            log.warning(
-                "what became of the MPS daemon of GPU %s is not known: %s",
-                uuid,
-                error,
-                extra={"device": uuid},
-            )
-            return None
-
     def _daemon_trouble(self, gpu: MonitoredGpu) -> Trouble | None:
         uuid = gpu.reading.uuid
-        why = self._why_closed(uuid, self._daemon_status(uuid))
-        return why and Trouble(*why, device=_name(uuid))
-
-    def _why_closed(self, uuid: str, status: DaemonStatus | None) -> tuple[str, str] | None:
-        """Why nobody new can be a client of the daemon, if that is so; a fault is mostly over in a moment."""
-        if self._daemons.wanted_for_ns(uuid) > _DAEMON_UNHEARD_NS and not self._is_fresh(status):
-            silent_s = _DAEMON_UNHEARD_NS // NS_PER_S
-            return _DAEMON_DOWN, (
-                f"nothing was heard of the MPS daemon of GPU {uuid} for {silent_s} s; "
-                "see the pod of kneescale-mps on this node"
-            )
-        match status:
-            case DaemonStatus(state=DaemonState.DOWN | DaemonState.SERVERLESS):
-                return _DAEMON_DOWN, f"the MPS daemon of GPU {uuid} is down: {status.line}"
-            case DaemonStatus(state=DaemonState.MISCONFIGURED):
-                return _MISCONFIGURED, f"the MPS daemon of GPU {uuid} did not take its limits: {status.line}"
-            case DaemonStatus(state=DaemonState.FAULTED) if self._now_ns() - status.lost_ns > _FAULT_LASTS_NS:
-                return _FAULTED, (
-                    f"the MPS daemon of GPU {uuid} takes no new clients until those of before its fault have "
-                    f"left; delete the pods on it that do not end: {status.line}"
-                )
-        return None
+        closure = self._watch.closure(uuid)
+        return Trouble(closure.reason, closure.message, device=_name(uuid)) if closure else None
 
     def _losses(self, status: DaemonStatus) -> ContextLosses:
         # What seems still to come was before the node started: no worker is as old.
         last_ns = status.lost_ns if status.lost_ns <= self._now_ns() else 0
         return ContextLosses(status.losses, status.line, last_ns)
 
-    def _is_fresh(self, status: DaemonStatus | None) -> bool:
-        """Not so is one from before the node started: its clock was another."""
-        return status is not None and 0 <= self._now_ns() - status.written_ns <= _DAEMON_UNHEARD_NS
-
     def _sickness(self, gpu: MonitoredGpu) -> str:
-        """A daemon that did not take its limits would let a client take all; one that is down comes back."""
-        status = self._daemon_status(gpu.reading.uuid)
-        is_wrong = status is not None and status.state is DaemonState.MISCONFIGURED
-        return gpu.sickness or (_MISCONFIGURED if is_wrong else "")
+        """Its own, or that of a daemon that is not soon as it should be."""
+        closure = self._watch.closure(gpu.reading.uuid)
+        return gpu.sickness or (closure.reason if closure and closure.is_lasting else "")
 
     def _tier(self, gpu: MonitoredGpu, state: GpuState) -> Tier:
         return self._forced_tier or gpu_abilities.tiers(state.cuda, gpu.reading.compute_capability)[0]

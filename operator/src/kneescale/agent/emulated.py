@@ -34,6 +34,7 @@ class EmulatedBackend:
     """
 
     name = Backend.EMULATED.value
+    knows_devices = True
 
     def __init__(
         self, node_name: str, count: int, product_name: str, state_dir: Path, tier: Tier = Tier.GREEN_CONTEXTS

@@ -10,14 +10,28 @@ def write_atomically(path: Path, text: str) -> None:
     One writer per path at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Runtimes that watch the folder for *.json must not see the temporary file.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _fsync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove `path`, if it is there, and what a writer that was killed left beside it."""
+    path.unlink(missing_ok=True)
+    _temporary(path).unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    # Runtimes that watch the folder for *.json must not see it.
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _fsync_directory(directory: Path) -> None:

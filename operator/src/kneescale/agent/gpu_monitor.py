@@ -17,8 +17,9 @@ _WAIT_MS = 1000
 #: Faults that come without an Xid error are seen after this long.
 _LOOK_NS = 5 * NS_PER_S
 _STUCK_NS = 60 * NS_PER_S
-#: A driver that cannot be asked is asked again after this long.
+#: A driver that cannot be asked is asked again after this long, and sooner by an agent that just began.
 _RETRY_S = 5.0
+_FIRST_RETRY_S = 1.0
 #: One answer that fails tells nothing of the GPUs; a driver that answers none for so long has none, and a GPU
 #: that only errors tell of for so long is lost.
 _PATIENCE_NS = 15 * NS_PER_S
@@ -56,6 +57,9 @@ class GpuState:
 class GpuMonitor:
     """`state` is for any thread; the library is for the one that calls `look` or `run` alone.
 
+    Until `knows_gpus` the state withdraws nothing: no look is over yet, or one failed that may not do so
+    again.
+
     A GPU that reported a bad Xid error stays sick until the agent restarts or the GPU goes away: the driver
     does not say when it is well again.
     """
@@ -64,11 +68,11 @@ class GpuMonitor:
         self._library = library
         self._now_ns = now_ns
         self._opened_ns: int | None = None
-        self._looked_ns = 0
-        self._answered_ns = 0
+        self._began_ns = self._looked_ns = self._answered_ns = now_ns()
         #: Sickness by uuid, from Xid errors.
         self._marks: dict[str, str] = {}
         self.state = GpuState()
+        self.knows_gpus = False
 
     @property
     def is_stuck(self) -> bool:
@@ -81,7 +85,7 @@ class GpuMonitor:
             self.step()
             after_step()
             if self._opened_ns is None:
-                stop.wait(_RETRY_S)
+                stop.wait(_RETRY_S if self.knows_gpus else _FIRST_RETRY_S)
         self._close()
 
     def step(self) -> None:
@@ -99,15 +103,20 @@ class GpuMonitor:
 
     def look(self) -> None:
         """Read all GPUs into `state`, through a new session where there is none or the one there is fails."""
+        all_answered = False
         try:
-            self._set(self._judged(self._inventory()))
+            inventory = self._inventory()
+            self._set(self._judged(inventory))
             self._answered_ns = self._now_ns()
+            all_answered = not inventory.failed
         except LibraryError as error:
             self._close()
             self._set(self._unanswered(error))
         if not self.state.gpus:
             self._close()  # only a new session would see any
-        self._looked_ns = self._now_ns()
+        now_ns = self._now_ns()
+        self.knows_gpus |= all_answered or now_ns - self._began_ns >= _PATIENCE_NS
+        self._looked_ns = now_ns
 
     def _inventory(self) -> Inventory:
         """All GPUs, through a new session where the one there is fails."""
@@ -127,7 +136,8 @@ class GpuMonitor:
         return self._library.inventory()
 
     def _is_due(self) -> bool:
-        return self._opened_ns is None or self._now_ns() - self._looked_ns >= _LOOK_NS
+        is_new = self._opened_ns is None or not self.knows_gpus
+        return is_new or self._now_ns() - self._looked_ns >= _LOOK_NS
 
     def _take(self, event: XidEvent) -> None:
         """Mark the GPU that reported an error, and look at all again."""

@@ -27,6 +27,8 @@ from kneescale.core.units import NS_PER_S
 log = logging.getLogger(__name__)
 
 _DEFAULT_SECONDS = 60
+#: Three years; Python takes no number of thousands of digits.
+_MOST_SECONDS_DIGITS = 8
 #: The port is for anyone; each connection has a thread and a descriptor, which grant sockets need as well.
 _MOST_CONNECTIONS = 32
 #: Encoding JSON keeps all threads waiting: a few milliseconds at a time, not the whole trace at once.
@@ -148,8 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _read_seconds(query: str) -> int:
     text = parse_qs(query).get("seconds", [str(_DEFAULT_SECONDS)])[0]
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise InvalidInputError(f"seconds must be a whole number above 0, not {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_SECONDS_DIGITS and int(text)):
+        most = f"{_MOST_SECONDS_DIGITS} digits at most"
+        raise InvalidInputError(f"seconds must be a whole number above 0, of {most}, not {text[:80]!r}")
     return int(text)
 
 

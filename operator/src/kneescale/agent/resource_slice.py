@@ -47,8 +47,10 @@ class SlicePublisher:
     def publish(self) -> None:
         """Create, correct or leave alone the slice, and delete others of this driver on this node.
 
-        Raises ClusterError.
+        What was published stays until the devices are known. Raises ClusterError.
         """
+        if not self._backend.knows_devices:
+            return
         slices = [found for found in self._api.list_resource_slices(self._node_name) if _is_ours(found)]
         self._published = self._backend.devices()
         devices = [_render(device, self._backend.name) for device in self._published]
