@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2e.chaos.cores import PERIOD_S
 from e2e.demo.figures import Outcome
+from kneescale.core.units import MS_PER_S
 
 FULL_ATTAINMENT = 0.99
 #: So long before a fault may a request have been due that was under way when it came. All is steady until
@@ -39,13 +41,28 @@ class Recovery:
         return f"{self.sent} sent, {self.failed} failed, {self.late} late, full attainment {back}{what}"
 
 
-def recovery(outcomes: Sequence[Outcome], slo_ms: float, fault_s: float) -> Recovery:
-    """Sum up the requests that a fault may have touched."""
+def recovery(
+    outcomes: Sequence[Outcome], slo_ms: float, fault_s: float, short_s: Sequence[float] = ()
+) -> Recovery:
+    """Sum up the requests that a fault may have touched.
+
+    `short_s`: when each second began in which no core was free. A request that was a little late then says
+    nothing of when attainment is full; one that failed or that waited for longer always does.
+    """
     felt = [each for each in outcomes if each.due_s >= fault_s - UNDER_WAY_S]
-    after = sorted((each for each in felt if each.due_s >= fault_s), key=lambda each: each.due_s)
+    telling = [each for each in felt if not _lacked_a_core(each, slo_ms, short_s)]
+    after = sorted((each for each in telling if each.due_s >= fault_s), key=lambda each: each.due_s)
     errors = Counter(each.error for each in felt if not each.correct)
     late = sum(each.correct and not each.is_within(slo_ms) for each in felt)
     return Recovery(len(felt), errors, late, _back_s(after, slo_ms, fault_s))
+
+
+def _lacked_a_core(outcome: Outcome, slo_ms: float, short_s: Sequence[float]) -> bool:
+    """Whether it was late by no more than the second without a free core into which its SLO reached."""
+    if outcome.is_within(slo_ms) or not outcome.is_within(slo_ms + PERIOD_S * MS_PER_S):
+        return False
+    slo_s = slo_ms / MS_PER_S
+    return any(at_s - slo_s <= outcome.due_s < at_s + PERIOD_S for at_s in short_s)
 
 
 def _back_s(after: Sequence[Outcome], slo_ms: float, fault_s: float) -> float | None:

@@ -35,8 +35,11 @@ def test_every_part_is_found_and_answers(prometheus: Prometheus, shop: Shop) -> 
         series = prometheus.ask("sum by (job, namespace) (up)")
         return {(labels["job"], labels["namespace"]): int(value) for labels, value in series}
 
-    wait_until(lambda: wanted.items() <= up().items(), "all targets are up", TOLD_S)
-    assert {target["lastError"] for target in prometheus.targets()} == {""}
+    def all_answer() -> bool:
+        errors = {target["lastError"] for target in prometheus.targets()}
+        return wanted.items() <= up().items() and errors == {""}
+
+    wait_until(all_answer, "all targets are up", TOLD_S)
     nodes = prometheus.ask('up{job="kneescale-agent"}')
     assert {labels["node"] for labels, _ in nodes} == {"node1", "node2"}
 

@@ -32,8 +32,8 @@ TOLD_S = 15.0
 APPLIED_S = 15.0
 #: In time: what a machine that also runs the cluster may cost the agent's margin of a tenth of the SLO.
 #: In the crowd the clients take cores too; a worker that refuses nothing comes to less than `SWAMPED`.
-MOSTLY_IN_CROWD = 0.8
-MOSTLY = 0.95
+MOSTLY_IN_CROWD = 0.5
+MOSTLY = 0.8
 SWAMPED = 0.25
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from e2e.chaos.cores import watched_cores
 from e2e.clients import steady_load
 from e2e.cluster.kubectl import Kubectl
 from e2e.demo.figures import Outcome
@@ -65,7 +66,7 @@ def come_through(
     Where they are not in time then, for as long again at the most: whether that is a moment or the end of it
     is seen by looking on. Raises TimeoutError naming `what` if it is not over in time.
     """
-    with steady_load(shop, model, RATE_RPS) as outcomes:
+    with watched_cores() as short_s, steady_load(shop, model, RATE_RPS) as outcomes:
         wait_until(lambda: _is_steady(outcomes), "all requests are in time before the fault", SETTLED_S)
         fault_s = time.monotonic()
         fault()
@@ -74,11 +75,9 @@ def come_through(
         let_pass(after_s)
         with suppress(TimeoutError):
             wait_until(lambda: _is_steady(outcomes), "all requests are in time after the fault", after_s)
-    seen = recovery(outcomes, SLO_MS, fault_s)
-    load = os.getloadavg()[0]
-    sys.stdout.write(
-        f"{what}: over {over_s - fault_s:.1f} s after it began; {seen} (machine load {load:.1f})\n"
-    )
+    seen = recovery(outcomes, SLO_MS, fault_s, short_s)
+    machine = f"machine load {os.getloadavg()[0]:.1f}, {len(short_s)} s without a free core"
+    sys.stdout.write(f"{what}: over {over_s - fault_s:.1f} s after it began; {seen} ({machine})\n")
     return seen
 
 

@@ -9,7 +9,7 @@ from kneescale.agent.proto import dra_v1_pb2 as dra
 from kneescale.agent.proto import pluginregistration_v1_pb2 as registration
 from tests.waiting import wait_until
 
-_DEADLINE_S = 10.0
+_DEADLINE_S = 60.0
 
 
 class FakeKubelet:

@@ -32,7 +32,7 @@ class Node:
         self.api.claims["default", "a"] = allocated_claim("a")
         self.settings = settings_below(folder)
         self.agent = Agent(self.settings, make_backend(self.settings), self.api)
-        self.thread = Thread(target=self.agent.run)
+        self.thread = Thread(target=self.agent.run, daemon=True)
         self.kubelet = FakeKubelet(self.settings.kubelet_dir)
 
     def specs(self) -> list[Path]:
@@ -54,11 +54,13 @@ class Node:
 def node(short_dir: Path) -> Iterator[Node]:
     node = Node(short_dir)
     node.thread.start()
-    node.kubelet.register()
-    yield node
-    node.kubelet.close()
-    node.agent.stop()
-    node.thread.join(10)
+    try:
+        node.kubelet.register()
+        yield node
+    finally:
+        node.kubelet.close()
+        node.agent.stop()
+        node.thread.join(60)
     assert not node.settings.registration_socket.exists()
 
 

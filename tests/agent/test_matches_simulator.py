@@ -32,9 +32,11 @@ from tests.waiting import wait_until
 
 #: Requests per second, and what a batch of one takes at 100 GPU%.
 MODELS = {"a": (60, 10.0), "b": (30, 20.0), "c": (20, 30.0)}
-#: What timers, sockets and a machine that does other things may change of each model's grants and GPU area,
-#: and of the share of its requests that were refused or in time.
+#: What timers, sockets and a machine that does other things may change of each model's GPU area, and of the
+#: share of its requests that were refused or in time.
 NOISE = 0.15
+#: The same of its grants, of which there are about eighty: one batch that comes late changes several.
+GRANT_NOISE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def test_grants_and_refusals_in_real_time_are_those_of_the_simulator(
         of_one, sent = totals[tenant.name], len(arrivals[number])
         assert of_one.items == len(worker.waits_ns) == sent - worker.refused
         assert of_one.refused_items == worker.refused
-        assert of_one.grants == pytest.approx(len(runs), rel=NOISE)
+        assert of_one.grants == pytest.approx(len(runs), rel=GRANT_NOISE)
         assert of_one.area_ns == pytest.approx(area_ns, rel=NOISE)
         assert worker.refused / sent == pytest.approx(record.dropped[number] / sent, abs=NOISE)
         in_time = sum(wait_ns <= case.slo_ms * NS_PER_MS for wait_ns in worker.waits_ns)

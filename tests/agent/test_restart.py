@@ -1,6 +1,7 @@
 """An agent that is killed leaves nothing that the next one does not find again, API server or not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -100,8 +101,12 @@ def test_a_terminated_agent_ends_cleanly_and_leaves_its_sockets(
     assert socket_path.exists()
 
 
-def test_an_agent_whose_dispatcher_is_stuck_ends_itself(start_agent: StartAgent) -> None:
+def test_an_agent_whose_dispatcher_is_stuck_ends_itself(
+    start_agent: StartAgent, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert start_agent("stuck_agent").wait(60) == 1
+    # A traceback would end it so, too.
+    assert re.search(r"the dispatcher of gpu\d is stuck.*; the agent ends", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize(

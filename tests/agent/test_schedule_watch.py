@@ -1,5 +1,7 @@
 """The watch hands on all schedules after each change, and gets over everything an API server does."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
@@ -35,6 +37,19 @@ def _elsewhere() -> dict[str, Any]:
     return {**other, "metadata": {"name": "node2-gpu0"}, "spec": {**other["spec"], "nodeName": "node2"}}
 
 
+@contextmanager
+def _followed(watch: ScheduleWatch) -> Iterator[None]:
+    """Follow in a thread of its own while the block runs."""
+    stop = Event()
+    thread = Thread(target=watch.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
 def test_list_then_changes(api: FakeClusterApi) -> None:
     seen = Seen()
     watch = ScheduleWatch(api, NODE, seen)
@@ -59,13 +74,9 @@ def test_an_expired_watch_lists_again(api: FakeClusterApi) -> None:
     api.expire_watches()
     with pytest.raises(ExpiredError):
         watch.follow()
-    stop = Event()
     api.expire_watches()
-    thread = Thread(target=watch.run, args=(stop,))
-    thread.start()
-    wait_until(lambda: api.lists == 2, "a new list")
-    stop.set()
-    thread.join(10)
+    with _followed(watch):
+        wait_until(lambda: api.lists == 2, "a new list")
 
 
 def test_an_api_server_that_comes_back_is_followed_again(api: FakeClusterApi) -> None:
@@ -74,11 +85,7 @@ def test_an_api_server_that_comes_back_is_followed_again(api: FakeClusterApi) ->
     api.away = True
     with pytest.raises(ClusterError):
         watch.follow()
-    stop = Event()
-    thread = Thread(target=watch.run, args=(stop,))
-    thread.start()
-    api.away = False
-    wait_until(lambda: bool(seen.lists), "the list")
-    stop.set()
-    thread.join(10)
+    with _followed(watch):
+        api.away = False
+        wait_until(lambda: bool(seen.lists), "the list")
     assert seen.lists[0] == {"node1-gpu0": 1}

@@ -22,7 +22,7 @@ from tests.controller.objects import gpu_schedule, model, obj, pod, service
 from tests.waiting import until
 
 PACE = Pace()
-WAIT_S = 0.1
+WAIT_S = 1.0
 UNAVAILABLE = ApiError(503, "etcd is slow today")
 REFUSED = ApiError(422, "spec.ports is wrong")
 AWAY = ApiError(None, "the API server does not answer: TimeoutError")

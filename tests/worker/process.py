@@ -22,7 +22,7 @@ from harness.ports import free_ports
 from kneescale.core.wire import Terms
 from tests.waiting import wait_until
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 MODEL = "alexnet"
 #: Terms of most tests: batches of 4 on the lane of 40 GPU%; alone, as fast as it can.
 TERMS = Terms(slo_ns=100_000_000, batch=4, gpu_percent=40, share_permille=1000)
@@ -135,9 +135,9 @@ class Worker:
         """SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float = DEADLINE_S + 30) -> int:
         """Wait until it ended; its exit code."""
-        return self._process.wait(DEADLINE_S + 30)
+        return self._process.wait(timeout_s)
 
     def message(self) -> dict[str, Any]:
         """Its termination message."""

@@ -290,6 +290,16 @@ def test_closing_ends_a_process_that_still_loads(monkeypatch: pytest.MonkeyPatch
     assert time.monotonic() - began_s < 30
 
 
+def test_a_lane_that_was_closed_meanwhile_is_a_dead_one() -> None:
+    lane = LaneProcess(50, EmulatedExecutor.metadata, max_batch=4)
+    lane.start()
+    lane.close()
+    with pytest.raises(LoadError, match="the process of the lane of 50 GPU% ended"):
+        lane.wait_loaded()
+    with pytest.raises(LoadError, match="the process of the lane of 50 GPU% ended"):
+        lane.warm_up()
+
+
 def test_a_signal_does_not_cut_a_batch_off(pool: LaneProcesses) -> None:
     for pid in _children():
         os.kill(pid, signal.SIGTERM)
@@ -318,7 +328,14 @@ def test_a_worker_serves_from_lanes_in_processes_that_end_with_it(start_worker: 
     tensor.set_data_from_numpy(np.ones((1, 4), np.float32))
     with grpc.InferenceServerClient(worker.grpc) as client:
         assert client.infer("alexnet", [tensor]).as_numpy("output").tolist() == [[1, 1, 1, 1]]
-    lanes = worker.children()
+    lanes = [psutil.Process(pid) for pid in worker.children()]
     assert len(lanes) == 2
     worker.kill()
-    wait_until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in lanes), "the lanes ended too")
+    wait_until(lambda: all(map(_has_ended, lanes)), "the lanes ended too")
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

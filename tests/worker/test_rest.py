@@ -1,13 +1,13 @@
 """The REST server in the test's own process, where a fault can be put behind it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession
 
+from harness.ports import free_ports
 from kneescale_worker import accounts, connection_age
 from kneescale_worker.accounts import RequestAccounts
 from kneescale_worker.dataplane import DataPlane, State
@@ -30,7 +30,7 @@ class _Rig:
         metrics = Metrics("m", "cpu", "cpu")
         self.accounts = RequestAccounts(metrics)
         self._server = RestServer(self.plane, self.accounts, metrics)
-        self.port, self._metrics_port = _free_ports()
+        self.port, self._metrics_port = free_ports(2)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[ClientSession]:
@@ -41,11 +41,6 @@ class _Rig:
                 yield client
         finally:
             await self._server.stop()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 async def test_an_old_connection_is_closed_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,16 +130,19 @@ class LaneProcess:
         return not self._is_to_end
 
     def _send(self, request: Request) -> None:
-        assert self._connection is not None
+        # Whoever closes it does so in another thread.
+        if (connection := self._connection) is None:
+            raise self._died()
         try:
-            self._connection.send(request)
+            connection.send(request)
         except OSError as error:
             raise self._died() from error
 
     def _answer(self, kind: type[A]) -> A:
-        assert self._connection is not None
+        if (connection := self._connection) is None:
+            raise self._died()
         try:
-            answer: Answer = self._connection.recv()
+            answer: Answer = connection.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
         if not isinstance(answer, kind):
