@@ -58,7 +58,7 @@ fuzz: venv ## Look for bytes that break the grant protocol, guided by coverage (
 monitoring: venv ## Write what is generated of the metrics: their page, the PrometheusRule, dashboards
 	$(BIN)/python -m tools.monitoring
 
-results: venv ## Simulate what docs/results.md shows, and write it (PROFILES, SOURCE: of other surfaces; ONLY=autoscaling)
+results: venv ## Simulate docs/results.md anew, of shipped figures (PROFILES, SOURCE: of measured ones, as checked in; ONLY=autoscaling)
 	$(WITH_COMPILED) $(BIN)/python -m tools.results $(if $(PROFILES),--profiles $(PROFILES) --source "$(SOURCE)") \
 	  $(if $(ONLY),--only $(ONLY))
 

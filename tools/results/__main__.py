@@ -16,34 +16,47 @@ from kneescale.sim.systems import SYSTEMS
 from tools.results.autoscaling import run_autoscaling, with_section
 from tools.results.figures import Results
 from tools.results.mixes import Models, fresh_mixes, measured_mixes, unseen_mixes
-from tools.results.page import Page
+from tools.results.page import Page, Source
 from tools.results.pictures import draw_capacities, draw_knees, draw_timelines
-from tools.results.study import jobs
+from tools.results.study import duration_s, jobs
 
 DOCS = ROOT / "docs"
 SCENARIOS = Path("build/results")
-CATALOG = "the fitted figures that the product ships (`core/surfaces/catalog.py` names their source)"
+SHIPPED = Source(
+    kind="fitted",
+    text="the fitted figures that the product ships (`core/surfaces/catalog.py` names their source)",
+    command="make results",
+)
 
 
 def main() -> None:
     """Run everything; progress goes to stderr."""
     parser = argparse.ArgumentParser(prog="python -m tools.results", description=__doc__)
     parser.add_argument("--profiles", type=Path, help="CSV of measured surfaces (default: the catalog's)")
-    parser.add_argument("--source", default=CATALOG, help="where they come from, for the page")
+    parser.add_argument("--source", help="where they come from, for the page")
     parser.add_argument("--only", choices=("autoscaling",), help="do that section anew, and leave the rest")
     arguments = parser.parse_args()
+    if bool(arguments.profiles) != bool(arguments.source):
+        parser.error("--profiles and --source go together: the page says where its surfaces come from")
     page = DOCS / "results.md"
     if arguments.only:
         page.write_text(with_section(page.read_text(), run_autoscaling(DOCS)))
     else:
-        page.write_text(_whole_page(arguments.profiles, arguments.source))
+        source = measured_source(arguments.profiles, arguments.source) if arguments.profiles else SHIPPED
+        page.write_text(_whole_page(arguments.profiles, source))
 
 
-def _whole_page(profiles: Path | None, source: str) -> str:
+def measured_source(profiles: Path, text: str) -> Source:
+    """What the page says of measured surfaces."""
+    return Source("measured", text, f'make results PROFILES={profiles.name} SOURCE="..."')
+
+
+def _whole_page(profiles: Path | None, source: Source) -> str:
     """Everything, with its pictures and scenarios."""
     surfaces = _measured(profiles) if profiles else _shipped()
     measured, unseen, fresh = measured_mixes(surfaces), unseen_mixes(), fresh_mixes()
-    _write_scenarios({**measured, **unseen, **fresh})
+    mixes = {**measured, **unseen, **fresh}
+    _write_scenarios(mixes)
     results = Results(run_all(jobs(measured, unseen, fresh)))
     draw_capacities(results, [*measured, *unseen], DOCS / "capacity.png")
     draw_timelines(measured["C-4"], DOCS / "schedules.png")
@@ -55,6 +68,7 @@ def _whole_page(profiles: Path | None, source: str) -> str:
         unseen=list(unseen),
         fresh=list(fresh),
         systems=list(SYSTEMS),
+        durations_s={name: duration_s(models) for name, models in mixes.items()},
         autoscaling=run_autoscaling(DOCS),
     )
     return page.text()

@@ -1,8 +1,9 @@
-"""Latency surfaces of compiled engines: nothing of the policy was tuned on them.
+"""Latency surfaces of compiled engines: another stack than that of the measured surfaces.
 
 TensorRT engines on a V100, as published with iGniter (GitHub: icloud-ecnu/igniter, commit 98b0ff44). Its nine
 measured runs of each model, batches 1, 16 and 32 at 10, 50 and 100 GPU%, are within 7 % of the figures here;
-the formula is iGniter's own without its square of the batch.
+the formula is iGniter's own without its square of the batch. Some constants of the policy were chosen with
+mixes of them in view (docs/adr/0031, 0032).
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,9 @@ from tools.results.compiled import compiled_surfaces
 
 Models = tuple[ScenarioModel, ...]
 
-#: Which random mixes: another number, others. By the second ones no constant was chosen, and none may be.
+#: Which random mixes: another number, others. Some constants of the policy were chosen with the first ones in
+#: view (docs/adr/0031, 0032). By the second ones nothing of `dstack` with free lanes was chosen, and nothing
+#: may be; some constants of how pools of lanes are chosen were (docs/adr/0035).
 SEED = 2026
 FRESH_SEED = 2027
 
@@ -35,7 +37,7 @@ def measured_mixes(surfaces: Mapping[str, LatencySurface]) -> dict[str, Models]:
 
 
 def unseen_mixes() -> dict[str, Models]:
-    """Models of other stacks and GPUs than the measured ones: compiled engines, and random ones."""
+    """Models of other surfaces than the measured ones: compiled engines, and random ones."""
     compiled = list(compiled_surfaces().items())
     mixes = {}
     for size in COMPILED_SIZES:
@@ -45,7 +47,7 @@ def unseen_mixes() -> dict[str, Models]:
 
 
 def fresh_mixes() -> dict[str, Models]:
-    """Random ones as the unseen, which nobody has looked at before they are tried."""
+    """Random ones as the unseen: what was chosen by them, and what was not, is said at FRESH_SEED."""
     return _random_mixes("V", FRESH_SEED)
 
 
