@@ -89,6 +89,24 @@ def test_gpus_whose_memory_does_not_hold_every_model_are_left_out(
     assert [" ".join(line.split()[2:]) for line in lines] == ["0 no GPU's memory holds every model"] * 4
 
 
+def test_unlike_gpus_have_no_bound_on_equal_parts(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each model is quick on the one product and slow on the other: alone there it passes any equal part."""
+    (scenario.parent / "p.csv").write_text(
+        "product,model,batch,gpu_percent,latency_ms\nX,a,1,100,10\nX,b,1,100,100\nY,a,1,100,100\nY,b,1,100,10\n"
+    )
+    asked = SCENARIO.replace("slo_ms: 50, rate: 1000", "slo_ms: 150, rate: 50")
+    gpus = "gpus: [{name: x, product: X}, {name: y, product: Y}]\n"
+    scenario.write_text(asked.replace("slo_ms: 50, rate: 100", "slo_ms: 150, rate: 50") + gpus)
+    main(["bound", str(scenario), "--output", "json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said.keys() == {"bound", "temporal", "models"}
+    assert said["bound"]["load"] == pytest.approx(2)
+    main(["bound", str(scenario)])
+    told = capsys.readouterr().out
+    assert "static partitions and lanes are left out: the GPUs are of more than one product\n" in told
+    assert "1 lane" not in told
+
+
 def test_static_partitions_may_be_smaller_than_what_was_measured(
     scenario: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,10 @@
 """Profiling: one Job for each thing to measure, one at a time on each device, and its result read."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from datetime import timedelta
+
+import pytest
 
 from kneescale.plan.state import Manifest
 from tests.plan.cluster import (
@@ -276,5 +279,26 @@ def test_a_profile_says_how_much_of_it_was_measured_and_how_sure_the_rest_is() -
     world.reconcile()
     assert condition(world.get("ModelProfile", "from-git"), "Accepted")["message"] == (
         "1 of 2 points measured, the rest fitted, nine in ten to 8 %; the prediction from its layers was "
-        "14 % off at the median; no knee, latency falls up to 100 GPU%"
+        "14 % off at the median; no knee found up to 100 GPU%"
     )
+
+
+@pytest.mark.parametrize(
+    ("gpu_percents", "knee"),
+    [
+        ((10, 50), "no knee found up to 50 GPU%"),
+        ((95, 100), "no knee found up to 100 GPU%"),
+        ((100,), "no knee, 100 is the only GPU%"),
+    ],
+)
+def test_no_knee_is_found_where_no_step_can_be_looked_at(gpu_percents: Sequence[int], knee: str) -> None:
+    world = emulated_world()
+    profile = imported_profile()
+    profile["spec"]["points"] = [
+        {"gpuPercent": percent, "batch": 1, "latencyMicroseconds": 400_000 // percent}
+        for percent in gpu_percents
+    ]
+    world.create(profile)
+    world.reconcile()
+    message = condition(world.get("ModelProfile", "from-git"), "Accepted")["message"]
+    assert message.endswith(f"; {knee}")

@@ -106,6 +106,15 @@ def test_a_model_keeps_its_attainment_only_if_all_do() -> None:
     assert keeps(SHORT.run(tenants[:1], TEMPORAL), 0.99)
 
 
+@pytest.mark.parametrize(("attainment", "sent"), [(0.8, 5), (0.9, 10), (0.95, 20), (0.99, 100)])
+def test_a_run_goes_on_after_as_many_misses_as_may_be(attainment: float, sent: int) -> None:
+    """Of the first two, which come at once, one waits for too long."""
+    trial = recorded(0, *range(sent - 1))
+    tenants = (tenant(slo_ms=15, rate_rps=1, of=flat(10, 1)),)
+    assert keeps(trial.run(tenants, TEMPORAL, least_attainment=attainment), attainment)
+    assert not keeps(trial.run(tenants, TEMPORAL), 1)
+
+
 def test_another_model_changes_no_ones_arrivals() -> None:
     alone = SHORT.run(ALONE, TEMPORAL)
     beside = SHORT.run((*ALONE, tenant("b", rate_rps=1)), TEMPORAL)

@@ -19,7 +19,11 @@ from tools.fit_prior import Choose, chosen_points, enough_points, fixed_points, 
 
 WHERE = os.environ.get("KNEESCALE_PROFILES")
 
-pytestmark = pytest.mark.skipif(not WHERE, reason="KNEESCALE_PROFILES names no folder with rapp_spatial.csv")
+pytestmark = pytest.mark.skipif(
+    not WHERE,
+    reason="KNEESCALE_PROFILES names no folder with rapp_spatial.csv, made of GitHub's KontonGu/RaPP, commit "
+    "600348c1 (docs/quickstart.md)",
+)
 
 
 @pytest.fixture(scope="module")

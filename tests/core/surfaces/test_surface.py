@@ -115,3 +115,14 @@ def test_points_that_contradict_each_other_are_an_error() -> None:
     surface = LatencySurface.from_points([Point(50, 1, 4.0), Point(100, 1, 5.0)])
     estimate = surface.estimate(50, 1)
     assert (estimate.latency_ms, estimate.low_ms, estimate.high_ms) == (5.0, 4.0, 5.0)
+
+
+def test_beside_others_only_what_runs_on_a_part_of_the_gpu_takes_longer() -> None:
+    """Whether or not the whole GPU, where nothing is beside it, was measured."""
+    of_part = LatencySurface.from_points([Point(25, 1, 8.0), Point(50, 1, 6.0), Point(50, 4, 20.0)])
+    beside = of_part.beside_others(1.5)
+    assert [beside.latency_ms(*run) for run in ((25, 1), (50, 1), (50, 4))] == [12, 9, 30]
+    assert [beside.latency_ms(100, batch) for batch in (1, 4)] == [6, 20]
+    of_all = LatencySurface.from_points([*of_part.points, Point(100, 1, 5.0)])
+    assert [of_all.beside_others(1.5).latency_ms(100, batch) for batch in (1, 4)] == [5, 20]
+    assert of_part.beside_others(1) is of_part

@@ -1,5 +1,7 @@
 """Workers come, serve and go, and no request is lost but where nobody serves."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -75,3 +77,20 @@ def test_ready_workers_have_their_parts() -> None:
         assert np.mean([second.busy for second in seconds]) == pytest.approx(0.4, rel=0.15)
         # Little's law: 20 requests a second that each take at least 20 ms.
         assert 0.36 < np.mean([second.in_flight for second in seconds]) < 0.8
+
+
+def test_arrivals_routes_and_the_noise_of_each_gpu_have_randomness_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    default_rng, streams = np.random.default_rng, list[float]()
+
+    def noted(seed: Sequence[int]) -> np.random.Generator:
+        streams.append(default_rng(seed).random())
+        return default_rng(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", noted)
+    of = scene()
+    fleet = Fleet(of)
+    fleet.apply(wanted(of, 0, 1, 2), 0, 0)
+    fleet.serve(0)
+    assert len(streams) == len(set(streams)) == 1 + 3 + len(of.arrivals)

@@ -2,8 +2,8 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TextIO
 
@@ -33,9 +33,12 @@ Loads of 1 and more are carried by some schedule at best; a load below 1 by none
   temporal           every run has a whole GPU, one at a time
   static partitions  each model has one GPU% for good, together at most 100, and one batch in flight; the
                      best there are, smaller ones than the profile's included. With several GPUs, each
-                     holds every model; one whose memory does not is left out.
+                     holds every model and has an equal part of its rate: models on GPUs of their own may
+                     carry more. GPUs whose memory does not hold all are left out.
   1, 2, 3 lanes      each model has so many lanes, of any GPU%, with one batch at a time on each; they hold
                      their GPU% only while they run. With several GPUs as above.
+                     These rows and the one before are left out where GPUs are of more than one product:
+                     there equal parts are no limit.
 
   runs               how the fluid bound's load is carried: GPU%, batch, runs per second
   GPU area           the GPU% that those runs hold in the mean
@@ -51,18 +54,25 @@ examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What is said about a scenario.
+class EqualParts:
+    """What is carried where each GPU has an equal part of every model's rate.
 
-    Static partitions and lanes are on the GPUs whose memory holds every model, `holding_all` in number.
+    On the GPUs whose memory holds every model, `count` of them.
     """
 
-    bound: FluidBound
-    temporal: FluidBound
+    count: int
     static_partitions: StaticPartitions
     #: By the number of lanes.
     lanes: dict[int, float]
-    holding_all: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is said about a scenario; `equal_parts` is None where GPUs are of more than one product."""
+
+    bound: FluidBound
+    temporal: FluidBound
+    equal_parts: EqualParts | None
 
 
 def add_to(subcommands: Subcommands) -> None:
@@ -95,13 +105,10 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
 
 def _bounds(scenario: Scenario) -> Bounds:
     workloads, pools = scenario.workloads(), scenario.pools()
-    gpus = _holding_all(scenario)
     return Bounds(
         bound=fluid_bound(workloads, pools),
         temporal=temporal_bound(workloads, pools),
-        static_partitions=_static_partitions(workloads, gpus),
-        lanes={lanes: _on_lanes(workloads, gpus, lanes) for lanes in _LANES},
-        holding_all=gpus.total(),
+        equal_parts=_equal_parts(workloads, _holding_all(scenario)),
     )
 
 
@@ -111,25 +118,23 @@ def _holding_all(scenario: Scenario) -> Counter[str]:
     return Counter(gpu.product for gpu in scenario.gpus if needed_gib <= gpu.memory_gib)
 
 
-def _on_lanes(workloads: Sequence[Workload], gpus: Counter[str], lanes: int) -> float:
-    """The sum of what the GPUs carry; those of one product carry the same."""
-    return sum((count * lane_bound(workloads, product, lanes) for product, count in gpus.items()), 0.0)
-
-
-def _static_partitions(workloads: Sequence[Workload], gpus: Counter[str]) -> StaticPartitions:
-    """The sum of what the GPUs carry, and the partitions of the first product that has any."""
-    found = {product: best_static_partitions(workloads, product) for product in gpus}
-    load = sum((count * found[product].load for product, count in gpus.items()), 0.0)
-    percents = (partitions.gpu_percents for partitions in found.values() if partitions.gpu_percents)
-    return StaticPartitions(load, next(percents, {}))
+def _equal_parts(workloads: Sequence[Workload], gpus: Counter[str]) -> EqualParts | None:
+    match list(gpus.items()):
+        case []:
+            return EqualParts(0, StaticPartitions(0.0, {}), dict.fromkeys(_LANES, 0.0))
+        case [(product, count)]:
+            of_one = best_static_partitions(workloads, product)
+            lanes = {lanes: count * lane_bound(workloads, product, lanes) for lanes in _LANES}
+            return EqualParts(count, replace(of_one, load=count * of_one.load), lanes)
+        case _:
+            return None
 
 
 def _as_json(bounds: Bounds) -> dict[str, object]:
     return {
         "bound": {"load": bounds.bound.load, "limits": bounds.bound.limits},
         "temporal": {"load": bounds.temporal.load},
-        "static_partitions": asdict(bounds.static_partitions),
-        "lanes": {str(lanes): {"load": load} for lanes, load in bounds.lanes.items()},
+        **(_equal_parts_as_json(bounds.equal_parts) if bounds.equal_parts else {}),
         "models": {
             model.name: {
                 "area_percent": model.area_percent,
@@ -142,40 +147,54 @@ def _as_json(bounds: Bounds) -> dict[str, object]:
     }
 
 
+def _equal_parts_as_json(equal_parts: EqualParts) -> dict[str, object]:
+    return {
+        "static_partitions": asdict(equal_parts.static_partitions),
+        "lanes": {str(lanes): {"load": load} for lanes, load in equal_parts.lanes.items()},
+    }
+
+
 def _write(scenario: Scenario, bounds: Bounds, out: TextIO) -> None:
-    left_out = _left_out(scenario, bounds)
-    partitions = " ".join(filter(None, (_partitions(bounds), left_out)))
     write_table(
         ("", "LOAD", ""),
         [
             ("fluid bound", bounds.bound.load, f"limited by {', '.join(bounds.bound.limits)}"),
             ("temporal", bounds.temporal.load, ""),
-            ("static partitions", bounds.static_partitions.load, partitions),
-            *((counted(lanes, "lane"), load, left_out) for lanes, load in bounds.lanes.items()),
+            *(_equal_parts_rows(bounds.equal_parts, len(scenario.gpus)) if bounds.equal_parts else ()),
         ],
         out,
     )
+    if not bounds.equal_parts:
+        out.write("\nstatic partitions and lanes are left out: the GPUs are of more than one product\n")
     out.write("\n")
     _write_models(scenario, bounds.bound, out)
 
 
-def _partitions(bounds: Bounds) -> str:
-    if not bounds.holding_all:
+def _equal_parts_rows(equal_parts: EqualParts, gpus: int) -> Iterator[tuple[str, float, str]]:
+    left_out = _left_out(equal_parts, gpus)
+    partitions = " ".join(filter(None, (_partitions(equal_parts), left_out)))
+    yield "static partitions", equal_parts.static_partitions.load, partitions
+    for lanes, load in equal_parts.lanes.items():
+        yield counted(lanes, "lane"), load, left_out
+
+
+def _partitions(equal_parts: EqualParts) -> str:
+    if not equal_parts.count:
         return ""
-    partitions = bounds.static_partitions.gpu_percents.items()
+    partitions = equal_parts.static_partitions.gpu_percents.items()
     return (
         ", ".join(f"{name} {gpu}" for name, gpu in partitions)
         or "not all models find room at their profiles' GPU%s"
     )
 
 
-def _left_out(scenario: Scenario, bounds: Bounds) -> str:
+def _left_out(equal_parts: EqualParts, gpus: int) -> str:
     """Whether GPUs are, since their memory does not hold every model."""
-    if bounds.holding_all == len(scenario.gpus):
+    if equal_parts.count == gpus:
         return ""
-    if not bounds.holding_all:
+    if not equal_parts.count:
         return "no GPU's memory holds every model"
-    return f"(on {bounds.holding_all} of {len(scenario.gpus)} GPUs: no other one's memory holds every model)"
+    return f"(on {equal_parts.count} of {gpus} GPUs: no other one's memory holds every model)"
 
 
 def _write_models(scenario: Scenario, bound: FluidBound, out: TextIO) -> None:

@@ -83,15 +83,24 @@ def _profiled(outlook: Outlook) -> Finding:
 
 
 def _profile_in_words(profile: Profile) -> str:
-    knee = knee_in_words(profile.knee_percent)
+    knee = knee_of(profile)
     if profile.predicted_to_percent is None:
         return knee
     return f"{knee}, as predicted to {profile.predicted_to_percent} %, which plans add to its times"
 
 
+def knee_of(profile: Profile) -> str:
+    """Where a profile's knee is, or how far it has none, in words."""
+    *others, largest = profile.surface.gpu_percents
+    if not others:
+        return f"no knee, {largest} is the only GPU%"
+    knee = knee_in_words(profile.knee_percent)
+    return knee if profile.knee_percent else f"{knee} up to {largest} GPU%"
+
+
 def knee_in_words(percent: int | None) -> str:
-    """Where the knee is, or that there is none."""
-    return f"knee at {percent} GPU%" if percent else "no knee, latency falls up to 100 GPU%"
+    """Where the knee is, or that none was found."""
+    return f"knee at {percent} GPU%" if percent else "no knee found"
 
 
 def _placed(outlook: Outlook) -> Finding:

@@ -38,7 +38,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A usable profile: its name, its surface and the knee of it (None where latency falls to the end)."""
+    """A usable profile: its name, its surface and the knee of it (None where none was found)."""
 
     name: str
     surface: LatencySurface

@@ -27,7 +27,7 @@ from kneescale.core.units import PERMILLE
 from kneescale.core.worker_pod import HTTP_PORT
 from kneescale.plan.finding import Finding, fails, holds, unknown
 from kneescale.plan.manifests.metadata import serving_labels
-from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_in_words
+from kneescale.plan.outlook import ACCEPTED, Outlook, count_requests, in_one_line, knee_of
 from kneescale.plan.profiles import Profile, make_profile, subject_of_profile
 from kneescale.plan.profiling import Profiling
 from kneescale.plan.scaling import scaling_status
@@ -116,8 +116,8 @@ def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manif
     for profile in observed.profiles:
         generation = profile.metadata.generation
         spec, subject = profile.spec, subject_of_profile(profile)
-        knee_percent = make_profile(profile.metadata.name, spec).knee_percent if spec.points else None
-        knee = f"; {knee_in_words(knee_percent)}" if spec.points else ""
+        known = make_profile(profile.metadata.name, spec) if spec.points else None
+        knee = f"; {knee_of(known)}" if known else ""
         findings = {
             ACCEPTED: holds("Accepted", f"{_points_in_words(spec)}{knee}"),
             COMPLETE: _complete(profile, profiling.findings.get(subject)),
@@ -125,7 +125,7 @@ def profile_statuses(profiling: Profiling, observed: Observed) -> Iterator[Manif
         status = ModelProfileStatus(
             observed_generation=generation,
             conditions=conditions_of(findings, profile.status.conditions, generation, observed),
-            knee_percent=knee_percent,
+            knee_percent=known.knee_percent if known else None,
             progress=profiling.progress.get(subject),
             latency_ratio_permille=_ratio_permille(profile, profiling.profiles.get(subject)),
         )

@@ -218,7 +218,8 @@ def keeps(record: Record, attainment: float) -> bool:
 
 def _allowed(times: Times, from_ns: int, attainment: float) -> int:
     sent = int(np.count_nonzero(times >= from_ns))
-    return int((1 - attainment) * sent)
+    # In floats (1 - 0.9) * 10 is less than 1: this is what `keeps` asks, to the last one.
+    return sent - ceil(attainment * sent)
 
 
 def _compressed(times_ns: Times, load: float, duration_s: float) -> Times:

@@ -171,7 +171,12 @@ class ModelOnLanes:
         return Use(held, patient_ms=_PATIENT_PART * (self._slo_ms - fastest_ms))
 
     def _best(self, percents: Sequence[int], others: Sequence[int], load: float) -> int:
-        return min(percents, key=lambda percent: (self.cost((*others, percent), load), percent))
+        def order(percent: int) -> tuple[Cost, int]:
+            cost = self.cost((*others, percent), load)
+            # Where no planned run is in time, the widest lane is the nearest to it.
+            return cost, -percent if cost.area_percent == inf else percent
+
+        return min(percents, key=order)
 
     def _runs(self, pool: Pool, rate: float) -> tuple[list[_Run], float]:
         """The largest batch for each lane that ends in time after the gap in which some lane gets free."""

@@ -103,10 +103,12 @@ def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str
 def _in_proportion(demands: Sequence[Demand]) -> tuple[Demand, ...]:
     """With rates that add up to a number that is always the same, so that what was chosen is found again."""
     total_rps = sum(demand.rate_rps for demand in demands)
-    return tuple(
-        replace(demand, rate_rps=round(_TOTAL_RPS * demand.rate_rps / total_rps, _DIGITS))
-        for demand in demands
-    )
+
+    def rounded(rate_rps: float) -> float:
+        # No rate is 0.
+        return max(10.0**-_DIGITS, round(_TOTAL_RPS * rate_rps / total_rps, _DIGITS))
+
+    return tuple(replace(demand, rate_rps=rounded(demand.rate_rps)) for demand in demands)
 
 
 def _largest_load(

@@ -23,7 +23,7 @@ def find_knee(surface: LatencySurface, batch: int | None = None) -> int | None:
     """The smallest of the surface's GPU%s past which no step of 10 GPU% saves 10 % of the latency.
 
     For batches of `batch` items, by default the largest measured. None where the latency falls to the end of
-    what was measured: a step past that is not looked at.
+    what was measured, or no step of 10 GPU% is within that.
     """
     batch = batch or surface.batches[-1]
     curve = _least_squares_curve(surface, batch)

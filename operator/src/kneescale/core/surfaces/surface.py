@@ -145,12 +145,17 @@ class LatencySurface:
         """This surface with every latency on a part of the GPU `factor` (at least 1) times as long."""
         if factor == 1:
             return self
-        return LatencySurface.from_points(
-            replace(
-                point, latency_ms=point.latency_ms * (1 if point.gpu_percent == WHOLE_GPU_PERCENT else factor)
-            )
+        # On the whole GPU nothing else runs, be it that none of the points is there.
+        alone = [
+            Point(WHOLE_GPU_PERCENT, batch, self.latency_ms(WHOLE_GPU_PERCENT, batch))
+            for batch in self.batches
+        ]
+        beside = (
+            replace(point, latency_ms=factor * point.latency_ms)
             for point in self.points
+            if point.gpu_percent < WHOLE_GPU_PERCENT
         )
+        return LatencySurface.from_points((*beside, *alone))
 
 
 def doubling_batches(max_batch: int) -> tuple[int, ...]:

@@ -17,6 +17,10 @@ from kneescale.sim.live import LiveGpu
 #: Autoscalers look back no further than this.
 _REMEMBERED_S = 60
 
+#: Tells the seeds of GPUs' noise from those of models' arrivals, which one number follows: NumPy takes a seed
+#: that ends in 0 for the one without it.
+_NOISE = 1
+
 _NONE: Times = np.array([], dtype=np.int64)
 
 
@@ -126,7 +130,7 @@ class Fleet:
 
     def _start(self, place: Place, number: int, terms: PartitionTerms, ready_s: float) -> Worker:
         if place not in self._gpus:
-            seed = [*self._scene.trial.seed, len(self._gpus)]
+            seed = [*self._scene.trial.seed, _NOISE, 1 + len(self._gpus)]
             slowness = Slowness(self._scene.trial.noise, np.random.default_rng(seed))
             self._gpus[place] = LiveGpu(self._scene.tenants(self._products[place.gpu]), slowness)
         gpu, meter = self._gpus[place], ArrivalMeter(round(ready_s * NS_PER_S))

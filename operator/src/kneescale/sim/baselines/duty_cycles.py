@@ -1,7 +1,8 @@
 """Models that take turns on a partition of a GPU, each with a planned batch per turn: Nexus's duty cycle."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 from kneescale.core.units import NS_PER_S
@@ -17,7 +18,8 @@ from kneescale.sim.tenant import Tenant
 class DutyCycle:
     """A partition of `gpu_percent` and the batch of each of its models in one round.
 
-    `occupancy` is the part of the planned duty cycle that the batches take: over 1, it does not fit.
+    `occupancy` is the part that the batches take of the time in which the rates fill them, or of the duty
+    cycle where that is shorter: over 1, it does not fit.
     """
 
     gpu_percent: int
@@ -25,32 +27,32 @@ class DutyCycle:
     occupancy: float
 
 
-def squishy(
-    tenants: tuple[Tenant, ...], models: Sequence[int], gpu_percent: int, headroom: float
-) -> DutyCycle:
-    """The duty cycle of `models` on one partition by squishy bin packing (Nexus, SOSP 2019).
+def squishy(gpu_percent: int, planned: Mapping[int, "Planned"]) -> DutyCycle:
+    """The duty cycle of models on one partition by squishy bin packing (Nexus, SOSP 2019).
 
     A model alone would have the largest batch b with (b - 1) / rate + L(b) <= SLO, and the duty cycle
     min(SLO - L(b), b / rate). Models that share take the shortest of their cycles, and each the batch
     that its rate fills in it; no batch may take over half the SLO (the project's `backend_delegate.cpp`).
-    Rates are planned `headroom` times as high.
     """
-    planned = {model: _Planned(tenants[model], gpu_percent, headroom) for model in models}
-    cycle_ns = min((plan.cycle_ns() for plan in planned.values()), default=1.0)
+    cycle_ns = min((plan.cycle_ns for plan in planned.values()), default=1.0)
     batches = {model: plan.batch(cycle_ns) for model, plan in planned.items()}
-    busy_ns = sum(tenants[model].latency_ns(gpu_percent, batch) for model, batch in batches.items())
-    return DutyCycle(gpu_percent, batches, busy_ns / cycle_ns)
+    busy_ns = sum(planned[model].latency_ns(batch) for model, batch in batches.items())
+    due_ns = min((planned[model].filled_ns(batch) for model, batch in batches.items()), default=cycle_ns)
+    return DutyCycle(gpu_percent, batches, busy_ns / min(cycle_ns, due_ns))
 
 
-class _Planned:
-    """One model on one partition."""
+class Planned:
+    """One model at a rate on one partition."""
 
-    def __init__(self, tenant: Tenant, gpu_percent: int, headroom: float) -> None:
+    def __init__(self, tenant: Tenant, gpu_percent: int, rate_rps: float) -> None:
         self._slo_ns = tenant.slo_ns
-        self._gap_ns = NS_PER_S / (headroom * tenant.rate_rps)
+        self._gap_ns = NS_PER_S / rate_rps
         within_half = tenant.largest_batch(gpu_percent, tenant.max_batch, tenant.slo_ns // 2)
         self._latencies_ns = [tenant.latency_ns(gpu_percent, 1 + more) for more in range(max(1, within_half))]
+        #: The highest rate that its largest batches serve.
+        self.most_rps = NS_PER_S * len(self._latencies_ns) / self._latencies_ns[-1]
 
+    @cached_property
     def cycle_ns(self) -> float:
         """The longest duty cycle in which its rate is served within its SLO."""
         largest, longest_ns = len(self._latencies_ns), self._latencies_ns[-1]
@@ -66,6 +68,14 @@ class _Planned:
     def batch(self, cycle_ns: float) -> int:
         """What its rate fills in a duty cycle."""
         return max(1, min(ceil(cycle_ns / self._gap_ns), len(self._latencies_ns)))
+
+    def latency_ns(self, batch: int) -> int:
+        """How long a batch takes."""
+        return self._latencies_ns[batch - 1]
+
+    def filled_ns(self, batch: int) -> float:
+        """The time in which its rate fills a batch."""
+        return batch * self._gap_ns
 
 
 class DutyCycles(Baseline):

@@ -9,8 +9,7 @@ class MaxThroughput(Greedy):
     """Takes the model that gives most requests per GPU area now.
 
     The baseline of D-STACK (arXiv 2304.13541), as recalled: a schedule for the largest total throughput,
-    with no regard to fairness. The paper holds each model to one GPU%, its knee; here it is free, which
-    can only help.
+    with no regard to fairness.
     """
 
     def choose(self, found: Sequence[tuple[int, Option]]) -> tuple[int, Option]:

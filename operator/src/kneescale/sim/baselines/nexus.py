@@ -1,6 +1,7 @@
 """Nexus: models take turns on a whole GPU, in duty cycles made by squishy bin packing (SOSP 2019)."""
 
-from kneescale.sim.baselines.duty_cycles import DutyCycles, squishy
+from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.sim.baselines.duty_cycles import DutyCycles, Planned, squishy
 from kneescale.sim.tenant import Tenant
 
 
@@ -14,4 +15,8 @@ class Nexus(DutyCycles):
     """
 
     def __init__(self, tenants: tuple[Tenant, ...], *, headroom: float) -> None:
-        super().__init__(tenants, [squishy(tenants, range(len(tenants)), 100, headroom)])
+        planned = {
+            model: Planned(tenant, WHOLE_GPU_PERCENT, headroom * tenant.rate_rps)
+            for model, tenant in enumerate(tenants)
+        }
+        super().__init__(tenants, [squishy(WHOLE_GPU_PERCENT, planned)])
