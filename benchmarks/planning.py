@@ -4,7 +4,8 @@
 
 Models are the catalog's with SLOs of 2 to 6 times their latency at 40 GPU% and batch 4, workers of 0.5 to
 2 GiB on GPUs of 16 GiB, and rates drawn so that each model takes 0.8 of a GPU in the mean, which is what a
-plan loads a GPU with: so there are about as many GPUs as models.
+plan loads a GPU with: so there are about as many GPUs as models. `kneescale plan` also looks at what the
+operator, which places by other rules, makes of those GPUs.
 """
 
 import random
@@ -13,6 +14,7 @@ from itertools import cycle, islice
 from time import perf_counter
 
 from kneescale.cli.fleet_search import replicable
+from kneescale.cli.operator_view import operator_view
 from kneescale.core.planning.fleet import gpus_at_least, size_fleet
 from kneescale.core.planning.fluid import GpuPool, Workload, least_area_per_item
 from kneescale.core.surfaces.catalog import catalog
@@ -40,9 +42,12 @@ def main() -> int:
             at_least=bound,
         )
         planned_s = perf_counter()
+        view = operator_view(workloads, POOL, fleet.gpus, clients_each=1)
+        viewed_s = perf_counter()
         sys.stdout.write(
             f"{models:5} models: {fleet.gpus:5} GPUs, {fleet.gpus / bound - 1:5.1%} above the bound of "
-            f"{bound}; {planned_s - bounded_s:6.2f} s to plan, {bounded_s - before_s:5.2f} s to bound\n"
+            f"{bound}; {planned_s - bounded_s:6.2f} s to plan, {bounded_s - before_s:5.2f} s to bound; "
+            f"the operator takes {view.gpus}: {viewed_s - planned_s:.2f} s\n"
         )
     return 0
 

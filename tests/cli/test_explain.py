@@ -138,3 +138,28 @@ def test_without_kubectl_it_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["explain", "resnet50"]) == 2
     assert "kubectl is not on the PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "mode", "fault"),
+    [
+        ("#!/bin/sh\n", 0o644, "kubectl: Permission denied"),
+        ("no program\n", 0o755, "kubectl: Exec format error"),
+        ("#!/bin/sh\necho you are not logged in\n", 0o755, "kubectl gave no JSON"),
+        ("#!/bin/sh\nprintf '\\377'\n", 0o755, "kubectl gave no JSON"),
+    ],
+)
+def test_a_kubectl_that_is_none_is_one_line(
+    script: str,
+    mode: int,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(script)
+    kubectl.chmod(mode)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["explain", "resnet50"]) == 2
+    assert capsys.readouterr().err == f"kneescale: {fault}\n"

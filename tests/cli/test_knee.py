@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kneescale.cli import knee
 from kneescale.cli.main import main
 
 CSV = """\
@@ -287,3 +288,22 @@ def test_the_installed_command_says_its_version() -> None:
     program = Path(sys.executable).with_name("kneescale")
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     assert said.startswith("kneescale 0.")
+
+
+def test_more_models_than_fit_in_a_picture_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(knee, "_draw", lambda *what: pytest.fail("drawn"))
+    many, picture = tmp_path / "many.csv", tmp_path / "knee.png"
+    rows = "".join(f"m{number},1,100,5\n" for number in range(4 * 186 + 1))
+    many.write_text(f"model,batch,gpu_percent,latency_ms\n{rows}")
+    assert main(["knee", str(many), "--plot", str(picture)]) == 2
+    fault = "187 panels one below the other are too high: at most 186"
+    assert capsys.readouterr() == ("", f"kneescale: {picture}: {fault}\n")
+
+
+def test_a_name_in_a_picture_is_no_formula(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profiles, picture = tmp_path / "p.csv", tmp_path / "knee.svg"
+    profiles.write_text("model,batch,gpu_percent,latency_ms\na$\\foo$,1,100,5\n")
+    assert main(["knee", str(profiles), "--plot", str(picture)]) == 0
+    assert r"<!-- a$\foo$ -->" in picture.read_text()

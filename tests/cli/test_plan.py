@@ -1,9 +1,12 @@
 import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kneescale.cli import fleet_plan, fleet_search
 from kneescale.cli.main import main
 
 # On a V100 an item of a takes 0.2 GPU% x s, in batches of 4 at 20 GPU%; on a T4 0.6, at 60.
@@ -290,3 +293,41 @@ def test_wrong_lanes_are_refused(lanes: str, scenario: Path, capsys: pytest.Capt
         main(["plan", str(scenario), f"--lanes={lanes}"])
     assert exit_.value.code == 2
     assert f"must be a whole number from 1 to 16, not '{lanes}'" in capsys.readouterr().err
+
+
+def test_of_a_rate_that_changes_the_peak_is_planned(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(scenario, WHOLE, models=1, rate=65, slo_ms=35)
+    at_peak = planned(capsys, str(scenario))
+    assert at_peak["gpus_needed"] == 2
+    with scenario.open("a") as file:
+        file.write("arrivals: spike\n")
+    assert planned(capsys, str(scenario)) == at_peak
+
+
+def test_all_that_takes_long_with_many_models_is_told_of(
+    scenario: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def telling(name: str) -> Iterator[None]:
+        told.append(name)
+        yield
+
+    def run_all(jobs: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        told.extend(jobs)
+        return {name: job() for name, job in jobs.items()}
+
+    for module in (fleet_plan, fleet_search):
+        monkeypatch.setattr(module, "telling", telling)
+    monkeypatch.setattr(fleet_plan, "run_all", run_all)
+    write(scenario, TENTH, models=1, rate=20, slo_ms=200)
+    planned(capsys, str(scenario), "--lanes", "1")
+    assert told == [
+        "the replicas of each model",
+        "GPUs loaded to 80 %",
+        "what the operator makes of it",
+        "lanes of GPU 0 of 1",
+    ]

@@ -1,6 +1,7 @@
 """Jobs on all cores: what is told of them, and how they end."""
 
 import os
+import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import active_children
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kneescale.cli import pool
-from kneescale.cli.pool import run_all
+from kneescale.cli.pool import run_all, telling
 from kneescale.core.errors import InfeasibleError
 from tests.waiting import wait_until
 
@@ -66,3 +67,13 @@ def test_the_first_error_ends_jobs_that_would_run_on(pipe: Path) -> None:
 def test_results_come_in_the_order_of_the_jobs() -> None:
     jobs: dict[str, Callable[[], str]] = {str(number): partial(str, number) for number in range(5)}
     assert list(run_all(jobs).items()) == [(str(number), str(number)) for number in range(5)]
+
+
+def test_what_this_process_does_is_told_of_too(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "PROGRESS_S", 0.05)
+    stderr = Stderr(pipe, times=3)
+    monkeypatch.setattr("sys.stderr", stderr)
+    with telling("GPUs"):
+        assert until_told(pipe) == "done"
+    assert stderr.lines[0].endswith(" s] GPUs: running\n")
+    assert not [each for each in threading.enumerate() if "_tell_until" in each.name]

@@ -118,3 +118,26 @@ def test_the_help_tells_of_the_stack_that_is_predicted(capsys: pytest.CaptureFix
     said = " ".join(capsys.readouterr().out.split())
     assert f"for TorchScript in single precision as workers run it: {TORCHSCRIPT.launch_us:g} us" in said
     assert "convolutions in TF32" in said
+
+
+def test_batches_that_take_longer_than_a_profile_may_say_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernels = kernels_file(tmp_path / "large.json", {**KERNEL, "operations": 1e14})
+    assert main(["predict", kernels, "--product", V100]) == 0
+    said = capsys.readouterr()
+    fault = "batches of 4 and more are left out, as some are predicted to take more than 600000 ms"
+    assert said.err == f"kneescale: {kernels}: {fault}\n"
+    (tmp_path / "p.csv").write_text(said.out)
+    (profile,) = read_profiles(tmp_path / "p.csv")
+    assert {point.batch for point in profile.points} == {1, 2}
+
+
+def test_a_model_of_which_no_batch_is_left_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernels = kernels_file(tmp_path / "large.json", {**KERNEL, "operations": 1e16})
+    assert main(["predict", kernels, "--product", V100]) == 2
+    said = capsys.readouterr()
+    fault = "even one item is predicted to take more than 600000 ms"
+    assert (said.out, said.err) == ("", f"kneescale: {kernels}: {fault}\n")

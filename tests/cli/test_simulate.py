@@ -9,6 +9,8 @@ from kneescale.cli import autoscale as cli_autoscale
 from kneescale.cli import simulate
 from kneescale.cli.main import main
 from kneescale.cli.timeline import Panel, draw_timeline, styles
+from kneescale.core.units import NS_PER_S
+from kneescale.sim.spans import Span
 
 # a: 8 items in 10 ms at 20 GPU%, so 0.025 GPU% x s an item; b: 4 items in 10 ms at 50 GPU%, so 0.125.
 PROFILES = """\
@@ -282,3 +284,39 @@ def test_a_model_that_no_gpu_can_serve_is_one_line(
     assert capsys.readouterr().err == (
         f"kneescale: {scenario}: model first: no run on these GPUs ends in 1 ms; the fastest takes 2 ms\n"
     )
+
+
+@pytest.mark.parametrize("command", ["simulate", "capacity"])
+def test_each_lane_takes_the_models_memory(
+    command: str, scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpus = "gpus: [{name: x, product: V100, memory_gib: %d}]\n"
+    text = SCENARIO.replace("slo_ms", "memory_gib: 6, slo_ms") + gpus
+    profiles = "".join(f"V100,{line}\n" for line in PROFILES.splitlines()[1:])
+    (scenario.parent / "p.csv").write_text(f"product,{PROFILES.splitlines()[0]}\n{profiles}")
+    for gib, expected in ((47, 2), (48, 0)):
+        scenario.write_text(text % gib)
+        assert main([command, str(scenario), *QUICK, "--lanes", "4"]) == expected
+    scenario.write_text(text % 12)
+    assert main([command, str(scenario), *QUICK]) == 0
+
+
+def test_more_schedules_than_fit_in_a_picture_are_refused_before_anything_is_simulated(
+    scenario: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = "  - {name: m, profile: a, slo_ms: 50, rate: 400000}\n"
+    scenario.write_text(f"profiles: p.csv\ngpus: 94\nmodels:\n{model}")
+    picture = scenario.with_name("t.png")
+    monkeypatch.setattr(simulate, "run_all", lambda jobs: pytest.fail("simulated"))
+    options = ("--policy", "dstack,clockwork", "--plot", str(picture))
+    assert main(["simulate", str(scenario), *QUICK, *options]) == 2
+    fault = "188 panels one below the other are too high: at most 186"
+    assert capsys.readouterr().err == f"kneescale: {picture}: {fault}\n"
+
+
+def test_a_name_in_a_picture_is_no_formula(tmp_path: Path) -> None:
+    picture = tmp_path / "t.svg"
+    span = Span(r"a$\foo$", 50, 1, 0, NS_PER_S)
+    draw_timeline([Panel(r"dstack on $\foo$", [span], 0, 4.0)], r"$\foo$", 100.0, picture)
+    drawn = set(re.findall("<!-- (.*?) -->", picture.read_text()))
+    assert drawn >= {r"a$\foo$", r"dstack on $\foo$", r"$\foo$"}

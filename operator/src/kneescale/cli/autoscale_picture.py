@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kneescale.cli.plotting import Axes, Figure, mpl, save
+from kneescale.cli.plotting import Axes, Figure, literal, mpl, save
 from kneescale.sim.autoscaling.autoscalers import Tried
 from kneescale.sim.autoscaling.figures import BUCKET_S
 from kneescale.sim.autoscaling.scene import Scene
@@ -22,7 +22,7 @@ def draw_autoscalers(outcomes: Mapping[str, Tried], scene: Scene, path: Path) ->
     figure = Figure(figsize=(11, 9), layout="constrained")
     rate, replicas, reserved, p99 = figure.subplots(4, 1, sharex=True, height_ratios=[2, 2, 3, 3])
     for model, rates_rps in zip(scene.models, scene.rates_rps, strict=True):
-        rate.plot(rates_rps, label=model.name, linewidth=1.2)
+        rate.plot(rates_rps, label=literal(model.name), linewidth=1.2)
     rate.legend(fontsize=8)
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for colour, (name, tried) in zip(colours, outcomes.items(), strict=False):

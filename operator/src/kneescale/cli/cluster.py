@@ -29,16 +29,24 @@ def read_cluster(context: str | None) -> Observed:
     """
     argv = ["kubectl", *(["--context", context] if context else []), "get", RESOURCES, "-A", "-o", "json"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
+        )
     except FileNotFoundError:
         raise InvalidInputError("kubectl is not on the PATH; or save the objects and use --objects") from None
+    except OSError as error:
+        raise InvalidInputError(f"kubectl: {error.strerror}") from error
     except subprocess.TimeoutExpired:
         raise InvalidInputError(f"kubectl gave no answer within {_PATIENCE_S:.0f} s") from None
     if done.returncode:
         raise InvalidInputError(
             done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "kubectl failed"
         )
-    return _observed(json.loads(done.stdout), "kubectl")
+    try:
+        listing = json.loads(done.stdout)
+    except ValueError as error:
+        raise InvalidInputError("kubectl gave no JSON") from error
+    return _observed(listing, "kubectl")
 
 
 def read_objects(path: Path) -> Observed:

@@ -37,8 +37,10 @@ def add_plot_argument(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--plot", metavar="FILE", type=Path, help=f"{what}: a .png, .svg or .pdf")
 
 
-def check_plot(arguments: argparse.Namespace) -> None:
+def check_plot(arguments: argparse.Namespace, rows: int = 1) -> None:
     """Whether the picture that was asked for, if any, can be drawn, before the work that it is to show.
+
+    `rows` is how many panels are to be one below the other, where that is known.
 
     Raises InvalidInputError where it cannot.
     """
@@ -46,7 +48,7 @@ def check_plot(arguments: argparse.Namespace) -> None:
         # matplotlib is an extra that takes a second to import, and only pictures need it.
         from kneescale.cli.plotting import check_picture
 
-        check_picture(arguments.plot)
+        check_picture(arguments.plot, rows)
 
 
 def write_json(value: object, out: TextIO) -> None:

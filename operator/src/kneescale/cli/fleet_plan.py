@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from kneescale.cli.expectation import BURSTY_COUNTED_S, COUNTED_S, WARMUP_S
 from kneescale.cli.fleet_search import (
     PLANNED_LOADS_PERMILLE,
     Sized,
-    clients_of,
     parts_on,
     search_fleet,
     workloads_with,
 )
-from kneescale.cli.lanes import Lanes
+from kneescale.cli.lanes import Lanes, clients_of
 from kneescale.cli.operator_view import OperatorView, operator_view
+from kneescale.cli.pool import run_all, telling
 from kneescale.cli.scenario_file import no_surface
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.configuration import gather_ms
@@ -24,7 +25,7 @@ from kneescale.core.planning.lanes import choose_lanes, paper_lanes
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.busiest import busiest
-from kneescale.sim.scenario import Bursty, Scenario, Trace
+from kneescale.sim.scenario import Bursty, Poisson, Scenario, Shaped, Trace
 from kneescale.sim.trial import Trial
 
 
@@ -80,7 +81,7 @@ class Plan:
 
 
 def plan_fleet(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
-    """The plan for GPUs of one product; of a recorded trace, for its busiest part.
+    """The plan for GPUs of one product; of a recorded trace, for its busiest part, of a shape for its peak.
 
     Raises InvalidInputError where the scenario has no surfaces on the product or does not say how much memory
     one has, InfeasibleError where a model has no run in time, or its memory is more than a GPU's.
@@ -91,6 +92,8 @@ def plan_fleet(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
     largest_gib = max(workload.memory_gib for workload in workloads)
     pool = GpuPool(product, 1, _memory_gib(scenario, product, largest_gib))
     sized = search_fleet(scenario, trial, pool, lanes)
+    with telling("what the operator makes of it"):
+        operator = operator_view(workloads, pool, sized.fleet.gpus, clients_of(lanes))
     return Plan(
         product=product,
         bound=gpus_at_least(workloads, pool, PLANNED_LOADS_PERMILLE[0] / PERMILLE, clients_of(lanes)),
@@ -100,18 +103,21 @@ def plan_fleet(scenario: Scenario, product: str, lanes: Lanes) -> Plan:
         models=_model_plans(sized, workloads, _lanes_by_gpu(sized, workloads, product, lanes)),
         simulated_gpus=sized.expected.gpus,
         missed=sized.missed,
-        operator=operator_view(workloads, pool, sized.fleet.gpus, clients_of(lanes)),
+        operator=operator,
         of_trace_s=part,
     )
 
 
 def _busiest(scenario: Scenario, product: str) -> tuple[tuple[float, float] | None, Scenario, Trial]:
-    """From when to when of a trace is planned for, the scenario of then, and how to simulate it."""
-    trace = scenario.arrivals
-    if not isinstance(trace, Trace):
-        counted_s = BURSTY_COUNTED_S if isinstance(trace, Bursty) else COUNTED_S
-        return None, scenario, Trial(trace, WARMUP_S + counted_s, WARMUP_S)
-    then = busiest(scenario, trace, product, COUNTED_S, WARMUP_S)
+    """From when to when of a trace is planned for, the scenario of then, and how to simulate it.
+
+    A rate that changes is simulated at its peak: squeezed into some seconds it would mostly be at rest.
+    """
+    arrivals = Poisson() if isinstance(scenario.arrivals, Shaped) else scenario.arrivals
+    if not isinstance(arrivals, Trace):
+        counted_s = BURSTY_COUNTED_S if isinstance(arrivals, Bursty) else COUNTED_S
+        return None, scenario, Trial(arrivals, WARMUP_S + counted_s, WARMUP_S)
+    then = busiest(scenario, arrivals, product, COUNTED_S, WARMUP_S)
     trial = Trial(then.scenario.arrivals, then.warmup_s + then.length_s, then.warmup_s)
     return (then.start_s, then.start_s + then.length_s), then.scenario, trial
 
@@ -183,6 +189,14 @@ def _lanes_by_gpu(
     of_gpus = parts_on(sized.fleet, workloads)
     if lanes == "free":
         return [{} for _ in of_gpus]
-    if isinstance(lanes, int):
-        return [choose_lanes(of_gpu, product, lanes) if of_gpu else {} for of_gpu in of_gpus]
-    return [paper_lanes(of_gpu, product) for of_gpu in of_gpus]
+    if not isinstance(lanes, int):
+        return [paper_lanes(of_gpu, product) for of_gpu in of_gpus]
+    chosen = run_all(
+        {
+            f"lanes of GPU {number} of {len(of_gpus)}": partial(choose_lanes, of_gpu, product, lanes)
+            for number, of_gpu in enumerate(of_gpus)
+            if of_gpu
+        }
+    )
+    by_gpu = iter(chosen.values())
+    return [next(by_gpu) if of_gpu else {} for of_gpu in of_gpus]

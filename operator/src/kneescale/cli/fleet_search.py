@@ -6,7 +6,8 @@ from functools import cache, partial
 from math import ceil, inf
 
 from kneescale.cli.expectation import Expectation, expect
-from kneescale.cli.lanes import Lanes
+from kneescale.cli.lanes import Lanes, clients_of, with_copies
+from kneescale.cli.pool import telling
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import Configuration, cheapest_configuration
 from kneescale.core.planning.fleet import Fleet, Replicable, gpus_at_least, size_fleet
@@ -64,29 +65,29 @@ def search_fleet(scenario: Scenario, trial: Trial, pool: GpuPool, lanes: Lanes) 
 
 def workloads_with(scenario: Scenario, lanes: Lanes) -> list[Workload]:
     """The models' workloads, with the memory of a worker of so many lanes."""
-    return [
-        replace(workload, memory_gib=clients_of(lanes) * workload.memory_gib)
-        for workload in scenario.workloads()
-    ]
+    return with_copies(scenario, lanes).workloads()
 
 
 def _candidates(workloads: Sequence[Workload], pool: GpuPool, lanes: Lanes) -> Iterator[tuple[int, Fleet]]:
     """The smallest fleet at each planned load; but for the last those left out that cannot keep up."""
-    models = [
-        replicable(workload, pool.product, _least_replicas(workload, pool.product, lanes))
-        for workload in workloads
-    ]
+    with telling("the replicas of each model"):
+        models = [
+            replicable(workload, pool.product, _least_replicas(workload, pool.product, lanes))
+            for workload in workloads
+        ]
     placement: Mapping[str, tuple[int, ...]] = {}
     for load_permille in PLANNED_LOADS_PERMILLE:
-        fleet = size_fleet(
-            models,
-            pool,
-            area_limit_permille=load_permille,
-            at_least=gpus_at_least(workloads, pool, load_permille / PERMILLE, clients_of(lanes)),
-            clients_each=clients_of(lanes),
-        )
-        is_last = load_permille == PLANNED_LOADS_PERMILLE[-1]
-        if fleet.placement != placement and (is_last or _lanes_carry(fleet, workloads, pool.product, lanes)):
+        with telling(f"GPUs loaded to {load_permille / 10:g} %"):
+            fleet = size_fleet(
+                models,
+                pool,
+                area_limit_permille=load_permille,
+                at_least=gpus_at_least(workloads, pool, load_permille / PERMILLE, clients_of(lanes)),
+                clients_each=clients_of(lanes),
+            )
+            is_last = load_permille == PLANNED_LOADS_PERMILLE[-1]
+            carries = is_last or _lanes_carry(fleet, workloads, pool.product, lanes)
+        if fleet.placement != placement and carries:
             placement = fleet.placement
             yield load_permille, fleet
 
@@ -99,14 +100,6 @@ def _simulated(
         for workload in scenario.workloads()
     }
     return Sized(fleet, configurations, expect(scenario, trial, product, fleet, lanes), load_permille)
-
-
-def clients_of(lanes: Lanes) -> int:
-    """The MPS clients of each worker, and the copies of its weights: one for each lane (ADR 21).
-
-    With any GPU% per batch a worker is one.
-    """
-    return lanes if isinstance(lanes, int) else 1
 
 
 def configuration_in(workload: Workload, product: str, replicas: int) -> Configuration:

@@ -102,6 +102,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     """
     check_plot(arguments)
     profiles = _chosen(arguments)
+    _check_rows(len(profiles), arguments)
     surfaces = [LatencySurface.from_points(profile.points) for profile in profiles]
     rows = [_row(profile, surface, arguments) for profile, surface in zip(profiles, surfaces, strict=True)]
     if arguments.output == "json":
@@ -110,6 +111,13 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
         _write(rows, out)
     if arguments.plot:
         _draw(profiles, surfaces, rows, arguments.plot)
+
+
+def _check_rows(profiles: int, arguments: argparse.Namespace) -> None:
+    if arguments.plot:
+        from kneescale.cli.knee_picture import rows_of
+
+        check_plot(arguments, rows_of(profiles))
 
 
 def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:

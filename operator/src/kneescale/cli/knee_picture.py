@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from kneescale.cli.plotting import Axes, Figure, LogFormatter, mpl, save
+from kneescale.cli.plotting import PANEL_IN, Axes, Figure, LogFormatter, literal, mpl, save
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
@@ -28,15 +28,19 @@ def draw_knees(models: Sequence[KneeCurves], path: Path) -> None:
 
     Raises InvalidInputError where the file cannot be written, or its ending names no format of a picture.
     """
-    columns = min(len(models), _COLUMNS)
-    rows = ceil(len(models) / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    rows, columns = rows_of(len(models)), min(len(models), _COLUMNS)
+    figure = Figure(figsize=(4.2 * columns, PANEL_IN * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for model, axes in zip(models, panels, strict=False):
         _draw_curves(axes, model)
     for axes in list(panels)[len(models) :]:
         axes.set_axis_off()
     save(figure, path)
+
+
+def rows_of(models: int) -> int:
+    """How many panels of so many models are one below the other."""
+    return ceil(models / _COLUMNS)
 
 
 def _draw_curves(axes: Axes, model: KneeCurves) -> None:
@@ -60,7 +64,7 @@ def _draw_curves(axes: Axes, model: KneeCurves) -> None:
     if model.gpu_percent and model.batch:
         chosen_ms = surface.latency_ms(model.gpu_percent, model.batch)
         axes.plot([model.gpu_percent], [chosen_ms], "*", color="crimson", markersize=10, label="chosen")
-    axes.set(title=model.model, xlabel="GPU%", ylabel="latency (ms)", yscale="log", xlim=(0, 102))
+    axes.set(title=literal(model.model), xlabel="GPU%", ylabel="latency (ms)", yscale="log", xlim=(0, 102))
     axes.yaxis.set_major_formatter(LogFormatter())
     axes.yaxis.set_minor_formatter(LogFormatter())
     axes.legend(fontsize=7)

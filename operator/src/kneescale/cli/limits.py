@@ -11,6 +11,8 @@ Number = TypeVar("Number", int, float)
 
 #: As in an InferenceModel.
 SLO_MS = (0.001, 60_000)
+#: Of one batch: more than one ever took, less than what the planner's sums bear.
+LATENCY_MS = (0.001, 600_000)
 #: More than any fleet has, and no less than the planner's sums bear.
 RATE_RPS = (1e-6, 1e7)
 

@@ -21,7 +21,7 @@ _LOADS = PLANNED_LOADS_PERMILLE
 
 _HELP = f"""\
 Reads a scenario and says how many GPUs of one product its models need, and where each model goes.
-With a recorded trace that is for its busiest {COUNTED_S:g} s.
+With a recorded trace that is for its busiest {COUNTED_S:g} s, with a rate that changes for its peak.
 
   GPU%, batch  the run with the least GPU area per item among those that end, gather time at a replica's rate
                included, within the SLO: what is cheapest for the set, and what the fluid bound is made of

@@ -15,14 +15,24 @@ try:
 except ImportError as error:
     raise InvalidInputError("pictures need matplotlib: pip install 'kneescale[plot]'") from error
 
-__all__ = ["Axes", "Figure", "LogFormatter", "Patch", "Rectangle", "check_picture", "mpl", "save"]
+__all__ = ["Axes", "Figure", "LogFormatter", "Patch", "Rectangle", "check_picture", "literal", "mpl", "save"]
+
+_DPI = 110
+#: matplotlib draws nothing that is higher.
+_MOST_PX = (1 << 16) - 1
+#: The height of a panel, in inches.
+PANEL_IN = 3.2
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, rows: int = 1) -> None:
     """Whether a picture can be written there, asked before what is to be drawn takes its time.
 
-    Raises InvalidInputError where it cannot, or the file's ending names no format of a picture.
+    Raises InvalidInputError where it cannot, so many rows of panels are too high for one, or the file's
+    ending names no format of a picture.
     """
+    most = int(_MOST_PX // (_DPI * PANEL_IN))
+    if rows > most:
+        raise InvalidInputError(f"{path}: {rows} panels one below the other are too high: at most {most}")
     # matplotlib would add an ending of its own, also to a folder's name.
     formats = sorted(Figure().canvas.get_supported_filetypes())
     if path.is_dir():
@@ -36,6 +46,11 @@ def check_picture(path: Path) -> None:
         raise InvalidInputError(f"{path}: {os.strerror(errno.EACCES)}")
 
 
+def literal(text: str) -> str:
+    """What makes matplotlib write the text as it is: between two dollars it would take it for a formula."""
+    return text.replace("$", r"\$")
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a picture.
 
@@ -43,6 +58,6 @@ def save(figure: Figure, path: Path) -> None:
     """
     check_picture(path)
     try:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=_DPI)
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from error

@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from multiprocessing import active_children
+from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,6 +35,25 @@ def run_all(jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
             for worker in active_children():
                 worker.terminate()
             raise
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """Tell of what this process itself does inside, by that name, as often as of jobs."""
+    done = Event()
+    teller = Thread(target=_tell_until, args=(done, name), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def _tell_until(done: Event, name: str) -> None:
+    started_s = time.monotonic()
+    while not done.wait(max(PROGRESS_S, _PROGRESS_SHARE * (time.monotonic() - started_s))):
+        sys.stderr.write(f"[{time.monotonic() - started_s:4.0f} s] {name}: running\n")
 
 
 def _ignore_interrupts() -> None:

@@ -2,19 +2,21 @@
 
 import argparse
 import csv
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from kneescale.cli.command import Subcommands, add_output_argument, new_parser, write_json
+from kneescale.cli.limits import LATENCY_MS
 from kneescale.cli.text_files import read_json
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.catalog import GPU_PERCENTS
-from kneescale.core.surfaces.gpu_products import gpu_product
+from kneescale.core.surfaces.gpu_products import GpuProduct, gpu_product
 from kneescale.core.surfaces.kernel_work import KernelWork
 from kneescale.core.surfaces.prediction import EAGER_PYTORCH, TORCHSCRIPT, predicted_surface
-from kneescale.core.surfaces.surface import doubling_batches
+from kneescale.core.surfaces.surface import Point, doubling_batches
 
 _BATCHES = doubling_batches(128)
 _COLUMNS = ("model", "product", "batch", "gpu_percent", "latency_ms")
@@ -60,7 +62,7 @@ def add_to(subcommands: Subcommands) -> None:
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> None:
-    """Write a row for each model, batch and GPU%.
+    """Write a row for each model, batch and GPU%; which batches are left out is told on stderr.
 
     Raises InvalidInputError where a file cannot be read, two are of one name, or nothing is known of the
     product.
@@ -86,10 +88,24 @@ def _check_names(paths: Sequence[Path]) -> None:
 def _rows(paths: Sequence[Path], product_name: str) -> Iterator[dict[str, Any]]:
     product = gpu_product(product_name)
     for path in paths:
-        surface = predicted_surface(_kernels(path), product, TORCHSCRIPT, GPU_PERCENTS, _BATCHES)
-        for point in surface.points:
+        for point in _points(path, product):
             values = (path.stem, product.name, point.batch, point.gpu_percent, round(point.latency_ms, 3))
             yield dict(zip(_COLUMNS, values, strict=True))
+
+
+def _points(path: Path, product: GpuProduct) -> list[Point]:
+    """Those of the batches that end, on the least GPU% too, within what a profile may say."""
+    most_ms = LATENCY_MS[1]
+    points = predicted_surface(_kernels(path), product, TORCHSCRIPT, GPU_PERCENTS, _BATCHES).points
+    too_long = {point.batch for point in points if point.latency_ms > most_ms}
+    if too_long == set(_BATCHES):
+        raise InvalidInputError(f"{path}: even one item is predicted to take more than {most_ms:g} ms")
+    if too_long:
+        sys.stderr.write(
+            f"kneescale: {path}: batches of {min(too_long)} and more are left out, as some are predicted to "
+            f"take more than {most_ms:g} ms\n"
+        )
+    return [point for point in points if point.batch not in too_long]
 
 
 def _kernels(path: Path) -> list[KernelWork]:

@@ -12,6 +12,7 @@ from kneescale.api.model_profile import KIND, ModelProfile, parse_model_profile
 from kneescale.api.names import API_VERSION
 from kneescale.api.surface import surface_of
 from kneescale.cli.csv_rows import Row, rows
+from kneescale.cli.limits import LATENCY_MS
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_loader
 from kneescale.core.errors import InvalidInputError
@@ -19,9 +20,8 @@ from kneescale.core.surfaces.surface import Point
 from kneescale.core.units import PERCENT, WHOLE_GPU_PERCENT
 from kneescale.plan import profiles as operators
 
-#: What a measurement can be: more than one ever was, less than what the planner's sums bear.
+#: More than any was measured with, less than what the planner's sums bear.
 _MAX_BATCH = 1024
-_MIN_LATENCY_MS, _MAX_LATENCY_MS = 0.001, 600_000
 
 _COLUMNS = ("model", "batch", "gpu_percent", "latency_ms")
 
@@ -84,7 +84,7 @@ def _csv_point(row: Row) -> Point:
     return Point(
         row.whole("gpu_percent", 1, WHOLE_GPU_PERCENT),
         row.whole("batch", 1, _MAX_BATCH),
-        row.number("latency_ms", _MIN_LATENCY_MS, _MAX_LATENCY_MS),
+        row.number("latency_ms", *LATENCY_MS),
     )
 
 

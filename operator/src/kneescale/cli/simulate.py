@@ -89,10 +89,10 @@ def run(arguments: argparse.Namespace, out: TextIO) -> None:
     refuse_autoscale_arguments(arguments)
     scenario, trial = trial_of(arguments)
     bound, fleet = bound_and_fleet(arguments.scenario, scenario, trial, arguments.load)
+    systems = systems_of(arguments)
+    check_plot(arguments, rows=len(systems) * len(fleet))
     try_variant = partial(_tried, fleet, len(scenario.gpus), arguments.load, arguments.plot is not None)
-    outcomes = run_all(
-        {name: partial(_best, try_variant, variants) for name, variants in systems_of(arguments).items()}
-    )
+    outcomes = run_all({name: partial(_best, try_variant, variants) for name, variants in systems.items()})
     if arguments.output == "json":
         policies = {name: _as_json(best) for name, best in outcomes.items()}
         write_json({"bound": {"load": bound}, "policies": policies}, out)

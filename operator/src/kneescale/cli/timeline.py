@@ -6,7 +6,7 @@ from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
-from kneescale.cli.plotting import Axes, Figure, Patch, Rectangle, mpl, save
+from kneescale.cli.plotting import PANEL_IN, Axes, Figure, Patch, Rectangle, literal, mpl, save
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.spans import Span, busy_percent, stacked
 
@@ -33,16 +33,16 @@ class Panel:
 def draw_timeline(panels: Sequence[Panel], title: str, detail_s: float, path: Path) -> None:
     """Draw each device: the mean GPU% over the whole time, and the batches of `detail_s` in its middle."""
     looks = styles(sorted({span.model for panel in panels for span in panel.spans}))
-    figure = Figure(figsize=(16, 3.2 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(16, PANEL_IN * len(panels)), layout="constrained")
     for panel, place in zip(panels, figure.subfigures(len(panels), 1, squeeze=False)[:, 0], strict=True):
         strip, detail = place.subplots(2, 1, height_ratios=[1, 3])
-        strip.set_title(panel.title, loc="left", fontsize=10)
+        strip.set_title(literal(panel.title), loc="left", fontsize=10)
         _draw_strip(strip, panel)
         _draw_detail(detail, panel, looks, detail_s)
-    handles = [Patch(**look, label=model) for model, look in looks.items()]
+    handles = [Patch(**look, label=literal(model)) for model, look in looks.items()]
     columns = min(max(1, len(looks)), _LEGEND_COLUMNS)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(literal(title), x=0.01, ha="left")
     save(figure, path)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kneescale.cli.command import add_output_argument, add_scenario_argument
-from kneescale.cli.lanes import PRODUCT, add_lanes_argument, has_lanes, variants_on
+from kneescale.cli.lanes import PRODUCT, add_lanes_argument, has_lanes, variants_on, with_copies
 from kneescale.cli.limits import number, whole
 from kneescale.cli.scenario_file import faults_of, read_scenario
 from kneescale.core.errors import InvalidInputError
@@ -103,11 +103,11 @@ def bound_and_fleet(
 
 
 def trial_of(arguments: argparse.Namespace) -> tuple[Scenario, Trial]:
-    """The scenario and the run of it that the arguments ask for.
+    """The scenario, with the memory of a worker of the lanes asked for, and the run of it.
 
     Raises InvalidInputError where the scenario is wrong, or nothing would be left after the warm-up.
     """
-    scenario = read_scenario(arguments.scenario)
+    scenario = with_copies(read_scenario(arguments.scenario), arguments.lanes)
     duration_s = arguments.duration_s or _length_s(scenario)
     warmup_s = arguments.warmup_s
     if warmup_s is None:
