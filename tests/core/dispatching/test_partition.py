@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
-from kneescale.core.units import NS_PER_MS
+from kneescale.core.units import NS_PER_MS, NS_PER_S
 from tests.core.partitions import serving
 
 TERMS = serving(slo_ms=50)
@@ -44,3 +44,15 @@ def test_costs_follow_the_terms_that_they_are_made_of(changed: PartitionTerms) -
     fresh.set_terms(changed)
     assert partition.ready_costs.options == fresh.ready_costs.options
     assert partition.ready_costs.steps == fresh.ready_costs.steps
+
+
+def test_a_worker_that_turns_time_back_and_then_tells_of_one_moment_for_ever_has_a_rank() -> None:
+    """The mean gap would be below 0, and then as near to it as there are numbers."""
+    partition = Partition("a")
+    partition.set_terms(serving())
+    partition.push(1, NS_PER_S, 0)
+    for _ in range(40_000):
+        partition.push(1, NS_PER_S - NS_PER_MS, 0)
+        partition.pop(1)
+    assert partition.behind >= 0
+    assert partition.rank_ns(NS_PER_S) <= partition.end_by_ns

@@ -290,7 +290,7 @@ class Partition:
         costs = self.ready_costs
         if not self.rate.gap_ns or self.items == costs.max_batch:
             return 0.0
-        saved = 1 - costs.least_areas[self.items + 1] / costs.least_areas[self.items]
+        saved = max(0.0, 1 - costs.least_areas[self.items + 1] / costs.least_areas[self.items])
         return GROWTH_FIRST * min(1.0, saved * self.ready_terms.slo_ns / self.rate.gap_ns)
 
     def _slack_ns(self, latency_ns: int) -> int:
