@@ -52,8 +52,8 @@ def telling(name: str) -> Iterator[None]:
 
 def _tell_until(done: Event, name: str) -> None:
     started_s = time.monotonic()
-    while not done.wait(max(PROGRESS_S, _PROGRESS_SHARE * (time.monotonic() - started_s))):
-        sys.stderr.write(f"[{time.monotonic() - started_s:4.0f} s] {name}: running\n")
+    while not done.wait(_pause_s(time.monotonic() - started_s)):
+        _tell(time.monotonic() - started_s, name)
 
 
 def _ignore_interrupts() -> None:
@@ -70,11 +70,21 @@ def _await(futures: Mapping[str, Future[T]]) -> None:
             done.result()
         running = {name: future for name, future in running.items() if not future.done()}
         now_s = time.monotonic()
-        if running and now_s - told_s >= max(PROGRESS_S, _PROGRESS_SHARE * (now_s - started_s)):
+        if running and now_s - told_s >= _pause_s(now_s - started_s):
             told_s = now_s
-            _tell(now_s - started_s, next(iter(running)), len(futures) - len(running), len(futures))
+            how_far = _how_far(now_s - started_s, len(futures) - len(running), len(futures))
+            _tell(now_s - started_s, next(iter(running)), how_far)
 
 
-def _tell(elapsed_s: float, name: str, done: int, total: int) -> None:
+def _pause_s(elapsed_s: float) -> float:
+    """Between two lines."""
+    return max(PROGRESS_S, _PROGRESS_SHARE * elapsed_s)
+
+
+def _how_far(elapsed_s: float, done: int, total: int) -> str:
     left = f", about {elapsed_s / done * (total - done):.0f} s left" if done else ""
-    sys.stderr.write(f"[{elapsed_s:4.0f} s] {name}: running, {done} of {total} done{left}\n")
+    return f", {done} of {total} done{left}"
+
+
+def _tell(elapsed_s: float, name: str, how_far: str = "") -> None:
+    sys.stderr.write(f"[{elapsed_s:4.0f} s] {name}: running{how_far}\n")

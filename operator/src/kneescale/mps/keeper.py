@@ -143,11 +143,10 @@ class DaemonKeeper:
     def _asked(self) -> Event:
         try:
             return supervisor.Answered(self._servers())
-        except DaemonSilentError as error:
-            self._log.warning("%s: %s", self.wanted.uuid, error)
-            return supervisor.Silent(str(error))
-        except NotAskedError as error:
-            return supervisor.Unasked(str(error))
+        except NoAnswerError as error:
+            if isinstance(error, DaemonSilentError):
+                self._log.warning("%s: %s", self.wanted.uuid, error)
+            return _without_answer(error)
         except DaemonAnswerError as error:
             return supervisor.Garbled(str(error))
 
@@ -233,10 +232,8 @@ class DaemonKeeper:
             return supervisor.Configured()
         except DaemonAnswerError as error:
             return supervisor.Refused(str(error))
-        except DaemonSilentError as error:
-            return supervisor.Silent(str(error))
-        except NotAskedError as error:
-            return supervisor.Unasked(str(error))
+        except NoAnswerError as error:
+            return _without_answer(error)
 
     def _status(self) -> DaemonStatus:
         known = self._known
@@ -249,6 +246,11 @@ class DaemonKeeper:
             clients=known.clients,
             lost_ns=self._lost_ns,
         )
+
+
+def _without_answer(error: NoAnswerError) -> Event:
+    kind = supervisor.Unasked if isinstance(error, NotAskedError) else supervisor.Silent
+    return kind(str(error))
 
 
 def _is_fault(event: Event) -> bool:
