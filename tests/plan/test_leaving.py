@@ -209,6 +209,23 @@ def test_a_withdrawn_gpu_is_left_at_once_and_its_dead_worker_goes() -> None:
     assert serves_on(world) == ["EMU-node2-0"]
     assert [each["metadata"]["name"] for each in world.find("GPUSchedule")] == ["node2-gpu0"]
     assert [device_of(claim) for claim in world.find("ResourceClaim")] == ["EMU-node2-0"]
+    (moving,) = (event for event in world.events if event.reason == "Moving")
+    assert moving.message.startswith("its GPU is gone: bringing up "), moving.message
+    assert "drains" not in moving.message, "it is dead"
+
+
+@pytest.mark.parametrize("agent_says", ["Serving", "Waiting"], ids="agent says {}".format)
+def test_a_model_of_a_withdrawn_gpu_is_told_to_move_whatever_is_heard_of_its_worker_first(
+    agent_says: str,
+) -> None:
+    world = serving_world()
+    world.objects["ResourceSlice", "", "node1-slice"]["spec"] = resource_slice("node1", [])["spec"]
+    world.get("GPUSchedule", "node1-gpu0", "")["status"]["partitions"][0]["state"] = agent_says
+    world.reconcile()
+    moving = next(event for event in world.events if event.action == "Swap")
+    assert moving.reason == "Moving"
+    assert moving.message.startswith("its GPU is gone: bringing up "), moving.message
+    assert moving.message.endswith("the old worker drains when the new one serves")
 
 
 def test_a_worker_that_answers_from_a_withdrawn_gpu_goes_when_another_serves() -> None:

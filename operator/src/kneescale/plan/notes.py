@@ -61,22 +61,21 @@ def _replanned(model: InferenceModel, status: InferenceModelStatus) -> Iterator[
 def _starting(outlook: Outlook) -> Iterator[EventNote]:
     """New workers of a model that had some before; the first ones go without saying."""
     shown = {placement.partition for placement in outlook.model.status.placements}
+    if not shown:
+        return
+    why, replaces = _why_moving(outlook), bool(outlook.partitions.spare)
+    reason = "Moving" if why else "Swapping" if replaces else "Adding"
     for target in outlook.partitions.started:
-        if not shown or target.name in shown:
-            continue
-        new = f"{target.name} on {target.device.node}/{target.device.name}"
-        if target in outlook.partitions.swapping:
-            why = _why_moving(outlook)
-            message = f"{why}bringing up {new}; the old worker drains when the new one serves"
-            reason = "Moving" if why else "Swapping"
-            yield EventNote(ref_of(outlook.model), EventType.NORMAL, reason, "Swap", message)
-        else:
-            yield EventNote(ref_of(outlook.model), EventType.NORMAL, "Adding", "Add", f"bringing up {new}")
+        if target.name not in shown:
+            message = f"{why}bringing up {target.name} on {target.place}"
+            message += "; the old worker drains when the new one serves" if replaces else ""
+            action = "Add" if reason == "Adding" else "Swap"
+            yield EventNote(ref_of(outlook.model), EventType.NORMAL, reason, action, message)
 
 
 def _why_moving(outlook: Outlook) -> str:
     """Why its old workers' GPUs are to be left, with a colon; nothing where they are not."""
-    sites = [outlook.inventory.by_uuid.get(pod.device_uuid) for pod in outlook.partitions.spare]
+    sites = [outlook.inventory.by_uuid.get(pod.device_uuid) for pod in outlook.partitions.unwanted]
     reasons = [
         site.why if site else "its GPU is gone"
         for site in sites

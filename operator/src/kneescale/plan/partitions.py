@@ -50,27 +50,25 @@ class Partitions:
         return self.started + self.waiting
 
     @property
-    def swapping(self) -> tuple[Target, ...]:
-        """Partitions that come up while others still serve in their place."""
-        names = {target.name for target in self.wanted}
-        if not self.serving - names:
-            return ()
-        return tuple(target for target in self.wanted if target.name not in self.serving)
-
-    @property
     def starting(self) -> tuple[Target, ...]:
         """Partitions that have their claim, and do not serve yet."""
         return tuple(target for target in self.started if target.name not in self.serving)
 
     @property
-    def spare(self) -> tuple[Pod, ...]:
-        """Pods that serve until others do in their place."""
-        ending = {target.name for target in self.wanted} | {pod.metadata.name for pod in self.released_pods}
+    def unwanted(self) -> tuple[Pod, ...]:
+        """Pods that end as soon as others serve in their place, or at once."""
+        wanted = {target.name for target in self.wanted}
         return tuple(
             pod
             for pod in self.pods
-            if self.wanted and pod.metadata.name not in ending and not pod.metadata.deleting
+            if wanted and pod.metadata.name not in wanted and not pod.metadata.deleting
         )
+
+    @property
+    def spare(self) -> tuple[Pod, ...]:
+        """Pods that serve until others do in their place."""
+        released = {pod.metadata.name for pod in self.released_pods}
+        return tuple(pod for pod in self.unwanted if pod.metadata.name not in released)
 
     @property
     def staying(self) -> frozenset[str]:
