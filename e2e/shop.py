@@ -145,6 +145,10 @@ class Shop:
         models = f"/apis/kneescale.dev/v1alpha1/namespaces/{self.name}/inferencemodels"
         return json.loads(self.run("get", f"--raw={models}/{model}/scale"))
 
+    def provided_ips(self, model: str) -> float:
+        """The items per second that the operator provides for; 0 while that says nothing."""
+        return float(self.status(model).get("scaling", {}).get("providedItemsPerSecond", 0))
+
     def serve_exactly(self, model: str, replicas: int) -> bool:
         """Whether the model has so many workers by its scale, and so many of its pods are there and ready."""
         status = self.scale_of(model)["status"]

@@ -112,7 +112,10 @@ def test_a_mad_worker_harms_no_other_on_its_gpu(shop: Shop) -> None:
     with a_worker_on_each_gpu(shop):
         shared = [spec for spec in shop.schedules().values() if len(spec["partitions"]) > 1]
         assert victim in {partition["name"] for spec in shared for partition in spec["partitions"]}
+        provided_ips = shop.provided_ips(MOBILENET)
         rave = partial(shop.run, "exec", victim, "--", "python", "-c", mad_worker.SOURCE)
         seen = come_through(shop, OTHER, rave, lambda: True, "a worker goes mad")
         assert seen.failed == 0
         assert seen.is_back_within(BACK_S)
+        # What it raved of is no traffic: provided for, it would push others off their GPUs.
+        assert shop.provided_ips(MOBILENET) <= provided_ips

@@ -39,10 +39,6 @@ def shop(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield shop
 
 
-def provided_ips(shop: Shop) -> float:
-    return float(shop.status(MODEL).get("scaling", {}).get("providedItemsPerSecond", 0))
-
-
 def wait_for_workers(shop: Shop, number: int, timeout_s: float) -> None:
     wait_until(lambda: len(shop.ready_pods()) == number, f"{number} workers serve", timeout_s)
 
@@ -52,17 +48,17 @@ def test_a_step_is_followed_in_replicas_and_given_back_and_no_request_fails(
 ) -> None:
     slices = shop.uids("endpointslices")
     with steady_load(shop, MODEL, CALM_RPS, ITEMS) as calm:
-        wait_until(lambda: provided_ips(shop) > 0, "what comes is provided for", DECIDED_S)
-        before_ips = provided_ips(shop)
+        wait_until(lambda: shop.provided_ips(MODEL) > 0, "what comes is provided for", DECIDED_S)
+        before_ips = shop.provided_ips(MODEL)
         with steady_load(shop, MODEL, STEP_RPS, ITEMS) as step:
-            wait_until(lambda: provided_ips(shop) > 3 * before_ips, "the step is decided on", DECIDED_S)
+            wait_until(lambda: shop.provided_ips(MODEL) > 3 * before_ips, "the step is decided on", DECIDED_S)
             wait_until(lambda: len(shop.ready_pods()) > 1, "more workers serve", STARTED_S)
-            during_ips, workers = provided_ips(shop), shop.uids("pods")
+            during_ips, workers = shop.provided_ips(MODEL), shop.uids("pods")
             Kneescale(kubectl).restart_operator()
-            assert provided_ips(shop) >= during_ips
+            assert shop.provided_ips(MODEL) >= during_ips
             assert workers.items() <= shop.uids("pods").items()
         wait_for_workers(shop, 1, GIVEN_BACK_S)
-        wait_until(lambda: provided_ips(shop) < during_ips / 2, "less is provided for", DECIDED_S)
+        wait_until(lambda: shop.provided_ips(MODEL) < during_ips / 2, "less is provided for", DECIDED_S)
     assert failures([*calm, *step]) == []
     assert slices == shop.uids("endpointslices")
     events = {event["reason"] for event in shop.get("events.events.k8s.io")["items"]}

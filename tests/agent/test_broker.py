@@ -353,3 +353,18 @@ def test_what_arrives_is_counted_and_goes_on_being_counted_when_the_worker_is_a_
     assert traffic is not None
     assert traffic.recent_ips == 8.0
     assert traffic.steady_s == 6.0
+
+
+def test_a_queue_that_is_told_again_is_no_traffic() -> None:
+    broker = _broker()
+    broker.handle("a", HELLO, 0)
+    for now_ns in range(NS_PER_S // 2, 6 * NS_PER_S, NS_PER_S // 2):
+        broker.left("a", now_ns)
+        broker.handle("a", HELLO, now_ns)
+        broker.handle("a", Arrived(1000, now_ns - 1), now_ns)
+        broker.handle("a", Arrived(4, now_ns), now_ns)
+    traffic = broker.views(6 * NS_PER_S)[0].traffic
+    assert traffic is not None
+    assert traffic.recent_ips == 8.0
+    assert traffic.dispersion == 1.0
+    assert broker.views(6 * NS_PER_S)[0].queued_items == 1004

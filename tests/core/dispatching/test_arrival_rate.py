@@ -58,12 +58,11 @@ def test_who_is_silent_for_long_is_not_waited_for() -> None:
     assert silent_ns / SURE_GAPS == pytest.approx(start_ns - until_ns, rel=0.01)
 
 
-def test_arrivals_told_of_out_of_order_are_as_of_the_same_time() -> None:
-    """A worker may say any time, and what it says must not turn time back."""
-    rate = ArrivalRate()
-    rate.arrived(1, 1_000)
-    for earlier_ns in (100, 50, 0):
-        rate.arrived(1, earlier_ns)
-        assert rate.gap_ns >= 0
-    rate.arrived(1, 2_000)
-    assert 0 < rate.gap_ns <= 1_000
+def test_what_came_before_the_last_arrivals_says_nothing() -> None:
+    """A queue is told again where a worker connects anew; and a mad one may say any time."""
+    rate = rate_of(GAP_NS)
+    for earlier_ns in (GAP_NS, 1, 0):
+        rate.arrived(1000, earlier_ns)
+    assert (rate.gap_ns, rate.deviation_ns) == (GAP_NS, 0)
+    rate.arrived(1, 3 * GAP_NS)
+    assert rate.gap_ns == GAP_NS

@@ -31,6 +31,7 @@ class _Worker:
     tenant: Tenant
     lanes: tuple[int, ...]
     born_ns: int
+    connected_ns: int
     #: What it was told last.
     terms: Terms
     measured: Measured | None = None
@@ -76,7 +77,7 @@ class GrantBroker:
         self._seen: set[str] = set()
         #: When each worker that hung was born: it is granted nothing any more, but the next one is.
         self._hung: dict[str, int] = {}
-        #: What arrives, of partitions that have had a worker.
+        #: What arrives at workers that are connected, by partition.
         self._meters: dict[str, ArrivalMeter] = {}
 
     def assign(self, assignment: Assignment, now_ns: int) -> dict[str, Terms | None]:
@@ -228,7 +229,8 @@ class GrantBroker:
         self._dispatcher.joined(name, now_ns)
         tenant = Tenant(name, partition.namespace, partition.model)
         terms = partition.worker_terms
-        self._workers[name] = _Worker(hello.role, tenant, partition.terms.lanes, hello.born_ns, terms)
+        lanes = partition.terms.lanes
+        self._workers[name] = _Worker(hello.role, tenant, lanes, hello.born_ns, now_ns, terms)
         self._seen.add(name)
         self._meters.setdefault(name, ArrivalMeter(now_ns))
         return terms
@@ -239,7 +241,9 @@ class GrantBroker:
         if count == 0 or self._dispatcher.queued(name) + count > _MAX_QUEUED_ITEMS:
             raise ProtocolError(f"{count} more items on a queue of {self._dispatcher.queued(name)}")
         self._dispatcher.arrived(name, count, arrived_ns, now_ns)
-        self._meters[name].add(count, now_ns)
+        # What came before it connected is its queue told again, and no traffic of now.
+        if arrived_ns >= self._workers[name].connected_ns:
+            self._meters[name].add(count, now_ns)
 
     def _done(self, name: str, worker: _Worker, done: Done, now_ns: int) -> None:
         if not done.started_ns <= done.ended_ns <= now_ns:

@@ -23,8 +23,9 @@ class ArrivalRate:
         return self._gaps > 0
 
     def arrived(self, count: int, now_ns: int) -> None:
-        """So many items came at once; where that was before the last ones, they count as of the same time."""
-        now_ns = max(now_ns, self._last_ns)
+        """So many items came at once; those from before the last ones are told again, and say nothing."""
+        if now_ns < self._last_ns:
+            return
         if self._last_ns:
             self._gaps += self._gaps < RATE_ARRIVALS
             more_ns = (now_ns - self._last_ns) / count - self.gap_ns
