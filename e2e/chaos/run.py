@@ -21,6 +21,7 @@ from e2e.demo.system import Kneescale, write_overlay
 from e2e.images import build_images
 from e2e.leaks import wait_until_tidy
 from e2e.shop import Object, Shop, imported_profile, inference_model, opened
+from harness import cache
 from harness.progress import Progress
 from harness.runner import CommandError, Shell
 from harness.wait import let_pass
@@ -70,6 +71,12 @@ def run(duration_s: float, seed: int, folder: Path, progress: Progress) -> Repor
 
     Raises ClusterError, CommandError or TimeoutError where the cluster or the models do not come up.
     """
+    # One run at a time has the cluster; another one on this machine waits here.
+    with cache.lock(cache.home() / "chaos-run", on_wait=progress.note):
+        return _run(duration_s, seed, folder, progress)
+
+
+def _run(duration_s: float, seed: int, folder: Path, progress: Progress) -> Report:
     images = build_images(progress)
     cluster = LocalCluster("chaos", Shell(), progress)
     cluster.up()
