@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import geometric_mean
+from statistics import geometric_mean, mean
 
 from kneescale.sim.outcome import Outcome
 from kneescale.sim.systems import SYSTEMS
@@ -28,9 +28,9 @@ class Results:
         """The fraction of the bound that a system carries of a mix: the mean over its seeds."""
         return self._capacity_job(f"{study}/{mix}/{system}").fraction
 
-    def with_first_seed(self, mix: str, system: str) -> float:
-        """The same with the first seed alone, which all systems were tried with."""
-        return self._capacity_job(f"capacity/{mix}/{system}").fractions[0]
+    def with_first_seeds(self, mix: str, system: str, count: int) -> float:
+        """The same with the first seeds alone; all systems were tried with the very first."""
+        return mean(self._capacity_job(f"capacity/{mix}/{system}").fractions[:count])
 
     def overload(self, mix: str, system: str) -> Outcome:
         """What became of a mix at more than the bound's load."""

@@ -13,12 +13,17 @@ from kneescale.sim.tenant import Tenant, workloads_of
 from kneescale.sim.trial import Trial, capacity
 from tools.results.mixes import Models
 
-#: The product's own systems are tried with all of these seeds, the others with the first.
-SEEDS = (1, 2, 3)
-OURS = ("dstack", "dstack-4-lanes", "dstack-3-lanes")
+#: What the product's dispatcher carries with free lanes is tried with all of these seeds, what its pools of
+#: lanes do, and it under other conditions, with the first three, the others with the first.
+SEEDS = (1, 2, 3, 4, 5, 6)
+FEWER_SEEDS = SEEDS[:3]
+POOLS = ("dstack-4-lanes", "dstack-3-lanes")
+OURS = ("dstack", *POOLS)
 #: What is left out of the policy, to see what it is worth, is left out on measured surfaces alone.
 ABLATIONS = tuple(name for name in SYSTEMS if name.startswith("dstack-") and name not in OURS)
 ATTAINMENT = 0.99
+#: Capacities are found to this part of the bound; parameters are compared by hundredths.
+RESOLUTION = 0.0025
 LEAST_DURATION_S = 10.0
 #: A run lasts until the rarest model had about this many requests that count: of fewer, one in a hundred is
 #: missed by chance too often, and the worst of many models looks worse than it is.
@@ -60,20 +65,27 @@ def jobs(
         for system in SYSTEMS:
             if name in unseen and system in ABLATIONS:
                 continue
-            seeds = SEEDS if system in OURS else SEEDS[:1]
-            found[f"capacity/{name}/{system}"] = partial(_capacity, models, system, POISSON, seeds)
+            found[f"capacity/{name}/{system}"] = partial(
+                _capacity, models, system, POISSON, _seeds_of(system)
+            )
         found[f"bound/{name}/dstack-3-lanes"] = partial(_lane_bound, models, 3)
     for name, models in measured.items():
         found |= _further(name, models)
     for name, models in fresh.items():
-        found[f"capacity/{name}/dstack"] = partial(_capacity, models, "dstack", POISSON, SEEDS)
+        found[f"capacity/{name}/dstack"] = partial(_capacity, models, "dstack", POISSON, FEWER_SEEDS)
     return found
+
+
+def _seeds_of(system: str) -> Sequence[int]:
+    if system == "dstack":
+        return SEEDS
+    return FEWER_SEEDS if system in POOLS else SEEDS[:1]
 
 
 def _further(name: str, models: Models) -> dict[str, Job]:
     found: dict[str, Job] = {
-        f"uniform/{name}/dstack": partial(_capacity, models, "dstack", UNIFORM, SEEDS),
-        f"noise/{name}/dstack": partial(_capacity, models, "dstack", NOISY, SEEDS),
+        f"uniform/{name}/dstack": partial(_capacity, models, "dstack", UNIFORM, FEWER_SEEDS),
+        f"noise/{name}/dstack": partial(_capacity, models, "dstack", NOISY, FEWER_SEEDS),
     }
     for system in ("dstack", "dstack-no-fairness", "dstack-no-refusal"):
         found[f"overload/{name}/{system}"] = partial(_overload, models, system)
@@ -94,12 +106,14 @@ def tenants_of(models: Models) -> tuple[Tenant, ...]:
 
 
 def _capacity(models: Models, system: str, trial: Trial, seeds: Sequence[int]) -> Capacity:
-    """The first seed's search says which parameters to use, and about where to look with the others."""
+    """The first seed's search says which parameters to use, and about where to look."""
     tenants = tenants_of(models)
-    first, *others = (replace(trial, duration_s=duration_s(models), seed=(seed,)) for seed in seeds)
-    best = best_of(SYSTEMS[system], tenants, first, ATTAINMENT)
-    more = (capacity(tenants, best.variant.system, other, ATTAINMENT, near=best.load) for other in others)
-    return Capacity((best.load, *more), best.variant.parameters)
+    trials = [replace(trial, duration_s=duration_s(models), seed=(seed,)) for seed in seeds]
+    best = best_of(SYSTEMS[system], tenants, trials[0], ATTAINMENT)
+    search = partial(capacity, tenants, best.variant.system, attainment=ATTAINMENT, resolution=RESOLUTION)
+    first = search(trials[0], above=best.load, near=best.load)
+    others = [search(other, near=first) for other in trials[1:]]
+    return Capacity((first, *others), best.variant.parameters)
 
 
 def _lane_bound(models: Models, lanes: int) -> Capacity:

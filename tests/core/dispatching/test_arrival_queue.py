@@ -12,9 +12,9 @@ def three_and_two() -> ArrivalQueue:
 
 def test_the_oldest_leave_first_be_they_a_part_of_those_that_came_at_once() -> None:
     queue = three_and_two()
-    queue.pop(2)
+    assert queue.pop(2) == [(10, 2)]
     assert (queue.count, queue.oldest_ns, queue.older_than(20)) == (3, 10, 1)
-    queue.pop(2)
+    assert queue.pop(2) == [(10, 1), (20, 1)]
     assert (queue.count, queue.oldest_ns) == (1, 20)
 
 

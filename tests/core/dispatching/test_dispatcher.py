@@ -323,6 +323,12 @@ def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
     assert [granted.grant.batch for granted in device.tick(60 * MS)] == [3]
 
 
+def dear_if_late() -> PartitionTerms:
+    """At the least area a run takes 40 ms, for 5 % more 30 ms, for a fifth more 20 ms."""
+    surface = LatencySurface.from_points([Point(20, 1, 40), Point(28, 1, 30), Point(48, 1, 20)])
+    return serving(slo_ms=100, lanes=(20, 28, 48), batch=1, surface=surface)
+
+
 @pytest.mark.parametrize(
     ("waited_ms", "refused_share", "refused"),
     [
@@ -336,15 +342,32 @@ def test_a_partition_that_does_not_refuse_serves_late(policy: str) -> None:
 def test_the_longer_an_overload_the_less_a_run_may_cost(
     waited_ms: int, refused_share: float, refused: list[str]
 ) -> None:
-    """At the least area a run takes 40 ms, for 5 % more 30 ms, for a fifth more 20 ms."""
-    surface = LatencySurface.from_points([Point(20, 1, 40), Point(28, 1, 30), Point(48, 1, 20)])
-    terms = serving(slo_ms=100, lanes=(20, 28, 48), batch=1, surface=surface)
-    device, now_ns = dispatcher(owed=terms, spent=terms), waited_ms * MS
+    device, now_ns = dispatcher(owed=dear_if_late(), spent=dear_if_late()), waited_ms * MS
     for name in ("owed", "spent"):
         device.arrived(name, 1, 0)
     device.scoreboard.charge("spent", 95, device.scoreboard.window_ns, now_ns)
     device.scoreboard.refuse(refused_share * 100 * device.scoreboard.window_ns, now_ns)
     assert [refusal.partition for refusal in device.refuse(now_ns)] == refused
+
+
+@pytest.mark.parametrize(
+    ("waited_ms", "in_time_before", "busy_share", "is_refused"),
+    [(75, 150, 0.95, True), (65, 150, 0.95, False), (75, 100, 0.95, False), (75, 150, 0.85, False)],
+)
+def test_on_a_busy_device_a_dear_run_is_not_for_who_may_miss_one_in_a_hundred(
+    waited_ms: int, in_time_before: int, busy_share: float, is_refused: bool
+) -> None:
+    device = dispatcher(a=dear_if_late(), b=serving())
+    for run in range(in_time_before):
+        now_ns = 50 * run * MS
+        device.arrived("a", 1, now_ns)
+        (granted,) = device.tick(now_ns)
+        device.done("a", granted.grant.grant_id, now_ns, granted.grant.finish_by_ns, now_ns + 50 * MS)
+    came_ns = 100 * NS_PER_S
+    device.arrived("a", 1, came_ns)
+    now_ns = came_ns + waited_ms * MS
+    device.scoreboard.charge("b", round(100 * busy_share), device.scoreboard.window_ns, now_ns)
+    assert device.refuse(now_ns) == [Refused("a", 1)] * is_refused
 
 
 def test_in_an_overload_who_had_its_share_goes_behind() -> None:

@@ -50,11 +50,12 @@ def test_each_region_is_corrected_by_what_was_seen_there_and_the_rest_by_what_wa
     assert corrected.latency_ms(100, 2) == pytest.approx(20 * drift.ratio)
 
 
+@pytest.mark.parametrize("noise", [0.05, 0.1])
 @pytest.mark.parametrize("seed", range(5))
-def test_noise_is_no_reason_to_correct(seed: int) -> None:
+def test_noise_is_no_reason_to_correct(seed: int, noise: float) -> None:
     drift, draw = Drift(), random.Random(seed)
     stale = [
-        drift.observe(100, 1, PREDICTED_NS, round(PREDICTED_NS * draw.lognormvariate(0, 0.05)))
+        drift.observe(100, 1, PREDICTED_NS, round(PREDICTED_NS * draw.lognormvariate(0, noise)))
         for _ in range(5_000)
     ]
     assert not any(stale)

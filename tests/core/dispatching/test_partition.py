@@ -56,3 +56,25 @@ def test_a_worker_that_turns_time_back_and_then_tells_of_one_moment_for_ever_has
         partition.pop(1)
     assert partition.behind >= 0
     assert partition.rank_ns(NS_PER_S) <= partition.end_by_ns
+
+
+def ahead_after(arrived_ms: list[int], *, planned_ms: int, ended_ms: int) -> float:
+    """How far a queue of an SLO of 50 ms goes ahead after a run of items that came then."""
+    partition = Partition("a")
+    partition.set_terms(TERMS)
+    arrivals = [(at_ms * NS_PER_MS, 1) for at_ms in arrived_ms]
+    partition.answered(arrivals, planned_ms * NS_PER_MS, ended_ms * NS_PER_MS)
+    return partition.budget.ahead
+
+
+def test_who_is_late_because_a_run_took_longer_is_missed_like_who_was_refused() -> None:
+    one, two = (ahead_after([0, 5, 20], planned_ms=48, ended_ms=ended_ms) for ended_ms in (52, 56))
+    assert 0 < one == two / 2
+
+
+@pytest.mark.parametrize(("planned_ms", "ended_ms"), [(48, 50), (48, 40), (51, 52)])
+def test_who_is_in_time_or_was_to_be_late_by_plan_is_no_reason_to_go_ahead(
+    planned_ms: int, ended_ms: int
+) -> None:
+    """Those that serve late requests would all go ahead, for as long as there is too much to do."""
+    assert ahead_after([0], planned_ms=planned_ms, ended_ms=ended_ms) == 0

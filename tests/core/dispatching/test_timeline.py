@@ -11,7 +11,14 @@ def busy(*runs: tuple[int, int]) -> Timeline:
     device = DeviceState()
     for number, (gpu_percent, end_ns) in enumerate(runs):
         device.start(
-            Running("a", Grant(number, gpu_percent, 1, end_ns), 0, is_probe=False, hung_after_ns=end_ns)
+            Running(
+                "a",
+                Grant(number, gpu_percent, 1, end_ns),
+                0,
+                is_probe=False,
+                hung_after_ns=end_ns,
+                arrivals=[],
+            )
         )
     return Timeline(device, 0)
 

@@ -27,7 +27,7 @@ _LONGEST_S = 5e9
 #: A run is to count at least so many of the longest SLO: what comes last is answered after its end, up to an
 #: SLO later, and so a shorter one would carry much more than the fluid bound.
 LEAST_SLOS = 20
-#: From a guess it is looked for this many hundredths of the bound further on, then twice as far, and so on.
+#: From a guess it is looked for this many such steps further on, then twice as far, and so on.
 _FIRST_STRIDE = 2
 #: About as many loads as one search tries are remembered, each of up to about so many requests: 10 MB.
 _REMEMBERED_LOADS = 16
@@ -143,14 +143,15 @@ def capacity(
     *,
     above: float = 0.0,
     near: float | None = None,
+    resolution: float = _RESOLUTION,
 ) -> float:
     """The largest load, as a factor on the tenants' rates, at which every model keeps that attainment.
 
-    By bisection, to a hundredth of the fluid bound; `above` where not even a hundredth more is carried. Where
+    By bisection, to `resolution` of the fluid bound; `above` where not even that much more is carried. Where
     a trace's capacity is less than that, to a hundredth of itself. With a guess that is `near` it takes about
     half as many runs.
     """
-    step = _RESOLUTION / load_of(tenants)
+    step = resolution / load_of(tenants)
     least_s = LEAST_SLOS * max(tenant.slo_ns for tenant in tenants) / NS_PER_S
 
     def carries_load(load: float) -> bool:
@@ -161,7 +162,7 @@ def capacity(
         return carries_load(steps * step)
 
     low = round(above / step) if above >= step else 0
-    top = max(low + 1, round(_BEYOND_BOUND / _RESOLUTION))
+    top = max(low + 1, round(_BEYOND_BOUND / resolution))
     low, high = _bracket(carries, low, top, round(near / step)) if near is not None else (low, top)
     low = _bisected(carries, low, high)
     for _ in range(_MOST_DOUBLINGS):

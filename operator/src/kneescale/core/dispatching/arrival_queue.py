@@ -2,6 +2,9 @@
 
 from collections import deque
 
+#: (when they arrived, how many), oldest first.
+Arrivals = list[tuple[int, int]]
+
 
 class ArrivalQueue:
     """One queue, oldest first; items that came at once are one entry."""
@@ -21,15 +24,18 @@ class ArrivalQueue:
         self._arrivals.append((arrived_ns, count))
         self.count += count
 
-    def pop(self, count: int) -> None:
+    def pop(self, count: int) -> Arrivals:
         """The oldest `count` items leave; they are there."""
+        left: Arrivals = []
         self.count -= count
         while count:
             arrived_ns, items = self._arrivals.popleft()
             if items > count:
                 self._arrivals.appendleft((arrived_ns, items - count))
-                break
+                items = count
+            left.append((arrived_ns, items))
             count -= items
+        return left
 
     def clear(self) -> None:
         """All leave."""

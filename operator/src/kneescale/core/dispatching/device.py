@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kneescale.core.dispatching.arrival_queue import Arrivals
 from kneescale.core.dispatching.partition import Partition
 from kneescale.core.dispatching.punctuality import hung_after_ns
 from kneescale.core.dispatching.scoreboard import Scoreboard
@@ -20,6 +21,8 @@ class Running(NamedTuple):
     is_probe: bool
     #: From when on it is hung.
     hung_after_ns: int
+    #: When its items came.
+    arrivals: Arrivals
 
 
 class Followed(NamedTuple):
@@ -70,10 +73,10 @@ class DeviceState:
 
     def begin(self, followed: Followed, ended_ns: int) -> Grant:
         """A run that was followed has ended: the other one begins, for as long as was planned. Its grant."""
-        partition, waited, _, is_probe, _ = self.stop(followed.by)
+        partition, waited, _, is_probe, _, arrivals = self.stop(followed.by)
         end_ns = ended_ns + waited.finish_by_ns - followed.run.grant.finish_by_ns
         grant = Grant(waited.grant_id, waited.gpu_percent, waited.batch, end_ns, waited.follows)
-        self.start(Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns)))
+        self.start(Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns), arrivals))
         return grant
 
     def next_end_ns(self, now_ns: int) -> int | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kneescale.core.dispatching.arrival_queue import Arrivals
 from kneescale.core.dispatching.device import DeviceState, Running
 from kneescale.core.dispatching.partition import Partition, PartitionTerms, ProbeRequest
 from kneescale.core.dispatching.policy import NOTHING_QUEUED, Policy, Run, Wait
@@ -189,7 +190,9 @@ class Dispatcher:
             return None
         ran = self._end(grant_id, started_ns, ended_ns)
         if not running.is_probe:
-            self._device.partitions[name].ran(running.grant, running.granted_ns, started_ns, ended_ns)
+            partition = self._device.partitions[name]
+            partition.ran(running.grant, running.granted_ns, started_ns, ended_ns)
+            partition.answered(running.arrivals, running.grant.finish_by_ns, ended_ns)
             late_ns = ended_ns - running.grant.finish_by_ns
             self._device.scoreboard.charge(name, running.grant.gpu_percent, late_ns, now_ns)
         return ran
@@ -202,7 +205,7 @@ class Dispatcher:
             area_per_item = partition.ready_costs.options[-1][0].area_per_item
             scoreboard.refuse(count * area_per_item, now_ns)
             partition.pop(count)
-            partition.budget.refused(count)
+            partition.budget.missed(count)
             refused.append(Refused(partition.name, count))
         return refused
 
@@ -240,26 +243,26 @@ class Dispatcher:
 
     def _running(self, run: Run, start_ns: int, follows: int = 0) -> Running:
         """A run as its grant says it, with its items off the queue."""
-        lasts_ns = self._take(run, start_ns)
+        arrivals, lasts_ns = self._take(run, start_ns)
         end_ns = start_ns + lasts_ns
         grant = Grant(self._next_grant_id, run.gpu_percent, run.batch, end_ns, follows)
         self._next_grant_id += 1
         # A probe's end is a limit already, and no plan.
         hung_ns = end_ns if run.is_probe else hung_after_ns(start_ns, end_ns)
-        return Running(run.partition, grant, start_ns, run.is_probe, hung_ns)
+        return Running(run.partition, grant, start_ns, run.is_probe, hung_ns, arrivals)
 
-    def _take(self, run: Run, start_ns: int) -> int:
-        """Take off the queue what a run is for; how long it takes."""
+    def _take(self, run: Run, start_ns: int) -> tuple[Arrivals, int]:
+        """Take off the queue what a run is for: when that came, and how long the run takes."""
         partition = self._device.partitions[run.partition]
         if run.is_probe:
             partition.probe = None
             self._device.probes_waiting -= 1
-            return PROBE_LIMIT_NS
-        partition.pop(run.batch)
+            return [], PROBE_LIMIT_NS
+        arrivals = partition.pop(run.batch)
         partition.budget.granted(run.batch)
         lasts_ns = partition.ready_costs.latency_ns(run.gpu_percent, run.batch)
         self._device.scoreboard.charge(run.partition, run.gpu_percent, lasts_ns, start_ns)
-        return lasts_ns
+        return arrivals, lasts_ns
 
     def _grants_ahead(self, now_ns: int) -> Iterator[Granted]:
         for running, ahead_ns in tuple(self._to_look_behind(now_ns)):

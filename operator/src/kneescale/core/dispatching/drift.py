@@ -12,7 +12,7 @@ from kneescale.core.surfaces.surface import LatencySurface, Point
 
 #: The median is found by steps up or down, of this part at first and ever smaller to the other (stochastic
 #: approximation; Robbins and Monro, 1951): one run that took for ever counts no more than one a little late.
-FIRST_STEP, LAST_STEP = 0.1, 0.01
+FIRST_STEP, LAST_STEP = 0.1, 0.005
 
 #: So many runs are evidence; with fewer, a region is as the whole surface.
 LEAST_RUNS = 20
@@ -21,10 +21,11 @@ LEAST_RUNS = 20
 #: early, and says nothing of the GPU.
 LEAST_RATIO, MOST_RATIO = 0.5, 4.0
 
-#: A correction is made where it changes a latency by this part, which is more than the noise of the median,
-#: and not before so many runs are over since the last: all costs of runs are worked out anew for it (1 ms of
-#: a core with 4 lanes and batches of up to 16).
+#: A correction is made where it changes a latency by this part, beside what the median may be off by (so many
+#: of its steps), and not before so many runs are over since the last: all costs of runs are worked out anew
+#: for it (1 ms of a core with 4 lanes and batches of up to 16).
 WORTH_CORRECTING = 0.1
+UNSURE_STEPS = 2
 RUNS_BETWEEN_CORRECTIONS = 50
 
 #: GPU%, and the batch rounded up to a power of two, as its exponent.
@@ -38,10 +39,14 @@ class _Median:
     log_ratio: float = 0.0
     runs: int = 0
 
+    @property
+    def step(self) -> float:
+        """How far the next run moves it."""
+        return max(LAST_STEP, 1 / (1 / FIRST_STEP + self.runs))
+
     def observe(self, log_ratio: float) -> None:
-        step = max(LAST_STEP, 1 / (1 / FIRST_STEP + self.runs))
+        moved = self.log_ratio + (self.step if log_ratio > self.log_ratio else -self.step)
         self.runs += 1
-        moved = self.log_ratio + (step if log_ratio > self.log_ratio else -step)
         self.log_ratio = min(log(MOST_RATIO), max(log(LEAST_RATIO), moved))
 
 
@@ -61,12 +66,13 @@ class Drift:
         log_ratio = log(took_ns / predicted_ns)
         region = _region(gpu_percent, batch)
         self._whole.observe(log_ratio)
-        self._regions.setdefault(region, _Median(self._whole.log_ratio)).observe(log_ratio)
+        median = self._regions.setdefault(region, _Median(self._whole.log_ratio))
+        median.observe(log_ratio)
         self._runs_since += 1
         if self._runs_since < RUNS_BETWEEN_CORRECTIONS:
             return False
         moved = self._log_ratio(region) - self._applied.get(region, self._applied_to_rest)
-        return abs(moved) > log(1 + WORTH_CORRECTING)
+        return abs(moved) > log(1 + WORTH_CORRECTING) + UNSURE_STEPS * median.step
 
     @property
     def ratio(self) -> float | None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kneescale.core.dispatching.arrival_queue import ArrivalQueue
+from kneescale.core.dispatching.arrival_queue import ArrivalQueue, Arrivals
 from kneescale.core.dispatching.arrival_rate import ArrivalRate
 from kneescale.core.dispatching.drift import Drift
 from kneescale.core.dispatching.error_budget import ErrorBudget
@@ -142,10 +142,11 @@ class Partition:
         if self.items == 0 or self.costs is None or self.items < self.costs.max_batch:
             self._queue_changed()
 
-    def pop(self, count: int) -> None:
+    def pop(self, count: int) -> Arrivals:
         """The oldest `count` items leave the queue; they are there."""
-        self.queue.pop(count)
+        arrivals = self.queue.pop(count)
         self._queue_changed()
+        return arrivals
 
     def ran(self, grant: Grant, granted_ns: int, started_ns: int, ended_ns: int) -> None:
         """Learn from a run: from its planned time, and from what the surface says without corrections."""
@@ -159,6 +160,11 @@ class Partition:
             predicted_ns = ms_to_ns(self.terms.surface.latency_ms(grant.gpu_percent, grant.batch))
             if self.drift.observe(grant.gpu_percent, grant.batch, predicted_ns, took_ns):
                 self._work_out_costs()
+
+    def answered(self, arrivals: Arrivals, planned_ns: int, ended_ns: int) -> None:
+        """Items of which some are late, though by plan they were not, are part of what may be missed."""
+        late = [n for at_ns, n in arrivals if planned_ns <= self.end_by_of(at_ns) < ended_ns]
+        self.budget.missed(sum(late))
 
     def clear(self) -> None:
         """The worker is gone, and its queue with it."""

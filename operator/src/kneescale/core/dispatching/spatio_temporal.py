@@ -27,6 +27,9 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 #: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
 CALM = 0.3
 
+#: From this share on, what only dear runs could answer is given up by who may miss it.
+BUSY = 0.9
+
 #: More than this part of the device refused of late is an overload...
 OVERLOAD = 0.005
 #: ...and from this on nothing is spent on dear runs, and it is borne first by those who had more than their
@@ -78,12 +81,14 @@ class SpatioTemporal:
     def refusals(self, device: DeviceState, now_ns: int) -> Iterator[tuple[Partition, int]]:
         """How many of the oldest items of which partitions to refuse: those that cannot be in time.
 
-        In an overload also those too late for a cheap run: with dear ones a GPU answers fewer.
+        In an overload also those too late for a cheap run: with dear ones a GPU answers fewer. Of a partition
+        that may miss them, so already where the device is busy.
         """
         refused_share = device.scoreboard.refused_share(now_ns)
+        is_busy = device.scoreboard.busy_share(now_ns) >= BUSY
         for partition in device.partitions.values():
             if partition.items and partition.ready_terms.refuses_late:
-                needs_ns = _needs_ns(device, partition, refused_share)
+                needs_ns = _needs_ns(device, partition, refused_share, is_busy=is_busy)
                 if now_ns > partition.end_by_ns - needs_ns and (count := _lost(partition, needs_ns, now_ns)):
                     yield partition, count
 
@@ -97,13 +102,14 @@ class SpatioTemporal:
         return _Round(device, queued, now_ns, self._settings).decide()
 
 
-def _needs_ns(device: DeviceState, partition: Partition, refused_share: float) -> int:
+def _needs_ns(device: DeviceState, partition: Partition, refused_share: float, *, is_busy: bool) -> int:
     """How long the shortest run takes that may still answer what waits."""
     costs = partition.ready_costs
-    if refused_share <= OVERLOAD:
-        return costs.fastest_ns
-    is_thrifty = refused_share > LASTING_OVERLOAD and not device.is_owed(partition)
-    return (costs.thrifty_ns if is_thrifty else costs.cheap_ns)[partition.items]
+    if refused_share > LASTING_OVERLOAD and not device.is_owed(partition):
+        return costs.thrifty_ns[partition.items]
+    if refused_share > OVERLOAD or (is_busy and partition.budget.left >= 1):
+        return costs.cheap_ns[partition.items]
+    return costs.fastest_ns
 
 
 def _lost(partition: Partition, needs_ns: int, now_ns: int) -> int:
