@@ -66,6 +66,14 @@ def test_a_search_above_what_can_be_carried_finds_no_more() -> None:
     assert capacity((tenant(slo_ms=5, of=flat(10)),), TEMPORAL, SHORT) == 0
 
 
+def test_a_capacity_that_is_found_more_finely_is_the_same_less_its_rounding() -> None:
+    rounded = capacity(ALONE, TEMPORAL, SHORT)
+    fine = capacity(ALONE, TEMPORAL, SHORT, above=rounded, near=rounded, resolution=0.001)
+    step = 0.01 / load_of(ALONE)
+    assert rounded <= fine < rounded + step
+    assert fine == pytest.approx(capacity(ALONE, TEMPORAL, SHORT, resolution=0.001))
+
+
 @pytest.mark.parametrize("guess", [0.0, 0.6, 1.98, 2.0, 2.02, 50.0])
 def test_a_guess_changes_how_long_a_search_takes_and_not_its_end(guess: float) -> None:
     runs: list[float] = []
