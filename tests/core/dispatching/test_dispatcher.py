@@ -305,6 +305,17 @@ def test_who_had_to_refuse_too_many_goes_first() -> None:
     assert [granted.partition for granted in device.tick(10 * NS_PER_S)] == ["unlucky"]
 
 
+def test_whose_answers_were_late_goes_first() -> None:
+    device = dispatcher(soon=whole(slo_ms=60), unlucky=whole(slo_ms=70))
+    device.arrived("unlucky", 8, 0)
+    (granted,) = device.tick(55 * MS)
+    assert granted.grant.finish_by_ns < 70 * MS
+    device.done("unlucky", granted.grant.grant_id, 55 * MS, 75 * MS, 75 * MS)
+    for name in ("soon", "unlucky"):
+        device.arrived(name, 8, 10 * NS_PER_S)
+    assert [granted.partition for granted in device.tick(10 * NS_PER_S)] == ["unlucky"]
+
+
 def test_what_grows_its_batch_has_room_left_for_it() -> None:
     """The long run is cheapest on a lane that would leave none for the short one once that is due."""
     grows = LatencySurface.from_points(Point(60, batch, 10.0) for batch in (1, 8))

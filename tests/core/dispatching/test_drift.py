@@ -55,7 +55,12 @@ def test_each_region_is_corrected_by_what_was_seen_there_and_the_rest_by_what_wa
 def test_noise_is_no_reason_to_correct(seed: int, noise: float) -> None:
     drift, draw = Drift(), random.Random(seed)
     stale = [
-        drift.observe(100, 1, PREDICTED_NS, round(PREDICTED_NS * draw.lognormvariate(0, noise)))
+        drift.observe(
+            draw.choice((10, 20, 50, 100)),
+            draw.choice((1, 2, 4, 8)),
+            PREDICTED_NS,
+            round(PREDICTED_NS * draw.lognormvariate(0, noise)),
+        )
         for _ in range(5_000)
     ]
     assert not any(stale)
