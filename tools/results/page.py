@@ -76,8 +76,8 @@ Autoscaling is simulated with the shipped figures in any case.
 The mixes T-n and U-n are of other surfaces than the {self.source.kind} ones: T-n of TensorRT engines on a
 V100, from figures fitted to the runs that iGniter publishes (`tools/results/compiled.py`), U-n of random ones
 of a physical form. Their SLOs are 1.5 to 5 times the latency at the knee, and 25 ms at least. Some constants
-of the policy were chosen with them in view (docs/adr/0031, 0032, 0038). By the mixes V-n, drawn like U-n, nothing
-of `dstack` with free lanes was chosen; some constants of how pools of lanes are chosen were, by V-5
+of the policy were chosen with them in view (docs/adr/0031, 0032, 0038). By the mixes V-n, drawn like U-n,
+nothing of `dstack` with free lanes was chosen; some constants of how pools of lanes are chosen were, by V-5
 (docs/adr/0035).
 
 `dstack` has free lanes: any GPU% for each batch, any number at once. On NVIDIA GPUs of today a model gets
