@@ -14,7 +14,7 @@ BASELINES = [name for name in SYSTEMS if not name.startswith("dstack") and name 
 #: Static partitions found by search over all of them are nobody's system (docs/adr/0018).
 PUBLISHED = [name for name in BASELINES if name != "static-partitions"]
 
-#: A capacity of nothing at all would make every ratio infinite: it counts as the search's resolution.
+#: A capacity of nothing at all would make every ratio infinite: it counts as a hundredth.
 LEAST_FRACTION = 0.01
 
 
