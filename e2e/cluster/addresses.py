@@ -47,6 +47,14 @@ class Addresses:
         """A node on the bridge."""
         return self.network[10 + node]
 
+    def hardware(self, node: int) -> str:
+        """A node's hardware address there, as its network card would have: the same after a reboot.
+
+        Neighbours hold on to the one that they know (arp(7), `locktime`, `delay_first_probe_time`).
+        """
+        # 02: locally administered, and of one interface.
+        return f"02:89:00:00:{self.slot:02x}:{node:02x}"
+
     @property
     def all_pods(self) -> IPv4Network:
         """The network of all pods."""

@@ -39,7 +39,8 @@ class Network:
 
     def connect(self, addresses: Addresses, node: int, pid: int) -> None:
         """Lay a cable from the bridge to the network namespace of `pid`; route the node's pods there."""
-        cable = ["type", "veth", "peer", "name", "eth0", "netns", str(pid)]
+        card = ["name", "eth0", "address", addresses.hardware(node), "netns", str(pid)]
+        cable = ["type", "veth", "peer", *card]
         self._ip("link", "add", addresses.link(node), "master", addresses.bridge, "up", *cable)
         self._route(addresses, addresses.pods(node), node)
 

@@ -20,6 +20,11 @@ def test_no_two_clusters_share_an_address() -> None:
     assert not any(one.overlaps(other) for one, other in combinations(networks, 2))
 
 
+def test_no_two_nodes_share_a_hardware_address() -> None:
+    cards = [Addresses(slot).hardware(node) for slot in range(SLOTS) for node in range(1, 20)]
+    assert len(set(cards)) == len(cards)
+
+
 @given(st.integers(0, SLOTS - 1), st.integers(1, 100))
 def test_a_nodes_addresses_lie_in_its_clusters_networks(slot: int, node: int) -> None:
     addresses = Addresses(slot)

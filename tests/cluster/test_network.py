@@ -78,7 +78,7 @@ def test_routes_lead_to_pods_by_their_node_and_to_services_by_one() -> None:
     network.connect(Addresses(3), node=2, pid=77)
     network.route_services(Addresses(3), node=1)
     assert machine.ran("ip link add") == [
-        "ip link add kns3n2 master kns3 up type veth peer name eth0 netns 77"
+        "ip link add kns3n2 master kns3 up type veth peer name eth0 address 02:89:00:00:03:02 netns 77"
     ]
     assert machine.ran("ip route replace") == [
         "ip route replace 10.103.2.0/24 via 10.89.3.12 dev kns3",
