@@ -202,11 +202,13 @@ class Partition:
             latency_ns = left_ns
         return self.end_by_ns - latency_ns - int((self.budget.ahead - self.behind) * self.ready_terms.slo_ns)
 
-    def is_open(self, option: Option) -> bool:
-        """Whether a lane of that GPU% is not taken."""
+    def open_to(self, options: tuple[Option, ...]) -> tuple[Option, ...]:
+        """Those of the runs whose lanes are not all taken, in a pool."""
         terms = self.ready_terms
-        taken = self.held_lanes[option.gpu_percent]
-        return not terms.is_pool or taken < terms.lanes.count(option.gpu_percent)
+        if not terms.is_pool:
+            return options
+        full = [lane for lane, held in self.held_lanes.items() if held and held >= terms.lanes.count(lane)]
+        return tuple([option for option in options if option.gpu_percent not in full]) if full else options
 
     def end_by_of(self, arrived_ns: int) -> int:
         """By when a run should end for an item that arrives then to be in time; there are terms."""

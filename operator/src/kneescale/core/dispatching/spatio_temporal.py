@@ -237,8 +237,7 @@ class _Round:
         """The runs that this partition may have, cheapest first."""
         costs = partition.ready_costs
         options = (costs.calm_options if self._is_calm else costs.options)[partition.items]
-        if partition.ready_terms.is_pool:
-            options = tuple(filter(partition.is_open, options))
+        options = partition.open_to(options)
         if is_late and not self._device.is_owed(partition):
             left_percent = self._left_by_others(partition)
             options = tuple(option for option in options if option.gpu_percent <= left_percent)
