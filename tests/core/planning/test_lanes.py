@@ -74,6 +74,18 @@ def test_lanes_too_slow_for_the_slo_are_not_chosen_for_being_cheap() -> None:
     assert choose_lanes([Workload("a", 50, 40, {"": surface})], "", 3) == {"a": (60, 60, 60)}
 
 
+def test_lanes_that_the_rate_does_not_need_are_cheap_and_not_narrow() -> None:
+    """10 GPU% ends single items in time, at three times the area that they take in batches at 40."""
+    surface = LatencySurface.from_points(
+        Point(percent, batch, latency_ms)
+        for percent, latencies_ms in ((10, (35, 140)), (40, (10, 12)), (100, (8, 9)))
+        for batch, latency_ms in zip((1, 4), latencies_ms, strict=True)
+    )
+    rest = LatencySurface.from_points([Point(10, 1, 20), Point(10, 4, 60)])
+    workloads = [Workload("a", 20, 40, {"": surface}), Workload("rest", 500, 200, {"": rest})]
+    assert choose_lanes(workloads, "", 3)["a"] == (40, 40, 40)
+
+
 def test_who_cannot_wait_for_long_runs_gets_lanes_that_fit_beside_them() -> None:
     """Wide runs are cheap for `quick`; those of `slow` hold half of the GPU for longer than it can wait."""
     quick = LatencySurface.from_points(

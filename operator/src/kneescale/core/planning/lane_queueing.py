@@ -1,7 +1,7 @@
 """What a pool of lanes is worth to one model: throughput for its bursts, and the GPU area that it takes."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, log, sqrt
@@ -32,6 +32,9 @@ _LANE_UTILIZATION = 0.8
 
 #: Of the time that a request can wait, this part may go to waiting for the end of another model's run.
 _PATIENT_PART = 0.3
+
+#: Lanes are as cheap as each other whose items take up to this many times the least area.
+_CHEAP = 1.05
 
 #: Lanes of a pool are looked at so often, each beside the others as they were chosen last.
 _SWEEPS = 3
@@ -127,10 +130,27 @@ class ModelOnLanes:
         in_time = (percent for percent in self._percents if self._latencies_ms[percent][0] <= limit_ms)
         return next(in_time, self._percents[-1])
 
+    @cached_property
+    def _dearness(self) -> Mapping[int, float]:
+        """By lane: how many times the least area its items take in the best run that ends in time.
+
+        Infinite where none does; all that is cheap is the same.
+        """
+        limit_ms = _PLANNED_PART * self._slo_ms
+        least_area = MS_PER_S * least_area_per_item(self._surface, self._slo_ms)
+
+        def dearness(percent: int, latencies_ms: Sequence[float]) -> float:
+            in_time = latencies_ms[: bisect_right(latencies_ms, limit_ms)]
+            areas = (percent * latency_ms / batch for batch, latency_ms in enumerate(in_time, start=1))
+            return max(_CHEAP, min(areas, default=inf) / least_area)
+
+        return {percent: dearness(percent, row) for percent, row in self._latencies_ms.items()}
+
     def best_pool(self, load: float, lanes: int, room_percent: float) -> Pool:
         """The pool of the least cost at that factor on the rate: lane by lane, then each one again.
 
-        None of its lanes is larger than the room, if smaller ones can end in time.
+        None of its lanes is larger than the room, if smaller ones can end in time. A lane that lessens no
+        cost is a cheap one: bursts are longer than planned, and runs of others in the way.
         """
         most = max(room_percent, self._least_percent)
         percents = [percent for percent in self._percents if percent <= most]
@@ -171,10 +191,10 @@ class ModelOnLanes:
         return Use(held, patient_ms=_PATIENT_PART * (self._slo_ms - fastest_ms))
 
     def _best(self, percents: Sequence[int], others: Sequence[int], load: float) -> int:
-        def order(percent: int) -> tuple[Cost, int]:
+        def order(percent: int) -> tuple[Cost, float, int]:
             cost = self.cost((*others, percent), load)
             # Where no planned run is in time, the widest lane is the nearest to it.
-            return cost, -percent if cost.area_percent == inf else percent
+            return cost, -percent if cost.area_percent == inf else self._dearness[percent], percent
 
         return min(percents, key=order)
 
