@@ -96,6 +96,17 @@ def test_several_batches_of_one_model_run_at_once() -> None:
     assert sum(granted.grant.gpu_percent for granted in grants) <= 100
 
 
+def test_each_lane_of_a_pool_runs_one_batch_at_a_time() -> None:
+    pool = (10, 20, 20)
+    device = dispatcher(a=replace(serving(batch=8, lanes=(10, 20)), lanes=pool, is_pool=True))
+    device.arrived("a", 64, 0)
+    grants = device.tick(0)
+    assert sorted(granted.grant.gpu_percent for granted in grants) == list(pool)
+    for granted in grants:
+        run_to_end(device, granted, MS)
+        assert [again.grant.gpu_percent for again in device.tick(MS)] == [granted.grant.gpu_percent]
+
+
 def test_a_batch_is_cut_where_the_deadline_asks_for_it() -> None:
     surface = LatencySurface.from_points(Point(100, batch, 20.0 + 5 * batch) for batch in (1, 8))
     device = dispatcher(a=serving(slo_ms=50, lanes=WHOLE, surface=surface))
