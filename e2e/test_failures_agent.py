@@ -143,16 +143,18 @@ def test_an_upgrade_and_a_wall_clock_that_jumps_cost_no_request(
         assert seen.failed == 0
         assert seen.is_back_within(bound_s)
 
+    def check_step(ahead: str) -> None:
+        step = partial(step_clock, small_disk, ahead)
+        check_harmless(f"the wall clock is at {ahead}", step, CLOCK_BACK_S)
+
     with ExitStack() as upgraded:
         clock = other_wall_clock(kubectl, small_disk)
         check_harmless("agents are upgraded", lambda: upgraded.enter_context(clock), ROLLED_OUT_S)
         for ahead in ("+400d", "-1d"):
-            step = partial(step_clock, small_disk, ahead)
-            check_harmless(f"the wall clock is at {ahead}", step, CLOCK_BACK_S)
+            check_step(ahead)
         # Now within what the API server's certificate is good for: the agent writes with that clock.
         for ahead in ("+5h", "-30"):
-            step = partial(step_clock, small_disk, ahead)
-            check_harmless(f"the wall clock is at {ahead}", step, CLOCK_BACK_S)
+            check_step(ahead)
             shop.wait_for(MOBILENET, "Scaled", "True", TOLD_S)
         check_harmless("agents are downgraded", upgraded.close, ROLLED_OUT_S)
     assert shop.uids("pods") == workers

@@ -7,7 +7,7 @@ from functools import cached_property
 from math import inf, log, sqrt
 
 from kneescale.core.errors import InfeasibleError
-from kneescale.core.planning.fluid import Workload, least_area_per_item
+from kneescale.core.planning.fluid import Workload, least_area_per_item, most_items_per_s
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import MS_PER_S
 
@@ -136,15 +136,13 @@ class ModelOnLanes:
 
         Infinite where none does; all that is cheap is the same.
         """
-        limit_ms = _PLANNED_PART * self._slo_ms
-        least_area = MS_PER_S * least_area_per_item(self._surface, self._slo_ms)
+        most_per_s = most_items_per_s(self._surface, _PLANNED_PART * self._slo_ms)
+        least_area = least_area_per_item(self._surface, self._slo_ms)
 
-        def dearness(percent: int, latencies_ms: Sequence[float]) -> float:
-            in_time = latencies_ms[: bisect_right(latencies_ms, limit_ms)]
-            areas = (percent * latency_ms / batch for batch, latency_ms in enumerate(in_time, start=1))
-            return max(_CHEAP, min(areas, default=inf) / least_area)
+        def dearness(percent: int) -> float:
+            return max(_CHEAP, percent / most_per_s[percent] / least_area) if percent in most_per_s else inf
 
-        return {percent: dearness(percent, row) for percent, row in self._latencies_ms.items()}
+        return {percent: dearness(percent) for percent in self._percents}
 
     def best_pool(self, load: float, lanes: int, room_percent: float) -> Pool:
         """The pool of the least cost at that factor on the rate: lane by lane, then each one again.
