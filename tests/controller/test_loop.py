@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -101,6 +102,18 @@ async def test_a_deletion_gives_the_object_the_time_that_the_plan_says(
     await loop_of(api, world, FakePlan(Desired(delete=(deletion,)))).reconcile()
     assert writes(api) == [("delete", "Pod", "vad-0a")]
     assert api.graces_s == [1]
+
+
+async def test_a_long_plan_holds_nothing_else_up(api: FakeApiServer, world: World) -> None:
+    events, went_on = asyncio.get_running_loop(), threading.Event()
+
+    def plan(_: Observed) -> Desired:
+        events.call_soon_threadsafe(went_on.set)
+        assert went_on.wait(WAIT_S)
+        return Desired(apply=(service("vad"),))
+
+    await Loop(api, world, plan, "127.0.0.1", Metrics()).reconcile()
+    assert writes(api) == [("apply", "Service", "vad")]
 
 
 async def test_the_plan_gets_the_objects_as_listed(api: FakeApiServer, world: World) -> None:

@@ -11,10 +11,10 @@ from kneescale.core.units import NS_PER_S
 from kneescale.sim.arrivals import Requests, poisson
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import ModelConfig, Triton
-from kneescale.sim.dispatched import dispatched
 from kneescale.sim.engine import Loop, Slowness, scheduled
 from kneescale.sim.journal import Journal
 from kneescale.sim.outcome import ModelOutcome, outcome_of
+from kneescale.sim.product import dispatched
 from kneescale.sim.record import Record
 from kneescale.sim.scenario import Poisson
 from kneescale.sim.systems import SYSTEMS, Variant

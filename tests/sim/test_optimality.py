@@ -8,8 +8,8 @@ import numpy as np
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_S, WHOLE_GPU_PERCENT
 from kneescale.sim.arrivals import Requests
-from kneescale.sim.dispatched import dispatched
 from kneescale.sim.engine import Slowness, scheduled
+from kneescale.sim.product import dispatched
 from kneescale.sim.tenant import Tenant
 
 CASES = 120

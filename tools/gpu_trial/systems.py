@@ -8,9 +8,9 @@ from kneescale.api.gpu_schedule import Policy
 from kneescale.core import wire
 from kneescale.core.dispatching.dispatcher import PartitionTerms
 from kneescale.core.planning.configuration import efficient_configuration
-from kneescale.core.planning.lanes import choose_lanes
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
+from kneescale.sim.pools import choose_pools
 from kneescale.sim.tenant import Tenant, load_of, workloads_of
 from tools.gpu_trial.rig import Share
 
@@ -46,7 +46,7 @@ def at_load_of_one(tenants: Sequence[Tenant]) -> tuple[Tenant, ...]:
 def pools(tenants: Sequence[Tenant]) -> dict[str, tuple[int, ...]]:
     """The lanes of each model's worker: those that the planner chooses, and the whole GPU."""
     workloads = workloads_of(tenants, _PRODUCT)
-    chosen = choose_lanes(workloads, _PRODUCT, _LANES_IN_POOL)
+    chosen = choose_pools(workloads, _PRODUCT, _LANES_IN_POOL)
     return {
         name: tuple(pool) if WHOLE_GPU_PERCENT in pool else (*pool, WHOLE_GPU_PERCENT)
         for name, pool in chosen.items()

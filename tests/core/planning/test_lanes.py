@@ -1,5 +1,6 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from types import MappingProxyType
 
 import pytest
 from hypothesis import example, given, settings
@@ -7,7 +8,14 @@ from hypothesis import strategies as st
 
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import GpuPool, Workload, fluid_bound
-from kneescale.core.planning.lanes import carried_load, carries, choose_lanes, paper_lanes
+from kneescale.core.planning.lane_queueing import Pool
+from kneescale.core.planning.lanes import (
+    carried_load,
+    carries,
+    demands_in_proportion,
+    paper_lanes,
+    proposed_pools,
+)
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
@@ -20,6 +28,21 @@ def workload(name: str, area_percent: float, slo_factor: float = 3) -> Workload:
     surface = SURFACES[name]
     latency_ms = surface.latency_ms(40, 8)
     return Workload(name, area_percent / 40 * 8000 / latency_ms, slo_factor * latency_ms, {"": surface})
+
+
+def proposed(
+    workloads: Sequence[Workload], lanes: int, kept: Mapping[str, Pool] = MappingProxyType({})
+) -> list[dict[str, Pool]]:
+    """By name."""
+    demands = demands_in_proportion(workloads, "")
+    return [
+        {demand.name: pool for demand, pool in zip(demands, pools, strict=True)}
+        for pools in proposed_pools(demands, lanes, kept)
+    ]
+
+
+def likeliest(workloads: Sequence[Workload], lanes: int) -> dict[str, Pool]:
+    return proposed(workloads, lanes)[0]
 
 
 names = st.lists(st.sampled_from(sorted(SURFACES)), min_size=1, max_size=4, unique=True)
@@ -36,20 +59,20 @@ def test_every_model_has_its_lanes_and_one_of_them_is_in_time(
         replace(workload(name, area_percent), limit_ms=slo_factor * SURFACES[name].latency_ms(100, 1))
         for name in chosen
     ]
-    pools = choose_lanes(workloads, "", lanes)
-    assert list(pools) == chosen
-    for of_one in workloads:
-        pool = pools[of_one.name]
-        assert len(pool) == lanes
-        assert set(pool) <= set(PERCENTS)
-        assert SURFACES[of_one.name].latency_ms(max(pool), 1) <= of_one.limit_ms
+    for pools in proposed(workloads, lanes):
+        assert list(pools) == chosen
+        for of_one in workloads:
+            pool = pools[of_one.name]
+            assert len(pool) == lanes
+            assert set(pool) <= set(PERCENTS)
+            assert SURFACES[of_one.name].latency_ms(max(pool), 1) <= of_one.limit_ms
 
 
 def test_more_lanes_carry_more_of_the_bound() -> None:
     workloads = [workload(name, 100 / 3) for name in ("alexnet", "mobilenet_v2", "resnet50")]
 
     def load(lanes: int) -> float:
-        pools = choose_lanes(workloads, "", lanes)
+        pools = likeliest(workloads, lanes)
         laned = [
             Workload(one.name, one.rate_rps, one.limit_ms, one.surfaces, lanes=_counted(pools[one.name]))
             for one in workloads
@@ -71,7 +94,7 @@ def test_lanes_too_slow_for_the_slo_are_not_chosen_for_being_cheap() -> None:
         for percent, latency_ms in ((10, 60), (30, 50), (60, 20), (100, 20))
         for batch in (1, 4)
     )
-    assert choose_lanes([Workload("a", 50, 40, {"": surface})], "", 3) == {"a": (60, 60, 60)}
+    assert likeliest([Workload("a", 50, 40, {"": surface})], 3) == {"a": (60, 60, 60)}
 
 
 def test_lanes_that_the_rate_does_not_need_are_cheap_and_not_narrow() -> None:
@@ -83,7 +106,7 @@ def test_lanes_that_the_rate_does_not_need_are_cheap_and_not_narrow() -> None:
     )
     rest = LatencySurface.from_points([Point(10, 1, 20), Point(10, 4, 60)])
     workloads = [Workload("a", 20, 40, {"": surface}), Workload("rest", 500, 200, {"": rest})]
-    assert choose_lanes(workloads, "", 3)["a"] == (40, 40, 40)
+    assert likeliest(workloads, 3)["a"] == (40, 40, 40)
 
 
 def test_who_cannot_wait_for_long_runs_gets_lanes_that_fit_beside_them() -> None:
@@ -95,56 +118,27 @@ def test_who_cannot_wait_for_long_runs_gets_lanes_that_fit_beside_them() -> None
     )
     slow = LatencySurface.from_points([Point(20, 1, 50), Point(90, 1, 50)])
     hurried = Workload("quick", 500, 10, {"": quick})
-    assert 90 in choose_lanes([hurried], "", 3)["quick"]
-    assert choose_lanes([hurried, Workload("slow", 50, 100, {"": slow})], "", 3)["quick"] == (20, 20, 20)
+    assert 90 in likeliest([hurried], 3)["quick"]
+    assert likeliest([hurried, Workload("slow", 50, 100, {"": slow})], 3)["quick"] == (20, 20, 20)
 
 
-class CountedSurface(LatencySurface):
-    """Counts how often any of its kind is looked at."""
-
-    looks: ClassVar[int] = 0
-
-    def latency_ms(self, gpu_percent: int, batch: int) -> float:
-        CountedSurface.looks += 1
-        return super().latency_ms(gpu_percent, batch)
-
-
-def test_what_was_chosen_once_is_remembered_until_more_changes_than_the_load() -> None:
-    def looks_of_a_choice(*rates_rps: float) -> int:
-        surface = CountedSurface.from_points(SURFACES["alexnet"].points)
-        before = CountedSurface.looks
-        workloads = [Workload(str(n), rate, 40, {"": surface}) for n, rate in enumerate(rates_rps)]
-        choose_lanes(workloads, "", 3)
-        return CountedSurface.looks - before
-
-    assert looks_of_a_choice(100, 50) > 0
-    assert looks_of_a_choice(100, 50) == 0
-    assert looks_of_a_choice(100, 51) > 0
-
-
-@given(load=st.floats(0.01, 100))
-def test_the_pools_depend_on_the_proportions_of_the_rates_alone(load: float) -> None:
-    rates = {"alexnet": 100, "resnet50": 40}
-
-    def pools(load: float) -> dict[str, tuple[int, ...]]:
-        return choose_lanes(
-            [Workload(name, load * rate, 40, {"": SURFACES[name]}) for name, rate in rates.items()], "", 3
-        )
-
-    assert pools(load) == pools(1)
+def test_what_is_proposed_differs() -> None:
+    mix = [workload(name, 25) for name in ("alexnet", "mobilenet_v2", "resnet50", "vgg19")]
+    pools = [tuple(sorted(each.items())) for each in proposed(mix, 3)]
+    assert 1 < len(pools) == len(set(pools))
 
 
 def test_a_model_that_is_hardly_ever_asked_has_its_lanes_too() -> None:
     rates = {"alexnet": 1e-6, "resnet50": 1e7}
     workloads = [Workload(name, rate, 100, {"": SURFACES[name]}) for name, rate in rates.items()]
-    assert len(choose_lanes(workloads, "", 3)["alexnet"]) == 3
+    assert len(likeliest(workloads, 3)["alexnet"]) == 3
 
 
 def test_pools_that_are_kept_are_what_they_were_and_others_are_chosen_beside_them() -> None:
     workloads = [workload(name, 30) for name in ("alexnet", "resnet50")]
-    pools = choose_lanes(workloads, "", 3, {"alexnet": (15, 80)})
-    assert pools["alexnet"] == (15, 80)
-    assert len(pools["resnet50"]) == 3
+    for pools in proposed(workloads, 3, {"alexnet": (15, 80)}):
+        assert pools["alexnet"] == (15, 80)
+        assert len(pools["resnet50"]) == 3
 
 
 @given(names, st.integers(1, 4), st.floats(5, 60))
@@ -153,7 +147,7 @@ def test_the_carried_load_is_the_largest_that_is_carried(
     chosen: list[str], lanes: int, area_percent: float
 ) -> None:
     workloads = [workload(name, area_percent) for name in chosen]
-    pools = choose_lanes(workloads, "", lanes)
+    pools = likeliest(workloads, lanes)
     load = carried_load(workloads, "", pools)
     bound = fluid_bound(workloads, [GpuPool("", 1)]).load
     assert load == 0 or carries([_at(load, each) for each in workloads], "", pools)
@@ -196,4 +190,4 @@ def test_the_paper_has_one_lane_at_the_most_efficient_gpu_percent(
 def test_a_model_that_cannot_be_in_time_is_named() -> None:
     late = Workload("resnet50", 10, 5, {"": SURFACES["resnet50"]})
     with pytest.raises(InfeasibleError, match=r"^model resnet50: no run ends in 5 ms$"):
-        choose_lanes([late], "", 3)
+        likeliest([late], 3)

@@ -21,10 +21,11 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.configuration import gather_ms
 from kneescale.core.planning.fleet import gpus_at_least
 from kneescale.core.planning.fluid import GpuPool, Workload
-from kneescale.core.planning.lanes import choose_lanes, paper_lanes
+from kneescale.core.planning.lanes import paper_lanes
 from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
 from kneescale.core.units import GIB, PERMILLE
 from kneescale.sim.busiest import busiest
+from kneescale.sim.pools import choose_pools
 from kneescale.sim.scenario import Bursty, Poisson, Scenario, Shaped, Trace
 from kneescale.sim.trial import Trial
 
@@ -193,7 +194,7 @@ def _lanes_by_gpu(
         return [paper_lanes(of_gpu, product) for of_gpu in of_gpus]
     chosen = run_all(
         {
-            f"lanes of GPU {number} of {len(of_gpus)}": partial(choose_lanes, of_gpu, product, lanes)
+            f"lanes of GPU {number} of {len(of_gpus)}": partial(choose_pools, of_gpu, product, lanes)
             for number, of_gpu in enumerate(of_gpus)
             if of_gpu
         }

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from kneescale.cli.limits import whole
-from kneescale.sim.dispatched import FREE
+from kneescale.sim.product import FREE
 from kneescale.sim.scenario import Scenario
 from kneescale.sim.systems import ABLATIONS, PAPER, Variant, product_variants
 

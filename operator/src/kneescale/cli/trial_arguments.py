@@ -12,8 +12,8 @@ from kneescale.core.errors import InvalidInputError
 from kneescale.core.planning.fluid import fluid_bound
 from kneescale.core.planning.placement import DEFAULT_AREA_LIMIT_PERMILLE
 from kneescale.core.units import NS_PER_S, PERMILLE
-from kneescale.sim.dispatched import FREE
 from kneescale.sim.fleet import SimulatedGpu, fleet_of
+from kneescale.sim.product import FREE
 from kneescale.sim.scenario import Scenario, Trace
 from kneescale.sim.systems import ABLATIONS, SYSTEMS, Variant
 from kneescale.sim.trial import Trial

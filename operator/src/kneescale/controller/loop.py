@@ -117,7 +117,7 @@ class Loop:
         seen = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
         observed = self._ages.add_to(seen, monotonic())
 
-        desired = self._timed_plan(observed)
+        desired = await self._timed_plan(observed)
 
         writes = tuple(difference(desired, self._world))
         await self._applier.apply(writes)
@@ -126,9 +126,11 @@ class Loop:
         self._metrics.reconciled(self._result(writes))
         return self._next_due_s(desired)
 
-    def _timed_plan(self, observed: Observed) -> Desired:
+    async def _timed_plan(self, observed: Observed) -> Desired:
         began_s = monotonic()
-        desired = self._plan(observed)
+        # To choose pools of lanes takes a second for each GPU. Watches and gates go on meanwhile, and what
+        # they tell is for the next plan.
+        desired = await asyncio.to_thread(self._plan, observed)
         self._metrics.planned(observed, desired, monotonic() - began_s)
         return desired
 

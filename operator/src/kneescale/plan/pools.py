@@ -16,13 +16,14 @@ from kneescale.api.vocabulary import Role
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lane_queueing import Pool
-from kneescale.core.planning.lanes import carried_load, carries, choose_lanes
+from kneescale.core.planning.lanes import carried_load, carries
 from kneescale.core.planning.reservations import reserved_lanes
 from kneescale.core.units import MS_PER_S
 from kneescale.plan.eligibility import worker_lanes
 from kneescale.plan.sizing import Size, has_grown, planned_lanes
 from kneescale.plan.state import Settings
 from kneescale.plan.workloads import Claim, ModelKey
+from kneescale.sim.pools import choose_pools
 
 #: Each has a copy of the weights; what more of them are worth is in docs/adr/0035.
 _MOST_LANES = 4
@@ -189,7 +190,7 @@ def _pools(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevi
         return None
     if len(kept) == len(tenants):
         return dict(kept)
-    return choose_lanes([tenant.workload for tenant in tenants], device.product_name, lanes, kept)
+    return choose_pools([tenant.workload for tenant in tenants], device.product_name, lanes, kept)
 
 
 def _lanes_each(tenants: Sequence[_Tenant], kept: Mapping[str, Pool], device: GpuDevice) -> int:

@@ -6,25 +6,15 @@ from dataclasses import replace
 from kneescale.core.dispatching.dispatcher import Dispatcher, PartitionTerms
 from kneescale.core.dispatching.policy import Policy
 from kneescale.core.dispatching.spatio_temporal import WHOLE, Settings, SpatioTemporal
-from kneescale.core.dispatching.temporal import Temporal
 from kneescale.core.errors import InfeasibleError
 from kneescale.core.planning.configuration import choose_configuration
-from kneescale.core.planning.lanes import choose_lanes
-from kneescale.core.surfaces.knee import find_knee
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Role
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
 from kneescale.sim.run import Run
 from kneescale.sim.scheduler import Command, Drop, Start
-from kneescale.sim.tenant import Tenant, workloads_of
-
-#: Which lanes a worker has: any GPU% for each batch, or as D-STACK has it the one of the highest efficacy, or
-#: the one at its knee.
-FREE, EFFICACY, KNEE = "free", "efficacy", "knee"
-
-#: A simulated GPU needs no name for its product.
-_PRODUCT = ""
+from kneescale.sim.tenant import Tenant
 
 
 class Dispatched:
@@ -85,48 +75,25 @@ class Dispatched:
         return self._dispatcher.free_percent < self._least_lane
 
 
-def dispatched(
+def on_pools(
     tenants: tuple[Tenant, ...],
+    pools: Mapping[str, Sequence[int]],
     *,
-    lanes: int | str = FREE,
     settings: Settings = WHOLE,
     refuses: bool = True,
 ) -> Dispatched:
-    """The spatio-temporal policy on lanes as the planner chooses them: FREE, so many, or one by that rule."""
-    pools = _pools(tenants, lanes)
+    """The spatio-temporal policy where models have these lanes; those without may use any GPU% they know."""
     terms = {
-        tenant.name: replace(_terms(tenant, pools.get(tenant.name)), refuses_late=refuses)
+        tenant.name: replace(terms_on(tenant, pools.get(tenant.name)), refuses_late=refuses)
         for tenant in tenants
     }
     return Dispatched(tenants, terms, SpatioTemporal(settings))
 
 
-def dispatched_in_turns(tenants: tuple[Tenant, ...]) -> Dispatched:
-    """The product's own temporal policy: the whole GPU for one batch at a time."""
-    return Dispatched(tenants, {tenant.name: _terms(tenant, None) for tenant in tenants}, Temporal())
-
-
-def _pools(tenants: tuple[Tenant, ...], lanes: int | str) -> Mapping[str, Sequence[int]]:
-    if isinstance(lanes, int):
-        return choose_lanes(workloads_of(tenants, _PRODUCT), _PRODUCT, lanes)
-    if lanes == FREE:
-        return {}
-    one_of = _at_knee if lanes == KNEE else _most_efficient
-    return {tenant.name: (one_of(tenant),) for tenant in tenants}
-
-
-def _at_knee(tenant: Tenant) -> int:
-    return find_knee(tenant.surface) or tenant.surface.gpu_percents[-1]
-
-
-def _most_efficient(tenant: Tenant) -> int:
-    return _plan(tenant, tenant.surface.gpu_percents)[0]
-
-
-def _terms(tenant: Tenant, pool: Sequence[int] | None) -> PartitionTerms:
+def terms_on(tenant: Tenant, pool: Sequence[int] | None) -> PartitionTerms:
     """The terms of a worker with a pool of lanes, or without one with any GPU% of the surface."""
     percents = pool if pool and len(pool) == 1 else tenant.surface.gpu_percents
-    gpu_percent, batch = _plan(tenant, percents)
+    gpu_percent, batch = planned_run(tenant, percents)
     if pool and gpu_percent not in pool:
         gpu_percent = max(pool)
     return terms_of(tenant, gpu_percent, batch, pool)
@@ -148,7 +115,7 @@ def terms_of(
     )
 
 
-def _plan(tenant: Tenant, percents: Sequence[int]) -> tuple[int, int]:
+def planned_run(tenant: Tenant, percents: Sequence[int]) -> tuple[int, int]:
     """Of these GPU%s the one, and its batch, of the highest efficacy, as in D-STACK (arXiv 2304.13541).
 
     Where not even one item takes half the SLO: single items on the largest.

@@ -20,8 +20,8 @@ from kneescale.sim.baselines.nexus import Nexus
 from kneescale.sim.baselines.static_partitions import StaticPartitions
 from kneescale.sim.baselines.temporal import Temporal
 from kneescale.sim.baselines.triton import ModelConfig, Triton, of_each
-from kneescale.sim.dispatched import EFFICACY, FREE, KNEE, dispatched, dispatched_in_turns
 from kneescale.sim.engine import System, scheduled
+from kneescale.sim.product import EFFICACY, FREE, KNEE, dispatched, dispatched_in_turns
 from kneescale.sim.scheduler import Scheduler
 from kneescale.sim.tenant import Tenant
 from kneescale.sim.trial import Trial, capacity

@@ -14,33 +14,45 @@ from kneescale.core.units import MS_PER_S
 #: One entry for each lane: its GPU%. A lane runs one batch at a time.
 Pool = tuple[int, ...]
 
-#: A planned run ends, after waiting for a lane, within this part of the SLO. This figure and the next ones
-#: were tuned by simulation, with three lanes, on the paper's mixes and random ones (docs/adr/0035).
-_PLANNED_PART = 0.9
-
-#: A request waits for this part of the time that its batch takes to gather: in the mean half, the oldest all.
-_GATHERING_PART = 0.75
-
-#: Of the time that a request can wait, this part is left for its lane; the rest goes to waiting for the GPU.
-_LANE_PART = 0.4
-
-#: No more than this part of the requests may wait longer.
-_LATE_PART = 0.005
-
-#: Sharing a lane with bursts, planned runs take no more than this part of its time.
-_LANE_UTILIZATION = 0.8
-
-#: Of the time that a request can wait, this part may go to waiting for the end of another model's run.
-_PATIENT_PART = 0.3
-
 #: Lanes are as cheap as each other whose items take up to this many times the least area.
 _CHEAP = 1.05
+
+_DIGITS = 6
 
 #: Lanes of a pool are looked at so often, each beside the others as they were chosen last.
 _SWEEPS = 3
 
 #: How long until some lane gets free follows from the runs, and they from that: settled in so many steps.
 _GAP_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What is assumed of requests and runs that wait for each other.
+
+    The defaults were tuned by simulation, with three lanes, on the paper's mixes and random ones (ADR 35).
+    """
+
+    #: A planned run ends, after waiting for a lane, within this part of the SLO.
+    planned_part: float = 0.9
+    #: A request waits for this part of the time that its batch takes to gather: in the mean half, the oldest
+    #: all.
+    gathering_part: float = 0.75
+    #: Of the time that a request can wait, this part is left for its lane; the rest goes to waiting for the
+    #: GPU.
+    lane_part: float = 0.4
+    #: No more than this part of the requests may wait longer.
+    late_part: float = 0.005
+    #: Sharing a lane with bursts, planned runs take no more than this part of its time.
+    lane_utilization: float = 0.8
+    #: Of the time that a request can wait, this part may go to waiting for the end of another model's run.
+    patient_part: float = 0.3
+    #: Together the pools may take this part of the GPU's area.
+    area_part: float = 0.85
+
+
+#: What carries the most over all mixes.
+LIKELY = Assumptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +84,11 @@ class Cost:
 class _Run:
     """The planned run of one lane."""
 
-    gpu_percent: int
-    batch: int
     latency_ms: float
-
-    @property
-    def rate(self) -> float:
-        """Items per ms."""
-        return self.batch / self.latency_ms
-
-    @property
-    def area_per_item(self) -> float:
-        """GPU% x ms."""
-        return self.gpu_percent / self.rate
+    #: Items per ms.
+    rate: float
+    #: GPU% x ms.
+    area_per_item: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +107,18 @@ class ModelOnLanes:
     Raises InfeasibleError where no run of it ends in time.
     """
 
-    def __init__(self, demand: Demand) -> None:
+    def __init__(self, demand: Demand, assumptions: Assumptions = LIKELY) -> None:
         surface = demand.surface
+        self._assumed = assumptions
+        self._planned_ms = assumptions.planned_part * demand.slo_ms
         self.name = demand.name
         self._slo_ms = demand.slo_ms
         self._rate = demand.rate_rps / MS_PER_S
         self._max_batch = surface.batches[-1]
         self._percents = surface.gpu_percents
+        #: A search comes back to the same pools.
+        self._costs: dict[tuple[float, Pool], Cost] = {}
+        self._gathered: dict[tuple[int, float], int] = {}
         self._surface = surface
         self._latencies_ms = {
             percent: [surface.latency_ms(percent, batch) for batch in range(1, self._max_batch + 1)]
@@ -126,8 +135,7 @@ class ModelOnLanes:
     @cached_property
     def _least_percent(self) -> int:
         """The smallest lane on which one item ends in time."""
-        limit_ms = _PLANNED_PART * self._slo_ms
-        in_time = (percent for percent in self._percents if self._latencies_ms[percent][0] <= limit_ms)
+        in_time = (p for p in self._percents if self._latencies_ms[p][0] <= self._planned_ms)
         return next(in_time, self._percents[-1])
 
     @cached_property
@@ -136,7 +144,7 @@ class ModelOnLanes:
 
         Infinite where none does; all that is cheap is the same.
         """
-        most_per_s = most_items_per_s(self._surface, _PLANNED_PART * self._slo_ms)
+        most_per_s = most_items_per_s(self._surface, self._planned_ms)
         least_area = least_area_per_item(self._surface, self._slo_ms)
 
         def dearness(percent: int) -> float:
@@ -164,8 +172,14 @@ class ModelOnLanes:
                 break
         return tuple(sorted(chosen))
 
-    def cost(self, pool: Pool, load: float) -> Cost:
+    def cost(self, pool: Sequence[int], load: float) -> Cost:
         """What the pool lacks and takes at that factor on the rate."""
+        key = (load, tuple(sorted(pool)))
+        if key not in self._costs:
+            self._costs[key] = self._cost(*key)
+        return self._costs[key]
+
+    def _cost(self, load: float, pool: Pool) -> Cost:
         rate = load * self._rate
         runs, gap_ms = self._runs(pool, rate)
         if not runs:
@@ -175,18 +189,20 @@ class ModelOnLanes:
         throughput = sum(run.rate for run in bursts if run)
         # Whoever waited for long runs on the widest lane, alone if need be.
         shortest_ms = self._latencies_ms[max(pool)][0]
-        patience_ms = _LANE_PART * (self._slo_ms - shortest_ms - gap_ms)
-        lacking = max(0.0, _throughput_for(rate, patience_ms) - throughput) / rate
-        area_percent = sum(served * run.area_per_item for run, served in _served(runs, rate))
-        return Cost(round(lacking, 6), area_percent)
+        patience_ms = self._assumed.lane_part * (self._slo_ms - shortest_ms - gap_ms)
+        needed = _throughput_for(rate, patience_ms, self._assumed.late_part)
+        lacking = max(0.0, needed - throughput) / rate
+        area_percent = sum(served * run.area_per_item for run, served in self._served(runs, rate))
+        # Costs that differ by rounding are the same: the order of `best_pool` says which pool is better.
+        return Cost(round(lacking, _DIGITS), round(area_percent, _DIGITS))
 
     def use(self, pool: Pool, load: float) -> Use:
         """What the planned runs on the pool mean to the other models, at that factor on the rate."""
         rate = load * self._rate
         runs, _ = self._runs(pool, rate)
         fastest_ms = min((run.latency_ms for run in runs), default=self._slo_ms)
-        held = [(run.latency_ms, served * run.area_per_item) for run, served in _served(runs, rate)]
-        return Use(held, patient_ms=_PATIENT_PART * (self._slo_ms - fastest_ms))
+        held = [(run.latency_ms, served * run.area_per_item) for run, served in self._served(runs, rate)]
+        return Use(held, patient_ms=self._assumed.patient_part * (self._slo_ms - fastest_ms))
 
     def _best(self, percents: Sequence[int], others: Sequence[int], load: float) -> int:
         def order(percent: int) -> tuple[Cost, float, int]:
@@ -206,30 +222,43 @@ class ModelOnLanes:
         return runs, gap_ms
 
     def _run(self, percent: int, rate: float, gap_ms: float) -> _Run | None:
-        limit_ms, latencies_ms = _PLANNED_PART * self._slo_ms, self._latencies_ms[percent]
-        # They do not fall with the batch, so those that end in time after the gap come first.
-        for batch in range(bisect_right(latencies_ms, limit_ms - gap_ms), 0, -1):
-            latency_ms, gather_ms = latencies_ms[batch - 1], _GATHERING_PART * (batch - 1) / rate
-            if latency_ms + gather_ms <= limit_ms:
-                return _Run(percent, batch, latency_ms)
-        return None
+        # Latencies do not fall with the batch, so those that end in time after the gap come first.
+        in_time = bisect_right(self._latencies_ms[percent], self._planned_ms - gap_ms)
+        batch = min(in_time, self._largest_gathered(percent, rate))
+        return self._planned_run(percent, batch) if batch else None
+
+    def _planned_run(self, percent: int, batch: int) -> _Run:
+        latency_ms = self._latencies_ms[percent][batch - 1]
+        return _Run(latency_ms, batch / latency_ms, percent * latency_ms / batch)
+
+    def _largest_gathered(self, percent: int, rate: float) -> int:
+        """The largest batch that gathers and then ends in time; 0 if not even one item does."""
+        key = (percent, rate)
+        if key not in self._gathered:
+            each_ms = self._assumed.gathering_part / rate
+            self._gathered[key] = bisect_right(
+                range(self._max_batch),
+                self._planned_ms,
+                key=lambda others: self._latencies_ms[percent][others] + others * each_ms,
+            )
+        return self._gathered[key]
+
+    def _served(self, runs: Sequence[_Run], rate: float) -> Iterator[tuple[_Run, float]]:
+        """What each lane has of the rate: the cheapest first, as much as is planned; the dearest the rest."""
+        cheapest_first = sorted(runs, key=lambda run: run.area_per_item)
+        for run in cheapest_first:
+            planned = self._assumed.lane_utilization * run.rate
+            served = rate if run is cheapest_first[-1] else min(rate, planned)
+            yield run, served
+            rate -= served
 
 
-def _served(runs: Sequence[_Run], rate: float) -> Iterator[tuple[_Run, float]]:
-    """What each lane has of the rate: the cheapest first, up to its utilisation; the dearest has the rest."""
-    cheapest_first = sorted(runs, key=lambda run: run.area_per_item)
-    for run in cheapest_first:
-        served = rate if run is cheapest_first[-1] else min(rate, _LANE_UTILIZATION * run.rate)
-        yield run, served
-        rate -= served
-
-
-def _throughput_for(rate: float, patience_ms: float) -> float:
-    """The throughput at which no more than `_LATE_PART` of Poisson arrivals wait longer than that.
+def _throughput_for(rate: float, patience_ms: float, late_part: float) -> float:
+    """The throughput at which no more than that part of Poisson arrivals wait longer than that.
 
     In heavy traffic, where service is regular, P(wait > t) = exp(-2 (m/r - 1) m t) for arrivals of rate r and
     throughput m (Kingman's bound for M/D/1), solved for m.
     """
     if patience_ms <= 0:
         return inf
-    return rate / 2 + sqrt(rate**2 / 4 + rate * log(1 / _LATE_PART) / (2 * patience_ms))
+    return rate / 2 + sqrt(rate**2 / 4 + rate * log(1 / late_part) / (2 * patience_ms))

@@ -4,64 +4,80 @@ A pool of lanes is worth what it does under bursts and beside others, not what i
 things are asked of it: that its runs find room beside those of other models that are too long to wait for;
 throughput for the bursts of Poisson arrivals, by what is known of queues in heavy traffic (`lane_queueing`);
 and then the least GPU area. The load for which the pools are chosen is the largest at which all of them, and
-the GPU, still do.
+the GPU, still do. All of that is under assumptions, and which of them suit a set of models is told best by
+trying what follows from each (docs/adr/0039).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeVar
 
 from kneescale.core.planning.configuration import efficient_configuration
 from kneescale.core.planning.fluid import Workload
-from kneescale.core.planning.lane_queueing import Demand, ModelOnLanes, Pool, demands_of
+from kneescale.core.planning.lane_queueing import LIKELY, Assumptions, Demand, ModelOnLanes, Pool, demands_of
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 T = TypeVar("T")
 
-#: Together the pools may take this part of the GPU's area.
-_AREA_PART = 0.85
+#: What else is assumed in turn; each carries more than `LIKELY` where others carry less.
+_LESS_LIKELY = (
+    # Lanes are busy for longer than planned, so that fewer runs of others are worth waiting for.
+    Assumptions(lane_utilization=0.45, patient_part=0.15),
+    Assumptions(planned_part=0.8),
+    Assumptions(area_part=0.75),
+    Assumptions(area_part=0.95),
+)
 
 _LOAD_STEPS = 6
 
 #: How often pools are chosen anew, each beside the others as they were chosen last.
 _ROUNDS = 2
 
-#: Choices that are remembered, one for each GPU whose pools do not carry its rates: every plan asks for them
-#: anew, and one of eight models takes half a second.
-_REMEMBERED = 256
 #: Any would do; the digits are those by which rates in the same proportion differ from rounding.
 _TOTAL_RPS, _DIGITS = 1000, 9
 
+#: The pool of each model, in the models' order.
+Pools = tuple[Pool, ...]
 
-def choose_lanes(
-    workloads: Sequence[Workload],
-    product: str,
-    lanes: int,
-    kept: Mapping[str, Pool] = MappingProxyType({}),
-) -> dict[str, Pool]:
-    """So many lanes for each model, by name, for all of them on one GPU of the product.
+
+def demands_in_proportion(workloads: Sequence[Workload], product: str) -> tuple[Demand, ...]:
+    """The workloads on GPUs of the product, with rates that always add up to the same.
+
+    So what was found for them is found again at any load.
+    """
+    demands = demands_of(workloads, product)
+    total_rps = sum(demand.rate_rps for demand in demands)
+
+    def rounded(rate_rps: float) -> float:
+        # No rate is 0.
+        return max(10.0**-_DIGITS, round(_TOTAL_RPS * rate_rps / total_rps, _DIGITS))
+
+    return tuple(replace(demand, rate_rps=rounded(demand.rate_rps)) for demand in demands)
+
+
+def proposed_pools(
+    demands: Sequence[Demand], lanes: int, kept: Mapping[str, Pool] = MappingProxyType({})
+) -> tuple[Pools, ...]:
+    """Choices of so many lanes for each model, for all of them on one GPU; the likeliest to be best first.
 
     Only the proportions of the rates matter, since the pools are those for the largest load. Models in `kept`
     have the pool that it says. Raises InfeasibleError where no run of a model ends in time.
     """
-    demands = _in_proportion(demands_of(workloads, product))
-    pools = _chosen(demands, lanes, tuple(sorted(kept.items())))
-    return {demand.name: pool for demand, pool in zip(demands, pools, strict=True)}
+    proposed = (_pools_if(assumed, demands, lanes, kept) for assumed in (LIKELY, *_LESS_LIKELY))
+    return tuple(dict.fromkeys(proposed))
 
 
-@lru_cache(_REMEMBERED)
-def _chosen(demands: tuple[Demand, ...], lanes: int, kept: tuple[tuple[str, Pool], ...]) -> tuple[Pool, ...]:
-    models, given = [ModelOnLanes(demand) for demand in demands], dict(kept)
+def _pools_if(assumed: Assumptions, demands: Sequence[Demand], lanes: int, kept: Mapping[str, Pool]) -> Pools:
+    models = [ModelOnLanes(demand, assumed) for demand in demands]
 
-    def pools_for(load: float, rooms: Sequence[float]) -> list[Pool]:
-        return [
-            given.get(model.name) or model.best_pool(load, lanes, room)
+    def pools_for(load: float, rooms: Sequence[float]) -> Pools:
+        return tuple(
+            kept.get(model.name) or model.best_pool(load, lanes, room)
             for model, room in zip(models, rooms, strict=True)
-        ]
+        )
 
-    def pools_at(load: float) -> list[Pool]:
+    def pools_at(load: float) -> Pools:
         pools = pools_for(load, [WHOLE_GPU_PERCENT] * len(models))
         for _ in range(_ROUNDS):
             before, pools = pools, pools_for(load, _rooms(models, pools, load))
@@ -69,8 +85,7 @@ def _chosen(demands: tuple[Demand, ...], lanes: int, kept: tuple[tuple[str, Pool
                 break
         return pools
 
-    _, pools = _largest_load(models, pools_at)
-    return tuple(pools)
+    return _largest_load(models, pools_at, assumed)[1]
 
 
 def carries(workloads: Sequence[Workload], product: str, pools: Mapping[str, Pool]) -> bool:
@@ -96,27 +111,17 @@ def carried_load(workloads: Sequence[Workload], product: str, pools: Mapping[str
     Raises InfeasibleError where no run of a model ends in time.
     """
     models = models_on_lanes(workloads, product)
-    load, _ = _largest_load(models, lambda _: [pools[model.name] for model in models])
+    held = tuple(pools[model.name] for model in models)
+    load, _ = _largest_load(models, lambda _: held)
     return load
 
 
-def _in_proportion(demands: Sequence[Demand]) -> tuple[Demand, ...]:
-    """With rates that add up to a number that is always the same, so that what was chosen is found again."""
-    total_rps = sum(demand.rate_rps for demand in demands)
-
-    def rounded(rate_rps: float) -> float:
-        # No rate is 0.
-        return max(10.0**-_DIGITS, round(_TOTAL_RPS * rate_rps / total_rps, _DIGITS))
-
-    return tuple(replace(demand, rate_rps=rounded(demand.rate_rps)) for demand in demands)
-
-
 def _largest_load(
-    models: Sequence[ModelOnLanes], pools_at: Callable[[float], list[Pool]]
-) -> tuple[float, list[Pool]]:
+    models: Sequence[ModelOnLanes], pools_at: Callable[[float], Pools], assumed: Assumptions = LIKELY
+) -> tuple[float, Pools]:
     """The largest load at which the pools made for it suffice, and those pools."""
     most = WHOLE_GPU_PERCENT / sum(model.least_area_percent for model in models)
-    return bisected(most, pools_at, lambda pools, load: suffice(models, pools, load))
+    return bisected(most, pools_at, lambda pools, load: suffice(models, pools, load, assumed))
 
 
 def bisected(
@@ -157,10 +162,12 @@ def _rooms(models: Sequence[ModelOnLanes], pools: Sequence[Pool], load: float) -
     ]
 
 
-def suffice(models: Sequence[ModelOnLanes], pools: Sequence[Pool], load: float) -> bool:
+def suffice(
+    models: Sequence[ModelOnLanes], pools: Sequence[Pool], load: float, assumed: Assumptions = LIKELY
+) -> bool:
     """Whether the pools carry that factor on the rates on one GPU, bursts included."""
     costs = [model.cost(pool, load) for model, pool in zip(models, pools, strict=True)]
-    fits = sum(cost.area_percent for cost in costs) <= _AREA_PART * WHOLE_GPU_PERCENT
+    fits = sum(cost.area_percent for cost in costs) <= assumed.area_part * WHOLE_GPU_PERCENT
     return fits and not any(cost.shortfall for cost in costs)
 
 
