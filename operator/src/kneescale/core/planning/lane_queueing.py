@@ -17,7 +17,8 @@ Pool = tuple[int, ...]
 #: Lanes are as cheap as each other whose items take up to this many times the least area.
 _CHEAP = 1.05
 
-_DIGITS = 6
+#: Of a shortfall and of an area; what comes after them is rounding.
+_SHORTFALL_DIGITS, _AREA_DIGITS = 6, 9
 
 #: Lanes of a pool are looked at so often, each beside the others as they were chosen last.
 _SWEEPS = 3
@@ -194,7 +195,7 @@ class ModelOnLanes:
         lacking = max(0.0, needed - throughput) / rate
         area_percent = sum(served * run.area_per_item for run, served in self._served(runs, rate))
         # Costs that differ by rounding are the same: the order of `best_pool` says which pool is better.
-        return Cost(round(lacking, _DIGITS), round(area_percent, _DIGITS))
+        return Cost(round(lacking, _SHORTFALL_DIGITS), round(area_percent, _AREA_DIGITS))
 
     def use(self, pool: Pool, load: float) -> Use:
         """What the planned runs on the pool mean to the other models, at that factor on the rate."""
