@@ -10,17 +10,15 @@ from hypothesis import strategies as st
 from kneescale.core.planning.fluid import Workload
 from kneescale.core.planning.lane_queueing import Pool
 from kneescale.core.planning.lanes import demands_in_proportion, proposed_pools
-from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.dispatched import on_pools
 from kneescale.sim.engine import scheduled
+from kneescale.sim.outcome import outcome_of
 from kneescale.sim.pools import choose_pools
 from kneescale.sim.scenario import Poisson
 from kneescale.sim.tenant import Tenant, load_of
 from kneescale.sim.trial import Trial
-
-PERCENTS = tuple(range(5, 101, 5))
-SURFACES = {model.name: model.surface(PERCENTS, (1, 2, 4, 8)) for model in catalog()}
+from tests.core.planning.catalog_workloads import SURFACES, workload
 
 
 class CountedSurface(LatencySurface):
@@ -62,17 +60,11 @@ def test_the_pools_depend_on_the_proportions_of_the_rates_alone(load: float) -> 
 def test_what_is_chosen_serves_better_than_what_the_formula_thinks_the_likeliest() -> None:
     """With arrivals other than those of the choice."""
     names = ("efficientnet_b2", "wide_resnet101_2", "vgg11")
-    workloads = [_at_a_third_of_the_area(name) for name in names]
+    workloads = [workload(name, area_percent=33, slo_factor=2.5) for name in names]
     chosen = choose_pools(workloads, "", 2)
     demands = demands_in_proportion(workloads, "")
     likeliest = dict(zip(names, proposed_pools(demands, 2)[0], strict=True))
     assert _worst_attainment(workloads, chosen) > _worst_attainment(workloads, likeliest) + 0.05
-
-
-def _at_a_third_of_the_area(name: str) -> Workload:
-    surface = SURFACES[name]
-    latency_ms = surface.latency_ms(40, 8)
-    return Workload(name, 33 / 40 * 8000 / latency_ms, 2.5 * latency_ms, {"": surface})
 
 
 def _worst_attainment(workloads: Sequence[Workload], pools: Mapping[str, Pool]) -> float:
@@ -80,4 +72,6 @@ def _worst_attainment(workloads: Sequence[Workload], pools: Mapping[str, Pool]) 
     load = 0.85 / load_of(tenants)
     trial = Trial(Poisson(), duration_s=8, warmup_s=1, seed=(9,))
     record = trial.run(tenants, scheduled(partial(on_pools, pools=pools)), load=load)
-    return min(within / sent for within, sent in zip(record.within_slo, record.sent, strict=True))
+    attainment = outcome_of([record]).attainment
+    assert attainment is not None
+    return attainment

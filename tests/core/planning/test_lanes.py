@@ -16,18 +16,8 @@ from kneescale.core.planning.lanes import (
     paper_lanes,
     proposed_pools,
 )
-from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface, Point
-
-PERCENTS = tuple(range(5, 101, 5))
-SURFACES = {model.name: model.surface(PERCENTS, (1, 2, 4, 8)) for model in catalog()}
-
-
-def workload(name: str, area_percent: float, slo_factor: float = 3) -> Workload:
-    """A model at the rate that takes about that area in batches of 8 at 40 GPU%."""
-    surface = SURFACES[name]
-    latency_ms = surface.latency_ms(40, 8)
-    return Workload(name, area_percent / 40 * 8000 / latency_ms, slo_factor * latency_ms, {"": surface})
+from tests.core.planning.catalog_workloads import PERCENTS, SURFACES, workload
 
 
 def proposed(

@@ -6,7 +6,6 @@ tells for every set of models; its proposals under other assumptions are simulat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -15,6 +14,7 @@ from kneescale.core.planning.lane_queueing import Demand, Pool
 from kneescale.core.planning.lanes import Pools, demands_in_proportion, proposed_pools
 from kneescale.sim.dispatched import on_pools
 from kneescale.sim.engine import scheduled
+from kneescale.sim.outcome import outcome_of
 from kneescale.sim.scenario import Poisson
 from kneescale.sim.tenant import Tenant, load_of
 from kneescale.sim.trial import Trial
@@ -53,7 +53,7 @@ def _best(demands: tuple[Demand, ...], lanes: int, kept: tuple[tuple[str, Pool],
     best, *others = proposed_pools(demands, lanes, dict(kept))
     if not others:
         return best
-    tenants = _tenants(demands)
+    tenants = tuple(Tenant(each.name, each.slo_ms, each.rate_rps, each.surface) for each in demands)
     most = _attainment(tenants, best, 0.0)
     for pools in others:
         attainment = _attainment(tenants, pools, most)
@@ -62,20 +62,14 @@ def _best(demands: tuple[Demand, ...], lanes: int, kept: tuple[tuple[str, Pool],
     return best
 
 
-def _tenants(demands: Sequence[Demand]) -> tuple[Tenant, ...]:
-    """The models at the rates of a trial."""
-    tenants = tuple(Tenant(each.name, each.slo_ms, each.rate_rps, each.surface) for each in demands)
-    load = _LOAD / load_of(tenants)
-    return tuple(replace(tenant, rate_rps=load * tenant.rate_rps) for tenant in tenants)
-
-
 def _attainment(tenants: tuple[Tenant, ...], pools: Pools, least: float) -> float:
     """The part of the worst model's requests that is in time; 0 where that cannot be `least` any more."""
-    duration_s = _REQUESTS / sum(tenant.rate_rps for tenant in tenants)
+    load = _LOAD / load_of(tenants)
+    duration_s = _REQUESTS / sum(load * tenant.rate_rps for tenant in tenants)
     trial = Trial(Poisson(), duration_s, warmup_s=_WARMUP_PART * duration_s)
     by_name = {tenant.name: pool for tenant, pool in zip(tenants, pools, strict=True)}
     system = scheduled(partial(on_pools, pools=by_name))
-    record = trial.run(tenants, system, least_attainment=least)
+    record = trial.run(tenants, system, load=load, least_attainment=least)
     if record.is_over:
         return 0.0
-    return min(within / sent for within, sent in zip(record.within_slo, record.sent, strict=True) if sent)
+    return outcome_of([record]).attainment or 0.0
