@@ -114,7 +114,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def worker_leaves(self, name: str) -> None:
         freed = self.dispatcher.left(name, self.now_ns)
         held = self.drop(name)
-        assert {ran.grant_id for ran in freed} == held
+        assert {ran.run.grant.grant_id for ran in freed} == held
         self.tick()
 
     @rule(name=st.sampled_from(NAMES[:3]), count=st.integers(1, 40), ago_ms=st.integers(0, 300))

@@ -4,6 +4,7 @@ import pytest
 
 from kneescale.core.dispatching.dispatcher import Dispatcher, Granted, PartitionTerms, Ran, Refused
 from kneescale.core.dispatching.policies import policy_named
+from kneescale.core.dispatching.policy import Wait
 from kneescale.core.errors import InvalidInputError
 from kneescale.core.surfaces.surface import LatencySurface, Point
 from kneescale.core.units import NS_PER_MS, NS_PER_S
@@ -33,6 +34,10 @@ def run_to_end(device: Dispatcher, granted: Granted, now_ns: int) -> Ran:
     ran = device.done(granted.partition, granted.grant.grant_id, now_ns, now_ns, now_ns)
     assert ran is not None
     return ran
+
+
+def said(wait: Wait) -> tuple[str, int | None, str | None]:
+    return wait.reason, wait.until_ns, wait.partition
 
 
 def queue_one_on_a_busy_device(device: Dispatcher, name: str, *, busy_with: str) -> None:
@@ -66,7 +71,9 @@ def test_a_grant_that_is_done_gives_its_gpu_percent_back() -> None:
     device.arrived("a", 1, 0)
     (granted,) = device.tick(0)
     ran = device.done("a", granted.grant.grant_id, 1 * MS, 3 * MS, 4 * MS)
-    assert ran == Ran("a", granted.grant.grant_id, granted.grant.gpu_percent, 1, 0, 1 * MS, 3 * MS)
+    assert ran is not None
+    assert (ran.run.partition, ran.run.grant, ran.run.granted_ns) == ("a", granted.grant, 0)
+    assert (ran.started_ns, ran.ended_ns, ran.followed_by) == (1 * MS, 3 * MS, None)
     assert device.free_percent == 100
 
 
@@ -211,7 +218,7 @@ def test_what_waits_for_a_lane_is_looked_at_again_when_a_run_should_have_ended()
     (running,) = device.tick(0)
     device.arrived("wide", 1, 1 * MS)
     assert device.tick(1 * MS) == []
-    assert device.waiting == (
+    assert said(device.waiting) == (
         "a batch waits for GPU% to come free",
         running.grant.finish_by_ns,
         "wide",
@@ -226,7 +233,7 @@ def test_on_a_busy_device_a_small_batch_waits_to_grow_while_that_is_worth_it() -
     ripe_ns = device.waiting.until_ns
     assert ripe_ns is not None
     assert 20 * MS < ripe_ns < 70 * MS
-    assert device.waiting == ("a batch grows", ripe_ns, "a")
+    assert said(device.waiting) == ("a batch grows", ripe_ns, "a")
     assert device.next_wake_ns(20 * MS) == ripe_ns
     assert device.tick(ripe_ns - 1) == []
     assert [granted.grant.batch for granted in device.tick(ripe_ns)] == [1]
@@ -424,7 +431,7 @@ def test_a_worker_that_leaves_frees_its_queue_and_its_grants() -> None:
     device.arrived("a", 30, 0)
     grants = device.tick(0)
     freed = device.left("a", 7 * MS)
-    assert [ran.grant_id for ran in freed] == [granted.grant.grant_id for granted in grants]
+    assert [ran.run.grant.grant_id for ran in freed] == [granted.grant.grant_id for granted in grants]
     assert all(ran.ended_ns == 7 * MS for ran in freed)
     assert (device.free_percent, device.queued("a"), device.running) == (100, 0, ())
 

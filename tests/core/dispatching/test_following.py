@@ -139,7 +139,7 @@ def test_a_worker_that_leaves_gives_both_runs_back() -> None:
     device = dispatcher("SpatioTemporal", LEAD_NS, a=whole())
     first, second = following(device)
     freed = device.left("a", 19 * MS)
-    assert [ran.grant_id for ran in freed] == [first.grant.grant_id, second.grant.grant_id]
+    assert [ran.run.grant.grant_id for ran in freed] == [first.grant.grant_id, second.grant.grant_id]
     assert freed[0].followed_by is not None
     assert (device.free_percent, device.running) == (100, ())
 

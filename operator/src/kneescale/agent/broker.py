@@ -5,6 +5,7 @@ No I/O and no clock: what it is told and when decides what it says.
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from typing import Final
 
 from kneescale.agent.assignment import AssignedPartition, Assignment
 from kneescale.agent.trace import Tenant, Trace
@@ -18,9 +19,9 @@ from kneescale.core.units import NS_PER_MS, NS_PER_US
 from kneescale.core.wire import Arrived, Done, Hello, Measured, Message, Probe, Progress, Role, Terms
 
 #: Far above a worker's own limit: what passes it is no honest queue.
-_MAX_QUEUED_ITEMS = 65_536
+_MAX_QUEUED_ITEMS: Final = 65_536
 #: Longer than deciding on a grant and its way take, on a busy machine too.
-_LEAD_NS = NS_PER_MS
+_LEAD_NS: Final = NS_PER_MS
 
 
 @dataclass(slots=True)
@@ -257,7 +258,7 @@ class GrantBroker:
         self._ended(worker, ran, now_ns)
 
     def _ended(self, worker: _Worker, ran: Ran, now_ns: int) -> None:
-        self._trace.ended(ran.grant_id, ran.started_ns, ran.ended_ns, now_ns)
+        self._trace.ended(ran.run.grant.grant_id, ran.started_ns, ran.ended_ns, now_ns)
         if ran.followed_by is not None:
             self._trace.granted(worker.tenant, ran.followed_by, ran.ended_ns)
 

@@ -4,19 +4,20 @@ import os
 import socket
 import struct
 from pathlib import Path
+from typing import Final
 
 from kneescale.core.errors import ProtocolError
 from kneescale.core.wire import Decoder, Message, encode
 
 #: Read in one turn of the dispatcher's thread, about 100 messages or a millisecond: a worker that floods its
 #: socket waits for its next turn, as all others do, and what it has not sent stays with it.
-_READ_BYTES = 2_048
+_READ_BYTES: Final = 2_048
 #: So many reads empty a socket, as large as Linux makes it (net.core.wmem_default).
-READS_OF_ALL = 212_992 // _READ_BYTES
+READS_OF_ALL: Final = 212_992 // _READ_BYTES
 #: A worker has at most a grant per lane outstanding, and no more refusals than it announced items; one that
 #: lets this much pile up does not read.
-_MAX_PENDING_BYTES = 65_536
-_UCRED = struct.Struct("3i")
+_MAX_PENDING_BYTES: Final = 65_536
+_UCRED: Final = struct.Struct("3i")
 
 
 class WorkerConnection:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from kneescale.agent.assignment import Assignment
 from kneescale.agent.broker import GrantBroker, PartitionView
@@ -28,10 +29,10 @@ from kneescale.core.wire import Hello, Message, Refuse, Restart
 log = logging.getLogger(__name__)
 
 #: At least this often the host looks for workers that are hung.
-_LONGEST_SLEEP_NS = NS_PER_S
-_STUCK_NS = 10 * NS_PER_S
+_LONGEST_SLEEP_NS: Final = NS_PER_S
+_STUCK_NS: Final = 10 * NS_PER_S
 #: How often it looks for hung workers: well within the least time after which one is.
-_FENCE_EVERY_NS = NS_PER_S // 10
+_FENCE_EVERY_NS: Final = NS_PER_S // 10
 
 _Handler = Callable[[int], None]
 

@@ -157,11 +157,16 @@ def _read_seconds(query: str) -> int:
 
 
 def _device_trace(device: Device, host: DispatcherHost, start_ns: int) -> Iterator[str]:
+    waiting = host.waiting
     head = {
         "name": device.name,
         "uuid": device.uuid,
         "overcommitted": host.trace.overcommitted,
-        "waiting": host.waiting._asdict(),
+        "waiting": {
+            "reason": waiting.reason,
+            "until_ns": waiting.until_ns,
+            "partition": waiting.partition,
+        },
     }
     yield json.dumps(head)[:-1] + ', "grants": ['
     separator = ""

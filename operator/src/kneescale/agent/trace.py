@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
 
 #: About 20 MB a device.
-_CAPACITY = 200_000
+_CAPACITY: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)

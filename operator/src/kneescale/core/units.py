@@ -1,24 +1,26 @@
 """Units: time is integer nanoseconds inside the core; milliseconds appear only at the edges."""
 
-#: As people and profiles write times.
-US_PER_MS = 1_000
-MS_PER_S = 1_000
-US_PER_S = 1_000_000
+from typing import Final
 
-NS_PER_US = 1_000
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
+#: As people and profiles write times.
+US_PER_MS: Final = 1_000
+MS_PER_S: Final = 1_000
+US_PER_S: Final = 1_000_000
+
+NS_PER_US: Final = 1_000
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
 
 #: Bytes, as memory is told.
-MIB = 1 << 20
-GIB = 1 << 30
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
 
 #: Parts of a whole.
-PERCENT = 100
-PERMILLE = 1_000
+PERCENT: Final = 100
+PERMILLE: Final = 1_000
 
 #: A whole GPU, and the limit that no instant of a schedule may pass.
-WHOLE_GPU_PERCENT = 100
+WHOLE_GPU_PERCENT: Final = 100
 
 
 def ms_to_ns(ms: float) -> int:

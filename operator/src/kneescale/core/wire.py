@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from kneescale.core.errors import ProtocolError
 
-VERSION = 6
-_HEADER = struct.Struct("<BBH")
+VERSION: Final = 6
+_HEADER: Final = struct.Struct("<BBH")
 
 
 class Role(IntEnum):
@@ -177,9 +177,11 @@ def _reader(cls: type[Message]) -> Callable[[Message], tuple[Any, ...]]:
     return lambda message: tuple(getattr(message, name) for name in names)
 
 
-_READERS = {cls: _reader(cls) for cls in _KIND_OF}
+_READERS: Final = {cls: _reader(cls) for cls in _KIND_OF}
 #: A whole frame of each kind: its header and its body.
-_FRAMES = {cls: struct.Struct(_HEADER.format + cls.layout.format.removeprefix("<")) for cls in _KIND_OF}
+_FRAMES: Final = {
+    cls: struct.Struct(_HEADER.format + cls.layout.format.removeprefix("<")) for cls in _KIND_OF
+}
 
 
 def encode(message: Message) -> bytes:

@@ -62,7 +62,7 @@ class Dispatched:
         """Carry out what it refuses and grants."""
         for refused in self._dispatcher.refuse(now_ns):
             yield Drop(self._numbers[refused.partition], refused.count)
-        for granted in self._dispatcher.tick(now_ns):
+        for granted in self._dispatcher.grants(now_ns):
             grant = granted.grant
             yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from kneescale.sim.run import Run
 from kneescale.sim.scheduler import Drop, Scheduler, Start
 from kneescale.sim.tenant import Tenant
 
-_NEVER_NS = 1 << 62
-_NOISE_CHUNK = 4096
+_NEVER_NS: Final = 1 << 62
+_NOISE_CHUNK: Final = 4096
 
 SchedulerFactory = Callable[[tuple[Tenant, ...]], Scheduler]
 

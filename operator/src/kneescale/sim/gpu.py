@@ -1,12 +1,8 @@
 """A simulated GPU: batches that run at once, and how fast each one is."""
 
-from operator import attrgetter
-
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.run import Run
 from kneescale.sim.tenant import Tenant
-
-_END_NS = attrgetter("end_ns")
 
 
 class Gpu:
@@ -46,8 +42,10 @@ class Gpu:
 
     def next_end_ns(self) -> int | None:
         """When the next batch ends."""
-        if self._next is None and self._runs:
-            self._next = min(self._runs, key=_END_NS)
+        if self._next is None:
+            for run in self._runs:
+                if self._next is None or run.end_ns < self._next.end_ns:
+                    self._next = run
         return self._next.end_ns if self._next else None
 
     def take_ended(self, now_ns: int) -> list[Run]:
@@ -83,4 +81,7 @@ class Gpu:
             latencies_ns[run.share_percent] = latency_ns
         run.whole_ns = run.slowness * latency_ns
         run.end_ns = run.since_ns + round(run.left * run.whole_ns)
-        self._next = None
+        if self._next is run:
+            self._next = None
+        elif self._next is not None and run.end_ns < self._next.end_ns:
+            self._next = run

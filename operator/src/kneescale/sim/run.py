@@ -1,28 +1,38 @@
 """One batch on a simulated GPU."""
 
-from dataclasses import dataclass
+from typing import Final
 
 
-@dataclass(slots=True, eq=False)
 class Run:
     """A batch of the tenant with number `model`, which asked for `gpu_percent` at `started_ns`.
 
-    `first` is the number of its first request among all of the model's, `tag` the scheduler's own mark.
+    `first` is the number of its first request among all of the model's, `tag` the scheduler's own mark;
+    `slowness` is how many times as long as the surface says it takes.
     """
 
-    model: int
-    batch: int
-    gpu_percent: int
-    started_ns: int
-    first: int = 0
-    tag: int = 0
-    #: How many times as long as the surface says it takes.
-    slowness: float = 1.0
-    #: When it ends as things stand.
-    end_ns: int = 0
-    #: What it has now, how long all of it would take with that, and the part of its work that was left at
-    #: `since_ns`, when that last changed.
-    share_percent: float = 0.0
-    whole_ns: float = 0.0
-    left: float = 1.0
-    since_ns: int = 0
+    def __init__(
+        self,
+        model: int,
+        batch: int,
+        gpu_percent: int,
+        started_ns: int,
+        first: int = 0,
+        tag: int = 0,
+        slowness: float = 1.0,
+        end_ns: int = 0,
+    ) -> None:
+        self.model: Final = model
+        self.batch: Final = batch
+        self.gpu_percent: Final = gpu_percent
+        self.started_ns: Final = started_ns
+        self.first: Final = first
+        self.tag: Final = tag
+        self.slowness: Final = slowness
+        #: When it ends as things stand.
+        self.end_ns = end_ns
+        #: What it has now, how long all of it would take with that, and the part of its work that was left at
+        #: `since_ns`, when that last changed.
+        self.share_percent = 0.0
+        self.whole_ns = 0.0
+        self.left = 1.0
+        self.since_ns = 0

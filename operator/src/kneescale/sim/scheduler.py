@@ -4,30 +4,29 @@ Models are numbers: the places of the tenants that the scheduler was made for.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from kneescale.sim.gpu import Gpu
 from kneescale.sim.queues import Queues
 from kneescale.sim.run import Run
 
 
-@dataclass(frozen=True, slots=True)
 class Start:
     """Run the model's oldest `batch` requests, on at most `gpu_percent`; the run gets the `tag`."""
 
-    model: int
-    batch: int
-    gpu_percent: int
-    tag: int = 0
+    def __init__(self, model: int, batch: int, gpu_percent: int, tag: int = 0) -> None:
+        self.model: Final = model
+        self.batch: Final = batch
+        self.gpu_percent: Final = gpu_percent
+        self.tag: Final = tag
 
 
-@dataclass(frozen=True, slots=True)
 class Drop:
     """Refuse the model's oldest `count` requests; they count as missed."""
 
-    model: int
-    count: int
+    def __init__(self, model: int, count: int) -> None:
+        self.model: Final = model
+        self.count: Final = count
 
 
 Command = Start | Drop

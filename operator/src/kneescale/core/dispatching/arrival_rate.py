@@ -1,10 +1,12 @@
 """How far apart a partition's items come, and so when the next ones may."""
 
+from typing import Final
+
 #: A rate is the mean over about this many arrivals.
-RATE_ARRIVALS = 50
+RATE_ARRIVALS: Final = 50
 
 #: So many gaps without an arrival are chance; after that the next items are further off, the longer it lasts.
-SURE_GAPS = 5
+SURE_GAPS: Final = 5
 
 
 class ArrivalRate:

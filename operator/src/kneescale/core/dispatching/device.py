@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kneescale.core.dispatching.arrival_queue import Arrivals
 from kneescale.core.dispatching.partition import Partition
@@ -12,17 +12,39 @@ from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.core.wire import Grant
 
 
-class Running(NamedTuple):
+class Running:
     """A grant in flight: it holds its GPU% until its worker reports it done, or is gone."""
 
-    partition: str
-    grant: Grant
-    granted_ns: int
-    is_probe: bool
-    #: From when on it is hung.
-    hung_after_ns: int
-    #: When its items came.
-    arrivals: Arrivals
+    def __init__(
+        self,
+        partition: str,
+        grant: Grant,
+        granted_ns: int,
+        *,
+        is_probe: bool,
+        hung_after_ns: int,
+        arrivals: Arrivals,
+    ) -> None:
+        self.partition: Final = partition
+        self.grant: Final = grant
+        self.granted_ns: Final = granted_ns
+        self.is_probe: Final = is_probe
+        #: From when on it is hung.
+        self.hung_after_ns: Final = hung_after_ns
+        #: When its items came.
+        self.arrivals: Final = arrivals
+
+    def begun(self, now_ns: int, end_ns: int) -> "Running":
+        """The same, no probe, of a batch that begins now and should end then."""
+        waited = self.grant
+        return Running(
+            self.partition,
+            Grant(waited.grant_id, waited.gpu_percent, waited.batch, end_ns, waited.follows),
+            now_ns,
+            is_probe=False,
+            hung_after_ns=hung_after_ns(now_ns, end_ns),
+            arrivals=self.arrivals,
+        )
 
 
 class Followed(NamedTuple):
@@ -73,11 +95,11 @@ class DeviceState:
 
     def begin(self, followed: Followed, ended_ns: int) -> Grant:
         """A run that was followed has ended: the other one begins, for as long as was planned. Its grant."""
-        partition, waited, _, is_probe, _, arrivals = self.stop(followed.by)
-        end_ns = ended_ns + waited.finish_by_ns - followed.run.grant.finish_by_ns
-        grant = Grant(waited.grant_id, waited.gpu_percent, waited.batch, end_ns, waited.follows)
-        self.start(Running(partition, grant, ended_ns, is_probe, hung_after_ns(ended_ns, end_ns), arrivals))
-        return grant
+        waited = self.stop(followed.by)
+        lasts_ns = waited.grant.finish_by_ns - followed.run.grant.finish_by_ns
+        begun = waited.begun(ended_ns, ended_ns + lasts_ns)
+        self.start(begun)
+        return begun.grant
 
     def next_end_ns(self, now_ns: int) -> int | None:
         """When the next run should end, of those that should not have ended by now."""

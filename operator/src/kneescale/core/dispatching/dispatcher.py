@@ -10,7 +10,7 @@ batch of the same worker next: that begins without a way to the agent and back (
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from kneescale.core.dispatching.arrival_queue import Arrivals
 from kneescale.core.dispatching.device import DeviceState, Running
@@ -25,34 +25,32 @@ from kneescale.core.wire import Grant
 __all__ = ["Dispatcher", "Granted", "PartitionTerms", "Ran", "Refused", "Timing"]
 
 #: A probe's length is not known before it ran; its worker may take this long and is still believed.
-PROBE_LIMIT_NS = 60 * NS_PER_S
+PROBE_LIMIT_NS: Final = 60 * NS_PER_S
 
 #: What follows a run is decided so many leads before its end at the earliest, and in its last such part: who
 #: comes later may wait for one run more.
-MOST_LEADS = 4
-LEAD_DIVISOR = 4
-_REFUSED_FIRST = Wait("items are refused first")
+MOST_LEADS: Final = 4
+LEAD_DIVISOR: Final = 4
+_REFUSED_FIRST: Final = Wait("items are refused first")
 
 
-class Granted(NamedTuple):
+class Granted:
     """A grant to send to the worker of `partition`."""
 
-    partition: str
-    grant: Grant
+    def __init__(self, partition: str, grant: Grant) -> None:
+        self.partition: Final = partition
+        self.grant: Final = grant
 
 
-class Ran(NamedTuple):
-    """A grant that is over: its GPU% was held from `granted_ns`, its batch ran from `started_ns`."""
+class Ran:
+    """A run that is over: it held its GPU% since it was granted, its batch ran from `started_ns`."""
 
-    partition: str
-    grant_id: int
-    gpu_percent: int
-    batch: int
-    granted_ns: int
-    started_ns: int
-    ended_ns: int
-    #: What has its GPU% from now on.
-    followed_by: Grant | None = None
+    def __init__(self, run: Running, started_ns: int, ended_ns: int, followed_by: Grant | None) -> None:
+        self.run: Final = run
+        self.started_ns: Final = started_ns
+        self.ended_ns: Final = ended_ns
+        #: What has its GPU% from now on.
+        self.followed_by: Final = followed_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +226,8 @@ class Dispatcher:
 
         Later than the last `tick`, but not than now where that was a while ago.
         """
-        times_ns = (
-            self._waiting.until_ns,
-            look_again_ns(self._device, now_ns),
-            self._look_behind_ns(now_ns),
-        )
-        return min([time_ns for time_ns in times_ns if time_ns is not None], default=None)
+        wake_ns = _earlier(self._waiting.until_ns, look_again_ns(self._device, now_ns))
+        return _earlier(wake_ns, self._look_behind_ns(now_ns))
 
     def _grant(self, run: Run, now_ns: int) -> Granted:
         running = self._running(run, now_ns)
@@ -249,7 +243,14 @@ class Dispatcher:
         self._next_grant_id += 1
         # A probe's end is a limit already, and no plan.
         hung_ns = end_ns if run.is_probe else hung_after_ns(start_ns, end_ns)
-        return Running(run.partition, grant, start_ns, run.is_probe, hung_ns, arrivals)
+        return Running(
+            run.partition,
+            grant,
+            start_ns,
+            is_probe=run.is_probe,
+            hung_after_ns=hung_ns,
+            arrivals=arrivals,
+        )
 
     def _take(self, run: Run, start_ns: int) -> tuple[Arrivals, int]:
         """Take off the queue what a run is for: when that came, and how long the run takes."""
@@ -275,6 +276,8 @@ class Dispatcher:
 
     def _look_behind_ns(self, now_ns: int) -> int | None:
         """When to look at the latest what may follow a run; most looks are had when it is ticked anyway."""
+        if not self._lead_ns:
+            return None
         return min(
             [
                 running.grant.finish_by_ns - min(self._lead_ns, ahead_ns // 2)
@@ -344,16 +347,7 @@ class Dispatcher:
         else:
             running = followed.run
             followed_by = self._device.begin(followed, ended_ns)
-        return Ran(
-            running.partition,
-            grant_id,
-            running.grant.gpu_percent,
-            running.grant.batch,
-            running.granted_ns,
-            started_ns,
-            ended_ns,
-            followed_by,
-        )
+        return Ran(running, started_ns, ended_ns, followed_by)
 
     def _partition(self, name: str) -> Partition:
         return self._device.partitions.setdefault(name, Partition(name))
@@ -363,3 +357,10 @@ class Dispatcher:
         if name not in self._configured and not partition.connected:
             del self._device.partitions[name]
             self._device.scoreboard.forget(name)
+
+
+def _earlier(first_ns: int | None, second_ns: int | None) -> int | None:
+    """Of two times the earlier one; None is never."""
+    if first_ns is None or second_ns is None:
+        return second_ns if first_ns is None else first_ns
+    return min(first_ns, second_ns)

@@ -7,26 +7,29 @@ good, the surface is corrected by the median of measured over predicted.
 
 from dataclasses import dataclass
 from math import exp, log
+from typing import Final
 
 from kneescale.core.surfaces.surface import LatencySurface, Point
 
 #: The median is found by steps up or down, of this part at first and ever smaller to the other (stochastic
 #: approximation; Robbins and Monro, 1951): one run that took for ever counts no more than one a little late.
-FIRST_STEP, LAST_STEP = 0.1, 0.005
+FIRST_STEP: Final = 0.1
+LAST_STEP: Final = 0.005
 
 #: So many runs are evidence; with fewer, a region is as the whole surface.
-LEAST_RUNS = 20
+LEAST_RUNS: Final = 20
 
 #: What is measured is believed within these bounds. A batch of which some requests were given up is over
 #: early, and says nothing of the GPU.
-LEAST_RATIO, MOST_RATIO = 0.5, 4.0
+LEAST_RATIO: Final = 0.5
+MOST_RATIO: Final = 4.0
 
 #: A correction is made where it changes a latency by this part, beside what the median may be off by (so many
 #: of its steps), and not before so many runs are over since the last: all costs of runs are worked out anew
 #: for it (1 ms of a core with 4 lanes and batches of up to 16).
-WORTH_CORRECTING = 0.1
-UNSURE_STEPS = 2
-RUNS_BETWEEN_CORRECTIONS = 50
+WORTH_CORRECTING: Final = 0.1
+UNSURE_STEPS: Final = 2
+RUNS_BETWEEN_CORRECTIONS: Final = 50
 
 #: GPU%, and the batch rounded up to a power of two, as its exponent.
 _Region = tuple[int, int]
@@ -66,7 +69,9 @@ class Drift:
         log_ratio = log(took_ns / predicted_ns)
         region = _region(gpu_percent, batch)
         self._whole.observe(log_ratio)
-        median = self._regions.setdefault(region, _Median(self._whole.log_ratio))
+        if region not in self._regions:
+            self._regions[region] = _Median(self._whole.log_ratio)
+        median = self._regions[region]
         median.observe(log_ratio)
         self._runs_since += 1
         if self._runs_since < RUNS_BETWEEN_CORRECTIONS:

@@ -5,16 +5,18 @@ has some of its budget left gives up what would be dear, and whoever used it up 
 others.
 """
 
+from typing import Final
+
 #: This part of the items may be missed without a word: a little less than the one in a hundred.
-ALLOWED = 0.008
+ALLOWED: Final = 0.008
 
 #: What was not missed so far may be later, up to so many items.
-MOST_SAVED = 8.0
+MOST_SAVED: Final = 8.0
 
 #: Each item missed beyond the budget puts a partition this part of its SLO ahead, up to a limit...
-STEP = 0.03
+STEP: Final = 0.03
 #: ...past which its runs would push out cheaper ones for less than they gain.
-MOST_AHEAD = 0.3
+MOST_AHEAD: Final = 0.3
 
 
 class ErrorBudget:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from kneescale.core.dispatching.arrival_queue import ArrivalQueue, Arrivals
 from kneescale.core.dispatching.arrival_rate import ArrivalRate
@@ -67,14 +68,14 @@ class ProbeRequest:
 
 
 #: A run for items that may still arrive is planned to leave this part of the SLO for finding room.
-ROOM_PART_OF_SLO = 0.15
+ROOM_PART_OF_SLO: Final = 0.15
 
 #: A queue goes up to this part of its SLO after its turn, the more so the more of its area waiting saves.
-GROWTH_FIRST = 0.1
+GROWTH_FIRST: Final = 0.1
 
 #: This part of the runs is to end by the time that was planned; the estimate moves by such steps.
-ON_TIME = 0.95
-SLOWNESS_STEP = 0.01
+ON_TIME: Final = 0.95
+SLOWNESS_STEP: Final = 0.01
 
 
 @dataclass(slots=True, eq=False)

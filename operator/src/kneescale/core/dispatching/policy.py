@@ -4,33 +4,35 @@ A policy holds no state of its own: it reads the device and the time.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
 
 
-class Run(NamedTuple):
+class Run:
     """Grant the partition's oldest `batch` items a lane of `gpu_percent` now; or a probe of that size."""
 
-    partition: str
-    gpu_percent: int
-    batch: int
-    is_probe: bool = False
+    def __init__(self, partition: str, gpu_percent: int, batch: int, *, is_probe: bool = False) -> None:
+        self.partition: Final = partition
+        self.gpu_percent: Final = gpu_percent
+        self.batch: Final = batch
+        self.is_probe: Final = is_probe
 
 
-class Wait(NamedTuple):
+class Wait:
     """Start nothing now, for `reason`; look again at `until_ns`, or at the next event where that is None.
 
     `partition` is the first of those that wait, where the policy says whose turn it would be.
     """
 
-    reason: str
-    until_ns: int | None = None
-    partition: str | None = None
+    def __init__(self, reason: str, until_ns: int | None = None, partition: str | None = None) -> None:
+        self.reason: Final = reason
+        self.until_ns: Final = until_ns
+        self.partition: Final = partition
 
 
-NOTHING_QUEUED = Wait("nothing is queued")
+NOTHING_QUEUED: Final = Wait("nothing is queued")
 
 
 class Policy(Protocol):

@@ -7,7 +7,7 @@ other probe.
 
 from collections.abc import Iterator
 from math import ceil, sqrt
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition
@@ -15,23 +15,23 @@ from kneescale.core.dispatching.policy import Run, Wait
 from kneescale.core.units import NS_PER_MS, WHOLE_GPU_PERCENT
 
 #: Fewer items than this promised are none: of a hundred requests, one may be late.
-NEGLIGIBLE_ITEMS = 0.01
+NEGLIGIBLE_ITEMS: Final = 0.01
 
 #: Poisson arrivals are more than this many standard deviations above their mean one time in forty.
-SPREAD = 2
+SPREAD: Final = 2
 
 #: Lanes carry this part of a device's area in time (docs/results.md).
-CARRIED = 0.7
+CARRIED: Final = 0.7
 
 #: This part of an SLO is kept for what nobody foresees.
-RESERVE_PART_OF_SLO = 0.25
+RESERVE_PART_OF_SLO: Final = 0.25
 
 #: Rates fade with time alone, so a probe that found no time is looked at again.
-LOOK_AGAIN_NS = 20 * NS_PER_MS
+LOOK_AGAIN_NS: Final = 20 * NS_PER_MS
 
-_ALONE = Wait("a profile probe has the device to itself")
-_DRAINING = Wait("the device drains for a profile probe")
-_FAR_NS = 1 << 62
+_ALONE: Final = Wait("a profile probe has the device to itself")
+_DRAINING: Final = Wait("the device drains for a profile probe")
+_FAR_NS: Final = 1 << 62
 
 
 class _Claim(NamedTuple):

@@ -1,21 +1,24 @@
 """Whether a partition's runs end by the time that they were granted for, and when one is hung."""
 
+from typing import Final
+
 from kneescale.core.units import NS_PER_MS, NS_PER_S
 
 #: A run overruns its grant when it takes this part longer than planned, and at least this much: less than
 #: that is noise, or the way of a message.
-OVERRUN_PART = 0.5
-LEAST_OVERRUN_NS = 2 * NS_PER_MS
+OVERRUN_PART: Final = 0.5
+LEAST_OVERRUN_NS: Final = 2 * NS_PER_MS
 
 #: The share of overruns is taken over about so many runs. They are repeated above the one share, and the
 #: worker keeps time again below the other, so that a report does not flap.
-RECENT_RUNS = 50
-MANY, FEW = 0.2, 0.05
+RECENT_RUNS: Final = 50
+MANY: Final = 0.2
+FEW: Final = 0.05
 
 #: A run is hung once it took this many times what was planned: two and a half times what drift may do...
-HUNG_FACTOR = 10
+HUNG_FACTOR: Final = 10
 #: ...and is this late: a machine that is not itself stuck runs a thread within that.
-LEAST_HUNG_NS = 2 * NS_PER_S
+LEAST_HUNG_NS: Final = 2 * NS_PER_S
 
 
 class Punctuality:

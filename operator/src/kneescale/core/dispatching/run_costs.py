@@ -4,30 +4,30 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import ms_to_ns
 
 #: A run that takes the whole SLO may cost this part more than its area says: the GPU% of a short run is back
 #: sooner, and its requests are answered sooner.
-PRICE_OF_TIME = 0.2
+PRICE_OF_TIME: Final = 0.2
 
 #: The same on a calm device, which has area to spare.
-CALM_PRICE_OF_TIME = 2.0
+CALM_PRICE_OF_TIME: Final = 2.0
 
 #: Runs are about as cheap as each other up to this much above the least area per item.
-CHEAP = 0.1
+CHEAP: Final = 0.1
 
 #: In an overload that lasts, this much above it is the most that is spent.
-THRIFTY = 0.03
+THRIFTY: Final = 0.03
 
 #: Whatever its price, no run is asked for that takes more of an item's time than this part: an item that has
 #: just come would be as good as late, and an overload that refuses everything goes on by itself.
-MOST_ASKED = 0.9
+MOST_ASKED: Final = 0.9
 
 #: A batch waits for more items where they save this part of its area.
-WORTH_WAITING = 0.1
+WORTH_WAITING: Final = 0.1
 
 
 class Option(NamedTuple):

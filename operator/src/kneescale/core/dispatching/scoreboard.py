@@ -5,13 +5,14 @@ exponentially instead of dropping off an edge, so that a score never jumps.
 """
 
 from math import exp
+from typing import Final
 
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
-SESSIONS = 10
+SESSIONS: Final = 10
 
 #: Past this many windows the numbers below are scaled back before they grow out of range.
-_MOST_WINDOWS = 100
+_MOST_WINDOWS: Final = 100
 
 
 class Scoreboard:

@@ -15,7 +15,7 @@ than its share.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.partition import Partition, PartitionTerms
@@ -25,27 +25,27 @@ from kneescale.core.dispatching.timeline import Place, Room, Timeline
 from kneescale.core.units import WHOLE_GPU_PERCENT
 
 #: Up to this share of the device in use, no batch waits to grow, and faster lanes are worth their area.
-CALM = 0.3
+CALM: Final = 0.3
 
 #: From this share on, what only dear runs could answer is given up by who may miss it.
-BUSY = 0.9
+BUSY: Final = 0.9
 
 #: More than this part of the device refused of late is an overload...
-OVERLOAD = 0.005
+OVERLOAD: Final = 0.005
 #: ...and from this on nothing is spent on dear runs, and it is borne first by those who had more than their
 #: share.
-LASTING_OVERLOAD = 0.05
+LASTING_OVERLOAD: Final = 0.05
 
 #: Late work of a partition that had its share leaves the others this many times what they used of late.
-BURST_FACTOR = 1.25
+BURST_FACTOR: Final = 1.25
 
 #: A run that leaves room for others starts at one of the first few moments at which GPU% comes free: later
 #: ones are hardly ever the best.
-MOST_STARTS = 4
+MOST_STARTS: Final = 4
 
-_FAR_NS = 1 << 60
+_FAR_NS: Final = 1 << 60
 
-_ALL_GRANTED = Wait("all GPU% is granted")
+_ALL_GRANTED: Final = Wait("all GPU% is granted")
 
 
 class Settings(NamedTuple):
@@ -63,7 +63,7 @@ class Settings(NamedTuple):
 
 
 #: The policy with nothing left out.
-WHOLE = Settings()
+WHOLE: Final = Settings()
 
 
 class SpatioTemporal:
@@ -97,7 +97,7 @@ class SpatioTemporal:
         queued = [partition for partition in device.partitions.values() if partition.items]
         if not queued:
             return NOTHING_QUEUED
-        if device.free_percent < min([partition.least_percent for partition in queued]):
+        if all(device.free_percent < partition.least_percent for partition in queued):
             return _ALL_GRANTED
         return _Round(device, queued, now_ns, self._settings).decide()
 
@@ -139,7 +139,7 @@ class _Round:
         self._ripe.sort()
         #: Made when one of them cannot have just what it wants: with the places that are kept.
         self._timeline: Timeline | None = None
-        self._rooms: tuple[Room, ...] = ()
+        self._rooms: list[Room] = []
         self._idle: list[Partition] = []
         self._rooms_from_ns = _FAR_NS
         if self._ripe:
@@ -201,18 +201,24 @@ class _Round:
 
     def _first_room_ns(self) -> int:
         """When at the earliest one of the models that want nothing yet may need room."""
-        idle_ns = [self._now_ns + partition.expected_slack_ns(self._now_ns) for partition in self._idle]
-        return min([*idle_ns, *(partition.due_ns for partition in self._growing)], default=_FAR_NS)
+        first_ns = _FAR_NS
+        for partition in self._idle:
+            first_ns = min(first_ns, self._now_ns + partition.expected_slack_ns(self._now_ns))
+        for partition in self._growing:
+            first_ns = min(first_ns, partition.due_ns)
+        return first_ns
 
-    def _rooms_to_leave(self) -> Iterator[Room]:
+    def _rooms_to_leave(self) -> list[Room]:
         """The room that each model will need whose batch grows, or that has nothing queued yet."""
+        rooms = []
         for partition in self._growing:
             run = partition.cheap_run
-            yield Room(partition.due_ns, partition.due_ns + run.latency_ns, run.gpu_percent)
+            rooms.append(Room(partition.due_ns, partition.due_ns + run.latency_ns, run.gpu_percent))
         for partition in self._idle:
             run = partition.expected_run(self._now_ns)
             start_ns = self._now_ns + partition.expected_slack_ns(self._now_ns)
-            yield Room(start_ns, start_ns + run.latency_ns, run.gpu_percent)
+            rooms.append(Room(start_ns, start_ns + run.latency_ns, run.gpu_percent))
+        return rooms
 
     def _start(self, partition: Partition) -> Option | None:
         """The run of this partition to start now; if it is to start later its place is kept."""
@@ -224,7 +230,7 @@ class _Round:
             if best is None or self._finds_room_now(best):
                 return best
             self._timeline = Timeline(self._device, self._now_ns)
-            self._rooms = tuple(self._rooms_to_leave())
+            self._rooms = self._rooms_to_leave()
         place = self._place(self._timeline, partition, options, self._now_ns + within_ns, is_late=is_late)
         if place is None:
             return None

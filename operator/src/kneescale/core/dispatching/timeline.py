@@ -6,13 +6,14 @@ use what that leaves, so that narrow runs cannot keep a wide one waiting.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
 from kneescale.core.dispatching.device import DeviceState
 from kneescale.core.dispatching.run_costs import Option
 
 #: A run that starts a whole SLO from now would be as dear as one of this much more area.
-PRICE_OF_DELAY = 3.0
+PRICE_OF_DELAY: Final = 3.0
 
 
 class Place(NamedTuple):
@@ -22,12 +23,13 @@ class Place(NamedTuple):
     option: Option
 
 
-class Room(NamedTuple):
+class Room:
     """GPU% that is better left free for a time: something may arrive that needs it."""
 
-    start_ns: int
-    end_ns: int
-    gpu_percent: int
+    def __init__(self, start_ns: int, end_ns: int, gpu_percent: int) -> None:
+        self.start_ns: Final = start_ns
+        self.end_ns: Final = end_ns
+        self.gpu_percent: Final = gpu_percent
 
 
 class Timeline:
@@ -68,23 +70,22 @@ class Timeline:
         the run each of `rooms` is left on its own, not all at once: hardly ever everything arrives together.
         """
         now_ns = self._times_ns[0]
-        best: Place | None = None
-        best_price = float("inf")
+        best, best_start_ns, best_price = None, 0, inf
         for step, start_ns in enumerate(self._times_ns[:most_starts]):
             factor = 1 + PRICE_OF_DELAY * (start_ns - now_ns) / slo_ns
+            free_percent, within_ns = self._free_percents[step], end_by_ns - start_ns
             for option in options:
                 if option.price * factor >= best_price:
                     break
-                end_ns = start_ns + option.latency_ns
-                if end_ns <= end_by_ns and self._fits(step, end_ns, option.gpu_percent, rooms):
-                    best, best_price = Place(start_ns, option), option.price * factor
+                if option.gpu_percent > free_percent or option.latency_ns > within_ns:
+                    continue
+                if self._stays_free(step, start_ns + option.latency_ns, option.gpu_percent, rooms):
+                    best, best_start_ns, best_price = option, start_ns, option.price * factor
                     break
-        return best
+        return Place(best_start_ns, best) if best else None
 
-    def _fits(self, step: int, end_ns: int, gpu_percent: int, rooms: Sequence[Room]) -> bool:
+    def _stays_free(self, step: int, end_ns: int, gpu_percent: int, rooms: Sequence[Room]) -> bool:
         free_percents = self._free_percents
-        if free_percents[step] < gpu_percent:
-            return False
         for later in range(step + 1, len(free_percents)):
             if self._times_ns[later] >= end_ns:
                 break
