@@ -43,8 +43,8 @@ e2e: venv ## The end-to-end tests alone
 chaos: venv ## Faults at random under load, and an account of every request (CHAOS_MINUTES, CHAOS_SEED)
 	@$(BIN)/python -m e2e.chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED)
 
-bench: venv ## What the project itself costs, beside its bars: decisions, grants there and back, plans
-	$(WITH_COMPILED) for part in dispatcher node planning; do $(BIN)/python -m benchmarks.$$part || exit; done
+bench: venv ## What the project itself costs, beside its bars: decisions, simulated requests, grants there and back, plans
+	$(WITH_COMPILED) for part in dispatcher simulator node planning; do $(BIN)/python -m benchmarks.$$part || exit; done
 
 gpu-check: venv ## On a machine with an NVIDIA GPU: does what the code assumes of it hold? (MODEL: a folder)
 	@$(BIN)/python -m tools.gpu_check $(if $(MODEL),--model $(MODEL))
