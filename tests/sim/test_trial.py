@@ -98,8 +98,21 @@ def test_the_best_variant_is_found_wherever_it_stands() -> None:
     assert best.load == pytest.approx(capacity(tenants, variants[1].system, SHORT))
 
 
+def test_a_start_that_carries_less_may_lead_to_more() -> None:
+    tenants = (tenant(slo_ms=20, rate_rps=300),)
+
+    def variant(budget: float, *others: Variant) -> Variant:
+        system = scheduled(partial(FixedBatchMps, budget=budget, delay=0.1))
+        return Variant(str(budget), system, lambda number, models: others)
+
+    top = variant(0.5)
+    low, lower = variant(0.2), variant(0.1, top)
+    assert best_of((low, lower), tenants, SHORT).variant is top
+    assert best_of((lower, low), tenants, SHORT).variant is top
+
+
 def test_parameters_are_looked_for_model_by_model_where_each_has_its_own() -> None:
-    tenants = (tenant("small", slo_ms=25, rate_rps=300), tenant("large", rate_rps=60, of=flat(10)))
+    tenants = (tenant("small", slo_ms=15, rate_rps=300), tenant("large", rate_rps=60, of=flat(10)))
     best = best_of(SYSTEMS["triton"], tenants, SHORT)
     of_all = max(capacity(tenants, variant.system, SHORT) for variant in SYSTEMS["triton"])
     assert best.load > of_all

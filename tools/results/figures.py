@@ -47,8 +47,10 @@ class Results:
         return max(among, key=lambda system: self.capacity(mix, system))
 
     def ratio(self, mix: str, over: str, system: str = "dstack") -> float:
-        """How many times the load of another system one carries of a mix."""
-        return self.capacity(mix, system) / max(LEAST_FRACTION, self.capacity(mix, over))
+        """How many times the load of another system one carries of a mix, with the seeds of both."""
+        ours, theirs = (self._capacity_job(f"capacity/{mix}/{name}").fractions for name in (system, over))
+        seeds = min(len(ours), len(theirs))
+        return mean(ours[:seeds]) / max(LEAST_FRACTION, mean(theirs[:seeds]))
 
     def gain(self, mixes: Iterable[str], over: str) -> float:
         """The ratio to a system: the geometric mean over mixes."""

@@ -15,7 +15,6 @@ from tools.results.study import (
     NOISE,
     OURS,
     OVERLOAD,
-    POOLS,
     RESOLUTION,
     SEEDS,
     WARMUP_S,
@@ -89,9 +88,9 @@ that answers every request in time, on the GPU%s of the surfaces; with one in a 
 *Capacity* is the largest load at which **every** model of the mix has {100 * ATTAINMENT:.0f} % of its
 requests answered within its SLO, found to {RESOLUTION:.2%} of the bound; dropped requests are missed ones.
 Poisson arrivals, {LEAST_DURATION_S:.0f} s or until the rarest model had {LEAST_REQUESTS} requests; the first
-{WARMUP_S:.0f} s do not count. `dstack`: the mean of {len(SEEDS)} seeds; its pools of three and four lanes: of
-{len(FEWER_SEEDS)}, as with other arrivals or noise and on the mixes V-n; all else: one seed, with the best of
-the parameters tried."""
+{WARMUP_S:.0f} s do not count. `dstack`: the mean of {len(SEEDS)} seeds; all else, and it with other arrivals,
+with noise and on the mixes V-n: of {len(FEWER_SEEDS)}, with the parameters that are best with the first of
+them. Ratios are of the seeds that both have."""
 
     def _claims(self) -> str:
         lines = ["## What was asked, and what came out", "", "| asked | here |", "|---|---|"]
@@ -247,8 +246,7 @@ _CAPACITY_COMMAND = f"""\
 `make results` writes the scenarios to `build/results`; T is in the last row. What the command prints differs
 by chance from what is here, mostly by a hundredth or two: its arrivals are others, as it adds the number of
 the GPU to the seed. The row dstack is the mean of the seeds
-{", ".join(map(str, SEEDS))}, the rows {", ".join(POOLS)} of {", ".join(map(str, FEWER_SEEDS))}; those of
-all other policies are of seed {SEEDS[0]} alone."""
+{", ".join(map(str, SEEDS))}, all other rows are of {", ".join(map(str, FEWER_SEEDS))}."""
 
 
 _PLANNING = """\

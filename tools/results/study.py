@@ -13,8 +13,9 @@ from kneescale.sim.tenant import Tenant, workloads_of
 from kneescale.sim.trial import Trial, capacity
 from tools.results.mixes import Models
 
-#: What the product's dispatcher carries with free lanes is tried with all of these seeds, what its pools of
-#: lanes do, and it under other conditions, with the first three, the others with the first.
+#: What the product's dispatcher carries with free lanes is tried with all of these seeds; it under other
+#: conditions, and all other systems, with the first three; what it carries without one of its parts with the
+#: first alone.
 SEEDS = (1, 2, 3, 4, 5, 6)
 FEWER_SEEDS = SEEDS[:3]
 POOLS = ("dstack-4-lanes", "dstack-3-lanes")
@@ -79,7 +80,7 @@ def jobs(
 def _seeds_of(system: str) -> Sequence[int]:
     if system == "dstack":
         return SEEDS
-    return FEWER_SEEDS if system in POOLS else SEEDS[:1]
+    return SEEDS[:1] if system in ABLATIONS else FEWER_SEEDS
 
 
 def _further(name: str, models: Models) -> dict[str, Job]:

@@ -36,17 +36,18 @@ class Timeline:
     """Free GPU% as a step function of time, from now on."""
 
     def __init__(self, device: DeviceState, now_ns: int) -> None:
-        self._times_ns = [now_ns]
-        self._free_percents = [device.free_percent]
-        free_percent = device.free_percent
+        step_ns, free_percent = now_ns, device.free_percent
+        self._times_ns = [step_ns]
+        self._free_percents = [free_percent]
         for end_ns, _, gpu_percent in device.ends:
             free_percent += gpu_percent
             # What should have ended holds its GPU% still: it may be free in a moment, not now.
             end_ns = max(end_ns, now_ns + 1)
-            if end_ns == self._times_ns[-1]:
+            if end_ns == step_ns:
                 self._free_percents[-1] = free_percent
             else:
-                self._times_ns.append(end_ns)
+                step_ns = end_ns
+                self._times_ns.append(step_ns)
                 self._free_percents.append(free_percent)
 
     def reserve(self, start_ns: int, duration_ns: int, gpu_percent: int) -> None:
