@@ -73,7 +73,7 @@ def test_more_load_takes_more(scenario: Path, capsys: pytest.CaptureFixture[str]
 def test_a_wrong_name_is_explained(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["simulate", str(scenario), "--autoscale", "--autoscaler", "keda"])
-    assert "no autoscaler 'keda': use of kneescale, hpa-cpu" in capsys.readouterr().err
+    assert "no autoscaler 'keda': use some of kneescale, hpa-cpu" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", [("--policy", "triton"), ("--lanes", "3")])

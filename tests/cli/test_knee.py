@@ -7,6 +7,7 @@ import pytest
 
 from kneescale.cli import knee
 from kneescale.cli.main import main
+from kneescale.core.surfaces.catalog import lookup
 
 CSV = """\
 model,batch,gpu_percent,latency_ms
@@ -67,6 +68,14 @@ def test_a_run_between_the_points_says_how_far_off_it_can_be(
     assert main(["knee", str(profiles), "--slo-ms", "28"]) == 0
     _, row = capsys.readouterr().out.splitlines()
     assert row.split()[3:9] == ["20", "4", "13.71", "12", "to", "16"]
+
+
+def test_the_figures_that_come_with_the_product_need_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knee", "shipped", "--model", "resnet50", "--output", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["model"], row["product"]) == ("resnet50", "V100-SXM2-16GB")
+    surface = lookup("resnet50", "V100-SXM2-16GB").surface()
+    assert row["latency_ms"] == pytest.approx(surface.latency_ms(row["gpu_percent"], row["batch"]), abs=1e-3)
 
 
 def test_json_has_the_same(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:

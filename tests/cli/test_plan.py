@@ -120,7 +120,7 @@ def test_what_no_number_of_gpus_keeps_is_said(scenario: Path, capsys: pytest.Cap
     assert main(["plan", str(scenario)]) == 0
     headline, misses = capsys.readouterr().out.splitlines()[:2]
     assert headline.startswith("2 GPUs would still miss SLOs, ")
-    assert misses.startswith("even loaded to 30 %, fewer than 99 % are in time of m0 ")
+    assert misses.startswith("even with no GPU loaded above 30 %, fewer than 99 % are in time of m0 (")
 
 
 def test_of_many_models_the_summary_has_the_first(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from kneescale.cli.scenario_file import read_scenario
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.units import GIB
 from kneescale.sim.scenario import Bursty, Poisson, Scenario, ScenarioGpu, Trace, Uniform
 
 PROFILES = """\
@@ -92,7 +93,8 @@ def test_arrivals_are_poisson_unless_said(arrivals: str, read_as: object, tmp_pa
 
 def test_gpus_of_several_products_have_a_surface_each(tmp_path: Path) -> None:
     scenario = read(tmp_path, ON_PRODUCTS, PROFILES_OF_PRODUCTS)
-    assert scenario.gpus == (ScenarioGpu("x", "V100"), ScenarioGpu("y", "T4"))
+    # Nothing is known of a "V100" without more to its name; a T4 has the 16 GB of its datasheet.
+    assert scenario.gpus == (ScenarioGpu("x", "V100"), ScenarioGpu("y", "T4", 16e9 / GIB))
     model = scenario.models[0]
     assert model.surface is model.surfaces["V100"]
     assert model.surfaces["T4"].latency_ms(100, 1) == 9
@@ -110,6 +112,7 @@ def test_shipped_profiles_have_their_product(tmp_path: Path) -> None:
         tmp_path, "profiles: shipped\nmodels: [{name: a, profile: resnet50, slo_ms: 60, rate: 10}]"
     )
     assert scenario.gpus[0].product in scenario.models[0].surfaces
+    assert scenario.gpus[0].memory_gib == pytest.approx(16e9 / GIB)
 
 
 def test_a_trace_has_the_rates(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_picture_that_fails_after_all_costs_no_result(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--policy", "dstakc"), "no policy 'dstakc': use all, or of dstack,"),
+        (("--policy", "dstakc"), "no policy 'dstakc': use all, or some of dstack,"),
         *(
             (("--load", load), f"must be a number from 0.001 to 1e+06, not '{load}'")
             for load in ("0", "much", "1e300")

@@ -205,5 +205,5 @@ def _autoscalers(text: str) -> Sequence[str]:
     names = text.split(",")
     for name in names:
         if name not in AUTOSCALERS:
-            raise argparse.ArgumentTypeError(f"no autoscaler {name!r}: use of {', '.join(AUTOSCALERS)}")
+            raise argparse.ArgumentTypeError(f"no autoscaler {name!r}: use some of {', '.join(AUTOSCALERS)}")
     return list(dict.fromkeys(names))

@@ -27,7 +27,7 @@ _HELP = """\
 Reads a scenario and says by what factor all of its rates could grow before no schedule whatever could carry
 them: the optimum of a linear programme over each model's GPU% and batch, in runs that end within the SLO,
 at the GPU%s that its profile has: of a coarse one, those in between may carry a little more.
-Loads of 1 and more are carried by some schedule at best; a load below 1 by none.
+Where that factor is 1 or more some schedule may carry the scenario's rates, where it is below 1 none does.
 
   fluid bound        GPU area (GPU% x time), and memory where it is given, are the only limits
   temporal           every run has a whole GPU, one at a time

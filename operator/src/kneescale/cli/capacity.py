@@ -29,7 +29,7 @@ attainment, under each policy and with those of its parameters that suit the sce
 of the fluid bound that this is. Dropped requests count as missed. With several GPUs, each must carry it;
 models are placed for the load at which the bound fills the GPUs as far as the operator does. What comes last
 may be answered after the end, up to an SLO later, which makes a load look larger, by a twentieth at most: a
-trace is played again and again at loads at which it would count less than {LEAST_SLOS} of the longest SLO;
+trace is played again and again at loads at which it would count less than {LEAST_SLOS} times the longest SLO;
 for other arrivals a run that does so is told on stderr."""
 
 _EXAMPLES = """\
@@ -85,8 +85,8 @@ def _tell_if_short(scenario: Scenario, trial: Trial) -> None:
     least_s = LEAST_SLOS * longest_slo_ms / MS_PER_S
     if counted_s < least_s and not isinstance(trial.arrivals, Trace):
         sys.stderr.write(
-            f"kneescale: loads look larger than they are: {counted_s:g} s count, which are less than "
-            f"{LEAST_SLOS} of the longest SLO: make --duration-s at least {trial.warmup_s + least_s:g}\n"
+            f"kneescale: loads look larger than they are: {counted_s:g} s count, which is less than "
+            f"{LEAST_SLOS} times the longest SLO: make --duration-s at least {trial.warmup_s + least_s:g}\n"
         )
 
 

@@ -9,7 +9,7 @@ from typing import TextIO
 from kneescale.api.conditions import ConditionStatus
 from kneescale.api.inference_model import KIND, InferenceModel
 from kneescale.api.meta import full_name
-from kneescale.cli.cluster import read_cluster, read_objects
+from kneescale.cli.cluster import RESOURCES, read_cluster, read_objects
 from kneescale.cli.command import Subcommands, add_output_argument, new_parser, write_json
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InvalidInputError
@@ -23,11 +23,11 @@ Says in plain words why an InferenceModel is as it is: what was asked for, what 
 arrives, what was decided and where it runs. Then asks the operator's own plan what it would be with twice the
 traffic, another SLO, one replica or one GPU more. It reads the cluster with kubectl and changes nothing."""
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   kneescale explain resnet50
   kneescale explain resnet50 --namespace vision --context production
-  kubectl get inferencemodels,modelprofiles,gpuschedules,resourceslices,nodes,pods,jobs,resourceclaims \\
+  kubectl get {RESOURCES} \\
     -A -o json > objects.json && kneescale explain resnet50 --objects objects.json"""
 
 _MARKS = {ConditionStatus.TRUE: "yes", ConditionStatus.FALSE: "NO", ConditionStatus.UNKNOWN: "?"}

@@ -22,8 +22,8 @@ from kneescale.core.planning.configuration import gather_ms
 from kneescale.core.planning.fleet import gpus_at_least
 from kneescale.core.planning.fluid import GpuPool, Workload
 from kneescale.core.planning.lanes import paper_lanes
-from kneescale.core.surfaces.gpu_products import gpu_product, has_datasheet
-from kneescale.core.units import GIB, PERMILLE
+from kneescale.core.surfaces.gpu_products import datasheet_gib, has_datasheet
+from kneescale.core.units import PERMILLE
 from kneescale.sim.busiest import busiest
 from kneescale.sim.pools import choose_pools
 from kneescale.sim.scenario import Bursty, Poisson, Scenario, Shaped, Trace
@@ -133,7 +133,7 @@ def _memory_gib(scenario: Scenario, product: str, needed_gib: float) -> float:
     if given:
         return min((gib for gib in given if gib >= needed_gib), default=max(given))
     if has_datasheet(product):
-        return gpu_product(product).memory_bytes / GIB
+        return datasheet_gib(product)
     if any(model.memory_gib for model in scenario.models):
         raise InvalidInputError(
             f"nobody says how much memory one {product or 'GPU'} has: list one under gpus with its memory_gib"

@@ -15,7 +15,7 @@ from kneescale.cli.command import (
     write_json,
 )
 from kneescale.cli.limits import RATE_RPS, SLO_MS, number
-from kneescale.cli.profiles import Profile, read_profiles
+from kneescale.cli.profiles import SHIPPED, Profile, read_profiles, shipped_profiles
 from kneescale.cli.table import write_table
 from kneescale.core.errors import InfeasibleError, InvalidInputError
 from kneescale.core.planning.configuration import efficient_configuration
@@ -38,10 +38,12 @@ Reads measured latency surfaces and says for each model, on each GPU product:
   GPU area    the part of a GPU (GPU% x time) that the rate takes; without a rate, one batch per SLO
 
 PROFILES is a CSV file with the columns model, batch, gpu_percent, latency_ms and, for several GPU products,
-product (in any order; holes are filled on the slow side), or ModelProfile resources in a .yaml file."""
+product (in any order; holes are filled on the slow side), ModelProfile resources in a .yaml file, or
+`shipped`: the figures that come with the product, of a V100-SXM2-16GB."""
 
 _EXAMPLES = """\
 examples:
+  kneescale knee shipped --slo-ms 70
   kneescale knee profiles.csv --slo-ms 50 --plot knee.png
   kneescale knee profiles.csv --model resnet50 --slo-ms 60 --rate 120 --output json
   kubectl get modelprofiles.kneescale.dev resnet50 -o yaml > p.yaml; kneescale knee p.yaml"""
@@ -77,7 +79,9 @@ def add_to(subcommands: Subcommands) -> None:
         description=_HELP,
         examples=_EXAMPLES,
     )
-    parser.add_argument("profiles", metavar="PROFILES", type=Path, help="CSV, or ModelProfile YAML")
+    parser.add_argument(
+        "profiles", metavar="PROFILES", type=Path, help="CSV, ModelProfile YAML, or `shipped`"
+    )
     parser.add_argument("--model", metavar="M", help="only this model")
     parser.add_argument("--product", metavar="P", help="only this GPU product")
     parser.add_argument(
@@ -88,7 +92,7 @@ def add_to(subcommands: Subcommands) -> None:
         help="latency SLO (default: %(default)g)",
     )
     parser.add_argument(
-        "--rate", metavar="R", type=number(*RATE_RPS), help="requests per second (default: not known)"
+        "--rate", metavar="R", type=number(*RATE_RPS), help="items per second (default: not known)"
     )
     add_output_argument(parser)
     add_plot_argument(parser, "also draw each model's latency over GPU%%")
@@ -122,7 +126,8 @@ def _check_rows(profiles: int, arguments: argparse.Namespace) -> None:
 
 def _chosen(arguments: argparse.Namespace) -> Sequence[Profile]:
     model, product = arguments.model, arguments.product
-    profiles = read_profiles(arguments.profiles)
+    is_shipped = arguments.profiles == Path(SHIPPED)
+    profiles = shipped_profiles() if is_shipped else read_profiles(arguments.profiles)
     chosen = [each for each in profiles if model in (None, each.model) and product in (None, each.product)]
     if not chosen:
         asked = f"model {model}" if model else "profile"

@@ -30,7 +30,8 @@ With a recorded trace that is for its busiest {COUNTED_S:g} s, with a rate that 
                which leaves room for bursts; large models have replicas. Where a model, as simulated, still
                has less than {100 * ATTAINMENT:g} % of its requests in time, they are loaded less, down to
                {_LOADS[-1] / 10:g} %; where that does not do either, the plan says so.
-               Each has the least memory that the scenario lists of the product and every model fits in
+               Each has the least memory that the scenario lists of the product and every model fits in, or
+               else the datasheet's
   bound        the fewest at {_LOADS[0] / 10:g} % by the fluid bound and memory, and for any schedule at all
   P99, attainment  of a simulated run with the lanes asked for; of many GPUs, on {MOST_GPUS} of them
   lanes        with --lanes: the GPU%s that each worker holds, chosen for the models on a GPU together. Each

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from math import floor
 from typing import TextIO
 
 from kneescale.cli.fleet_plan import Plan
@@ -75,14 +76,15 @@ def _summary(plan: Plan) -> Iterator[str]:
     usual = f"{PLANNED_LOADS_PERMILLE[0] / 10:g} %"
     yield (
         f"{gpus} {'would still miss SLOs' if plan.missed else 'needed'}, "
-        f"{100 * plan.utilization:.3g} % of their area in use; "
+        f"{100 * plan.utilization:.3g} % of {'its' if len(plan.gpus) == 1 else 'their'} area in use; "
         f"no fewer than {plan.bound} by the fluid bound at {usual}, {plan.bound_any_schedule} at any load"
     )
     if plan.missed:
         worst_first = sorted(plan.missed.items(), key=lambda missed: missed[1])
-        misses = _some([f"{name} {100 * attained:.3g} %" for name, attained in worst_first])
+        misses = _some([f"{name} ({floor(1e4 * attained) / 100:g} %)" for name, attained in worst_first])
         least = f"{PLANNED_LOADS_PERMILLE[-1] / 10:g} %"
-        yield f"even loaded to {least}, fewer than {100 * ATTAINMENT:g} % are in time of {misses}"
+        asked = f"{100 * ATTAINMENT:g} %"
+        yield f"even with no GPU loaded above {least}, fewer than {asked} are in time of {misses}"
     elif plan.load_permille < PLANNED_LOADS_PERMILLE[0]:
         load = f"{plan.load_permille / 10:g} %"
         yield f"loaded to {load} at most: with fewer, as simulated, models miss their SLOs"

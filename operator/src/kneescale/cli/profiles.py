@@ -16,9 +16,13 @@ from kneescale.cli.limits import LATENCY_MS
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import yaml_loader
 from kneescale.core.errors import InvalidInputError
+from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import Point
 from kneescale.core.units import PERCENT, WHOLE_GPU_PERCENT
 from kneescale.plan import profiles as operators
+
+#: What stands in place of a file for the figures that come with the product.
+SHIPPED = "shipped"
 
 #: More than any was measured with, less than what the planner's sums bear.
 _MAX_BATCH = 1024
@@ -48,6 +52,11 @@ class Profile:
     def title(self) -> str:
         """Which one it is, in words."""
         return f"{self.model} on {self.product}" if self.product else self.model
+
+
+def shipped_profiles() -> list[Profile]:
+    """The figures that come with the product."""
+    return [Profile(model.name, model.product, model.surface().points) for model in catalog()]
 
 
 def read_profiles(path: Path) -> list[Profile]:
@@ -144,7 +153,7 @@ def _members(document: yaml.Node) -> Sequence[yaml.Node]:
 
 def _model_profile(resource: object) -> ModelProfile:
     if not isinstance(resource, Mapping) or resource.get("kind") != KIND:
-        raise InvalidInputError(f"is not a {KIND}")
+        raise InvalidInputError(f"is not a {KIND} (a scenario is for bound, plan, simulate and capacity)")
     if resource.get("apiVersion") != API_VERSION:
         raise InvalidInputError(f"apiVersion must be {API_VERSION}, not {resource.get('apiVersion')!r}")
     return parse_model_profile(resource)

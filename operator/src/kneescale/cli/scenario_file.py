@@ -3,19 +3,17 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from kneescale.cli.csv_rows import Row, rows
 from kneescale.cli.limits import RATE_RPS, SLO_MS
-from kneescale.cli.profiles import read_profiles
+from kneescale.cli.profiles import SHIPPED, read_profiles, shipped_profiles
 from kneescale.cli.text_files import open_text
 from kneescale.cli.yaml_values import Value, read_yaml
 from kneescale.core.errors import InfeasibleError, InvalidInputError
-from kneescale.core.surfaces.catalog import catalog
-from kneescale.core.surfaces.gpu_products import has_datasheet
+from kneescale.core.surfaces.gpu_products import datasheet_gib, has_datasheet
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import NS_PER_S
 from kneescale.sim.scenario import (
@@ -30,9 +28,6 @@ from kneescale.sim.scenario import (
     Uniform,
 )
 from kneescale.sim.shapes import SHAPES
-
-#: What to write as `profiles` for the figures that come with the product.
-SHIPPED = "shipped"
 
 _PATTERNS: Mapping[str, Arrivals] = {
     "uniform": Uniform(),
@@ -124,21 +119,15 @@ def no_surface(product: str, surfaces: Iterable[str]) -> str:
 def _profiles(value: Value) -> _ByName:
     name = value.text()
     if name == SHIPPED:
-        return _shipped()
-    with _named_by(value):
-        read = read_profiles(value.path.parent / name)
+        read = shipped_profiles()
+    else:
+        with _named_by(value):
+            read = read_profiles(value.path.parent / name)
     profiles: _ByName = {}
     for profile in read:
         surface = LatencySurface.from_points(profile.points)
         for known_as in {profile.model, profile.uri or profile.model}:
             profiles.setdefault(known_as, []).append((profile.product, surface))
-    return profiles
-
-
-def _shipped() -> _ByName:
-    profiles: _ByName = {}
-    for model in catalog():
-        profiles.setdefault(model.name, []).append((model.product, model.surface()))
     return profiles
 
 
@@ -180,11 +169,13 @@ def _gpus(
         products = [product]
     if len(products) > 1:
         raise place.fault(f"must be a list of name and product: there are profiles on {', '.join(products)}")
-    return tuple(ScenarioGpu(f"gpu{index}", products[0]) for index in range(number))
+    memory_gib = datasheet_gib(products[0])
+    return tuple(ScenarioGpu(f"gpu{index}", products[0], memory_gib) for index in range(number))
 
 
 def _gpu(name: str, fields: Mapping[str, Value]) -> ScenarioGpu:
-    return ScenarioGpu(name, fields["product"].text(), _memory_gib(fields, inf))
+    product = fields["product"].text()
+    return ScenarioGpu(name, product, _memory_gib(fields, datasheet_gib(product)))
 
 
 def _memory_gib(fields: Mapping[str, Value], missing: float) -> float:

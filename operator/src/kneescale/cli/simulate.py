@@ -20,10 +20,15 @@ from kneescale.sim.systems import Variant
 
 _HELP = f"""\
 Simulates a scenario, request by request, under each policy: the product's own dispatcher (dstack: the code
-that the node agent runs) and other systems, each with those of its parameters that suit the scenario best.
+that the node agent runs) and other systems, each with those of its parameters that suit the scenario best
+(of Triton's, of four sets for all models alike; `kneescale capacity` looks for those of each model).
 The same seed gives the same arrivals to all, and the same result again.
 
-  attainment   the share of all requests, dropped ones included, that were answered within the SLO
+  attainment   the share of a model's requests, dropped ones included, that were answered within its SLO; of
+               a policy, the worst model's
+  dropped      requests refused, for they could not be in time
+  goodput      requests a second answered within the SLO
+  P50, P99     how long those that were answered took
   utilization  the part of all GPUs, also the idle ones, that the answers would take at their cheapest: useful
                work
   fairness     Jain's index of what each model had of what weighted fair GPUs owe it

@@ -152,7 +152,7 @@ def _policies(text: str) -> Sequence[str]:
     names = text.split(",")
     for name in names:
         if name not in SYSTEMS:
-            raise argparse.ArgumentTypeError(f"no policy {name!r}: use all, or of {', '.join(SYSTEMS)}")
+            raise argparse.ArgumentTypeError(f"no policy {name!r}: use all, or some of {', '.join(SYSTEMS)}")
     return list(dict.fromkeys(names))
 
 

@@ -1,9 +1,10 @@
 """GPU products: what their vendor's datasheets say of them."""
 
 from dataclasses import dataclass
+from math import inf
 
 from kneescale.core.errors import InvalidInputError
-from kneescale.core.units import WHOLE_GPU_PERCENT
+from kneescale.core.units import GIB, WHOLE_GPU_PERCENT
 
 #: SMs that share a texture processing cluster: MPS gives clients whole ones. Seen on an H200 with driver
 #: 580.159.04: of 132 SMs clients of 10, 20, 30, 50 and 70 GPU% got 12, 26, 38, 66 and 92.
@@ -61,6 +62,11 @@ _BY_NAME = {product.name: product for product in _PRODUCTS}
 def has_datasheet(name: str) -> bool:
     """Whether `gpu_product` knows the product."""
     return name in _BY_NAME
+
+
+def datasheet_gib(name: str) -> float:
+    """The memory of the product of that name in GiB; without a datasheet nothing limits it."""
+    return _BY_NAME[name].memory_bytes / GIB if name in _BY_NAME else inf
 
 
 def gpu_product(name: str) -> GpuProduct:
