@@ -17,7 +17,7 @@ from kneescale.core.dispatching.policies import policy_named
 from kneescale.core.planning.configuration import choose_configuration
 from kneescale.core.surfaces.catalog import CatalogModel, catalog
 from kneescale.core.surfaces.surface import doubling_batches
-from kneescale.core.units import MS_PER_S, NS_PER_US, ms_to_ns
+from kneescale.core.units import MS_PER_S, NS_PER_MS, NS_PER_US, ms_to_ns
 from kneescale.core.wire import Role
 
 LANES = tuple(range(10, 101, 10))
@@ -25,6 +25,8 @@ MAX_BATCH = 16
 SLO_FACTOR = 4
 AREA_SHARE = 0.5
 SECONDS = 5
+#: As the agent's: what follows a run on its lane is decided before it ends.
+LEAD_NS = NS_PER_MS
 #: What a decision may take on average, in microseconds, by the number of models.
 BARS_US = {8: 20, 50: 100}
 
@@ -33,7 +35,7 @@ class TimedLoop(DeviceLoop):
     """Notes how long each decision takes: what to refuse, then what to grant."""
 
     def __init__(self, loads: dict[str, Load]) -> None:
-        super().__init__(Dispatcher(policy_named("SpatioTemporal")), loads)
+        super().__init__(Dispatcher(policy_named("SpatioTemporal"), LEAD_NS), loads)
         self.took_ns: list[int] = []
 
     def decide(self, now_ns: int) -> tuple[list[Refused], list[Granted]]:

@@ -96,8 +96,8 @@ def test_a_run_of_few_slos_is_told(scenario: Path, capsys: pytest.CaptureFixture
     asked = ("capacity", str(scenario), "--warmup-s", "0.5")
     assert main([*asked, "--duration-s", "1"]) == 0
     assert capsys.readouterr().err == (
-        "kneescale: loads look larger than they are: 0.5 s count, which is less than 20 times the longest SLO: "
-        "make --duration-s at least 1.5\n"
+        "kneescale: loads look larger than they are: 0.5 s count, which is less than 20 times the longest "
+        "SLO: make --duration-s at least 1.5\n"
     )
     assert main([*asked, "--duration-s", "1.5"]) == 0
     assert capsys.readouterr().err == ""

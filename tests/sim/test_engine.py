@@ -107,6 +107,18 @@ def test_a_loop_that_is_fed_in_parts_does_what_it_does_at_once(
         assert np.isinf(waits_ms).sum() == record.dropped[model]
 
 
+def test_what_came_while_the_scheduler_was_blocked_waits() -> None:
+    tenants = (tenant("holds", of=flat(10)), tenant("waits", of=flat(10)))
+    loop = Loop(tenants, dispatched(tenants), no_noise())
+    loop.feed(Requests([np.array([0]), np.array([2 * MS])]))
+    loop.run(5 * MS, Journal(loop.arrivals_ns))
+    assert not loop.is_idle(0)
+    assert not loop.is_idle(1)
+    loop.run(50 * MS, Journal(loop.arrivals_ns))
+    assert loop.is_idle(0)
+    assert loop.is_idle(1)
+
+
 def waits_by_number(record: Record, model: int) -> list[float]:
     numbers = [run.first + place for run in record.runs if run.model == model for place in range(run.batch)]
     return [wait for _, wait in sorted(zip(numbers, record.waits_ms(model).tolist(), strict=True))]

@@ -8,7 +8,6 @@ import pytest
 from harness.checkout import ROOT
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.sim.outcome import ModelOutcome, Outcome
-from kneescale.sim.systems import SYSTEMS
 from tools.results.__main__ import SHIPPED, main, measured_source
 from tools.results.autoscaling import TITLE
 from tools.results.figures import Results
@@ -39,7 +38,6 @@ def page_of(source: Source) -> str:
         measured=list(measured),
         unseen=list(unseen),
         fresh=list(fresh),
-        systems=list(SYSTEMS),
         durations_s={name: duration_s(models) for name, models in {**measured, **unseen}.items()},
         autoscaling=TITLE,
     )

@@ -12,7 +12,6 @@ from kneescale.cli.profiles import read_profiles
 from kneescale.core.surfaces.catalog import catalog
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.sim.mixes import PAPER_MIXES
-from kneescale.sim.systems import SYSTEMS
 from tools.results.autoscaling import run_autoscaling, with_section
 from tools.results.figures import Results
 from tools.results.mixes import Models, fresh_mixes, measured_mixes, unseen_mixes
@@ -67,7 +66,6 @@ def _whole_page(profiles: Path | None, source: Source) -> str:
         measured=list(measured),
         unseen=list(unseen),
         fresh=list(fresh),
-        systems=list(SYSTEMS),
         durations_s={name: duration_s(models) for name, models in mixes.items()},
         autoscaling=run_autoscaling(DOCS),
     )

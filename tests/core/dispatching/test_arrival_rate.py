@@ -34,6 +34,14 @@ def test_items_that_come_at_once_share_their_gap() -> None:
     assert rate.gap_ns == GAP_NS
 
 
+def test_a_rate_is_of_items_however_many_come_at_once() -> None:
+    rate = ArrivalRate()
+    for number in range(1, 200):
+        rate.arrived(1 if number % 2 else 8, 9 * GAP_NS * number)
+    # Nine items in the time of two arrivals.
+    assert rate.gap_ns == pytest.approx(2 * GAP_NS, rel=0.2)
+
+
 def test_even_arrivals_are_counted_on() -> None:
     rate = rate_of(*[GAP_NS] * 20)
     assert rate.last_start_ns(2, 25 * GAP_NS) == pytest.approx(23 * GAP_NS)

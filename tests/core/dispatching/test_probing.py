@@ -22,6 +22,11 @@ def serve(device: Dispatcher, at_ns: int) -> None:
     device.done("a", granted.grant.grant_id, at_ns, ended_ns, ended_ns)
 
 
+def test_who_profiles_does_not_say_what_counts_as_of_late() -> None:
+    alone = dispatcher(a=serving(slo_ms=50)).scoreboard.window_ns
+    assert dispatcher(a=serving(slo_ms=50), p=profiling()).scoreboard.window_ns == alone
+
+
 def test_a_probe_runs_at_once_on_an_idle_device_and_alone() -> None:
     device = dispatcher(a=serving(), p=profiling())
     (granted,) = ask(device, lasts_ms=2000)

@@ -43,6 +43,20 @@ def test_a_steady_load_has_its_share() -> None:
     assert board.busy_share(20_000) == pytest.approx(0.3, rel=0.02)
 
 
+def test_another_session_leaves_all_shares_what_they_are() -> None:
+    board = scoreboard()
+    board.charge("a", 30, 1000, 0)
+    board.charge("b", 10, 1000, 0)
+    board.refuse(5_000, 0)
+
+    def shares() -> tuple[float, ...]:
+        return board.busy_share(0), board.refused_share(0), board.area("a") / board.area("b")
+
+    before = shares()
+    board.set_session(SESSION_NS // 20)
+    assert shares() == pytest.approx(before)
+
+
 def test_an_idle_device_is_not_busy_for_long() -> None:
     board = scoreboard()
     board.charge("a", 100, 1000, 0)

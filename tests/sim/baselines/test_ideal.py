@@ -1,4 +1,5 @@
 from kneescale.sim.baselines.ideal import ideal
+from kneescale.sim.spans import spans_of
 from tests.sim.serving import MS, flat, serve_system, surface, tenant
 
 #: An item costs 10 ms of the whole GPU, and takes at least 10 ms.
@@ -16,6 +17,14 @@ def ends_ms(*slos_ms: float, arrivals_ms: list[list[float]]) -> dict[str, list[f
 
 def test_one_request_after_the_other() -> None:
     assert ends_ms(50, arrivals_ms=[[0, 1, 40]]) == {"0": [10, 20, 50]}
+
+
+def test_what_ran_can_be_drawn() -> None:
+    record = serve_system(ideal, [tenant(of=SERIAL)], [0, 5])
+    assert [(span.gpu_percent, span.start_ns, span.end_ns) for span in spans_of(record)] == [
+        (100, 0, 10 * MS),
+        (100, 10 * MS, 20 * MS),
+    ]
 
 
 def test_an_earlier_deadline_takes_the_gpu_away() -> None:

@@ -53,7 +53,7 @@ class Dispatched:
         """Tell the dispatcher."""
         self._dispatcher.arrived(self._names[model], 1, arrived_ns)
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """Tell the dispatcher."""
         name = self._names[run.model]
         self._dispatcher.done(name, run.tag, run.started_ns, run.end_ns, run.end_ns)
@@ -66,7 +66,7 @@ class Dispatched:
             grant = granted.grant
             yield Start(self._numbers[granted.partition], grant.batch, grant.gpu_percent, grant.grant_id)
 
-    def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
+    def wake_ns(self, now_ns: int) -> int | None:
         """When the dispatcher wants to be asked again."""
         return self._dispatcher.next_wake_ns(now_ns)
 

@@ -138,12 +138,13 @@ class Loop:
             self._carry_out(now_ns, recorder)
             if recorder.is_over:
                 return
-            self._wake_ns = scheduler.wake_ns(self._queues, now_ns)
+            self._wake_ns = scheduler.wake_ns(now_ns)
             assert self._wake_ns is None or self._wake_ns > now_ns, "a scheduler would be woken for ever"
 
     def is_idle(self, model: int) -> bool:
-        """Whether nothing of the model waits or runs."""
-        return not self._queues.length(model) and all(run.model != model for run in self._gpu.runs)
+        """Whether nothing of the model waits or runs; what came while the scheduler was blocked waits too."""
+        is_queued = self._queues.length(model) or model in self._models[self._next :]
+        return not is_queued and all(run.model != model for run in self._gpu.runs)
 
     def _take_arrivals(self, now_ns: int) -> None:
         while self._times[self._next] <= now_ns:
@@ -154,7 +155,7 @@ class Loop:
     def _end_runs(self, now_ns: int, recorder: Recorder) -> None:
         for run in self._gpu.take_ended(now_ns):
             recorder.end(run)
-            self._scheduler.ended(run, self._queues)
+            self._scheduler.ended(run)
 
     def _carry_out(self, now_ns: int, recorder: Recorder) -> None:
         for command in self._scheduler.decide(self._queues, self._gpu, now_ns):

@@ -34,7 +34,6 @@ class Gpu:
 
     def start(self, run: Run) -> None:
         """Start a batch, at its `started_ns`."""
-        run.since_ns, run.share_percent = run.started_ns, float(run.gpu_percent)
         latencies_ns = self._latencies_ns.setdefault((run.model, run.batch), {})
         self._set_end(run, latencies_ns)
         self._runs[run] = latencies_ns

@@ -58,7 +58,6 @@ def mix(
     shares: Sequence[float] | None = None,
     *,
     slos_ms: Mapping[str, float] | None = None,
-    product: str = "",
 ) -> tuple[ScenarioModel, ...]:
     """Models by name, each with its share of one GPU's area, by default all alike, and its SLO."""
     shares = shares or [1 / len(surfaces)] * len(surfaces)
@@ -70,7 +69,7 @@ def mix(
             rate_rps=area_rate_rps(surface, slos_ms[name], share),
             weight=1,
             surface=surface,
-            surfaces={product: surface},
+            surfaces={"": surface},
         )
         for (name, surface), share in zip(surfaces.items(), shares, strict=True)
     )

@@ -32,7 +32,7 @@ class Run:
         self.end_ns = end_ns
         #: What it has now, how long all of it would take with that, and the part of its work that was left at
         #: `since_ns`, when that last changed.
-        self.share_percent = 0.0
+        self.share_percent = float(gpu_percent)
         self.whole_ns = 0.0
         self.left = 1.0
-        self.since_ns = 0
+        self.since_ns = started_ns

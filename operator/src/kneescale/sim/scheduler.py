@@ -38,7 +38,7 @@ class Scheduler(Protocol):
     def arrived(self, model: int, arrived_ns: int) -> None:
         """A request joined the tail of the model's queue."""
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """A batch ended, at `run.end_ns`."""
 
     def decide(self, queues: Queues, gpu: Gpu, now_ns: int) -> Iterable[Command]:
@@ -47,7 +47,7 @@ class Scheduler(Protocol):
         Each command is carried out before the next one is asked for, so `queues` and `gpu` show it.
         """
 
-    def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
+    def wake_ns(self, now_ns: int) -> int | None:
         """When to be asked again if nothing happens before: later than now; None for never."""
 
     def is_blocked(self, gpu: Gpu) -> bool:

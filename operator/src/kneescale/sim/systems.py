@@ -103,11 +103,6 @@ def _variants(make: Callable[..., Scheduler], **choices: tuple[object, ...]) -> 
     return tuple(_variant(make, parameters) for parameters in combinations)
 
 
-def _alone(make: Callable[..., Scheduler], **parameters: object) -> tuple[Variant]:
-    """The one variant of a system that its name says all about."""
-    return (Variant("", scheduled(partial(make, **parameters))),)
-
-
 def _variant(make: Callable[..., Scheduler], parameters: Mapping[str, object]) -> Variant:
     shown = ", ".join(f"{name} {value}" for name, value in parameters.items())
     return Variant(shown, scheduled(partial(make, **parameters)))
@@ -120,7 +115,7 @@ def product_variants(lanes: int | str, **without: Any) -> tuple[Variant, ...]:  
     """
     if lanes == PAPER:
         return _variants(partial(_as_published, **without), lane_by=(EFFICACY, KNEE))
-    return _alone(dispatched, lanes=lanes, **without)
+    return _variants(partial(dispatched, lanes=lanes, **without))
 
 
 def _as_published(

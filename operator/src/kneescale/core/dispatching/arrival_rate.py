@@ -29,11 +29,13 @@ class ArrivalRate:
         if now_ns < self._last_ns:
             return
         if self._last_ns:
-            self._gaps += self._gaps < RATE_ARRIVALS
             more_ns = (now_ns - self._last_ns) / count - self.gap_ns
-            self.gap_ns += more_ns / self._gaps
-            if self._gaps > 1:
-                self.deviation_ns += (abs(more_ns) - self.deviation_ns) / (self._gaps - 1)
+            if self._gaps:
+                gaps = max(count, min(RATE_ARRIVALS - 1, self._gaps + count - 1))
+                self.deviation_ns += (abs(more_ns) - self.deviation_ns) * count / gaps
+            # Each of the items had that gap.
+            self._gaps = min(RATE_ARRIVALS, self._gaps + count)
+            self.gap_ns += more_ns * count / max(count, self._gaps)
         self._last_ns = now_ns
 
     def promised_items(self, now_ns: int, duration_ns: int) -> float:

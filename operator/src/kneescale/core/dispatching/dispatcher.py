@@ -135,8 +135,11 @@ class Dispatcher:
             self._partition(name).set_terms(self._policy.adapt(terms))
         for name in list(self._device.partitions):
             self._forget_if_gone(name)
+        # Those that profile have no part in what the scoreboard is for.
         sessions = [
-            partition.terms.slo_ns for partition in self._device.partitions.values() if partition.terms
+            partition.terms.slo_ns
+            for partition in self._device.partitions.values()
+            if partition.terms and partition.costs
         ]
         if sessions:
             self._device.scoreboard.set_session(max(sessions))

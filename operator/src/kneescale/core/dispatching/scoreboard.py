@@ -33,9 +33,10 @@ class Scoreboard:
         self.window_ns = 1
 
     def set_session(self, session_ns: int) -> None:
-        """The session from now on: the longest SLO on the device."""
+        """The session from now on: the longest SLO on the device. All shares stay what they are."""
         self._scale_back()
-        self.window_ns = SESSIONS * session_ns
+        before_ns, self.window_ns = self.window_ns, SESSIONS * session_ns
+        self._scale(self.window_ns / before_ns)
 
     def charge(self, partition: str, gpu_percent: int, duration_ns: int, now_ns: int) -> None:
         """Count a run as it starts; a negative duration takes back what it did not use."""
@@ -79,9 +80,11 @@ class Scoreboard:
         return self._last_worth
 
     def _scale_back(self) -> None:
-        factor = exp(-min((self._last_ns - self._from_ns) / self.window_ns, 700.0))
+        self._scale(exp(-min((self._last_ns - self._from_ns) / self.window_ns, 700.0)))
+        self._from_ns = self._last_ns
+        self._last_worth = 1.0
+
+    def _scale(self, factor: float) -> None:
         self._areas = {partition: area * factor for partition, area in self._areas.items()}
         self._total *= factor
         self._refused *= factor
-        self._from_ns = self._last_ns
-        self._last_worth = 1.0

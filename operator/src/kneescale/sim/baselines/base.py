@@ -19,10 +19,10 @@ class Baseline:
     def arrived(self, model: int, arrived_ns: int) -> None:
         """The queues show it."""
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """The GPU shows it."""
 
-    def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
+    def wake_ns(self, now_ns: int) -> int | None:
         """Never."""
         return None
 

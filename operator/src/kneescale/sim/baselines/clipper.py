@@ -36,7 +36,7 @@ class Clipper(Baseline):
         self._largest = [1.0] * len(tenants)
         self._free_since_ns = [0] * len(tenants)
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """Adapt the model's largest batch to how long this one took."""
         model, largest = run.model, self._largest[run.model]
         self._is_busy[model] = False

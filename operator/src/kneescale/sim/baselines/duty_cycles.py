@@ -92,7 +92,7 @@ class DutyCycles(Baseline):
         self._turns = [list(cycle.batches) for cycle in cycles]
         self._is_busy = [False] * len(cycles)
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """Its partition is free."""
         self._is_busy[run.tag] = False
 

@@ -42,7 +42,7 @@ class Greedy(Baseline, ABC):
         self._may_overlap = knee is None
         self._running = [0] * len(tenants)
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """One batch less of its model."""
         self._running[run.model] -= 1
 

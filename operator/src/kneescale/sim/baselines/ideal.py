@@ -46,8 +46,8 @@ class _Loop:
         self._tenants = tenants
         self._work_ns = [tenant.area_per_item / WHOLE_GPU_PERCENT for tenant in tenants]
         self._fastest_ns = [tenant.latency_ns(WHOLE_GPU_PERCENT, 1) for tenant in tenants]
-        #: (deadline, model, number, work left in ns, when it came)
-        self._waiting: list[tuple[int, int, int, float, int]] = []
+        #: (deadline, model, number, work left in ns, all of its work, when it came)
+        self._waiting: list[tuple[int, int, int, float, float, int]] = []
         self._now_ns = 0.0
 
     def run(self, requests: Requests, slowness: Slowness) -> None:
@@ -58,16 +58,16 @@ class _Loop:
                 return
             work_ns = slowness.draw() * self._work_ns[model]
             deadline_ns = arrived_ns + self._tenants[model].slo_ns
-            heapq.heappush(self._waiting, (deadline_ns, model, numbers[model], work_ns, arrived_ns))
+            heapq.heappush(self._waiting, (deadline_ns, model, numbers[model], work_ns, work_ns, arrived_ns))
             numbers[model] += 1
         self._work_until(float("inf"))
 
     def _work_until(self, until_ns: float) -> None:
         waiting = self._waiting
         while waiting and self._now_ns < until_ns:
-            deadline_ns, model, number, work_ns, arrived_ns = waiting[0]
+            deadline_ns, model, number, left_ns, work_ns, arrived_ns = waiting[0]
             start_ns = max(self._now_ns, arrived_ns)
-            done_ns = start_ns + work_ns
+            done_ns = start_ns + left_ns
             end_ns = max(done_ns, arrived_ns + self._fastest_ns[model])
             if end_ns > deadline_ns:
                 heapq.heappop(waiting)
@@ -78,7 +78,7 @@ class _Loop:
                 self._answer(model, number, round(end_ns), round(work_ns))
             else:
                 left_ns = done_ns - until_ns
-                heapq.heapreplace(waiting, (deadline_ns, model, number, left_ns, arrived_ns))
+                heapq.heapreplace(waiting, (deadline_ns, model, number, left_ns, work_ns, arrived_ns))
                 self._now_ns = until_ns
 
     def _answer(self, model: int, number: int, end_ns: int, work_ns: int) -> None:

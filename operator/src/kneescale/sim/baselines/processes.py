@@ -37,7 +37,7 @@ class Processes(Baseline):
         self._idle = [process.instances for process in processes]
         self._wake_ns: int | None = None
 
-    def ended(self, run: Run, queues: Queues) -> None:
+    def ended(self, run: Run) -> None:
         """Its process is free."""
         self._idle[run.model] += 1
 
@@ -57,7 +57,7 @@ class Processes(Baseline):
                 self._idle[model] -= 1
                 yield Start(model, self.batch(model, queues, now_ns), process.gpu_percent)
 
-    def wake_ns(self, queues: Queues, now_ns: int) -> int | None:
+    def wake_ns(self, now_ns: int) -> int | None:
         """When the first wait for more requests is over, as found when last asked to decide."""
         return self._wake_ns
 
