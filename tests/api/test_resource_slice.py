@@ -73,6 +73,7 @@ def test_another_drivers_devices_are_not_ours() -> None:
         ),
         ("capacity", "memory", None, "device node1/gpu0 has no capacity memory"),
         ("capacity", "memory", {"value": "lots"}, "'lots' is no quantity"),
+        ("capacity", "clients", {"value": "0"}, "clients must be at least 1, not 0"),
     ],
 )
 def test_a_device_that_lacks_something_is_refused(group: str, name: str, value: object, error: str) -> None:

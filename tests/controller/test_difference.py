@@ -29,8 +29,8 @@ def being_deleted(found: Object) -> Object:
 
 def deletion(found: Object, grace_s: int | None = None) -> Deletion:
     meta = found["metadata"]
-    ref = ObjectRef(found["apiVersion"], found["kind"], meta.get("namespace", ""), meta["name"])
-    return Deletion(ref, grace_s)
+    namespace, uid = meta.get("namespace", ""), meta.get("uid", "uid-1")
+    return Deletion(ObjectRef(found["apiVersion"], found["kind"], namespace, meta["name"], uid), grace_s)
 
 
 def verbs(desired: Desired, world: World) -> list[str]:
@@ -84,6 +84,9 @@ def test_a_deletion_names_the_very_object() -> None:
     assert write.verb is Verb.DELETE
     assert write.obj["metadata"]["uid"] == "uid-1"
     assert list(difference(Desired(delete=(deletion(service("vad")),)), world_of())) == []
+    another = service("vad")
+    another["metadata"]["uid"] = "uid-of-another"
+    assert list(difference(Desired(delete=(deletion(another),)), world_of(service("vad")))) == []
 
 
 def test_a_deletion_tells_how_long_the_object_may_take_to_end() -> None:

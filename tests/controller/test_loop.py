@@ -15,7 +15,7 @@ from kneescale.controller.listing import list_all, list_all_at_start
 from kneescale.controller.loop import Loop, Pace
 from kneescale.controller.metrics import Metrics
 from kneescale.controller.observe import World
-from kneescale.controller.resources import INFERENCE_MODEL, SERVICE, WATCHED, Object
+from kneescale.controller.resources import INFERENCE_MODEL, POD, SERVICE, WATCHED, Object
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.state import Deletion, Desired, EventNote, ObjectRef, Observed
 from tests.controller.fake_api_server import FakeApiServer, Request
@@ -98,7 +98,10 @@ async def test_a_deletion_gives_the_object_the_time_that_the_plan_says(
 ) -> None:
     api.seed(pod("vad"))
     await list_all(api, world)
-    deletion = Deletion(ObjectRef("v1", "Pod", "shop", "vad-0a"), grace_s=1)
+    seeded = api.find(POD, "vad-0a", "shop")
+    assert seeded is not None
+    uid = seeded["metadata"]["uid"]
+    deletion = Deletion(ObjectRef("v1", "Pod", "shop", "vad-0a", uid), grace_s=1)
     await loop_of(api, world, FakePlan(Desired(delete=(deletion,)))).reconcile()
     assert writes(api) == [("delete", "Pod", "vad-0a")]
     assert api.graces_s == [1]

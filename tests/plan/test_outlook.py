@@ -122,6 +122,7 @@ def test_a_one_core_cpu_has_one_lane() -> None:
 def measured(world: World, **numbers: int | str) -> Manifest:
     """The model's status after its agent measured something."""
     (pod,) = world.find("Pod")
+    agents_report(world)
     for schedule in world.find("GPUSchedule"):
         for partition in schedule["status"]["partitions"]:
             assert partition["name"] == pod["metadata"]["name"]
@@ -134,7 +135,8 @@ def test_the_slo_is_met_or_missed_as_measured() -> None:
     world = settled(emulated_world(), model("resnet50"))
     assert condition(world.get("InferenceModel", "resnet50"), "SLOMet")["status"] == "Unknown"
 
-    good = measured(world, requests=1000, withinSLO=998, requestsPerSecond="33.3", p99Milliseconds=80)
+    counts = {"requests": 1000, "answered": 1000, "withinSLO": 998}
+    good = measured(world, **counts, requestsPerSecond="33.3", p99Milliseconds=80)
     met = condition(good, "SLOMet")
     assert (met["status"], met["reason"]) == ("True", "SLOMet")
     assert met["message"] == (
@@ -148,12 +150,35 @@ def test_the_slo_is_met_or_missed_as_measured() -> None:
     }
 
     world.now += timedelta(minutes=1)
-    bad = measured(world, requests=1000, withinSLO=900, failed=70)
+    bad = measured(world, requests=1000, answered=930, withinSLO=900, failed=70)
     missed = condition(bad, "SLOMet")
     assert (missed["status"], missed["reason"]) == ("False", "SLOMissed")
     assert missed["message"].endswith("99 % asked; 70 were refused or failed")
     assert missed["lastTransitionTime"] == "2026-01-01T00:01:00Z"
     assert [event.type for event in world.events if event.reason == "SLOMissed"] == ["Warning"]
+
+
+def test_one_miss_of_a_few_requests_may_be_chance() -> None:
+    world = settled(emulated_world(), model("resnet50"))
+    lucky = measured(world, requests=30, answered=30, withinSLO=29)
+    assert condition(lucky, "SLOMet")["status"] == "True"
+    assert condition(lucky, "SLOMet")["message"].endswith("99 % asked; that may be chance")
+    assert not [event for event in world.events if event.reason == "SLOMissed"]
+
+
+def test_what_a_worker_cannot_have_answered_is_not_counted() -> None:
+    world = settled(emulated_world(), model("resnet50"))
+    mad = measured(world, requests=10, answered=10, withinSLO=5000)
+    assert condition(mad, "SLOMet")["status"] == "Unknown"
+
+
+def test_what_a_silent_agent_said_is_not_counted() -> None:
+    world = settled(emulated_world(), model("resnet50"))
+    bad = measured(world, requests=1000, answered=1000, withinSLO=900)
+    assert condition(bad, "SLOMet")["status"] == "False"
+    world.now += timedelta(minutes=1)
+    world.reconcile()
+    assert condition(world.get("InferenceModel", "resnet50"), "SLOMet")["status"] == "Unknown"
 
 
 def test_what_could_not_be_written_is_said() -> None:

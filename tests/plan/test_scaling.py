@@ -6,8 +6,17 @@ from functools import partial
 import pytest
 
 from kneescale.plan.state import Manifest
-from tests.plan.cluster import PRODUCT, add_node, condition, expect_rate, model, serving_world
-from tests.plan.cluster_life import agents_report, settle
+from tests.plan.cluster import (
+    PRODUCT,
+    add_node,
+    condition,
+    device_of,
+    expect_rate,
+    lose_node,
+    model,
+    serving_world,
+)
+from tests.plan.cluster_life import agents_report, moves, settle
 from tests.plan.world import World
 
 STEP = timedelta(seconds=2)
@@ -109,6 +118,24 @@ def test_without_metrics_all_is_held_and_said() -> None:
     assert (scaled["status"], scaled["reason"]) == ("False", "NoMetrics")
     assert "nothing is heard of late from node1-gpu" in scaled["message"]
     assert [event.reason for event in world.events].count("NoMetrics") == 1
+
+
+def test_a_worker_that_ends_for_ever_on_a_lost_node_holds_nothing() -> None:
+    world = serving(model("resnet50", scaling={"minReplicas": 2, "maxReplicas": 2}), gpus=1)
+    add_node(world, "node2", gpus=1)
+    after(world, 50, seconds=10)
+    (lost,) = [pod for pod in world.find("Pod") if "node2" in device_of(pod)]
+    lose_node(world, "node2")
+    lost["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
+    world.remove("Pod", lost["metadata"]["name"])
+    for _ in range(60):
+        world.now += STEP
+        world.reconcile()
+        for move in moves(world):
+            if lost["metadata"]["name"] not in move.name and "node2" not in move.name:
+                move.make()
+    scaled = condition(world.get("InferenceModel", "resnet50"), "Scaled")
+    assert "nothing is heard of late" not in scaled["message"]
 
 
 @pytest.mark.parametrize("ahead_s", [-30, 5 * 3600])

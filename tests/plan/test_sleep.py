@@ -64,6 +64,21 @@ def test_a_model_of_which_nothing_is_heard_is_not_idle(world: World, ahead_s: in
     assert status(world)["replicas"] == 1
 
 
+def test_a_model_that_is_provided_for_nothing_is_not_idle_either_while_nothing_is_heard_of_it() -> None:
+    idle_for_long = model("resnet50", scaling={**MAY_SLEEP, "idleSeconds": 300})
+    del idle_for_long["spec"]["expectedRequestsPerSecond"]
+    world = emulated_world()
+    world.create(idle_for_long)
+    settle(world)
+    pass_time(world, rate_ips=20, seconds=4)
+    pass_time(world, rate_ips=0, seconds=200)
+    assert float(status(world)["scaling"]["providedItemsPerSecond"]) == 0
+    for _ in range(100):
+        world.now += timedelta(seconds=2)
+        world.reconcile()  # the agent writes nothing
+    assert status(world)["replicas"] == 1
+
+
 def test_a_clock_of_the_operator_that_was_ahead_keeps_nothing_awake(world: World) -> None:
     world.operator_ahead = timedelta(hours=3)
     pass_time(world, rate_ips=0, seconds=4)

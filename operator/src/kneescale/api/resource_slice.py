@@ -136,6 +136,9 @@ def _parse_device(device: _Device, node: str) -> GpuDevice:
         raise InvalidInputError(f"{path} has no attribute lanePercentStep of type int")
     if not 1 <= step <= WHOLE_GPU_PERCENT:
         raise InvalidInputError(f"{path}: lanePercentStep must be between 1 and 100, not {step}")
+    clients = _capacity(device, "clients", path)
+    if clients < 1:
+        raise InvalidInputError(f"{path}: clients must be at least 1, not {clients}")
     return GpuDevice(
         node=node,
         name=device.name,
@@ -145,7 +148,7 @@ def _parse_device(device: _Device, node: str) -> GpuDevice:
         tier=_one_of(Tier, device, "tier", path),
         lane_percent_step=step,
         memory_bytes=_capacity(device, "memory", path),
-        clients=_capacity(device, "clients", path),
+        clients=clients,
         sickness=next((taint.value for taint in device.taints if taint.key == TAINT), ""),
         driver_version=_attribute(device, "driverVersion").version or "",
     )

@@ -89,7 +89,8 @@ def difference(desired: Desired, world: World) -> Iterator[Write]:
     for deletion in desired.delete:
         ref = deletion.ref
         found = world.find(kind_named(ref.api_version, ref.kind), (ref.namespace, ref.name))
-        if found is not None and not _is_being_deleted(found):
+        # Another object may have taken the name while the plan was made.
+        if found is not None and found["metadata"]["uid"] == ref.uid and not _is_being_deleted(found):
             yield _write(Verb.DELETE, found, deletion.grace_s)
 
 

@@ -7,6 +7,7 @@ from kneescale.api.conditions import ConditionStatus
 from kneescale.api.gpu_schedule import PartitionStatus
 from kneescale.api.inference_model import InferenceModel
 from kneescale.api.resource_slice import one_of_each_kind
+from kneescale.core.scaling.autoscaler import misses_too_many
 from kneescale.core.units import GIB
 from kneescale.plan.eligibility import Eligibility
 from kneescale.plan.finding import EventType, Finding, blocked, fails, holds, not_yet, unknown
@@ -232,7 +233,9 @@ def _slo_met(outlook: Outlook) -> Finding:
     failed = sum(partition.failed for partition in outlook.measured)
     if failed:
         message += f"; {failed} were refused or failed"
-    return holds("SLOMet", message) if attained >= slo.percentile else fails("SLOMissed", message)
+    if misses_too_many(requests - within, requests, slo.percentile):
+        return fails("SLOMissed", message)
+    return holds("SLOMet", message if attained >= slo.percentile else f"{message}; that may be chance")
 
 
 def count_requests(measured: Iterable[PartitionStatus]) -> tuple[int, int]:

@@ -158,7 +158,8 @@ def _start(
 
 def _measured(partitions: Partitions, scaling: Scaling) -> tuple[PartitionStatus, ...]:
     names = {pod.metadata.name for pod in partitions.pods}
-    return tuple(report.measured for report in scaling.reports if report.measured.name in names)
+    heard = (report for report in scaling.reports if not report.is_silent and report.nonsense is None)
+    return tuple(report.measured for report in heard if report.measured.name in names)
 
 
 def _plan_schedules(

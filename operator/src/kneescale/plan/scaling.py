@@ -115,10 +115,13 @@ def next_silence_due(observed: Observed) -> datetime | None:
 
 def _reports(observed: Observed) -> Mapping[ModelKey, list[Report]]:
     by_model: defaultdict[ModelKey, list[Report]] = defaultdict(list)
+    # On a node that is lost pods end for ever, and their agent is silent for as long: that is nobody's part.
+    there = {pod.metadata.key for pod in observed.pods if not (pod.lost or pod.metadata.deleting)}
     for schedule in observed.schedules:
         is_silent = schedule.status.measured_at is None or observed.age_of(schedule.metadata) > SILENT_AFTER
         for partition, measured in schedule.reports:
-            if partition.role is Role.SERVE:
+            is_gone = is_silent and (partition.namespace, partition.name) not in there
+            if partition.role is Role.SERVE and not is_gone:
                 by_model[partition.namespace, partition.model].append(Report(measured, schedule, is_silent))
     return by_model
 
@@ -138,8 +141,9 @@ def _scale(
     factor = max(_factors(model, devices, profiles, traffic, settings), default=1.0)
     expected_ips = model.spec.expected_requests_per_second or 0
     # Of a silent agent's part nothing is known but that it was there: it is neither less, nor idle.
-    held_ips = (state.provided_ips or 0.0) if len(heard) < len(reports) else 0.0
-    idle_since = None if held_ips else _idle_since(model, before, traffic, observed)
+    is_unheard = len(heard) < len(reports)
+    held_ips = (state.provided_ips or 0.0) if is_unheard else 0.0
+    idle_since = None if is_unheard else _idle_since(model, before, traffic, observed)
     decision = decide(
         state,
         traffic,
