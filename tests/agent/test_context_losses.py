@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kneescale.agent.backend import ContextLosses
+from kneescale.agent.cluster_api import Manifest
 from kneescale.agent.context_losses import LossWatch
 from kneescale.agent.cuda_mps import CudaMpsBackend
 from kneescale.agent.emulated import EmulatedBackend
@@ -51,6 +52,23 @@ def test_a_loss_restarts_the_workers_of_its_device_once(
     faults.unlink()
     watch.look(NOON)
     assert hosts["gpu1"].restarts == 1
+
+
+def test_all_devices_are_restarted_before_anybody_is_told(
+    tmp_path: Path, hosts: Mapping[str, RestartedHost]
+) -> None:
+    restarts_when_told = []
+
+    class SlowApi(FakeClusterApi):
+        def get_node(self, name: str) -> Manifest:
+            restarts_when_told.append([host.restarts for host in hosts.values()])
+            return super().get_node(name)
+
+    watch = LossWatch(SlowApi(), NODE, EmulatedBackend(NODE, 2, "V100-SXM2-16GB", tmp_path), hosts)
+    watch.look(NOON)
+    (tmp_path / "emulated-faults.json").write_text('{"gpu0": "contexts-lost", "gpu1": "contexts-lost"}')
+    watch.look(NOON)
+    assert restarts_when_told == [[1, 1], [1, 1]]
 
 
 def test_the_event_tells_what_the_daemon_said(tmp_path: Path) -> None:

@@ -93,6 +93,15 @@ def test_a_worker_that_connects_and_hangs_up_without_end_hardly_shows_in_the_log
     ]
 
 
+def test_one_that_hangs_up_after_saying_hello_twice_is_gone(host: DispatcherHost, short_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(str(_socket(short_dir, "mad")))
+        sock.sendall(2 * encode(_HELLO))
+    for _ in range(5):
+        host.turn()
+    assert not _is_connected(host, "mad")
+
+
 class _MadWorker:
     """Sends one message over and over, as fast as its socket takes it."""
 

@@ -73,6 +73,13 @@ class Agent:
 
         Raises InvalidInputError when the checkpoint cannot be read.
         """
+        try:
+            return self._run()
+        finally:
+            # Also where this thread breaks: streams that wait for the end would keep the process.
+            self._ending.set()
+
+    def _run(self) -> bool:
         self._state.restore()
         self._preparer.tidy()
         backend = self._start("backend", partial(self._backend.run, self._ending))

@@ -48,6 +48,7 @@ class LossWatch:
 
     def look(self, now: datetime) -> None:
         """Restart who is older than the last loss, or than a rise of their count since the last look."""
+        new = {}
         for name, losses in self._backend.context_losses().items():
             is_new = losses.count > self._known.setdefault(name, losses.count)
             if (host := self._hosts.get(name)) is None:
@@ -58,8 +59,11 @@ class LossWatch:
             elif is_new:
                 host.restart_workers(time.monotonic_ns())
             if is_new:
-                self._tell(name, losses, now)
+                new[name] = losses
             self._known[name] = losses.count
+        # An API server that is away keeps nobody from being restarted.
+        for name, losses in new.items():
+            self._tell(name, losses, now)
 
     def _tell(self, device: str, losses: ContextLosses, now: datetime) -> None:
         log.warning(

@@ -190,6 +190,8 @@ class DispatcherHost:
         # Read after the messages came, so that no honest timestamp is in the future.
         now_ns = time.monotonic_ns()
         for message in messages:
+            if name not in self._connections:
+                return  # hung up on for an answer to an earlier one
             answer = self._broker.handle(name, message, now_ns)
             if answer is not None:
                 self._log.say(logging.INFO, name, "partition %s has a worker")

@@ -5,6 +5,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,9 @@ class Listeners:
         listener = self._listeners.pop(name)
         self._selector.unregister(listener.sock)
         listener.sock.close()
-        self._socket_path(listener.claim_uid).unlink(missing_ok=True)
+        # One that stays, as on a file system that is read-only by now, is replaced by the next that listens.
+        with suppress(OSError):
+            self._socket_path(listener.claim_uid).unlink(missing_ok=True)
 
     def _on_connect(self, name: str, listener: _Listener, mask: int) -> None:
         if self._listeners.get(name) is not listener:

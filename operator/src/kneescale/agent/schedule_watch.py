@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from threading import Event
+from time import monotonic
 
 from kneescale.agent.cluster_api import ClusterApi, ClusterError, ExpiredError, Manifest
 from kneescale.core.backoff import Backoff
@@ -26,16 +27,19 @@ class ScheduleWatch:
         """List and watch until `stop`; a server that is away is asked again, ever more slowly."""
         failures = 0
         while not stop.is_set():
+            began_s = monotonic()
+            delay_s = _BACKOFF.first_s  # a server may end watches at once
             try:
                 self.follow()
                 failures = 0
             except ExpiredError:
                 self._resource_version = ""
             except ClusterError as error:
-                failures += 1
+                # One that was cut after a while, as by a proxy for which it was idle, is no failure in a row.
+                failures = 1 if monotonic() - began_s > _BACKOFF.longest_s else failures + 1
                 delay_s = _BACKOFF.wait_s(failures)
                 log.warning("no news of GPUSchedules: %s; asking again in %.1f s", error, delay_s)
-                stop.wait(delay_s)
+            stop.wait(delay_s)
 
     def follow(self) -> None:
         """List where nothing is known, then hand on changes until the server ends the watch.
