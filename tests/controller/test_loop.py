@@ -283,6 +283,19 @@ async def test_decisions_become_events_and_lines_once_they_are_written_down(
     assert (line["namespace"], line["model"], line["device"]) == ("shop", "vad", "node1/gpu0")
 
 
+async def test_what_cannot_be_read_is_told_once(
+    api: FakeApiServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = obj("kneescale.dev/v1alpha1", "GPUSchedule", "node1-gpu0", namespace="", spec={"partitions": 5})
+    api.seed(wrong)
+    await list_all(api, world)
+    loop = loop_of(api, world, FakePlan())
+    for _ in range(2):
+        await loop.reconcile()
+    (line,) = [each.getMessage() for each in caplog.records if "left out" in each.message]
+    assert line.startswith("GPUSchedule node1-gpu0 is left out of all plans: ")
+
+
 async def test_an_event_that_cannot_be_posted_stops_nothing(api: FakeApiServer, world: World) -> None:
     api.fail(lambda request: request.verb == "create", UNAVAILABLE, times=1)
     await loop_of(api, world, FakePlan(Desired(events=(accepted("vad"), accepted("asr"))))).reconcile()

@@ -18,6 +18,7 @@ from kneescale.controller.gates import Gates
 from kneescale.controller.listing import list_all
 from kneescale.controller.metrics import Metrics, Result
 from kneescale.controller.observe import World, find_worker, models_that_may_sleep, observe
+from kneescale.controller.resources import INFERENCE_MODEL
 from kneescale.core.errors import KneescaleError
 from kneescale.plan.ages import Ages
 from kneescale.plan.state import Desired, ObjectRef, Observed
@@ -57,6 +58,8 @@ class Loop:
         self._metrics = metrics
         self._failures = Failures()
         self._ages = Ages()
+        #: What was told of objects that cannot be read.
+        self._unreadable: frozenset[str] = frozenset()
         self._applier = Applier(api, world, self._failures, self._metrics)
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
@@ -116,6 +119,7 @@ class Loop:
         gates = await self._gates.keep(models_that_may_sleep(self._world))
         seen = observe(self._world, self._failures.by_model(), gates, datetime.now(UTC))
         observed = self._ages.add_to(seen, monotonic())
+        self._tell_unreadable(observed)
 
         desired = await self._timed_plan(observed)
 
@@ -125,6 +129,17 @@ class Loop:
         await self._gates.look()
         self._metrics.reconciled(self._result(writes))
         return self._next_due_s(desired)
+
+    def _tell_unreadable(self, observed: Observed) -> None:
+        """Each fault once; one of an InferenceModel is in its status."""
+        faults = {
+            f"{each.ref.kind} {each.ref.name} is left out of all plans: {each.message}"
+            for each in observed.rejected
+            if each.ref.kind != INFERENCE_MODEL.name
+        }
+        for fault in sorted(faults - self._unreadable):
+            logger.warning("%s", fault)
+        self._unreadable = frozenset(faults)
 
     async def _timed_plan(self, observed: Observed) -> Desired:
         began_s = monotonic()
