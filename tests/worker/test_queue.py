@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 
 import numpy as np
 import pytest
@@ -78,6 +79,20 @@ async def test_abandoned_items_are_taken_but_not_run() -> None:
     abandoned.answer.cancel()
     assert [part.request for part in queue.take(4)] == [wanted]
     assert len(queue) == 1
+
+
+async def test_what_an_abandoned_request_sent_is_let_go_while_its_items_wait() -> None:
+    queue = ItemQueue(limit=10)
+    sent = np.arange(3)
+    held = weakref.ref(sent)
+    request = Request([sent], 0)
+    queue.push(request)
+    del sent
+    assert held() is not None
+    request.answer.cancel()
+    await asyncio.sleep(0)
+    assert held() is None
+    assert (len(queue), queue.take(3)) == (3, [])
 
 
 async def test_a_request_fails_whole() -> None:

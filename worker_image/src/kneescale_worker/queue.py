@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import itemgetter
 from threading import Lock
@@ -26,6 +26,8 @@ class Request:
         self._parts: dict[int, Sequence[Array]] = {}
         self._missing = self.items
         self._lock = Lock()
+        # Whoever gave up leaves its items in the queue until a batch takes them; what it sent is let go now.
+        self.answer.add_done_callback(self._let_go)
 
     def deliver(self, start: int, outputs: Sequence[Array]) -> bool:
         """Take the outputs of the items from `start` on, on any thread; whether no others are missing.
@@ -49,6 +51,9 @@ class Request:
         if not self.answer.done():
             self.answer.set_exception(error)
 
+    def _let_go(self, _: object) -> None:
+        self.inputs = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -57,11 +62,8 @@ class Slice:
     request: Request
     start: int
     stop: int
-
-    @property
-    def inputs(self) -> list[Array]:
-        """The inputs of these items."""
-        return [array[self.start : self.stop] for array in self.request.inputs]
+    #: The inputs of these items; none where nobody waits for them any more.
+    inputs: list[Array] = field(compare=False, repr=False)
 
 
 class ItemQueue:
@@ -143,7 +145,7 @@ class ItemQueue:
             if stop == head.items:
                 self._requests.popleft()
                 self._taken_of_head = 0
-            yield Slice(head, start, stop)
+            yield Slice(head, start, stop, [array[start:stop] for array in head.inputs])
 
 
 def _joined(parts: Sequence[Sequence[Array]]) -> list[Array]:
