@@ -19,7 +19,7 @@ def reach(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint]:
     """Give an endpoint of a Service: its cluster IP where this machine routes it, else a forwarded port."""
     found = kubectl.run(f"--namespace={namespace}", "get", "service", service, "-o=json")
     address: str = json.loads(found)["spec"]["clusterIP"]
-    if _connects(address, HTTP_PORT):
+    if _is_routed(address, HTTP_PORT):
         yield Endpoint(rest=f"{address}:{HTTP_PORT}", grpc=f"{address}:{GRPC_PORT}")
         return
     with forward(kubectl, namespace, service) as endpoint:
@@ -38,9 +38,12 @@ def forward(kubectl: Kubectl, namespace: str, service: str) -> Iterator[Endpoint
             forwarder.terminate()
 
 
-def _connects(address: str, port: int) -> bool:
+def _is_routed(address: str, port: int) -> bool:
+    """Whether a Service is reached from here, be it that none of its pods answers now."""
     try:
         socket.create_connection((address, port), timeout=CONNECT_TIMEOUT_S).close()
+    except ConnectionRefusedError:
+        return True
     except OSError:
         return False
     return True
