@@ -12,7 +12,7 @@ import sys
 from time import thread_time
 
 from kneescale.core.surfaces.catalog import catalog
-from kneescale.sim.mixes import PAPER_MIXES, mix
+from kneescale.sim.mixes import PAPER_MIXES, mix, tenants_of
 from kneescale.sim.scenario import Poisson
 from kneescale.sim.systems import SYSTEMS
 from kneescale.sim.tenant import Tenant
@@ -30,10 +30,7 @@ def main() -> int:
     gc.disable()  # as in the processes that `kneescale simulate` starts
     surfaces = {model.name: model.surface() for model in catalog()}
     for name, members in PAPER_MIXES.items():
-        tenants = tuple(
-            Tenant(model.name, model.slo_ms, model.rate_rps, model.surface)
-            for model in mix({member: surfaces[member] for member in members})
-        )
+        tenants = tenants_of(mix({member: surfaces[member] for member in members}))
         rates = [f"{system} {_events_per_s(tenants, system):9,.0f}" for system in SYSTEM_NAMES]
         sys.stdout.write(
             f"{name} ({len(tenants)} models): {', '.join(rates)} request events/s (goal {GOAL_PER_S:,})\n"

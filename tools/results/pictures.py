@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from kneescale.cli.timeline import Panel, draw_timeline
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
-from kneescale.sim.mixes import knee_percent
+from kneescale.sim.mixes import knee_percent, tenants_of
 from kneescale.sim.spans import spans_of
 from kneescale.sim.systems import SYSTEMS, best_of
 from tools.results.figures import Results
 from tools.results.mixes import Models
-from tools.results.study import POISSON, tenants_of
+from tools.results.study import POISSON
 
 #: The table has all; a picture of them could not be read.
 _SHOWN = (

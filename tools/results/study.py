@@ -6,10 +6,11 @@ from functools import partial
 from statistics import mean
 
 from kneescale.core.planning.lane_bound import lane_bound
+from kneescale.sim.mixes import tenants_of
 from kneescale.sim.outcome import Outcome, outcome_of
 from kneescale.sim.scenario import Poisson, Uniform
 from kneescale.sim.systems import SYSTEMS, best_of
-from kneescale.sim.tenant import Tenant, workloads_of
+from kneescale.sim.tenant import workloads_of
 from kneescale.sim.trial import Trial, capacity
 from tools.results.mixes import Models
 
@@ -98,13 +99,6 @@ def duration_s(models: Models) -> float:
     """How long a capacity run of the mix lasts."""
     rarest_rps = min(model.rate_rps for model in models)
     return max(LEAST_DURATION_S, WARMUP_S + LEAST_REQUESTS / rarest_rps)
-
-
-def tenants_of(models: Models) -> tuple[Tenant, ...]:
-    """The models of a mix, all on one GPU."""
-    return tuple(
-        Tenant(model.name, model.slo_ms, model.rate_rps, model.surface, model.weight) for model in models
-    )
 
 
 def _capacity(models: Models, system: str, trial: Trial, seeds: Sequence[int]) -> Capacity:

@@ -1,11 +1,12 @@
 """Mixes of models that schedulers are compared on: their SLOs, and rates that load one GPU fully."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kneescale.core.planning.fluid import least_area_per_item
 from kneescale.core.surfaces.surface import LatencySurface
 from kneescale.core.units import WHOLE_GPU_PERCENT
 from kneescale.sim.scenario import ScenarioModel
+from kneescale.sim.tenant import Tenant
 
 #: After D-STACK's mixes (arXiv 2304.13541, as recalled), whose C-7 has ResNet-18 in SqueezeNet's place.
 PAPER_MIXES: Mapping[str, tuple[str, ...]] = {
@@ -72,4 +73,11 @@ def mix(
             surfaces={"": surface},
         )
         for (name, surface), share in zip(surfaces.items(), shares, strict=True)
+    )
+
+
+def tenants_of(models: Iterable[ScenarioModel]) -> tuple[Tenant, ...]:
+    """The models of a mix, all on one GPU."""
+    return tuple(
+        Tenant(model.name, model.slo_ms, model.rate_rps, model.surface, model.weight) for model in models
     )
